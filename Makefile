@@ -1,0 +1,55 @@
+# Every target that needs Python makes .venv first; `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+READY := .venv/.ready
+SOURCES := operator trainer tests benchmarks
+
+.PHONY: help setup demo test check fmt generate bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with every extra (about 6 GB: torch is the CUDA build; it runs on CPU too)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make setup PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "apt-get install python3-venv, then again"; exit 1; }
+	@echo "Installing into .venv; the first time takes some minutes ..."
+	@$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[operator,trainer,comet,samples,dev]'
+	@touch $@
+
+demo: setup ## finetune both shipped models on real bars, tiny and short (minutes on 2 cores)
+	$(BIN)/kronos data sample --out data
+	$(BIN)/kronos run -f manifests/examples/model_a_4h.yaml -f manifests/examples/model_b_1d.yaml \
+		--set tokenizer.init.scratch.size=tiny --set tokenizer.epochs=4 --set tokenizer.learningRate=1e-3 \
+		--set predictor.init.scratch.size=tiny --set predictor.epochs=3 --set predictor.learningRate=1e-3 \
+		--set training.windowsPerEpoch=2048 --set resources.processesPerNode=2
+
+test: setup ## run every test that needs no kubelet
+	$(BIN)/pytest
+
+check: setup ## lint, types, import contracts, and that generated files are current
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/kronos crd | diff manifests/crd.yaml - || { echo "manifests/crd.yaml is stale: make generate"; exit 1; }
+	diff constraints.txt <($(BIN)/pip freeze --exclude-editable) || { echo ".venv is not what constraints.txt says: make setup, or make generate"; exit 1; }
+
+fmt: setup ## format the code
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+generate: setup ## rewrite the generated files: CRD, constraints
+	$(BIN)/kronos crd > manifests/crd.yaml.new && mv manifests/crd.yaml.new manifests/crd.yaml
+	$(BIN)/pip freeze --exclude-editable > constraints.txt.new && mv constraints.txt.new constraints.txt
+
+bench: setup ## measure speed and memory side by side with upstream's classes
+	$(BIN)/python -m benchmarks
+
+clean: ## remove .venv and caches; data/ and outputs/ stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,176 @@
+"""One stage of one run: what the trainer is handed, how it ends, and where its files lie."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from enum import IntEnum, StrEnum
+
+from pydantic import Field, ValidationError
+
+from kronos_trainer.config.spec import (
+    CheckpointPolicy,
+    Comet,
+    Contract,
+    Data,
+    Evaluation,
+    Name,
+    Path,
+    PredictorStage,
+    Timeframe,
+    TokenizerStage,
+    Training,
+    Window,
+)
+
+# Raised by hand when the same config no longer yields the same numbers; it enters every stage hash.
+NUMERICS_VERSION = 1
+
+
+class ExitCode(IntEnum):
+    """How the trainer ends (sysexits where one fits)."""
+
+    DONE = 0
+    CRASHED = 1
+    CONFIG = 64
+    DATA = 65
+    INPUT_MISSING = 66
+    DIVERGED = 70
+    OUT_OF_MEMORY = 71
+    STORAGE = 74
+    STOPPED = 75
+    ENVIRONMENT = 78
+
+
+FINAL_CODES = frozenset({ExitCode.CONFIG, ExitCode.DATA, ExitCode.INPUT_MISSING, ExitCode.DIVERGED, ExitCode.ENVIRONMENT})
+
+# A gang has one cause: the first of these that any rank ended with.
+CAUSE_ORDER = (64, 65, 66, 70, 78, 71, 74, 75)
+
+
+def gang_cause(codes: list[int]) -> int:
+    """The one exit code of a gang whose ranks ended with these codes."""
+    for code in CAUSE_ORDER:
+        if code in codes:
+            return code
+    return next((code for code in codes if code != 0), 0)
+
+
+class StageName(StrEnum):
+    """Stages in the order in which they run."""
+
+    TOKENIZER = "tokenizer"
+    PREDICTOR = "predictor"
+
+
+class ModelRef(Contract):
+    """Which KronosModel a run belongs to."""
+
+    namespace: Name = Field("default", description="Namespace; 'default' without a cluster.")
+    name: Name = Field(description="Name of the KronosModel.")
+
+
+class Reuse(Contract):
+    """A stage that an earlier run trained with the same hash."""
+
+    run: Name = Field(description="Id of the run that trained it.")
+    hash: str = Field(min_length=8, max_length=64, description="Its stage hash.")
+
+
+class RunConfig(Contract):
+    """run.json: one stage, complete; the trainer reads nothing else."""
+
+    model: ModelRef = Field(description="Which model this is.")
+    run: Name = Field(description="Run id: the same for both stages, and for a repeated identical run.")
+    stage: StageName = Field(description="The stage to train.")
+    stage_hashes: dict[StageName, str] = Field(description="Hash of each stage of the run.")
+    attempt: int = Field(0, ge=0, description="Rises with every start; a higher one fences off a lower one.")
+    out_of_memory_restarts: int = Field(0, ge=0, description="How often the micro-batch is to be reduced.")
+    publish: bool = Field(description="Whether this is the run's last stage, which publishes current.json.")
+    reuse_tokenizer: Reuse | None = Field(None, description="The tokenizer to copy into this run; absent: its own.")
+
+    timeframe: Timeframe = Field(description="Length of a bar.")
+    data: Data = Field(description="The bars.")
+    window: Window = Field(description="Window lengths, in bars.")
+    tokenizer: TokenizerStage = Field(description="The tokenizer stage.")
+    predictor: PredictorStage = Field(description="The predictor stage.")
+    training: Training = Field(description="What both stages share.")
+    evaluation: Evaluation = Field(description="How the result is judged.")
+    checkpoint: CheckpointPolicy = Field(description="When state is saved.")
+    comet: Comet | None = Field(None, description="Comet reporting.")
+
+    bars: Path = Field(description="File, directory or URI of the bars, as the trainer sees it.")
+    output: Path = Field(description="Root directory of all results, or a URI that they are mirrored to.")
+    gpu_required: bool = Field(False, description="End with 78 instead of training on CPU.")
+    grace_seconds: int = Field(120, ge=15, description="Seconds from SIGTERM to SIGKILL.")
+
+    @property
+    def stage_config(self) -> TokenizerStage | PredictorStage:
+        """The part of the stage that this run trains."""
+        return self.tokenizer if self.stage is StageName.TOKENIZER else self.predictor
+
+    def paths(self, root: pathlib.Path | None = None) -> RunPaths:
+        """Where this run's files lie, under `output` unless another root is given."""
+        return RunPaths(root or pathlib.Path(self.output), self.model, self.run)
+
+    def dump(self) -> str:
+        """The text of run.json."""
+        return self.model_dump_json(by_alias=True, exclude_none=True, indent=2) + "\n"
+
+
+def load_run(path: pathlib.Path) -> RunConfig:
+    """The run config in a file. Raises ValueError naming the file and each bad field."""
+    try:
+        return RunConfig.model_validate_json(path.read_text())
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such run config; `kronos plan --write DIR` writes one per stage") from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors())
+        raise ValueError(f"{path}: {problems}") from None
+
+
+class RunPaths:
+    """Every file name of a model's directory, once."""
+
+    def __init__(self, root: pathlib.Path, model: ModelRef, run: str) -> None:
+        self.root = root
+        self.model_dir = root / "models" / model.namespace / model.name
+        self.runs = self.model_dir / "runs"
+        self.run_dir = self.runs / run
+        self.current = self.model_dir / "current.json"
+        self.lock = self.model_dir / "lock.json"
+        self.report = self.run_dir / "report.md"
+        self.logs = root / "logs" / model.namespace / model.name
+
+    def stage(self, name: StageName) -> StagePaths:
+        """Files of one stage of this run."""
+        return StagePaths(self.run_dir / name)
+
+    def log(self, run: str, stage: StageName, attempt: int) -> pathlib.Path:
+        """Combined output of one attempt."""
+        return self.logs / f"{run}-{stage}-{attempt}.log"
+
+
+class StagePaths:
+    """Files of one stage."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.config = directory / "run.json"
+        self.checkpoints = directory / "checkpoints"
+        self.pointer = directory / "checkpoint.json"
+        self.metrics = directory / "metrics.jsonl"
+        self.best = directory / "best"
+        self.result = directory / "result.json"  # written last: its presence means that the stage is complete
+
+    def checkpoint(self, step: int) -> pathlib.Path:
+        """Directory of the checkpoint after `step` optimizer steps."""
+        return self.checkpoints / f"step-{step}"
+
+    def completed(self) -> dict[str, object] | None:
+        """The stage's result if it is complete, else None."""
+        try:
+            result = json.loads(self.result.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return result if isinstance(result, dict) else None

@@ -1,0 +1,374 @@
+"""What to train: the parts of a KronosModel that reach the trainer unchanged.
+
+These classes are also the source of the CustomResourceDefinition, so every field carries a description
+with its unit, and every string, list and map a bound.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+
+class Contract(BaseModel):
+    """Frozen, keyword-only, camelCase in JSON, unknown keys refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+
+Path = Annotated[str, Field(min_length=1, max_length=1024)]
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+
+
+def exactly_one(**given: object) -> str:
+    """Name of the single value that is set. Raises ValueError naming the choices otherwise."""
+    present = [name for name, value in given.items() if value is not None]
+    if len(present) != 1:
+        raise ValueError(f"give exactly one of {', '.join(given)}; found {', '.join(present) or 'none'}")
+    return present[0]
+
+
+def one_of(*fields: str) -> dict[str, list[dict[str, str]]]:
+    """CEL rule, for the CRD, that exactly one of the optional fields is present."""
+    listing = ", ".join(f"has(self.{name})" for name in fields)
+    rule = f"[{listing}].filter(x, x).size() == 1"
+    return {"x-kubernetes-validations": [{"rule": rule, "message": f"give exactly one of {', '.join(fields)}"}]}
+
+
+class Timeframe(StrEnum):
+    """Length of a bar. The value is also what the CRD's enum lists."""
+
+    M1, M3, M5, M10, M15, M20, M30 = "1m", "3m", "5m", "10m", "15m", "20m", "30m"
+    H1, H2, H4, H6, H12 = "1h", "2h", "4h", "6h", "12h"
+    D1, W1 = "1d", "1w"
+
+    @property
+    def seconds(self) -> int:
+        """Length in seconds."""
+        return int(self.value[:-1]) * {"m": 60, "h": 3600, "d": 86400, "w": 604800}[self.value[-1]]
+
+
+class ClaimPath(Contract):
+    """A directory or file on a PersistentVolumeClaim."""
+
+    name: Name = Field(description="Name of the PersistentVolumeClaim, in the model's namespace.")
+    path: Path | None = Field(None, description="Path inside the volume, relative to its root. Absent: the root.")
+
+
+class Source(Contract):
+    """Where the bars are. Exactly one field."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("claim", "path", "uri"))  # type: ignore[typeddict-item]
+
+    claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
+    path: Path | None = Field(None, description="Bars on this machine's disk (local runs only).")
+    uri: Path | None = Field(None, description="Bars in an object store or on a hub (s3://, gs://, hf://), downloaded to a cache.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        exactly_one(claim=self.claim, path=self.path, uri=self.uri)
+        return self
+
+
+class Fractions(Contract):
+    """Shares of time; they sum to 1 within 1e-6."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.train + self.validation + self.test > 0.999999 "
+                    "&& self.train + self.validation + self.test < 1.000001",
+                    "message": "train + validation + test must sum to 1",
+                }
+            ]
+        }
+    )
+
+    train: float = Field(0.8, gt=0, lt=1, description="Share of the distinct timestamps used for training.")
+    validation: float = Field(0.1, gt=0, lt=1, description="Share used to choose the best weights.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share kept for the evaluation, never trained on.")
+
+    @model_validator(mode="after")
+    def _sum(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + validation + test must sum to 1; they sum to {total:g}")
+        return self
+
+
+Stamp = Annotated[str, Field(min_length=4, max_length=40, pattern=r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?$")]
+
+
+class TimeRange(Contract):
+    """A span of time, in the exchange's local time."""
+
+    start: Stamp = Field(description="First instant inside, e.g. 2011-01-01.")
+    end: Stamp = Field(description="First instant outside.")
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"start {self.start} must be before end {self.end}")
+        return self
+
+
+class Ranges(Contract):
+    """Explicit spans; they must not overlap and must follow each other in time."""
+
+    train: TimeRange = Field(description="Training span.")
+    validation: TimeRange = Field(description="Validation span.")
+    test: TimeRange | None = Field(None, description="Test span, never trained on.")
+
+    @model_validator(mode="after")
+    def _follow(self) -> Self:
+        spans = [("train", self.train), ("validation", self.validation), ("test", self.test)]
+        present = [(name, span) for name, span in spans if span is not None]
+        for (before, first), (after, second) in zip(present, present[1:], strict=False):
+            if second.start < first.end:
+                raise ValueError(f"{after} starts at {second.start}, inside {before} which ends at {first.end}")
+        return self
+
+
+class Split(Contract):
+    """How bars are divided by time. Exactly one field."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("fractions", "ranges"))  # type: ignore[typeddict-item]
+
+    fractions: Fractions | None = Field(None, description="Shares of time.")
+    ranges: Ranges | None = Field(None, description="Explicit spans.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        exactly_one(fractions=self.fractions, ranges=self.ranges)
+        return self
+
+
+class Data(Contract):
+    """The bars and how they become windows."""
+
+    source: Source = Field(description="Where the bars are.")
+    revision: str | None = Field(
+        None, min_length=1, max_length=128, description="Free text; changing it says that the bars changed."
+    )
+    split: Split = Field(
+        Split(fractions=Fractions(train=0.8, validation=0.1, test=0.1)), description="Division into train, validation and test, by time."
+    )
+    clip: float = Field(5.0, gt=0, le=100, description="Normalised values are cut to ± this, in standard deviations.")
+    time_zone: str | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_+/-]+$",
+        description="IANA zone of the exchange, in which hour and weekday are taken. Naive timestamps are local already.",
+    )
+    bad_rows: Literal["refuse", "drop"] = Field(
+        "refuse", description="refuse: a bad row ends the run, naming it. drop: it is left out and counted."
+    )
+
+
+class Window(Contract):
+    """Length of what the model sees and predicts, in bars."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.lookback + self.horizon <= self.maxContext",
+                    "message": "lookback + horizon must not exceed maxContext",
+                }
+            ]
+        }
+    )
+
+    lookback: int = Field(90, ge=2, le=8192, description="Bars of history; normalisation uses these only.")
+    horizon: int = Field(10, ge=1, le=4096, description="Bars to predict.")
+    max_context: int = Field(512, ge=3, le=8192, description="Longest context the predictor attends to, in bars.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.lookback + self.horizon > self.max_context:
+            raise ValueError(
+                f"lookback {self.lookback} + horizon {self.horizon} exceeds maxContext {self.max_context}"
+            )
+        return self
+
+    @property
+    def length(self) -> int:
+        """Bars of one training window: the last bar is only ever a target."""
+        return self.lookback + self.horizon + 1
+
+
+class Hub(Contract):
+    """A model repository on the Hugging Face hub."""
+
+    repo: str = Field(min_length=1, max_length=200, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
+    revision: str | None = Field(
+        None, min_length=1, max_length=100, description="Commit, tag or branch. The run records the commit it resolved to."
+    )
+
+
+class TokenizerScratch(Contract):
+    """A randomly initialised tokenizer."""
+
+    size: Literal["tiny", "base", "2k"] = Field(description="Architecture.")
+
+
+class PredictorScratch(Contract):
+    """A randomly initialised predictor."""
+
+    size: Literal["tiny", "mini", "small", "base", "large"] = Field(description="Architecture.")
+
+
+class _Init(Contract):
+    hub: Hub | None = Field(None, description="Pretrained weights from the hub.")
+    path: Path | None = Field(None, description="Directory with config.json and model.safetensors.")
+
+
+class TokenizerInit(_Init):
+    """Where a tokenizer's first weights come from. Exactly one field."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("hub", "path", "scratch"))  # type: ignore[typeddict-item]
+
+    scratch: TokenizerScratch | None = Field(None, description="Random weights.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        exactly_one(hub=self.hub, path=self.path, scratch=self.scratch)
+        return self
+
+
+class PredictorInit(_Init):
+    """Where a predictor's first weights come from. Exactly one field."""
+
+    model_config = ConfigDict(json_schema_extra=one_of("hub", "path", "scratch"))  # type: ignore[typeddict-item]
+
+    scratch: PredictorScratch | None = Field(None, description="Random weights.")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        exactly_one(hub=self.hub, path=self.path, scratch=self.scratch)
+        return self
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Stage(Contract):
+    epochs: int = Field(
+        30, ge=0, le=10000, description="Passes over the training windows. 0: the initial weights are used unchanged."
+    )
+    batch_size: int = Field(
+        64, ge=1, le=65536, description="Windows per optimizer step, over all processes together."
+    )
+    micro_batch_size: int = Field(
+        16, ge=1, le=65536,
+        description="Most windows per process and forward pass; gradient accumulation is derived from it.",
+    )
+    weight_decay: float = Field(0.1, ge=0, le=10, description="AdamW weight decay, on matrices only.")
+    betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field(
+        [0.9, 0.95], description="AdamW's two momentum coefficients."
+    )
+    warmup_fraction: float = Field(
+        0.03, gt=0, lt=1, description="Share of the steps in which the learning rate rises to its peak."
+    )
+
+    @model_validator(mode="after")
+    def _trains(self) -> Self:
+        init = getattr(self, "init", None)
+        if self.epochs == 0 and init is not None and init.scratch is not None:
+            raise ValueError("epochs 0 keeps the initial weights, and scratch weights are random: train them or name others")
+        return self
+
+
+_STAGE_RULES = {
+    "x-kubernetes-validations": [
+        {
+            "rule": "self.epochs > 0 || !has(self.init.scratch)",
+            "message": "epochs 0 keeps the initial weights, and scratch weights are random",
+        }
+    ]
+}
+
+
+class TokenizerStage(_Stage):
+    """How the tokenizer is trained."""
+
+    model_config = ConfigDict(json_schema_extra=_STAGE_RULES)  # type: ignore[typeddict-item]
+
+    init: TokenizerInit = Field(
+        TokenizerInit(hub=Hub(repo="NeoQuasar/Kronos-Tokenizer-base", revision=None)), description="First weights."
+    )
+    learning_rate: float = Field(1.0e-4, gt=0, le=1, description="Peak learning rate.")
+    gradient_clip: float = Field(2.0, gt=0, le=1000, description="Largest gradient norm of a step.")
+
+
+class PredictorStage(_Stage):
+    """How the predictor is trained."""
+
+    model_config = ConfigDict(json_schema_extra=_STAGE_RULES)  # type: ignore[typeddict-item]
+
+    init: PredictorInit = Field(
+        PredictorInit(hub=Hub(repo="NeoQuasar/Kronos-small", revision=None)), description="First weights."
+    )
+    learning_rate: float = Field(2.0e-5, gt=0, le=1, description="Peak learning rate.")
+    gradient_clip: float = Field(3.0, gt=0, le=1000, description="Largest gradient norm of a step.")
+
+
+class EarlyStopping(Contract):
+    """Ends a stage that no longer improves."""
+
+    patience: int = Field(ge=1, le=10000, description="Validations without improvement before the stage ends.")
+
+
+class Training(Contract):
+    """What both stages share."""
+
+    seed: int = Field(100, ge=0, le=2**31 - 1, description="Every random draw derives from it.")
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the device has it natively, else fp32. Tokenising stays fp32."
+    )
+    windows_per_epoch: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="Most windows an epoch uses, over all processes, drawn without replacement."
+    )
+    gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
+    compile: bool = Field(False, description="torch.compile the model; pays off after some hundred steps.")
+    early_stopping: EarlyStopping | None = Field(None, description="Absent: every epoch is trained.")
+    upstream_exact: bool = Field(
+        False,
+        description="Follow upstream where it differs: sampled non-causal validation, cycled beta1, tokenizer betas, "
+        "weight decay on every parameter.",
+    )
+
+
+class Evaluation(Contract):
+    """How the finished model is judged."""
+
+    enabled: bool = Field(True, description="Judge the model on the test span after training.")
+    samples: int = Field(10, ge=1, le=1000, description="Sampled paths per forecast.")
+
+
+class CheckpointPolicy(Contract):
+    """When training state is saved."""
+
+    every_seconds: int = Field(300, ge=1, le=86400, description="Seconds between checkpoints inside an epoch.")
+
+
+class Comet(Contract):
+    """Where metrics are reported, if COMET_API_KEY is set."""
+
+    project: str = Field(min_length=1, max_length=128, description="Comet project.")
+    workspace: str | None = Field(None, min_length=1, max_length=128, description="Comet workspace.")
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=32)] = Field(
+        [], description="Tags of every experiment."
+    )

@@ -1,0 +1,59 @@
+"""Failures that end the trainer with an exit code of their own; anything else is a crash."""
+
+from __future__ import annotations
+
+from kronos_trainer.config import ExitCode
+
+
+class TrainerError(Exception):
+    """A failure whose message a user can act on. The process ends with `exit_code` and no traceback."""
+
+    exit_code: ExitCode
+
+
+class ConfigError(TrainerError):
+    """run.json asks for something impossible."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class DataError(TrainerError):
+    """The bars are there but cannot be used; names file, row and column."""
+
+    exit_code = ExitCode.DATA
+
+
+class InputMissing(TrainerError):
+    """A file, directory or earlier stage that the run needs is absent."""
+
+    exit_code = ExitCode.INPUT_MISSING
+
+
+class Diverged(TrainerError):
+    """A loss or gradient became NaN or infinite."""
+
+    exit_code = ExitCode.DIVERGED
+
+
+class OutOfMemory(TrainerError):
+    """The device has too little memory for the micro-batch."""
+
+    exit_code = ExitCode.OUT_OF_MEMORY
+
+
+class StorageError(TrainerError):
+    """Results could not be written."""
+
+    exit_code = ExitCode.STORAGE
+
+
+class Stopped(TrainerError):
+    """SIGTERM arrived and the state was saved."""
+
+    exit_code = ExitCode.STOPPED
+
+
+class BadEnvironment(TrainerError):
+    """The machine lacks what the run needs: a GPU, weights, a library."""
+
+    exit_code = ExitCode.ENVIRONMENT
