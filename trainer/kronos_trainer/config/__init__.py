@@ -1,4 +1,4 @@
-"""The contract between whoever starts a stage and the trainer. Imports pydantic only, so that reading it costs no torch."""
+"""The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
@@ -25,6 +25,7 @@ from kronos_trainer.config.spec import (
     Fractions,
     Hub,
     Name,
+    OneOf,
     Path,
     PredictorInit,
     PredictorScratch,
@@ -34,13 +35,13 @@ from kronos_trainer.config.spec import (
     Split,
     Timeframe,
     TimeRange,
+    TimeZone,
     TokenizerInit,
     TokenizerScratch,
     TokenizerStage,
     Training,
     Window,
-    exactly_one,
-    one_of,
+    cel,
 )
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "Hub",
     "ModelRef",
     "Name",
+    "OneOf",
     "Path",
     "PredictorInit",
     "PredictorScratch",
@@ -72,14 +74,14 @@ __all__ = [
     "StageName",
     "StagePaths",
     "TimeRange",
+    "TimeZone",
     "Timeframe",
     "TokenizerInit",
     "TokenizerScratch",
     "TokenizerStage",
     "Training",
     "Window",
-    "exactly_one",
+    "cel",
     "gang_cause",
     "load_run",
-    "one_of",
 ]

@@ -42,7 +42,9 @@ class ExitCode(IntEnum):
     ENVIRONMENT = 78
 
 
-FINAL_CODES = frozenset({ExitCode.CONFIG, ExitCode.DATA, ExitCode.INPUT_MISSING, ExitCode.DIVERGED, ExitCode.ENVIRONMENT})
+FINAL_CODES = frozenset(
+    {ExitCode.CONFIG, ExitCode.DATA, ExitCode.INPUT_MISSING, ExitCode.DIVERGED, ExitCode.ENVIRONMENT}
+)
 
 # A gang has one cause: the first of these that any rank ended with.
 CAUSE_ORDER = (64, 65, 66, 70, 78, 71, 74, 75)

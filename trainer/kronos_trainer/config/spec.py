@@ -6,11 +6,16 @@ with its unit, and every string, list and map a bound.
 
 from __future__ import annotations
 
+import difflib
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from itertools import pairwise
+from typing import Annotated, Literal, Self, cast
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 
 class Contract(BaseModel):
@@ -30,19 +35,44 @@ Path = Annotated[str, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
-def exactly_one(**given: object) -> str:
-    """Name of the single value that is set. Raises ValueError naming the choices otherwise."""
-    present = [name for name, value in given.items() if value is not None]
-    if len(present) != 1:
-        raise ValueError(f"give exactly one of {', '.join(given)}; found {', '.join(present) or 'none'}")
-    return present[0]
+def cel(*rules: tuple[str, str]) -> JsonDict:
+    """CEL rules for the CRD, each with its message, of a class or a field; the class checks the same in a validator."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message} for rule, message in rules]}
 
 
-def one_of(*fields: str) -> dict[str, list[dict[str, str]]]:
-    """CEL rule, for the CRD, that exactly one of the optional fields is present."""
-    listing = ", ".join(f"has(self.{name})" for name in fields)
-    rule = f"[{listing}].filter(x, x).size() == 1"
-    return {"x-kubernetes-validations": [{"rule": rule, "message": f"give exactly one of {', '.join(fields)}"}]}
+def _one_of_rule(schema: JsonDict) -> None:
+    names = list(cast(JsonDict, schema["properties"]))
+    present = ", ".join(f"has(self.{name})" for name in names)
+    schema |= cel((f"[{present}].filter(x, x).size() == 1", f"give exactly one of {', '.join(names)}"))
+
+
+class OneOf(Contract):
+    """An object of which exactly one field is set, each naming an alternative."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of_rule)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        fields = {info.alias or name: getattr(self, name) for name, info in type(self).model_fields.items()}
+        present = [name for name, value in fields.items() if value is not None]
+        if len(present) != 1:
+            raise ValueError(f"give exactly one of {', '.join(fields)}; found {' and '.join(present) or 'none'}")
+        return self
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = difflib.get_close_matches(name, available_timezones(), n=1)
+        hint = f"; did you mean {near[0]}?" if near else "; an IANA name is expected, such as America/New_York"
+        raise ValueError(f"no such time zone: {name!r}{hint}") from None
+    return name
+
+
+TimeZone = Annotated[
+    str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_known_zone)
+]
 
 
 class Timeframe(StrEnum):
@@ -65,34 +95,27 @@ class ClaimPath(Contract):
     path: Path | None = Field(None, description="Path inside the volume, relative to its root. Absent: the root.")
 
 
-class Source(Contract):
+class Source(OneOf):
     """Where the bars are. Exactly one field."""
-
-    model_config = ConfigDict(json_schema_extra=one_of("claim", "path", "uri"))  # type: ignore[typeddict-item]
 
     claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
     path: Path | None = Field(None, description="Bars on this machine's disk (local runs only).")
-    uri: Path | None = Field(None, description="Bars in an object store or on a hub (s3://, gs://, hf://), downloaded to a cache.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        exactly_one(claim=self.claim, path=self.path, uri=self.uri)
-        return self
+    uri: Path | None = Field(
+        None, description="Bars in an object store or on a hub (s3://, gs://, hf://), downloaded to a cache."
+    )
 
 
 class Fractions(Contract):
     """Shares of time; they sum to 1 within 1e-6."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "self.train + self.validation + self.test > 0.999999 "
-                    "&& self.train + self.validation + self.test < 1.000001",
-                    "message": "train + validation + test must sum to 1",
-                }
-            ]
-        }
+        json_schema_extra=cel(
+            (
+                "self.train + self.validation + self.test > 0.999999 "
+                "&& self.train + self.validation + self.test < 1.000001",
+                "train + validation + test must sum to 1",
+            )
+        )
     )
 
     train: float = Field(0.8, gt=0, lt=1, description="Share of the distinct timestamps used for training.")
@@ -107,11 +130,25 @@ class Fractions(Contract):
         return self
 
 
-Stamp = Annotated[str, Field(min_length=4, max_length=40, pattern=r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?$")]
+def _real_date(text: str) -> str:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text} is no date: {error}") from None
+    return text
+
+
+Stamp = Annotated[
+    str,
+    Field(min_length=10, max_length=19, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?$"),
+    AfterValidator(_real_date),
+]
 
 
 class TimeRange(Contract):
     """A span of time, in the exchange's local time."""
+
+    model_config = ConfigDict(json_schema_extra=cel(("self.start < self.end", "start must be before end")))
 
     start: Stamp = Field(description="First instant inside, e.g. 2011-01-01.")
     end: Stamp = Field(description="First instant outside.")
@@ -126,6 +163,16 @@ class TimeRange(Contract):
 class Ranges(Contract):
     """Explicit spans; they must not overlap and must follow each other in time."""
 
+    model_config = ConfigDict(
+        json_schema_extra=cel(
+            ("self.train.end <= self.validation.start", "validation must start where train ends, or later"),
+            (
+                "!has(self.test) || self.validation.end <= self.test.start",
+                "test must start where validation ends, or later",
+            ),
+        )
+    )
+
     train: TimeRange = Field(description="Training span.")
     validation: TimeRange = Field(description="Validation span.")
     test: TimeRange | None = Field(None, description="Test span, never trained on.")
@@ -134,24 +181,17 @@ class Ranges(Contract):
     def _follow(self) -> Self:
         spans = [("train", self.train), ("validation", self.validation), ("test", self.test)]
         present = [(name, span) for name, span in spans if span is not None]
-        for (before, first), (after, second) in zip(present, present[1:], strict=False):
+        for (before, first), (after, second) in pairwise(present):
             if second.start < first.end:
                 raise ValueError(f"{after} starts at {second.start}, inside {before} which ends at {first.end}")
         return self
 
 
-class Split(Contract):
+class Split(OneOf):
     """How bars are divided by time. Exactly one field."""
-
-    model_config = ConfigDict(json_schema_extra=one_of("fractions", "ranges"))  # type: ignore[typeddict-item]
 
     fractions: Fractions | None = Field(None, description="Shares of time.")
     ranges: Ranges | None = Field(None, description="Explicit spans.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        exactly_one(fractions=self.fractions, ranges=self.ranges)
-        return self
 
 
 class Data(Contract):
@@ -162,15 +202,13 @@ class Data(Contract):
         None, min_length=1, max_length=128, description="Free text; changing it says that the bars changed."
     )
     split: Split = Field(
-        Split(fractions=Fractions(train=0.8, validation=0.1, test=0.1)), description="Division into train, validation and test, by time."
+        Split(fractions=Fractions(train=0.8, validation=0.1, test=0.1)),
+        description="Division into train, validation and test, by time.",
     )
     clip: float = Field(5.0, gt=0, le=100, description="Normalised values are cut to ± this, in standard deviations.")
-    time_zone: str | None = Field(
+    time_zone: TimeZone | None = Field(
         None,
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9_+/-]+$",
-        description="IANA zone of the exchange, in which hour and weekday are taken. Naive timestamps are local already.",
+        description="IANA zone of the exchange, in which hour and weekday are taken; naive timestamps are local.",
     )
     bad_rows: Literal["refuse", "drop"] = Field(
         "refuse", description="refuse: a bad row ends the run, naming it. drop: it is left out and counted."
@@ -181,14 +219,9 @@ class Window(Contract):
     """Length of what the model sees and predicts, in bars."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "self.lookback + self.horizon <= self.maxContext",
-                    "message": "lookback + horizon must not exceed maxContext",
-                }
-            ]
-        }
+        json_schema_extra=cel(
+            ("self.lookback + self.horizon <= self.maxContext", "lookback + horizon must not exceed maxContext")
+        )
     )
 
     lookback: int = Field(90, ge=2, le=8192, description="Bars of history; normalisation uses these only.")
@@ -198,9 +231,7 @@ class Window(Contract):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.lookback + self.horizon > self.max_context:
-            raise ValueError(
-                f"lookback {self.lookback} + horizon {self.horizon} exceeds maxContext {self.max_context}"
-            )
+            raise ValueError(f"lookback {self.lookback} + horizon {self.horizon} exceeds maxContext {self.max_context}")
         return self
 
     @property
@@ -212,9 +243,14 @@ class Window(Contract):
 class Hub(Contract):
     """A model repository on the Hugging Face hub."""
 
-    repo: str = Field(min_length=1, max_length=200, pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name.")
+    repo: str = Field(
+        min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", description="owner/name."
+    )
     revision: str | None = Field(
-        None, min_length=1, max_length=100, description="Commit, tag or branch. The run records the commit it resolved to."
+        None,
+        min_length=1,
+        max_length=100,
+        description="Commit, tag or branch. The run records the commit it resolved to.",
     )
 
 
@@ -230,7 +266,7 @@ class PredictorScratch(Contract):
     size: Literal["tiny", "mini", "small", "base", "large"] = Field(description="Architecture.")
 
 
-class _Init(Contract):
+class _Init(OneOf):
     hub: Hub | None = Field(None, description="Pretrained weights from the hub.")
     path: Path | None = Field(None, description="Directory with config.json and model.safetensors.")
 
@@ -238,27 +274,13 @@ class _Init(Contract):
 class TokenizerInit(_Init):
     """Where a tokenizer's first weights come from. Exactly one field."""
 
-    model_config = ConfigDict(json_schema_extra=one_of("hub", "path", "scratch"))  # type: ignore[typeddict-item]
-
     scratch: TokenizerScratch | None = Field(None, description="Random weights.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        exactly_one(hub=self.hub, path=self.path, scratch=self.scratch)
-        return self
 
 
 class PredictorInit(_Init):
     """Where a predictor's first weights come from. Exactly one field."""
 
-    model_config = ConfigDict(json_schema_extra=one_of("hub", "path", "scratch"))  # type: ignore[typeddict-item]
-
     scratch: PredictorScratch | None = Field(None, description="Random weights.")
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        exactly_one(hub=self.hub, path=self.path, scratch=self.scratch)
-        return self
 
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -268,11 +290,11 @@ class _Stage(Contract):
     epochs: int = Field(
         30, ge=0, le=10000, description="Passes over the training windows. 0: the initial weights are used unchanged."
     )
-    batch_size: int = Field(
-        64, ge=1, le=65536, description="Windows per optimizer step, over all processes together."
-    )
+    batch_size: int = Field(64, ge=1, le=65536, description="Windows per optimizer step, over all processes together.")
     micro_batch_size: int = Field(
-        16, ge=1, le=65536,
+        16,
+        ge=1,
+        le=65536,
         description="Most windows per process and forward pass; gradient accumulation is derived from it.",
     )
     weight_decay: float = Field(0.1, ge=0, le=10, description="AdamW weight decay, on matrices only.")
@@ -283,28 +305,35 @@ class _Stage(Contract):
         0.03, gt=0, lt=1, description="Share of the steps in which the learning rate rises to its peak."
     )
 
+    @property
+    def memory_restarts(self) -> int:
+        """Most restarts after running out of memory that can help: each at least halves the micro-batch."""
+        return self.micro_batch_size.bit_length() - 1
+
     @model_validator(mode="after")
     def _trains(self) -> Self:
         init = getattr(self, "init", None)
         if self.epochs == 0 and init is not None and init.scratch is not None:
-            raise ValueError("epochs 0 keeps the initial weights, and scratch weights are random: train them or name others")
+            raise ValueError(
+                "epochs 0 keeps the initial weights, and scratch weights are random: train them or name others"
+            )
         return self
 
 
-_STAGE_RULES = {
-    "x-kubernetes-validations": [
-        {
-            "rule": "self.epochs > 0 || !has(self.init.scratch)",
-            "message": "epochs 0 keeps the initial weights, and scratch weights are random",
-        }
-    ]
-}
+_STAGE_RULES = ConfigDict(
+    json_schema_extra=cel(
+        (
+            "self.epochs > 0 || !has(self.init.scratch)",
+            "epochs 0 keeps the initial weights, and scratch weights are random",
+        )
+    )
+)
 
 
 class TokenizerStage(_Stage):
     """How the tokenizer is trained."""
 
-    model_config = ConfigDict(json_schema_extra=_STAGE_RULES)  # type: ignore[typeddict-item]
+    model_config = _STAGE_RULES
 
     init: TokenizerInit = Field(
         TokenizerInit(hub=Hub(repo="NeoQuasar/Kronos-Tokenizer-base", revision=None)), description="First weights."
@@ -316,7 +345,7 @@ class TokenizerStage(_Stage):
 class PredictorStage(_Stage):
     """How the predictor is trained."""
 
-    model_config = ConfigDict(json_schema_extra=_STAGE_RULES)  # type: ignore[typeddict-item]
+    model_config = _STAGE_RULES
 
     init: PredictorInit = Field(
         PredictorInit(hub=Hub(repo="NeoQuasar/Kronos-small", revision=None)), description="First weights."
@@ -339,7 +368,10 @@ class Training(Contract):
         "auto", description="auto: bf16 where the device has it natively, else fp32. Tokenising stays fp32."
     )
     windows_per_epoch: int | None = Field(
-        None, ge=1, le=2**31 - 1, description="Most windows an epoch uses, over all processes, drawn without replacement."
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="Most windows an epoch uses, over all processes, drawn without replacement.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
     compile: bool = Field(False, description="torch.compile the model; pays off after some hundred steps.")

@@ -1,0 +1,57 @@
+"""Downloads of pretrained weights from the Hugging Face hub, pinned to a commit; used by weights."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+from kronos_trainer.config.spec import Hub
+from kronos_trainer.errors import BadEnvironment
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A downloaded repository: its directory and the 40 hex digits of its commit."""
+
+    directory: Path
+    commit: str
+
+
+def download(hub: Hub) -> Snapshot:
+    """The repository at its revision, from the local cache where it is there already.
+
+    Raises BadEnvironment, with a way out, when it cannot be had.
+    """
+    wanted = f"{hub.repo} at {hub.revision or 'its newest revision'}"
+    try:
+        path = huggingface_hub.snapshot_download(
+            hub.repo, revision=hub.revision, allow_patterns=["config.json", "model.safetensors"]
+        )
+    except RevisionNotFoundError:
+        raise BadEnvironment(f"cannot download {wanted}: the hub has no such revision") from None
+    except RepositoryNotFoundError:
+        raise BadEnvironment(
+            f"cannot download {wanted}: the hub has no such repository, or it is private; check init.hub.repo, or set "
+            "HF_TOKEN (hubTokenSecret in a cluster)"
+        ) from None
+    # Anything else is the network, the disk or the hub; the HTTP library under it changes with its version.
+    except Exception as error:
+        raise BadEnvironment(
+            f"cannot download {wanted}: {_first_line(error)}; without access to the hub, copy the repository to a "
+            "directory and name it in init.path, or set HF_HOME to a cache that holds it"
+        ) from error
+    directory = Path(path)
+    # The cache names each snapshot by its commit.
+    if not re.fullmatch(r"[0-9a-f]{40}", directory.name):
+        raise BadEnvironment(
+            f"{wanted} was put in {directory}, whose name is not a commit; unset what redirects the cache"
+        )
+    return Snapshot(directory, directory.name)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
