@@ -1,0 +1,106 @@
+"""The data command as it is started: output, exit codes, one line for a failure."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kronos_trainer.config import RunConfig
+from kronos_trainer.data import main
+
+
+def write_bars(path: Path, rows: int = 200) -> Path:
+    price = 10.0 + np.sin(np.arange(rows))
+    table = {"date": pd.date_range("2020-01-01", periods=rows), "open": price, "high": price + 1, "low": price - 1}
+    pd.DataFrame(table | {"close": price, "volume": 1.0}).to_csv(path, index=False)
+    return path
+
+
+def test_check_reports_what_a_training_would_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_bars(tmp_path / "A.csv")
+    write_bars(tmp_path / "B.csv", 30)
+    options = ["--timeframe", "1d", "--lookback", "10", "--horizon", "2"]
+    assert main(["check", str(tmp_path), *options, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report.pop("digest")) == 64
+    assert report == {
+        "symbols": 2,
+        "bars": 230,
+        "first": "2020-01-01",
+        "last": "2020-07-18",
+        "splits": {
+            "train": {"start": "2020-01-01", "end": "2020-06-09", "windows": 148 + 18},
+            "validation": {"start": "2020-06-09", "end": "2020-06-29", "windows": 8},
+            "test": {"start": "2020-06-29", "end": "2020-07-18", "windows": 19},
+        },
+        "perSymbol": {"A": 200, "B": 30},
+        "notes": [
+            "no amount column, amount is volume x mean of the prices (0 without volume): A.csv, B.csv",
+            "left out of validation, having fewer than 13 bars for it: B (1 of 2 symbols)",
+            "left out of test, having fewer than 12 bars for it: B (1 of 2 symbols)",
+        ],
+    }
+    assert main(["check", str(tmp_path), *options]) == 0
+    text = capsys.readouterr().out.splitlines()
+    assert text[0] == f"{tmp_path}: 2 symbols, 230 bars, 2020-01-01 to 2020-07-18"
+    assert text[1] == "train: 166 windows, 2020-01-01 up to 2020-06-09"
+    assert text[-1].startswith("note: left out of test")
+
+
+def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bars = write_bars(tmp_path / "A.csv")
+    run = RunConfig.model_validate(
+        {
+            "model": {"name": "m"}, "run": "r", "stage": "tokenizer", "stageHashes": {}, "publish": False,
+            "timeframe": "1w", "data": {"source": {"path": "unused"}}, "window": {"lookback": 3, "horizon": 1},
+            "tokenizer": {}, "predictor": {}, "training": {}, "evaluation": {}, "checkpoint": {},
+            "bars": str(bars), "output": "out",
+        }
+    )  # fmt: skip
+    # 28 weeks: an eighth of them is too little for a window of 5
+    (tmp_path / "run.json").write_text(run.dump())
+    assert main(["check", "--run", str(tmp_path / "run.json")]) == 65
+    assert "no symbol has a window in the validation split: it takes 5 bars" in capsys.readouterr().err
+    split = {"fractions": {"train": 0.5, "validation": 0.3, "test": 0.2}}
+    run = RunConfig.model_validate(json.loads(run.dump()) | {"data": {"source": {"path": "unused"}, "split": split}})
+    (tmp_path / "run.json").write_text(run.dump())
+    assert main(["check", "--run", str(tmp_path / "run.json"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["first"] == "2019-12-30"  # weeks begin on Monday
+    assert "resampled to 1w: A" in report["notes"]
+
+
+def test_failures_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bars = str(write_bars(tmp_path / "A.csv", 30))
+    for arguments, code, message in (
+        (["check", str(tmp_path / "absent"), "--timeframe", "1d"], 66, "no such file or directory of bars"),
+        (["check", bars, "--timeframe", "4h"], 65, "coarser than timeframe 4h"),
+        (["check", bars, "--timeframe", "1d"], 65, "no symbol has a window in the train split"),
+        (["check", bars], 64, "--timeframe"),
+        (["check", bars, "--timeframe", "1d", "--lookback", "1"], 64, "lookback"),
+        (["check", bars, "--timeframe", "1d", "--time-zone", "Mars/Phobos"], 64, "time_zone: "),
+        (["check", "--run", str(tmp_path / "absent.json")], 64, "no such run config"),
+        (["import", bars, "--out", str(tmp_path / "out")], 65, "not a data set of upstream's finetune scripts"),
+    ):
+        assert main(arguments) == code
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert message in error
+        assert len(error.splitlines()) == 1
+
+
+def test_the_module_is_a_command(tmp_path: Path) -> None:
+    index = pd.date_range("2020-01-01", periods=3, name="datetime")
+    bars = pd.DataFrame({name: [1.0, 2.0, 3.0] for name in ("open", "high", "low", "close", "vol", "amt")}, index=index)
+    (tmp_path / "train_data.pkl").write_bytes(pickle.dumps({"A": bars}))
+    command = [sys.executable, "-m", "kronos_trainer.data", "import", "train_data.pkl", "--out", "bars"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "bars: 1 symbols, 3 rows\n"
+    assert [file.name for file in (tmp_path / "bars").iterdir()] == ["A.parquet"]

@@ -1,0 +1,105 @@
+"""Coarser bars: every value comes from the source, and only whole bars are kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kronos_trainer.config import Timeframe
+from kronos_trainer.errors import DataError
+from kronos_trainer.resample import resampled
+
+HOUR = 3_600_000_000_000
+DAY = 24 * HOUR
+
+
+def times_of(start: str, hours: list[int] | np.ndarray) -> np.ndarray:
+    return np.datetime64(start, "ns").astype(np.int64) + np.asarray(hours, np.int64) * HOUR
+
+
+def values_of(count: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(1, 2, count)
+    high = low + rng.uniform(0, 1, count)
+    inside = rng.uniform(low, high, (2, count))
+    return np.column_stack([inside[0], high, low, inside[1], rng.integers(0, 99, count), rng.integers(0, 99, count)])
+
+
+def labels(times: np.ndarray) -> list[str]:
+    return [str(stamp)[:16] for stamp in times.view("datetime64[ns]")]
+
+
+@given(
+    hours=st.sets(st.integers(0, 400), min_size=40, max_size=200),
+    timeframe=st.sampled_from([Timeframe.H2, Timeframe.H4, Timeframe.H6, Timeframe.H12, Timeframe.D1, Timeframe.W1]),
+    start=st.integers(0, 200),
+)
+def test_each_bar_is_made_of_the_source_bars_in_its_span(hours: set[int], timeframe: Timeframe, start: int) -> None:
+    hours |= {100, 101}  # so that the source is hourly
+    times = times_of("2024-01-01", sorted(hour + start for hour in hours))
+    values = values_of(len(times))
+    found_times, found = resampled(times, values, timeframe, "A")
+
+    size = timeframe.seconds * 1_000_000_000
+    monday = times_of("2024-01-01", [0])[0]  # a Monday, so days and weeks both start here
+    spans = defaultdict(list)
+    for row, time in enumerate(times):
+        spans[monday + (time - monday) // size * size].append(row)
+    expected = sorted(spans)
+    if (timeframe.seconds == 7200) and (np.diff(times) == 2 * HOUR).mean() > 0.5:
+        return  # mostly two hours apart already
+    assert list(found_times) in (expected, expected[:-1])
+    whole = times[spans[expected[-1]][-1]] + HOUR >= expected[-1] + size
+    assert len(found_times) == len(expected) or not whole
+    for label, bar in zip(found_times, found, strict=True):
+        rows = values[spans[label]]
+        assert bar.tolist() == [
+            rows[0, 0], rows[:, 1].max(), rows[:, 2].min(), rows[-1, 3], rows[:, 4].sum(), rows[:, 5].sum()
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("last", "kept"),
+    [(6, "2024-01-02 00:00"), (7, "2024-01-02 04:00")],
+    ids=["three of four hours", "four of four hours"],
+)
+def test_an_incomplete_last_bar_is_dropped(last: int, kept: str) -> None:
+    times = times_of("2024-01-01", np.arange(24 + last + 1))
+    found, _ = resampled(times, values_of(len(times)), Timeframe.H4, "A")
+    assert labels(found)[-1] == kept.replace(" ", "T")
+
+
+def test_a_market_that_closes_early_fills_its_day() -> None:
+    sessions = np.concatenate([day * 24 + np.arange(10, 16) for day in range(10)])
+    times = times_of("2024-01-01", sessions)
+    days, bars = resampled(times, values_of(len(times)), Timeframe.D1, "A")
+    assert len(days) == 10
+    days, _ = resampled(times[:-1], values_of(len(times) - 1), Timeframe.D1, "A")
+    assert len(days) == 9
+    weeks, _ = resampled(days, bars[:9], Timeframe.W1, "A")
+    assert labels(weeks) == ["2024-01-01T00:00"]
+
+
+def test_bars_that_are_right_already_are_left_alone() -> None:
+    for hours in (
+        [9, 13, 33, 37, 57, 61],  # 4h sessions, not on the 4h grid
+        [1, 5, 9, 13, 16, 20, 24, 28, 32],  # the clock went back by an hour
+        [0, 4, 12, 36, 40, 60],  # gaps
+    ):
+        times, values = times_of("2024-01-01", hours), values_of(len(hours))
+        found_times, found = resampled(times, values, Timeframe.H4, "A")
+        assert found_times is times
+        assert found is values
+
+
+def test_bars_that_cannot_become_the_timeframe_are_refused() -> None:
+    daily = times_of("2024-01-01", np.arange(20) * 24)
+    with pytest.raises(DataError, match="symbol A: bars are 1d apart or more, coarser than timeframe 4h"):
+        resampled(daily, values_of(20), Timeframe.H4, "A")
+    with pytest.raises(DataError, match=r"symbol A: timeframe 30m is no whole number of the file's 20m bars"):
+        resampled(daily // 72, values_of(20), Timeframe.M30, "A")
+    assert len(resampled(daily[:3], values_of(3), Timeframe.H4, "A")[0]) == 3  # too few to tell

@@ -1,0 +1,176 @@
+"""Splits, windows and their order: nothing crosses a symbol or a split, and every value is the source's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kronos_trainer.bars import Bars, time_stamps
+from kronos_trainer.config import Data, Fractions, Ranges, Source, Split, TimeRange, Window
+from kronos_trainer.errors import DataError
+from kronos_trainer.windows import Windows, epoch_order, split_bars
+
+DAY = 86_400_000_000_000
+SOURCE = Source(path="unused")
+
+
+def store(spans: list[tuple[int, int]], seed: int = 0, scale: float = 1.0) -> Bars:
+    """One symbol per (first day, number of days)."""
+    rng = np.random.default_rng(seed)
+    times = np.concatenate([np.arange(first, first + count) * DAY for first, count in spans]).astype(np.int64)
+    values = (rng.lognormal(0, 1, (len(times), 6)) * scale).astype(np.float32)
+    offsets = np.cumsum([0, *(count for _, count in spans)])
+    symbols = tuple(f"S{index}" for index in range(len(spans)))
+    return Bars(symbols, offsets, values, times, time_stamps(times), "digest", ())
+
+
+def firsts(windows: Windows) -> list[int]:
+    return list(windows.rows(torch.arange(len(windows))))
+
+
+@settings(deadline=None)
+@given(
+    spans=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 80)), min_size=1, max_size=6),
+    train=st.floats(0.3, 0.7),
+    validation=st.floats(0.1, 0.29),
+    lookback=st.integers(2, 5),
+    horizon=st.integers(1, 4),
+)
+def test_every_window_lies_in_one_symbol_and_one_split_and_none_is_missing(
+    spans: list[tuple[int, int]], train: float, validation: float, lookback: int, horizon: int
+) -> None:
+    bars = store([*spans, (0, 121)])  # one symbol that is long enough for every split
+    data = Data(
+        source=SOURCE, split=Split(fractions=Fractions(train=train, validation=validation, test=1 - train - validation))
+    )
+    splits = split_bars(bars, data, Window(lookback=lookback, horizon=horizon))
+
+    days = np.unique(bars.times)
+    assert splits.spans["train"][0] == days[0]
+    assert splits.spans["train"][1] == splits.spans["validation"][0] == days[int(len(days) * train + 1e-6)]
+    assert splits.spans["validation"][1] == splits.spans["test"][0]
+    length = lookback + horizon + 1
+    for name, windows in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
+        start, end = splits.spans[name]
+        expected = []
+        for first, after in zip(bars.offsets, bars.offsets[1:], strict=False):
+            for row in range(first, after):
+                if name == "test":
+                    inside = (
+                        bars.times[row + lookback : row + lookback + horizon]
+                        if row + lookback + horizon <= after
+                        else []
+                    )
+                    complete = len(inside) == horizon
+                else:
+                    inside = bars.times[row : row + length] if row + length <= after else []
+                    complete = len(inside) == length
+                if complete and inside[0] >= start and inside[-1] < end:
+                    expected.append(row)
+        assert firsts(windows) == expected
+
+
+def test_ranges_are_local_days_with_an_exclusive_end_and_symbols_left_out_are_named() -> None:
+    bars = store([(0, 40), (25, 15), (0, 4)])
+    ranges = Ranges(
+        train=TimeRange(start="1970-01-01", end="1970-01-21"),
+        validation=TimeRange(start="1970-01-21", end="1970-02-05"),
+    )
+    splits = split_bars(bars, Data(source=SOURCE, split=Split(ranges=ranges)), Window(lookback=3, horizon=2))
+    assert firsts(splits.train) == list(range(15))  # days 0..19 in windows of 6
+    assert firsts(splits.validation) == [*range(20, 30), *range(40, 45)]  # days 20..34 and 25..34
+    assert len(splits.test) == 0
+    assert splits.notes == (
+        "left out of train, having fewer than 6 bars for it: S1, S2 (2 of 3 symbols)",
+        "left out of validation, having fewer than 6 bars for it: S2 (1 of 3 symbols)",
+    )
+
+
+def test_a_split_without_any_window_is_refused_with_the_way_out() -> None:
+    window = Window(lookback=10, horizon=4)
+    with pytest.raises(DataError) as error:
+        split_bars(store([(0, 100), (0, 50)]), Data(source=SOURCE), window)
+    assert str(error.value) == (
+        "no symbol has a window in the validation split: it takes 15 bars (lookback 10 + horizon 4 + 1) between "
+        "1970-03-22 and 1970-04-01, and the most that a symbol has is 10; add bars, change data.split or shorten window"
+    )
+    assert len(split_bars(store([(0, 150), (0, 3)]), Data(source=SOURCE), window).validation) == 1
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e15])
+def test_values_are_normalised_as_upstream_does_to_the_bit(scale: float) -> None:
+    bars = store([(0, 300), (0, 200)], scale=scale)
+    lookback, clip = 90, 1.5
+    data = Data(source=SOURCE, clip=clip, split=Split(fractions=Fractions(train=0.5, validation=0.5 - 1e-9, test=0)))
+    windows = split_bars(bars, data, Window(lookback=lookback, horizon=10)).train
+    order = torch.tensor([len(windows) - 1, 0, 7, 7])
+    batch = windows.gather(order)
+    assert batch.values.shape == (4, 101, 6)
+    assert (batch.values.dtype, batch.stamps.dtype) == (torch.float32, torch.int64)
+    for row, values, stamps in zip(windows.rows(order), batch.values, batch.stamps, strict=True):
+        # upstream reduces a column-major slice of a DataFrame, in float32
+        x = np.asfortranarray(bars.values[row : row + 101])
+        past = x[:lookback]
+        expected = np.clip((x - past.mean(axis=0)) / (past.std(axis=0) + 1e-5), -clip, clip)
+        np.testing.assert_array_equal(values.numpy(), expected)
+        exact = bars.values[row : row + lookback].astype(np.float64)
+        exact = (bars.values[row : row + 101].astype(np.float64) - exact.mean(axis=0)) / (exact.std(axis=0) + 1e-5)
+        np.testing.assert_allclose(values.numpy(), np.clip(exact, -clip, clip), atol=2e-5)
+        np.testing.assert_array_equal(stamps.numpy(), bars.stamps[row : row + 101])
+    assert batch.values.abs().max() == np.float32(clip)
+
+
+def test_later_bars_never_reach_the_statistics_and_a_constant_column_is_zero() -> None:
+    bars = store([(0, 400)])
+    bars.values[:, 4] = 7.0
+    window = Window(lookback=20, horizon=5)
+    before = split_bars(bars, Data(source=SOURCE, clip=100.0), window).train.gather(torch.tensor([3])).values
+    bars.values[23:29] *= 3
+    after = split_bars(bars, Data(source=SOURCE, clip=100.0), window).train.gather(torch.tensor([3])).values
+    assert torch.equal(before[:, :20], after[:, :20])
+    assert not torch.equal(before[:, 20:], after[:, 20:])
+    assert (before[:, :, 4] == 0).all()
+
+
+def test_a_window_number_outside_the_split_is_an_error() -> None:
+    windows = split_bars(store([(0, 100), (0, 90)]), Data(source=SOURCE), Window(lookback=4, horizon=2)).train
+    for index in (-1, len(windows)):
+        with pytest.raises(IndexError):
+            windows.gather(torch.tensor([0, index]))
+
+
+def test_the_repeated_hour_does_not_break_a_split() -> None:
+    bars = store([(0, 40)])
+    bars.times[20:] -= 2 * DAY  # as if the clock went back by two bars
+    half = Split(fractions=Fractions(train=0.5, validation=0.5 - 1e-9, test=0))
+    splits = split_bars(bars, Data(source=SOURCE, split=half), Window(lookback=2, horizon=1))
+    train, validation = firsts(splits.train), firsts(splits.validation)
+    assert max(train) + 4 <= min(validation)
+    assert len(train) + len(validation) == 40 - 2 * 3
+
+
+def test_an_epoch_takes_every_window_once_and_no_two_epochs_are_alike() -> None:
+    def order(
+        epoch: int, *, stage: str = "tokenizer", seed: int = 1, limit: int | None = None, count: int = 500
+    ) -> list[int]:
+        return epoch_order(count, seed=seed, stage=stage, epoch=epoch, limit=limit).tolist()
+
+    assert sorted(order(1)) == list(range(500))
+    assert order(1) == order(1, limit=500) == order(1, limit=9999)
+    different = [
+        order(epoch, stage=stage, seed=seed)
+        for epoch in range(4)
+        for stage in ("tokenizer", "predictor")
+        for seed in (1, 2)
+    ]
+    assert len({tuple(item) for item in different}) == 16
+    capped = [order(epoch, limit=40, count=100_000) for epoch in range(50)]
+    assert all(len(set(item)) == 40 for item in capped)
+    assert len({tuple(item) for item in capped}) == 50
+    # drawn from the whole split, not from a corner of it
+    flat = np.array(capped).ravel()
+    assert abs(flat.mean() - 50_000) < 3_000
+    assert epoch_order(500, seed=1, stage="tokenizer", epoch=1, limit=None).dtype == torch.int64

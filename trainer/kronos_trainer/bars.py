@@ -1,0 +1,191 @@
+"""The store of bars: every symbol's bars in flat arrays, prepared once per node and memory-mapped by all ranks."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from kronos_trainer.columns import FEATURES
+from kronos_trainer.config import Data, Timeframe
+from kronos_trainer.durable import make_directory, storing, write_directory
+from kronos_trainer.errors import DataError
+from kronos_trainer.files import bar_files
+from kronos_trainer.findings import Findings, some
+from kronos_trainer.readers import Rows, by_symbol, in_order, read_rows
+from kronos_trainer.resample import DAY, resampled
+from kronos_trainer.timestamps import local_times
+
+LAYOUT = 1  # raised when the same files would be prepared differently; it enters the digest
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {  # name -> dtype and shape of one bar
+    "values": ("<f4", (len(FEATURES),)),
+    "times": ("<i8", ()),
+    "stamps": ("|u1", (5,)),
+}
+_SPOOLED = np.dtype([("instant", "<i8"), ("number", "<i8"), ("values", "<f8", (len(FEATURES),))])
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars of all symbols. Rows of symbol i are offsets[i]:offsets[i+1], ascending in time."""
+
+    symbols: tuple[str, ...]
+    offsets: npt.NDArray[np.int64]  # [S+1]
+    values: npt.NDArray[np.float32]  # [N, 6], in the order of FEATURES; may be memory-mapped
+    times: npt.NDArray[np.int64]  # [N] wall-clock ns since 1970; steps back by an hour where summer time ends
+    stamps: npt.NDArray[np.uint8]  # [N, 5]: minute, hour, weekday (Monday 0), day, month
+    digest: str  # sha256 of what was read: the files and the options that change the bars
+    notes: tuple[str, ...]  # what was sorted, dropped or resampled
+
+
+def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
+    """Bars of a file or directory, in memory. Raises DataError, InputMissing, ConfigError."""
+    digest = source_digest(path, timeframe, data)
+    with tempfile.TemporaryDirectory(prefix="kronos-bars-") as directory:
+        _prepare(path, timeframe, data, Path(directory), _silent)
+        return _opened(Path(directory), digest, mapped=False)
+
+
+def _silent() -> None:
+    """The beat of a caller that shows no progress."""
+
+
+def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: Callable[[], object] = _silent) -> Bars:
+    """Bars of a file or directory, memory-mapped from `cache`, a directory of this node, where they are prepared once.
+
+    One process per node calls first, the others after it. `beat` is called often while files are read.
+    Raises DataError, InputMissing, ConfigError, or StorageError when the cache cannot be written.
+    """
+    digest = source_digest(path, timeframe, data, beat)
+    ready = cache / f"bars-{digest[:32]}"
+    make_directory(cache)
+    if not ready.exists():
+        with _locked(ready.with_suffix(".lock")):
+            if not ready.exists():
+                write_directory(ready, lambda aside: _prepare(path, timeframe, data, aside, beat))
+    return _opened(ready, digest, mapped=True)
+
+
+def source_digest(path: Path, timeframe: Timeframe, data: Data, beat: Callable[[], object] = _silent) -> str:
+    """sha256 over the names and bytes of the files and the options that change the bars read from them."""
+    total = hashlib.sha256(json.dumps([LAYOUT, timeframe, data.time_zone, data.bad_rows]).encode())
+    for file in bar_files(path):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").digest()
+        name = file.name if file == path else file.relative_to(path).as_posix()
+        total.update(hashlib.sha256(name.encode()).digest() + content)
+        beat()
+    return total.hexdigest()
+
+
+def time_stamps(times: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Minute, hour, weekday (Monday 0), day and month of wall-clock nanoseconds: [N] -> uint8 [N, 5]."""
+    days, in_day = np.divmod(times, DAY)
+    minutes = in_day // 60_000_000_000
+    date = days.astype("datetime64[D]")
+    month = date.astype("datetime64[M]")
+    day = (date - month.astype("datetime64[D]")).astype(np.int64) + 1
+    columns = (minutes % 60, minutes // 60, (days + 3) % 7, day, month.astype(np.int64) % 12 + 1)
+    return np.stack(columns, axis=1).astype(np.uint8)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with storing(path), path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _opened(directory: Path, digest: str, *, mapped: bool) -> Bars:
+    meta = json.loads((directory / "bars.json").read_text())
+    rows = meta["offsets"][-1]
+    arrays: Arrays = {}
+    for name, (dtype, shape) in _ARRAYS.items():
+        file = directory / name
+        if mapped:
+            arrays[name] = np.asarray(np.memmap(file, dtype, "r", shape=(rows, *shape)))
+        else:
+            arrays[name] = np.fromfile(file, dtype).reshape(rows, *shape)
+    offsets = np.array(meta["offsets"], np.int64)
+    return Bars(tuple(meta["symbols"]), offsets, digest=digest, notes=tuple(meta["notes"]), **arrays)
+
+
+@dataclass(frozen=True)
+class _Spooled:
+    """Where the rows of one symbol from one chunk lie in the spool."""
+
+    file: Path
+    unit: str
+    aware: bool
+    start: int  # rows
+    count: int
+
+
+def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat: Callable[[], object]) -> None:
+    """Write the arrays of Bars to files in `directory`, holding no more than a chunk or one symbol in memory."""
+    findings = Findings()
+    with tempfile.TemporaryFile(dir=directory) as spool:
+        places = _spool(path, data, spool, findings, beat)
+        if not places:
+            raise DataError(
+                f"{path}: not one usable row{'; ' if findings.notes() else ''}{'; '.join(findings.notes())}"
+            )
+        symbols = sorted(places)
+        offsets = [0]
+        coarser: list[str] = []
+        with ExitStack() as stack:
+            files = {name: stack.enter_context((directory / name).open("wb")) for name in _ARRAYS}
+            for symbol in symbols:
+                pieces = [_unspool(spool, symbol, place) for place in places[symbol]]
+                instants, values, aware = in_order(symbol, pieces, data.bad_rows, findings)
+                if aware and data.time_zone is None:
+                    findings.utc.append(symbol)
+                local = local_times(instants, data.time_zone) if aware else instants
+                times, values = resampled(local, values, timeframe, symbol)
+                if times is not local:
+                    coarser.append(symbol)
+                offsets.append(offsets[-1] + len(times))
+                for name, array in (("values", values), ("times", times), ("stamps", time_stamps(times))):
+                    files[name].write(np.ascontiguousarray(array, _ARRAYS[name][0]).tobytes())
+                beat()
+    notes = findings.notes()
+    if coarser:
+        notes.append(f"resampled to {timeframe}: {some(coarser)}")
+    (directory / "bars.json").write_text(json.dumps({"symbols": symbols, "offsets": offsets, "notes": notes}))
+
+
+def _spool(
+    path: Path, data: Data, spool: BinaryIO, findings: Findings, beat: Callable[[], object]
+) -> dict[str, list[_Spooled]]:
+    """Append every row to the spool: no symbol is known to be complete before the last file is read."""
+    places: dict[str, list[_Spooled]] = {}
+    position = 0
+    for chunk in read_rows(path, data.bad_rows, findings):
+        for symbol, rows in by_symbol(chunk):
+            records = np.empty(len(rows.instants), _SPOOLED)
+            records["instant"], records["number"], records["values"] = rows.instants, rows.numbers, rows.values
+            spool.write(records.tobytes())
+            place = _Spooled(rows.file, rows.unit, rows.aware, position, len(records))
+            places.setdefault(symbol, []).append(place)
+            position += len(records)
+        beat()
+    return places
+
+
+def _unspool(spool: BinaryIO, symbol: str, place: _Spooled) -> Rows:
+    spool.seek(place.start * _SPOOLED.itemsize)
+    records = np.frombuffer(spool.read(place.count * _SPOOLED.itemsize), _SPOOLED)
+    instants, numbers = records["instant"].copy(), records["number"].copy()
+    return Rows(place.file, place.unit, symbol, instants, numbers, records["values"], place.aware)

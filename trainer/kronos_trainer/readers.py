@@ -1,0 +1,300 @@
+"""CSV and Parquet files of bars -> checked rows, a chunk at a time; called by bars.py and by the forecast."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kronos_trainer.columns import FEATURES, resolve
+from kronos_trainer.errors import DataError
+from kronos_trainer.files import CSV_SUFFIXES, PARQUET_SUFFIXES, bar_files
+from kronos_trainer.findings import Findings, some
+from kronos_trainer.timestamps import MISSING, Int64, StampReader, check_zone, local_times
+
+Float64 = npt.NDArray[np.float64]
+BadRows = Literal["refuse", "drop"]
+
+CHUNK_ROWS = 250_000  # bounds memory; about 40 MB a chunk
+
+# Squared deviations of larger numbers overflow the float32 that statistics are taken in.
+LARGEST = 1e18
+
+EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]  # how CSV files write an absent number
+
+UNREADABLE = (
+    pa.ArrowException,
+    pd.errors.ParserError,
+    pd.errors.ParserWarning,
+    UnicodeDecodeError,
+    csv.Error,
+    zlib.error,
+    OSError,
+    EOFError,
+)
+
+Fault = tuple[npt.NDArray[np.bool_], str, str]  # which rows, in which column, and what is wrong with {value}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Checked rows of one file, in the file's order."""
+
+    file: Path
+    unit: str  # what `numbers` counts: "line" of a CSV file or "row" of a Parquet file, from 1
+    symbols: str | npt.NDArray[np.object_]  # one for all rows, or one a row
+    instants: Int64  # nanoseconds; UTC if `aware`, else wall clock
+    numbers: Int64
+    values: Float64  # [rows, 6], in the order of FEATURES
+    aware: bool
+
+
+def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Rows]:
+    """Rows of every file at `path`, a chunk at a time.
+
+    Raises DataError naming file, row and column of the first bad row.
+    """
+    owners: dict[str, Path] = {}  # symbols that a file's own name gives
+    for file in bar_files(path):
+        filled = False
+        for chunk in _FileReader(file, bad_rows, findings).chunks():
+            filled = filled or len(chunk.instants) > 0
+            if isinstance(chunk.symbols, str) and not file.parent.name.startswith("symbol="):
+                other = owners.setdefault(chunk.symbols, file)
+                if other != file:
+                    raise DataError(
+                        f"{file} and {other} are both named for symbol {chunk.symbols}; "
+                        "rename one, or give both a symbol column"
+                    )
+            yield chunk
+        if not filled and bad_rows == "refuse":
+            raise DataError(f"{file}: has a header but no rows")
+
+
+def read_frame(
+    path: Path, *, symbol: str | None = None, time_zone: str | None = None, bad_rows: BadRows = "refuse"
+) -> tuple[pd.DataFrame, list[str]]:
+    """Bars of one symbol from a CSV or Parquet file (or directory), for the forecast, with notes to show to the user.
+
+    The frame is ascending in time: `timestamps` (datetime64[ns], local wall clock, naive) and the six FEATURES as
+    float64, none of them missing. A file of several symbols needs `symbol`.
+    Raises DataError, InputMissing, or ConfigError for an unknown time zone.
+    """
+    check_zone(time_zone)
+    findings = Findings()
+    pieces: dict[str, list[Rows]] = {}
+    for rows in read_rows(path, bad_rows, findings):
+        for name, part in by_symbol(rows):
+            pieces.setdefault(name, []).append(part)
+    if symbol is None and len(pieces) > 1:
+        raise DataError(f"{path}: holds {len(pieces)} symbols ({some(sorted(pieces))}); choose one")
+    symbol = next(iter(pieces), "") if symbol is None else symbol
+    if symbol not in pieces:
+        raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
+    instants, values, aware = in_order(symbol, pieces[symbol], bad_rows, findings)
+    if aware and time_zone is None:
+        findings.utc.append(symbol)
+    times = local_times(instants, time_zone) if aware else instants
+    frame = pd.DataFrame(values, columns=list(FEATURES))
+    frame.insert(0, "timestamps", times.view("datetime64[ns]"))
+    return frame, findings.notes()
+
+
+def by_symbol(rows: Rows) -> Iterator[tuple[str, Rows]]:
+    """The rows of each symbol of a chunk, in the file's order."""
+    if isinstance(rows.symbols, str):
+        if len(rows.instants):
+            yield rows.symbols, rows
+        return
+    codes, names = pd.factorize(rows.symbols)
+    order = np.argsort(codes, kind="stable")
+    bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    for index, name in enumerate(names):
+        pick = order[bounds[index] : bounds[index + 1]]
+        yield (
+            str(name),
+            Rows(
+                rows.file, rows.unit, str(name), rows.instants[pick], rows.numbers[pick], rows.values[pick], rows.aware
+            ),
+        )
+
+
+def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: Findings) -> tuple[Int64, Float64, bool]:
+    """One symbol's instants and values, ascending in time, and whether the instants are UTC.
+
+    Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order stays.
+    """
+    aware = pieces[0].aware
+    for piece in pieces:
+        if piece.aware != aware:
+            raise DataError(
+                f"symbol {symbol}: stamps carry a time zone in {(piece if piece.aware else pieces[0]).file} "
+                f"and none in {(pieces[0] if piece.aware else piece).file}; write all in one way"
+            )
+    instants = np.concatenate([piece.instants for piece in pieces])
+    values = np.concatenate([piece.values for piece in pieces])
+    steps = np.diff(instants)
+    if (steps > 0).all():
+        return instants, values, aware
+    order = np.argsort(instants, kind="stable")
+    if (steps < 0).any():
+        findings.unsorted.append(symbol)
+    instants = instants[order]
+    repeats = np.flatnonzero(np.diff(instants) == 0) + 1
+    if len(repeats):
+        places = [f"{piece.file}: {piece.unit} {number}" for piece in pieces for number in piece.numbers]
+        first, second = places[order[repeats[0] - 1]], places[order[repeats[0]]]
+        stamp = pd.Timestamp(instants[repeats[0]]).isoformat(sep=" ")
+        problem = f"{second}, column timestamps: {stamp} of symbol {symbol} was already given in {first}"
+        if bad_rows == "refuse":
+            raise DataError(problem)
+        findings.drop(len(repeats), problem)
+        order, instants = np.delete(order, repeats), np.delete(instants, repeats)
+    return instants, values[order], aware
+
+
+class _FileReader:
+    """Reads and checks one file. Its frames have the canonical column names."""
+
+    def __init__(self, file: Path, bad_rows: BadRows, findings: Findings) -> None:
+        self.file = file
+        self.bad_rows = bad_rows
+        self.findings = findings
+        self.parquet = file.name.lower().endswith(PARQUET_SUFFIXES)
+        self.unit = "row" if self.parquet else "line"
+        stem = file.name
+        for suffix in (*CSV_SUFFIXES, *PARQUET_SUFFIXES):
+            stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
+        parent = file.parent.name
+        self.symbol = parent.removeprefix("symbol=") if parent.startswith("symbol=") else stem
+
+    def chunks(self) -> Iterator[Rows]:
+        """Checked rows of the file, at most CHUNK_ROWS at a time."""
+        try:
+            if self.file.stat().st_size == 0:
+                raise DataError(f"{self.file}: empty file")
+            yield from self._parquet() if self.parquet else self._csv()
+        except UNREADABLE as error:
+            kind = "Parquet" if self.parquet else "CSV"
+            problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+            if isinstance(error, UnicodeDecodeError):
+                problem += "; save it as UTF-8"
+            elif isinstance(error, pd.errors.ParserWarning):
+                problem = "rows have more fields than the header"
+            raise DataError(f"{self.file}: not readable as {kind}: {problem}") from error
+
+    def _parquet(self) -> Iterator[Rows]:
+        with pq.ParquetFile(self.file) as file:
+            self._start(file.schema_arrow.names)
+            canonical = {name: key for key, name in self.columns.items()}
+            first = 1
+            for batch in file.iter_batches(CHUNK_ROWS, columns=list(canonical)):
+                frame = batch.to_pandas(ignore_metadata=True, date_as_object=False).rename(columns=canonical)
+                yield self._checked(frame, np.arange(first, first + len(frame)))
+                first += len(frame)
+
+    def _csv(self) -> Iterator[Rows]:
+        opener = gzip.open if self.file.name.lower().endswith(".gz") else open
+        with opener(self.file, "rt", encoding="utf-8-sig", newline="") as stream:
+            line = stream.readline()
+        separator = max(",;\t|", key=line.count)
+        header = next(csv.reader([line], delimiter=separator), [])
+        self._start(header)
+        canonical = {name: key for key, name in self.columns.items()}
+        numeric = [key for key in self.columns if key != "symbol"]
+        chunks = pd.read_csv(
+            self.file,
+            sep=separator,
+            names=[canonical.get(name, index) for index, name in enumerate(header)],
+            header=0,
+            index_col=False,
+            dtype={"symbol": "str"},
+            # a ticker may well be called NA
+            keep_default_na=False,
+            na_values=dict.fromkeys(numeric, EMPTY),
+            skip_blank_lines=False,
+            encoding="utf-8-sig",
+            chunksize=CHUNK_ROWS,
+            low_memory=False,
+        )
+        first = 2
+        with chunks, warnings.catch_warnings():
+            # rows longer than the header, as from an unquoted "1,234", would be cut with a warning
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            for frame in chunks:
+                lines = np.arange(first, first + len(frame))
+                first += len(frame)
+                blank = frame[numeric].isna().all(axis=1).to_numpy()
+                yield self._checked(frame[~blank], lines[~blank])
+
+    def _start(self, header: Sequence[str]) -> None:
+        self.columns = resolve(header, self.file)
+        self.stamps = StampReader(self.file, self.columns["timestamps"])
+        for field_, files in (("volume", self.findings.without_volume), ("amount", self.findings.without_amount)):
+            if field_ not in self.columns:
+                files.append(self.file.name)
+
+    def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
+        """Rows with every value present and plausible; what is not is refused or left out."""
+        frame = frame.reset_index(drop=True)
+        faults: list[Fault] = []
+
+        if "clock" in self.columns:
+            frame["timestamps"] = frame["timestamps"].astype("str") + " " + frame["clock"].astype("str")
+        instants = self.stamps.read(frame["timestamps"]) if len(frame) else np.empty(0, np.int64)
+        faults.append((instants == MISSING, "timestamps", "{value} is no valid timestamp"))
+
+        values = np.zeros((len(frame), len(FEATURES)))
+        for index, name in enumerate(FEATURES):
+            if name not in self.columns:
+                continue
+            given = frame[name]
+            number = pd.to_numeric(given, errors="coerce") if given.dtype.kind not in "iuf" else given
+            column = values[:, index] = number.to_numpy(dtype=np.float64, na_value=np.nan)
+            absent, empty = np.isnan(column), given.isna().to_numpy()
+            faults.append((absent & empty, name, "is empty"))
+            faults.append((absent & ~empty, name, "{value} is not a number"))
+            faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
+            if name in ("volume", "amount"):
+                faults.append((column < 0, name, "{value} is negative"))
+        faults.append((values[:, 1] < values[:, 2], "high", "{value} is below the low"))
+        if "amount" not in self.columns:
+            values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
+
+        symbols: str | npt.NDArray[np.object_] = self.symbol
+        if "symbol" in self.columns:
+            names = frame["symbol"].fillna("").astype("str").str.strip()
+            faults.append(((names == "").to_numpy(), "symbol", "is empty"))
+            symbols = names.to_numpy(dtype=object)
+
+        good = self._sound(faults, frame, numbers)
+        if not isinstance(symbols, str):
+            symbols = symbols[good]
+        aware = bool(self.stamps.aware)
+        return Rows(self.file, self.unit, symbols, instants[good], numbers[good], values[good], aware)
+
+    def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
+        bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])
+        if bad.any():
+            row = int(bad.argmax())
+            name, what = next((name, what) for mask, name, what in faults if mask[row])
+            value = frame[name][row]
+            shown = repr(value) if isinstance(value, str) else str(value)
+            problem = (
+                f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
+            )
+            if self.bad_rows == "refuse":
+                raise DataError(f"{problem} (data.badRows: drop leaves such rows out)")
+            self.findings.drop(int(bad.sum()), problem)
+        return ~bad

@@ -1,0 +1,84 @@
+"""Fine bars -> coarser bars of one symbol; called while bars are prepared."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kronos_trainer.config import Timeframe
+from kronos_trainer.errors import DataError
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+DAY = 86_400_000_000_000
+WEEK = 7 * DAY
+MONDAY = 4 * DAY  # 1970-01-05, the first Monday after the epoch
+FEW = 10  # bars; too few to tell a coarse series from one with gaps
+
+
+def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) -> tuple[Int64, Float64]:
+    """Bars of `timeframe` from finer ones: times [N] and values [N, 6] -> times [M] and values [M, 6].
+
+    Times are wall-clock nanoseconds, ascending. A bar is labelled with its start; starts are counted from local
+    midnight, weeks from Monday. A bar takes the first open, highest high, lowest low, last close and summed volume and
+    amount. A span without bars gives none, and a last bar that ends before bars of its kind usually do is left out.
+    Bars already `timeframe` apart come back unchanged, as the same arrays.
+    Raises DataError when the bars are coarser than `timeframe`, or `timeframe` is no whole number of them.
+    """
+    target = timeframe.seconds * 1_000_000_000
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    if len(steps) == 0:
+        return times, values
+    smallest = int(steps.min())
+    if smallest > target:
+        if len(times) <= FEW:
+            return times, values
+        raise DataError(
+            f"symbol {symbol}: bars are {length(smallest)} apart or more, coarser than timeframe {timeframe}; "
+            "use finer bars or a longer timeframe"
+        )
+    # the half: an odd stamp, or a clock change, makes no fine series of one that is right already
+    if smallest == target or (steps == target).mean() > 0.5:
+        return times, values
+    if int(np.gcd.reduce(steps)) == smallest and target % smallest:
+        raise DataError(
+            f"symbol {symbol}: timeframe {timeframe} is no whole number of the file's {length(smallest)} bars"
+        )
+
+    anchor = MONDAY if target == WEEK else 0
+    labels = (times - anchor) // target * target + anchor
+    starts = np.flatnonzero(np.diff(labels, prepend=labels[0] - 1))
+    ends = np.append(starts[1:], len(times)) - 1
+    bars = np.column_stack(
+        [
+            values[starts, 0],
+            np.maximum.reduceat(values[:, 1], starts),
+            np.minimum.reduceat(values[:, 2], starts),
+            values[ends, 3],
+            np.add.reduceat(values[:, 4], starts),
+            np.add.reduceat(values[:, 5], starts),
+        ]
+    )
+    labels = labels[starts]
+    if not _complete(labels, times[ends] - labels, smallest, target):
+        labels, bars = labels[:-1], bars[:-1]
+    return labels, bars
+
+
+def _complete(labels: Int64, reached: Int64, step: int, target: int) -> bool:
+    """Whether the last bar holds all that it will: `reached` is how far into each bar its last source bar begins."""
+    if reached[-1] + step >= target:
+        return True
+    # a market that closes early fills its bars only so far
+    alike = reached[:-1][labels[:-1] % DAY == labels[-1] % DAY]
+    return len(alike) > 0 and bool(reached[-1] >= np.median(alike))
+
+
+def length(nanoseconds: int) -> str:
+    """A span of time in the largest unit that divides it: 4h, 90m."""
+    for unit, size in (("d", DAY), ("h", DAY // 24), ("m", DAY // 1440), ("s", DAY // 86400)):
+        if nanoseconds % size == 0:
+            return f"{nanoseconds // size}{unit}"
+    return f"{nanoseconds / 1e9:g}s"
