@@ -1,0 +1,96 @@
+"""Draws history and forecast as candles with volume below, into a PNG. Called by the forecast command."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+RISE, FALL, FORECAST, INK, GRID = "#2a9d8f", "#d1495b", "#edf2fb", "#333f48", "#dfe4e8"
+BODY = 0.7  # width of a candle, in bars
+MOST_HISTORY = 400  # more candles than this cannot be told apart
+
+
+def candles_png(history: pd.DataFrame, forecast: pd.DataFrame, title: str) -> bytes:
+    """A PNG of the last bars of `history` (about twice the horizon) and of `forecast`, which is shaded.
+
+    Both have columns timestamps, open, high, low, close, volume. Bars are spaced evenly: the nights and weekends
+    between them take no room.
+    """
+    shown = history.tail(min(max(2 * len(forecast), 40), MOST_HISTORY))
+    bars = pd.concat([shown, forecast], ignore_index=True)
+    boundary = len(shown) - 0.5
+
+    figure = Figure(figsize=(11, 6), dpi=150, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    traded = bool((bars["volume"] > 0).any())
+    panels = figure.subplots(2 if traded else 1, 1, sharex=True, squeeze=False, height_ratios=[4, 1] if traded else [1])
+    price, bottom = panels[0, 0], panels[-1, 0]
+    for axes in panels[:, 0]:
+        axes.axvspan(boundary, len(bars) - 0.5, color=FORECAST, zorder=0)
+        axes.axvline(boundary, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+        _plain(axes)
+
+    colours = np.where(bars["close"] >= bars["open"], RISE, FALL)
+    _draw_candles(price, bars, colours)
+    price.margins(y=0.08)
+    price.set_ylabel("price", color=INK)
+    price.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
+    label = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "color": INK, "fontsize": 9}
+    price.annotate("history", (boundary, 1), xytext=(-6, -12), ha="right", **label)
+    price.annotate("forecast", (boundary, 1), xytext=(6, -12), ha="left", **label)
+
+    if traded:
+        # a sampled volume may be negative: a bar below zero would look like a drawing fault
+        bottom.bar(range(len(bars)), bars["volume"].clip(lower=0), width=BODY, color=colours, alpha=0.6, zorder=2)
+        bottom.set_ylabel("volume", color=INK)
+        bottom.yaxis.set_major_locator(MaxNLocator(nbins=3))
+        bottom.yaxis.set_major_formatter(EngFormatter(sep=""))
+        figure.align_ylabels()
+    _label_times(bottom, bars["timestamps"], first=len(shown))
+    bottom.set_xlim(-0.8, len(bars) - 0.5)
+
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    return image.getvalue()
+
+
+def _draw_candles(axes: Axes, bars: pd.DataFrame, colours: np.ndarray[tuple[int], np.dtype[np.str_]]) -> None:
+    position = np.arange(len(bars))
+    low, high = bars["low"].to_numpy(), bars["high"].to_numpy()
+    wicks = np.stack([np.column_stack([position, low]), np.column_stack([position, high])], axis=1)
+    axes.add_collection(LineCollection(list(wicks), colors=colours, linewidths=0.9, zorder=2))
+
+    top, bottom = bars[["open", "close"]].max(axis=1).to_numpy(), bars[["open", "close"]].min(axis=1).to_numpy()
+    left, right = position - BODY / 2, position + BODY / 2
+    corners = [(left, bottom), (left, top), (right, top), (right, bottom)]
+    bodies = np.stack([np.column_stack(corner) for corner in corners], axis=1)
+    # the edge keeps a bar visible that opened and closed at the same price
+    axes.add_collection(PolyCollection(list(bodies), facecolors=colours, edgecolors=colours, linewidths=0.8, zorder=3))
+    axes.autoscale_view()
+
+
+def _label_times(axes: Axes, times: pd.Series, *, first: int) -> None:
+    """About eight labels, one of them at bar `first`, as short as the spacing of the bars allows."""
+    stamps = pd.DatetimeIndex(times)
+    intraday = bool((stamps != stamps.normalize()).any())
+    one_day = stamps[0].normalize() == stamps[-1].normalize()
+    pattern = ("%H:%M" if one_day else "%d %b %H:%M") if intraday else "%d %b %Y"
+    step = -(-len(stamps) // 8)
+    ticks = range(first % step, len(stamps), step)
+    axes.set_xticks(ticks, [stamps[tick].strftime(pattern) for tick in ticks], fontsize=8)
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(axis="y", color=GRID, linewidth=0.7, zorder=0)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=8, length=0)
+    for side in ("top", "left", "right"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(GRID)
