@@ -148,8 +148,9 @@ def test_the_repeated_hour_does_not_break_a_split() -> None:
     half = Split(fractions=Fractions(train=0.5, validation=0.5 - 1e-9, test=0))
     splits = split_bars(bars, Data(source=SOURCE, split=half), Window(lookback=2, horizon=1))
     train, validation = firsts(splits.train), firsts(splits.validation)
-    assert max(train) + 4 <= min(validation)
-    assert len(train) + len(validation) == 40 - 2 * 3
+    # days 0..19, then 18..37: day 19, the cut, is first reached in row 19
+    assert train == list(range(16))
+    assert validation == list(range(19, 37))
 
 
 def test_an_epoch_takes_every_window_once_and_no_two_epochs_are_alike() -> None:

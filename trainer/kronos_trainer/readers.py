@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kronos_trainer.columns import FEATURES, resolve
+from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
-from kronos_trainer.files import CSV_SUFFIXES, PARQUET_SUFFIXES, bar_files
+from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
 from kronos_trainer.timestamps import MISSING, Int64, StampReader, check_zone, local_times
 

@@ -2,8 +2,10 @@
 
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
+    CSV_SUFFIXES,
     FINAL_CODES,
     NUMERICS_VERSION,
+    PARQUET_SUFFIXES,
     ExitCode,
     ModelRef,
     Reuse,
@@ -12,6 +14,7 @@ from kronos_trainer.config.run import (
     StageName,
     StagePaths,
     gang_cause,
+    holds_bars,
     load_run,
 )
 from kronos_trainer.config.spec import (
@@ -46,8 +49,10 @@ from kronos_trainer.config.spec import (
 
 __all__ = [
     "CAUSE_ORDER",
+    "CSV_SUFFIXES",
     "FINAL_CODES",
     "NUMERICS_VERSION",
+    "PARQUET_SUFFIXES",
     "CheckpointPolicy",
     "ClaimPath",
     "Comet",
@@ -83,5 +88,6 @@ __all__ = [
     "Window",
     "cel",
     "gang_cause",
+    "holds_bars",
     "load_run",
 ]

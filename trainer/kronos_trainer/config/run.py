@@ -23,6 +23,10 @@ from kronos_trainer.config.spec import (
     Window,
 )
 
+# Files below a directory of bars that are read. Names that begin with a dot or underscore are not.
+CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
 # Raised by hand when the same config no longer yields the same numbers; it enters every stage hash.
 NUMERICS_VERSION = 1
 
@@ -56,6 +60,12 @@ def gang_cause(codes: list[int]) -> int:
         if code in codes:
             return code
     return next((code for code in codes if code != 0), 0)
+
+
+def holds_bars(relative: pathlib.PurePath) -> bool:
+    """Whether a file, named relative to the directory of the bars, is one of bars."""
+    hidden = any(part.startswith((".", "_")) for part in relative.parts)
+    return not hidden and relative.name.lower().endswith((*CSV_SUFFIXES, *PARQUET_SUFFIXES))
 
 
 class StageName(StrEnum):

@@ -1,0 +1,48 @@
+"""The KronosModel API: the one source of the CRD, of what the command line accepts and of what the operator acts on."""
+
+from kronos_operator.api.model import KronosModel, Metadata
+from kronos_operator.api.pod import PodTemplate, SecretKey
+from kronos_operator.api.resources import Resources, quantity
+from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
+from kronos_operator.api.status import (
+    Artifact,
+    Artifacts,
+    CheckpointState,
+    Condition,
+    Failure,
+    HistoryEntry,
+    Phase,
+    Progress,
+    Restarts,
+    Run,
+    ScheduleState,
+    Status,
+)
+
+__all__ = [
+    "Artifact",
+    "Artifacts",
+    "Backend",
+    "CheckpointState",
+    "Comet",
+    "Condition",
+    "Failure",
+    "HistoryEntry",
+    "KronosModel",
+    "Metadata",
+    "Phase",
+    "PodTemplate",
+    "Progress",
+    "Resources",
+    "Restarts",
+    "Retry",
+    "Run",
+    "Schedule",
+    "ScheduleState",
+    "SecretKey",
+    "Spec",
+    "Status",
+    "Storage",
+    "UpdatePolicy",
+    "quantity",
+]

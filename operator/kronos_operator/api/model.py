@@ -1,0 +1,77 @@
+"""The KronosModel object itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AwareDatetime, ConfigDict, Field
+
+from kronos_operator.api.spec import Spec
+from kronos_operator.api.status import Status
+from kronos_operator.names import API_VERSION, KIND, MODEL_NAME_LENGTH, MODEL_NAME_PATTERN
+from kronos_trainer.config import Contract, ModelRef, Name, cel
+
+ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_NAME_LENGTH, pattern=MODEL_NAME_PATTERN)]
+_Text = Annotated[str, Field(max_length=262144)]
+_Map = Annotated[dict[str, _Text], Field(max_length=1024)]
+
+_NAME_RULE = cel(
+    (
+        f"size(self.metadata.name) <= {MODEL_NAME_LENGTH} && self.metadata.name.matches('{MODEL_NAME_PATTERN}')",
+        f"the name must be at most {MODEL_NAME_LENGTH} lower-case letters, digits and '-', starting with a letter and "
+        "ending with a letter or digit",
+    )
+)
+
+
+class Metadata(Contract):
+    """The parts of Kubernetes' object metadata that are used, or that an exported object brings along."""
+
+    name: ModelName = Field(
+        description="Name of the model: lower-case letters, digits and '-', starting with a letter."
+    )
+    namespace: Name = Field("default", description="Namespace; also a directory level of the results.")
+    labels: _Map = Field({}, description="Labels of the object.")
+    annotations: _Map = Field({}, description="Annotations of the object.")
+    uid: str | None = Field(
+        None, max_length=64, description="Set by the API server: tells apart objects of the same name."
+    )
+    generation: int | None = Field(
+        None, ge=0, description="Set by the API server: rises with every change of the spec."
+    )
+    resource_version: str | None = Field(
+        None, max_length=128, description="Set by the API server: changes with every write."
+    )
+    creation_timestamp: AwareDatetime | None = Field(
+        None, description="Set by the API server: when the object was created."
+    )
+    deletion_timestamp: AwareDatetime | None = Field(
+        None, description="Set by the API server: when deletion was asked for."
+    )
+
+
+class KronosModel(Contract):
+    """A Kronos model to finetune for one timeframe and market: its tokenizer first, then its predictor."""
+
+    model_config = ConfigDict(json_schema_extra=_NAME_RULE)
+
+    api_version: str = Field(API_VERSION, pattern=f"^{API_VERSION}$", description="Version of the API.")
+    kind: str = Field(KIND, pattern=f"^{KIND}$", description="Kind of the object.")
+    metadata: Metadata = Field(description="Name, namespace, labels and annotations.")
+    spec: Spec = Field(description="What to train, and how and where to run it.")
+    status: Status | None = Field(None, description="What the operator has seen and done.")
+
+    @classmethod
+    def from_server(cls, body: Mapping[str, Any]) -> Self:
+        """The model in an object read from the API server.
+
+        Unknown fields are ignored, so that an operator keeps working under the CRD of a newer one. Raises pydantic's
+        ValidationError for values that the CRD lets pass and the models do not, e.g. an unknown time zone.
+        """
+        return cls.model_validate(body, extra="ignore")
+
+    @property
+    def ref(self) -> ModelRef:
+        """What the trainer knows the model by."""
+        return ModelRef(namespace=self.metadata.namespace, name=self.metadata.name)

@@ -1,0 +1,114 @@
+"""What each pod of the gang asks of its node. Part of the KronosModel's spec."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from kronos_trainer.config import Contract, cel
+
+_UNITS = {
+    "m": Decimal("0.001"),
+    "": Decimal(1),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate(["k", "M", "G", "T", "P"], start=1)},
+    **{unit: Decimal(1024) ** power for power, unit in enumerate(["Ki", "Mi", "Gi", "Ti", "Pi"], start=1)},
+}
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+_QUANTITY_LENGTH = 32
+_RESOURCE_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
+
+
+def quantity(text: str) -> Decimal:
+    """Value of a Kubernetes quantity in cores or bytes: quantity("500m") is 0.5, quantity("2Ki") is 2048."""
+    number = text.rstrip("mkKMGTPi")
+    return Decimal(number) * _UNITS[text[len(number) :]]
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+# Kubernetes takes `cpu: 4` as well as `cpu: "4"`.
+Quantity = Annotated[
+    str,
+    Field(max_length=_QUANTITY_LENGTH, pattern=_QUANTITY),
+    BeforeValidator(_as_text),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": _QUANTITY, "maxLength": _QUANTITY_LENGTH}),
+]
+ResourceName = Annotated[str, Field(min_length=3, max_length=256, pattern=_RESOURCE_NAME)]
+
+
+def _positive(name: str) -> tuple[str, str]:
+    rule = f"!has(self.{name}) || quantity(string(self.{name})).isGreaterThan(quantity('0'))"
+    return rule, f"{name} must be greater than 0"
+
+
+_RULES = cel(
+    _positive("cpu"),
+    _positive("memory"),
+    _positive("sharedMemory"),
+    (
+        "!has(self.memory) || !has(self.sharedMemory) || "
+        "quantity(string(self.sharedMemory)).compareTo(quantity(string(self.memory))) <= 0",
+        "sharedMemory is taken from memory and must not exceed it",
+    ),
+    (
+        "!has(self.extended) || !(self.gpuResourceName in self.extended)",
+        "give GPUs by gpusPerNode, not in extended",
+    ),
+)
+
+
+class Resources(Contract):
+    """Size of the gang, and what each of its pods requests."""
+
+    model_config = ConfigDict(json_schema_extra=_RULES)
+
+    nodes: int = Field(
+        1, ge=1, le=256, description="Pods of the gang, each on a node of its own choice. Locally always 1."
+    )
+    gpus_per_node: int = Field(
+        1,
+        ge=0,
+        le=64,
+        description="GPUs of each pod; 0 trains on CPU. Locally an upper bound: fewer GPUs, or CPU, will do.",
+    )
+    gpu_resource_name: ResourceName = Field(
+        "nvidia.com/gpu", description="Name under which the nodes offer their GPUs."
+    )
+    processes_per_node: int | None = Field(
+        None, ge=1, le=64, description="Training processes of each pod. Absent: one for each GPU, and one without GPUs."
+    )
+    cpu: Quantity | None = Field(None, description="CPU cores of each pod, as request and limit, e.g. 8 or 500m.")
+    memory: Quantity | None = Field(None, description="Main memory of each pod, as request and limit, e.g. 32Gi.")
+    shared_memory: Quantity | None = Field(
+        None, description="Size of /dev/shm in each pod, e.g. 8Gi; it is taken from memory. Absent: the node's default."
+    )
+    extended: Annotated[dict[ResourceName, Annotated[int, Field(ge=1, le=65536)]], Field(max_length=16)] = Field(
+        {}, description="Other countable devices of each pod, by resource name, e.g. rdma/hca: 1."
+    )
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        for name, value in (("cpu", self.cpu), ("memory", self.memory), ("sharedMemory", self.shared_memory)):
+            if value is not None and quantity(value) == 0:
+                raise ValueError(f"{name} must be greater than 0")
+        if self.memory and self.shared_memory and quantity(self.shared_memory) > quantity(self.memory):
+            raise ValueError(
+                f"sharedMemory {self.shared_memory} is taken from memory {self.memory} and must not exceed it"
+            )
+        if self.gpu_resource_name in self.extended:
+            raise ValueError(f"give GPUs by gpusPerNode, not as {self.gpu_resource_name} in extended")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """Training processes of each pod."""
+        return self.processes_per_node or max(1, self.gpus_per_node)
+
+    @property
+    def world_size(self) -> int:
+        """Training processes of the gang."""
+        return self.nodes * self.processes

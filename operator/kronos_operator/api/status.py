@@ -1,0 +1,175 @@
+"""What the operator reports about a model. Times are instants in UTC."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from kronos_trainer.config import Contract, StageName
+
+Text = Annotated[str, Field(max_length=1024)]
+Id = Annotated[str, Field(min_length=1, max_length=128)]
+Count = Annotated[int, Field(ge=0)]
+Metrics = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], float], Field(max_length=64)]
+
+
+class Phase(StrEnum):
+    """The state in one word, for display; conditions are what to act on."""
+
+    PENDING = "Pending"
+    QUEUED = "Queued"
+    TRAINING = "Training"
+    RESTARTING = "Restarting"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class Condition(Contract):
+    """One aspect of the state, as Kubernetes defines conditions."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
+        description="Ready, Stalled, Progressing, TokenizerTrained, PredictorTrained, Available or Finished."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    observed_generation: int | None = Field(None, ge=0, description="Generation of the spec that it was decided for.")
+    last_transition_time: AwareDatetime = Field(description="When the status last changed.")
+    reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")] = (
+        Field(description="Why, in one CamelCase word.")
+    )
+    message: Annotated[str, Field(max_length=4096)] = Field("", description="Why, in a sentence, with the way out.")
+
+
+class Progress(Contract):
+    """How far the running stage is."""
+
+    stage: StageName | None = Field(None, description="The stage.")
+    epoch: Count | None = Field(
+        None, description="Epoch in progress, from 1; 0 while the initial weights are validated."
+    )
+    epochs: Count | None = Field(None, description="Epochs of the stage.")
+    step: Count | None = Field(None, description="Optimizer steps done.")
+    steps: Count | None = Field(None, description="Optimizer steps of the stage.")
+    percent: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        None, description="Share of the steps done, in percent."
+    )
+    summary: Annotated[str, Field(max_length=32)] | None = Field(None, description="The same for the eye, e.g. 43%.")
+    eta: Annotated[str, Field(max_length=32)] | None = Field(None, description="Time left for the stage, e.g. 2h13m.")
+    estimated_completion_time: AwareDatetime | None = Field(None, description="When the stage is expected to end.")
+    loss: float | None = Field(None, description="Training loss, smoothed.")
+    validation_loss: float | None = Field(None, description="Loss of the last validation.")
+    samples_per_second: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="Windows trained per second, over all processes."
+    )
+    updated_at: AwareDatetime | None = Field(None, description="When the trainer said so.")
+
+
+class Run(Contract):
+    """The current or last run."""
+
+    id: Id = Field(description="Run id; it names the directory of the run's results.")
+    attempt: Count = Field(
+        0, description="Start number over the model's life, from 0. It rises with every start, whatever the run."
+    )
+    started_at: AwareDatetime | None = Field(None, description="When the run began.")
+    gpus: Count | None = Field(None, description="GPUs that the run asks for, over all nodes.")
+    stage_hashes: Annotated[
+        dict[StageName, Annotated[str, Field(min_length=8, max_length=64)]], Field(max_length=8)
+    ] = Field({}, description="Hash of what determines each stage; equal hashes are not trained twice.")
+
+
+class Artifact(Contract):
+    """A trained network."""
+
+    path: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="Directory of its weights, relative to the storage's root."
+    )
+    digest: Annotated[str, Field(min_length=1, max_length=128)] = Field(description="SHA-256 of its files, in hex.")
+    hash: Annotated[str, Field(min_length=8, max_length=64)] = Field(description="Hash of the stage that trained it.")
+
+
+class Artifacts(Contract):
+    """The published model."""
+
+    tokenizer: Artifact | None = Field(None, description="The tokenizer.")
+    predictor: Artifact | None = Field(None, description="The predictor.")
+
+
+class Restarts(Contract):
+    """Restarts of the current run, by cause. Disruptions and memory restarts do not count against retry.maxRestarts."""
+
+    crashes: Count = Field(0, description="Restarts after crashes and failed writes.")
+    disruptions: Count = Field(0, description="Restarts after evictions, preemptions and lost nodes.")
+    stalls: Count = Field(0, description="Restarts after retry.progressDeadlineSeconds without a sign of life.")
+    out_of_memory: Count = Field(0, description="Restarts with a smaller micro-batch after running out of GPU memory.")
+
+
+class CheckpointState(Contract):
+    """The newest checkpoint."""
+
+    step: Count = Field(description="Optimizer steps done when it was saved.")
+    time: AwareDatetime = Field(description="When it was saved.")
+
+
+class ScheduleState(Contract):
+    """Retraining by schedule."""
+
+    last_time: AwareDatetime | None = Field(None, description="Last scheduled time that started a run.")
+    next_time: AwareDatetime | None = Field(None, description="Next scheduled time.")
+
+
+class Failure(Contract):
+    """Why the last attempt that failed did so."""
+
+    reason: Id = Field(description="Cause, in one CamelCase word.")
+    message: Text = Field("", description="What was wrong, where, and what to do.")
+    log_tail: Annotated[str, Field(max_length=2048)] | None = Field(
+        None, description="Last lines of the failed process."
+    )
+
+
+class HistoryEntry(Contract):
+    """A run that has ended."""
+
+    run: Id = Field(description="Run id.")
+    outcome: Literal["Succeeded", "Failed", "Cancelled"] = Field(description="How it ended.")
+    reason: Annotated[str, Field(max_length=128)] | None = Field(None, description="Cause of a failure, in one word.")
+    trigger: Annotated[str, Field(max_length=256)] | None = Field(None, description="What started it.")
+    started_at: AwareDatetime | None = Field(None, description="When it began.")
+    finished_at: AwareDatetime | None = Field(None, description="When it ended.")
+    metrics: Metrics = Field({}, description="Its final metrics, by name.")
+
+
+class Status(Contract):
+    """What the operator has seen and done."""
+
+    observed_generation: int = Field(
+        -1, ge=-1, description="Generation of the spec that this status answers; -1: none yet."
+    )
+    phase: Phase | None = Field(None, description="The state in one word, for display.")
+    stage: StageName | None = Field(None, description="The stage that is running or next.")
+    conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
+        [],
+        description="The state in detail.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    progress: Progress | None = Field(None, description="How far the running stage is.")
+    run: Run | None = Field(None, description="The current or last run.")
+    artifacts: Artifacts | None = Field(None, description="The published model.")
+    metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
+    restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")
+    checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
+    last_trigger: Annotated[str, Field(max_length=256)] | None = Field(
+        None, description="The last retrain request or scheduled time that was acted on."
+    )
+    schedule: ScheduleState | None = Field(None, description="Retraining by schedule.")
+    failure: Failure | None = Field(None, description="Why the last attempt that failed did so.")
+    queue_position: Count | None = Field(
+        None, description="Models ahead of this one in its queue, where that is known."
+    )
+    history: Annotated[list[HistoryEntry], Field(max_length=100)] = Field(
+        [], description="Ended runs, newest first, at most spec.historyLimit."
+    )

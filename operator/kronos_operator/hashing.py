@@ -1,0 +1,88 @@
+"""Stage hashes and run ids: two runs with the same hash train the same thing. Called by plan and by both executors.
+
+What enters a stage's hash: the timeframe, the data, the window, what both stages share, the stage's own part, the
+hashes of the stages before it, and the numerics version. Fields that equal their default are left out, so that a new
+field changes no hash. What never enters: image, resources, storage, Comet, retry and checkpoint policy, for they
+change no number.
+
+The bars enter by where they are (`data.source`) and by `data.revision`. Where the digest of their bytes is known it
+stands in for the source, so that moving them trains nothing anew; it is taken where no revision is given. The same
+holds for directories of initial weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from kronos_operator.api import Spec
+from kronos_trainer.config import NUMERICS_VERSION, StageName
+
+# What a child is built from beyond the numbers it trains; how a child is watched or when it starts is not in the list.
+_SETTINGS = ("image", "checkpoint", "comet", "resources", "storage", "backend", "hub_token_secret", "pod_template")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digests:
+    """Contents that are known by their bytes; empty in a cluster, where the operator sees no volume."""
+
+    bars: str | None = None
+    weights: Mapping[StageName, str] = field(default_factory=dict)
+
+
+def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, str]:
+    """The hash of every stage, 16 hex digits each, in the order in which stages run."""
+    known = digests or Digests()
+    shared = {
+        "numerics": NUMERICS_VERSION,
+        "timeframe": spec.timeframe.value,
+        "data": _data(spec, known),
+        "window": _set_fields(spec.window),
+        "training": _set_fields(spec.training),
+    }
+    hashes: dict[StageName, str] = {}
+    for stage in StageName:
+        config = getattr(spec, stage)
+        own = _set_fields(config)
+        if stage in known.weights:
+            own["init"] = {"digest": known.weights[stage]}
+        if config.epochs == 0:
+            # Weights that are used as they are depend on nothing that training reads.
+            content: dict[str, Any] = {"numerics": NUMERICS_VERSION, "stage": stage, "init": own.get("init", {})}
+        else:
+            content = {**shared, "stage": stage, "config": own, "before": list(hashes.values())}
+        hashes[stage] = _digest(content)[:16]
+    return hashes
+
+
+def settings_hash(spec: Spec) -> str:
+    """Hash of what shapes a child without changing what it trains: a change of it applies at the next attempt."""
+    parts = {name: getattr(spec, name, None) for name in _SETTINGS}
+    content = {name: _set_fields(part) if isinstance(part, BaseModel) else part for name, part in parts.items()}
+    return _digest(content)[:16]
+
+
+def run_id(hashes: Mapping[StageName, str], trigger: str = "") -> str:
+    """Id of the run that trains these stages for this trigger: 8 hex digits, fit for a DNS label."""
+    return _digest({"stages": dict(hashes), "trigger": trigger})[:8]
+
+
+def _data(spec: Spec, digests: Digests) -> dict[str, Any]:
+    data = _set_fields(spec.data)
+    if digests.bars is not None:
+        data["source"] = {"digest": digests.bars}
+    return data
+
+
+def _set_fields(part: BaseModel) -> dict[str, Any]:
+    return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,19 @@
+"""Runs models on this machine, without a cluster: the local executor of plan. Called by the command line."""
+
+from kronos_operator.local.executor import Outcome, execute
+from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
+from kronos_operator.local.settings import LocalError, LocalSettings
+from kronos_operator.local.state import ModelState, read_states
+
+__all__ = [
+    "LocalError",
+    "LocalRun",
+    "LocalSettings",
+    "ModelState",
+    "Outcome",
+    "PlannedStep",
+    "execute",
+    "prepare",
+    "read_states",
+    "write_run_configs",
+]

@@ -1,0 +1,304 @@
+"""Carries out plans on this machine: trainers are child processes. Called by `kronos run`."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import SimpleQueue
+from types import FrameType
+
+from kronos_operator import plan as planning
+from kronos_operator.local.files import write_run
+from kronos_operator.local.gpus import divided, visible_gpus
+from kronos_operator.local.prepare import TRAINER, LocalRun
+from kronos_operator.local.process import Event, Trainer
+from kronos_operator.local.settings import LocalError, LocalSettings
+from kronos_operator.plan import Attempt, AttemptState, Observed, StartAttempt
+from kronos_trainer.config import ExitCode
+
+Notify = Callable[[str, Event], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a model's run ended. `log` is that of its last attempt."""
+
+    exit_code: int
+    message: str
+    log: Path | None = None
+
+
+def execute(
+    runs: Sequence[LocalRun],
+    settings: LocalSettings,
+    notify: Notify,
+    *,
+    trainer_command: Sequence[str] = TRAINER,
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, Outcome]:
+    """Runs the models and returns how each ended, by `LocalRun.key`, in the order given.
+
+    The first SIGINT or SIGTERM asks every trainer to save and starts nothing more; the second kills. `notify` gets
+    every event of the trainers and of the executor, one at a time, and must not raise. Has to be called in the main
+    thread, which alone receives signals. Raises LocalError if a model is named twice or the trainer is not installed.
+    """
+    keys = [run.key for run in runs]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise LocalError(ExitCode.CONFIG, f"model {twice} is given twice; models of one command need different names")
+    if tuple(trainer_command) == TRAINER and any(run.record.outcome is None for run in runs):
+        _require_trainer()
+    environ = os.environ if environ is None else environ
+    wanted = min(settings.max_workers, len(runs)) if settings.mode == "parallel" else 1
+    shares = divided(visible_gpus(environ), max(1, wanted))
+    machine = _Machine(shares, environ, tuple(trainer_command), _one_at_a_time(notify))
+    with ThreadPoolExecutor(len(shares)) as pool, _signals(machine):
+        futures = {run.key: pool.submit(_Model(run, machine).drive) for run in runs}
+        return {key: future.result() for key, future in futures.items()}
+
+
+class _Machine:
+    """What the models of one command share."""
+
+    def __init__(
+        self, shares: Sequence[Sequence[str]], environ: Mapping[str, str], command: tuple[str, ...], notify: Notify
+    ) -> None:
+        self.workers = len(shares)
+        self.environ = environ
+        self.command = command
+        self.notify = notify
+        self.stops = 0
+        self.shares: SimpleQueue[Sequence[str]] = SimpleQueue()
+        for share in shares:
+            self.shares.put(share)
+        self._wake: list[threading.Event] = []
+
+    def waker(self) -> threading.Event:
+        """An event that is set when something may have changed for a model."""
+        event = threading.Event()
+        self._wake.append(event)
+        return event
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Each signal is one more urgent wish to stop."""
+        self.stops += 1
+        for event in self._wake:
+            event.set()
+
+
+class _Model:
+    """The loop of one model: observe, plan, act, wait."""
+
+    def __init__(self, run: LocalRun, machine: _Machine) -> None:
+        self._run = run
+        self._machine = machine
+        self._changed = machine.waker()
+        self._record = run.record
+        self._attempt: StartAttempt | None = None
+        self._trainer: Trainer | None = None
+        self._log: Path | None = None
+        self._gpus: Sequence[str] = ()
+        self._last_code: int | None = None
+
+    def drive(self) -> Outcome:
+        """Runs the model to its end."""
+        gpus = self._machine.shares.get()
+        self._gpus = gpus[: self._run.model.spec.resources.gpus_per_node]
+        try:
+            return self._loop()
+        except LocalError as error:
+            return Outcome(exit_code=error.exit_code, message=str(error), log=self._log)
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            return Outcome(exit_code=ExitCode.STORAGE, message=f"{place}{error.strerror}", log=self._log)
+        finally:
+            if self._trainer is not None:
+                self._trainer.kill()
+                self._trainer.close()
+            self._machine.shares.put(gpus)
+
+    def _loop(self) -> Outcome:
+        while True:
+            now = time.time()
+            stopping = self._machine.stops > 0
+            observed = self._observe()
+            decided = planning.plan(self._run.model, observed, now)
+            assert decided.record is not None  # a local run is never suspended
+            ended = decided.record.number > self._record.number
+            self._record = decided.record
+            if ended and self._trainer is not None:
+                self._end_attempt()
+            if self._record.outcome is not None:
+                return self._outcome()
+            if stopping and self._trainer is None:
+                return self._stopped()
+            for action in decided.actions:
+                if not isinstance(action, StartAttempt):
+                    assert self._trainer is not None
+                    self._trainer.terminate()
+                elif not stopping:
+                    self._start(action)
+            self._wait(self._stop_trainer() if stopping else decided.wake_at)
+
+    def _observe(self) -> Observed:
+        record = self._record
+        attempts = () if self._trainer is None else (self._seen(self._trainer),)
+        return Observed(
+            record=record,
+            attempts=attempts,
+            digests=self._run.digests,
+            trigger=record.trigger,
+            cancel=record.cancel,
+            stages=frozenset(step.stage for step in record.steps if step.wanted),
+        )
+
+    def _seen(self, trainer: Trainer) -> Attempt:
+        assert self._attempt is not None
+        code, message = trainer.exit_code, trainer.reason
+        if code == 0 and self._run.paths.stage(self._attempt.stage).completed() is None:
+            code, message = ExitCode.CRASHED, "the trainer ended without a result"
+        if code is None:
+            state = AttemptState.RUNNING if trainer.terminated_at is None else AttemptState.STOPPING
+        else:
+            state = AttemptState.SUCCEEDED if code == 0 else AttemptState.FAILED
+        return Attempt(
+            run=self._attempt.run,
+            stage=self._attempt.stage,
+            number=self._attempt.number,
+            state=state,
+            exit_code=code,
+            message=message,
+            stepped=trainer.stepped,
+            started_at=trainer.started_at,
+            reported_at=trainer.reported_at,
+        )
+
+    def _start(self, action: StartAttempt) -> None:
+        paths = self._run.paths
+        config = paths.stage(action.stage).config
+        write_run(self._run.run_config(action), config)
+        processes = self._processes()
+        self._log = paths.log(action.run, action.stage, action.number)
+        self._attempt = action
+        self._trainer = Trainer(
+            [*self._machine.command, "launch", "--run", str(config), "--nproc", str(processes)],
+            environ=self._environ(processes),
+            log=self._log,
+            on_event=lambda event: self._machine.notify(self._run.key, event),
+            on_end=self._changed.set,
+        )
+        fields = {"pid": self._trainer.pid, "log": str(self._log), "gpus": list(self._gpus), "processes": processes}
+        self._trainer.note(self._event("started", **fields))
+        asked = self._run.model.spec.resources.gpus_per_node
+        if len(self._gpus) < asked:
+            used = f"{len(self._gpus)} GPUs" if self._gpus else "the CPU"
+            self._trainer.note(self._event("note", message=f"gpusPerNode is {asked}; this run uses {used}"))
+        self._trainer.watch()
+
+    def _processes(self) -> int:
+        return self._run.model.spec.resources.processes_per_node or max(1, len(self._gpus))
+
+    def _environ(self, processes: int) -> dict[str, str]:
+        threads = max(1, (os.cpu_count() or 1) // (self._machine.workers * processes))
+        return {
+            "OMP_NUM_THREADS": str(threads),  # unless the user has set it
+            **self._machine.environ,
+            "CUDA_VISIBLE_DEVICES": ",".join(self._gpus),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _end_attempt(self) -> None:
+        """Says how the attempt ended, and what follows."""
+        trainer, record = self._trainer, self._record
+        assert trainer is not None
+        self._last_code = trainer.exit_code
+        trainer.note(self._event("ended", exitCode=trainer.exit_code, message=trainer.error))
+        if record.outcome is None and trainer.exit_code != 0 and not self._machine.stops:
+            wait = max(0.0, (record.retry_at or 0.0) - time.time())
+            when = f"in {wait:.0f} s" if wait else "now"
+            trainer.note(self._event("note", message=f"exit code {trainer.exit_code}: starts again {when}"))
+        trainer.close()
+        self._trainer = None
+
+    def _stop_trainer(self) -> float | None:
+        """Passes the wish to stop on; when to look again."""
+        trainer = self._trainer
+        if trainer is None:
+            return time.time()
+        trainer.terminate()
+        deadline = (trainer.terminated_at or time.time()) + self._grace_seconds()
+        if self._machine.stops > 1 or time.time() >= deadline:
+            trainer.kill()
+            return None
+        return deadline
+
+    def _grace_seconds(self) -> int:
+        assert self._attempt is not None
+        return self._run.run_config(self._attempt).grace_seconds
+
+    def _wait(self, until: float | None) -> None:
+        self._changed.wait(None if until is None else max(0.0, until - time.time()))
+        self._changed.clear()
+
+    def _outcome(self) -> Outcome:
+        record = self._record
+        if record.outcome is planning.Outcome.SUCCEEDED:
+            return Outcome(exit_code=0, message="", log=self._log)
+        return Outcome(exit_code=self._last_code or ExitCode.CRASHED, message=record.message, log=self._log)
+
+    def _stopped(self) -> Outcome:
+        if self._last_code is None:
+            return Outcome(exit_code=ExitCode.STOPPED, message="not started", log=self._log)
+        if self._last_code in (0, ExitCode.STOPPED):
+            message = "stopped and saved; the same command goes on from there"
+            return Outcome(exit_code=ExitCode.STOPPED, message=message, log=self._log)
+        message = "stopped without saving; the same command goes on from the last checkpoint"
+        return Outcome(exit_code=self._last_code, message=message, log=self._log)
+
+    def _event(self, name: str, **fields: object) -> Event:
+        assert self._attempt is not None
+        return {
+            "kronos": 1,
+            "event": name,
+            "stage": self._attempt.stage.value,
+            "run": self._attempt.run,
+            "attempt": self._attempt.number,
+            **fields,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+
+
+def _require_trainer() -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise LocalError(
+            ExitCode.ENVIRONMENT, "training needs torch, of the trainer extra: pip install 'kronos-operator[trainer]'"
+        )
+
+
+def _one_at_a_time(notify: Notify) -> Notify:
+    lock = threading.Lock()
+
+    def serial(key: str, event: Event) -> None:
+        with lock:
+            notify(key, event)
+
+    return serial
+
+
+@contextmanager
+def _signals(machine: _Machine) -> Iterator[None]:
+    before = {number: signal.signal(number, machine.on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

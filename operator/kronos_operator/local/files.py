@@ -1,0 +1,76 @@
+"""What earlier local runs left of a model, and writing what the next one reads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kronos_operator.local.settings import LocalError
+from kronos_operator.plan import Completed
+from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName, load_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFiles:
+    """A model's directory as it is now."""
+
+    started: tuple[RunConfig, ...]  # the latest run.json of every stage of every run, newest first
+    completed: tuple[Completed, ...]  # newest first
+    published: str  # id of the run that current.json names
+
+    @property
+    def next_attempt(self) -> int:
+        """A number that no attempt had before."""
+        return max((run.attempt + 1 for run in self.started), default=0)
+
+
+def read_model(root: Path, model: ModelRef) -> ModelFiles:
+    """Everything that is known of a model; empty if it was never run."""
+    runs = RunPaths(root, model, "none").runs
+    directories = [entry for entry in runs.iterdir() if entry.is_dir()] if runs.is_dir() else []
+    started: list[tuple[float, RunConfig]] = []
+    completed: list[tuple[float, Completed]] = []
+    for directory in directories:
+        paths = RunPaths(root, model, directory.name)
+        for stage in StageName:
+            files = paths.stage(stage)
+            result = files.completed()
+            if result is not None:
+                fact = Completed(run=directory.name, stage=stage, hash=str(result["hash"]))
+                completed.append((files.result.stat().st_mtime, fact))
+            if files.config.is_file():
+                try:
+                    started.append((files.config.stat().st_mtime, load_run(files.config)))
+                except ValueError:
+                    continue  # of another version; its results count all the same
+    return ModelFiles(
+        started=tuple(run for _, run in sorted(started, key=lambda item: -item[0])),
+        completed=tuple(fact for _, fact in sorted(completed, key=lambda item: -item[0])),
+        published=published_run(root, model),
+    )
+
+
+def published_run(root: Path, model: ModelRef) -> str:
+    """Id of the run that current.json names, empty without one."""
+    import json
+
+    try:
+        current = json.loads(RunPaths(root, model, "none").current.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return ""
+    return str(current.get("run", "")) if isinstance(current, dict) else ""
+
+
+def write_run(run: RunConfig, path: Path) -> None:
+    """Writes a run.json so that it is never read half. Raises LocalError (74)."""
+    aside = path.with_name(f".{path.name}.aside")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside.open("w") as stream:
+            stream.write(run.dump())
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise LocalError(ExitCode.STORAGE, f"cannot write {path}: {error.strerror}") from error

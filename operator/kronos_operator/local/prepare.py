@@ -1,0 +1,199 @@
+"""What a local run of a model would do, decided before anything starts. Shown by `kronos plan`, done by `execute`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kronos_operator.api import KronosModel, Spec
+from kronos_operator.hashing import Digests
+from kronos_operator.local.digests import digests_of
+from kronos_operator.local.files import ModelFiles, read_model, write_run
+from kronos_operator.local.settings import LocalError, LocalSettings
+from kronos_operator.plan import Outcome, Request, RunRecord, StartAttempt, Step, begin
+from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
+
+TRAINER = (sys.executable, "-m", "kronos_trainer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedStep:
+    """What becomes of one stage, and why."""
+
+    stage: StageName
+    action: str  # train · reuse <run> · complete · skipped
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalRun:
+    """A model with everything that running it here needs."""
+
+    model: KronosModel
+    root: Path
+    bars: str
+    digests: Digests
+    record: RunRecord
+    steps: tuple[PlannedStep, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Name of the model, with its namespace unless that is the default one."""
+        ref = self.model.ref
+        return ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}"
+
+    @property
+    def run(self) -> str:
+        """Run id."""
+        return self.record.id
+
+    @property
+    def stage_hashes(self) -> Mapping[StageName, str]:
+        """Hash of every stage."""
+        return dict(self.record.hashes)
+
+    @property
+    def paths(self) -> RunPaths:
+        """Where the run's files lie."""
+        return RunPaths(self.root, self.model.ref, self.run)
+
+    @property
+    def run_configs(self) -> dict[StageName, RunConfig]:
+        """run.json of each stage that is asked for, as its next attempt would get it."""
+        wanted = [step for step in self.record.steps if step.wanted]
+        reuse = next((Reuse(run=step.reuse, hash=step.hash) for step in self.record.steps if step.reuse), None)
+        return {
+            step.stage: self.run_config(
+                StartAttempt(
+                    run=self.run,
+                    stage=step.stage,
+                    number=self.record.number + position,
+                    stage_hashes=self.record.hashes,
+                    out_of_memory_restarts=self.record.out_of_memory if position == 0 else 0,
+                    publish=step.publish,
+                    reuse_tokenizer=reuse,
+                )
+            )
+            for position, step in enumerate(wanted)
+        }
+
+    @property
+    def commands(self) -> dict[StageName, list[str]]:
+        """How each of these stages is started."""
+        return {stage: [*TRAINER, "launch", "--run", str(self.paths.stage(stage).config)] for stage in self.run_configs}
+
+    def run_config(self, start: StartAttempt) -> RunConfig:
+        """run.json of one attempt."""
+        return RunConfig(
+            **self.model.spec.run_fields(),
+            model=self.model.ref,
+            run=start.run,
+            stage=start.stage,
+            stage_hashes=dict(start.stage_hashes),
+            attempt=start.number,
+            out_of_memory_restarts=start.out_of_memory_restarts,
+            publish=start.publish,
+            reuse_tokenizer=start.reuse_tokenizer,
+            bars=self.bars,
+            output=str(self.root),
+        )
+
+
+def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
+    """What running the model here would do. Raises LocalError where it cannot be run."""
+    model, notes = _for_this_machine(loaded.model)
+    root = settings.root(model.spec)
+    digests = digests_of(model.spec, settings)
+    files = read_model(root, model.ref)
+    trigger = datetime.now(UTC).isoformat(timespec="milliseconds") if settings.force else ""
+    request = Request(spec=model.spec, digests=digests, trigger=trigger, stages=settings.stages)
+    record = begin(request, _latest(files, request), files.completed, files.published, time.time())
+    if not record.steps:
+        raise LocalError(ExitCode.CONFIG, f"{loaded.file}: both stages have epochs 0, so there is nothing to train")
+    if record.outcome is Outcome.FAILED:
+        raise LocalError(
+            ExitCode.INPUT_MISSING,
+            f"{record.message}: train it with `kronos run -f {loaded.file} --stage tokenizer`, or run without --stage, "
+            "or set KRONOS_TOKENIZER_PATH to a trained one and tokenizer.epochs to 0",
+        )
+    following = record.next_step
+    for run in files.started:
+        # What did not fit into memory last time will not fit this time.
+        if following is not None and (run.run, run.stage) == (record.id, following.stage):
+            record = replace(record, out_of_memory=run.out_of_memory_restarts)
+    return LocalRun(
+        model=model,
+        root=root,
+        bars=settings.bars(model.spec),
+        digests=digests,
+        record=record,
+        steps=tuple(_planned(stage, model.spec, record, files) for stage in StageName),
+        notes=notes,
+    )
+
+
+def write_run_configs(run: LocalRun, directory: Path) -> list[Path]:
+    """Writes `<stage>.json` for each stage that is asked for, and returns the files."""
+    written = []
+    for stage, config in run.run_configs.items():
+        written.append(directory / f"{stage}.json")
+        write_run(config, written[-1])
+    return written
+
+
+def _for_this_machine(model: KronosModel) -> tuple[KronosModel, tuple[str, ...]]:
+    """The model with paths that hold from any directory, without what only a cluster can do, and what was changed."""
+    spec, notes = model.spec, []
+    changes: dict[str, object] = {}
+    if spec.suspend:
+        changes["suspend"] = False
+        notes.append("spec.suspend is ignored: a local run begins when it is started")
+    if spec.resources.nodes > 1:
+        notes.append(f"resources.nodes {spec.resources.nodes} counts as 1 on this machine")
+    if spec.storage is not None and spec.storage.uri is not None:
+        notes.append(f"storage.uri {spec.storage.uri} is not used by a local run")
+    for stage in StageName:
+        part = getattr(spec, stage)
+        if part.init.path is not None:
+            init = part.init.model_copy(update={"path": str(Path(part.init.path).absolute())})
+            changes[stage.value] = part.model_copy(update={"init": init})
+    return model.model_copy(update={"spec": spec.model_copy(update=changes)}), tuple(notes)
+
+
+def _latest(files: ModelFiles, request: Request) -> RunRecord | None:
+    """The run to go on with: the newest that was started with the same hashes; without one, only the number counts."""
+    hashes = request.hashes()
+    same = [run for run in files.started if tuple(run.stage_hashes.items()) == hashes]
+    if not files.started:
+        return None
+    run = same[0] if same else files.started[0]
+    return RunRecord(id=run.run, hashes=tuple(run.stage_hashes.items()), steps=(), number=files.next_attempt)
+
+
+def _planned(stage: StageName, spec: Spec, record: RunRecord, files: ModelFiles) -> PlannedStep:
+    step = next((step for step in record.steps if step.stage is stage), None)
+    if step is None:
+        return PlannedStep(stage=stage, action="skipped", reason="epochs 0: the initial weights are used unchanged")
+    if step.reuse is not None:
+        return PlannedStep(stage=stage, action=f"reuse {step.reuse}", reason="trained there with the same hash")
+    if _has(files, record.id, step):
+        return PlannedStep(stage=stage, action="complete", reason=f"trained by run {record.id}")
+    if not step.wanted:
+        return PlannedStep(stage=stage, action="skipped", reason="left out by --stage")
+    begun = any((run.run, run.stage) == (record.id, stage) for run in files.started)
+    return PlannedStep(
+        stage=stage, action="train", reason="goes on from its last checkpoint" if begun else "no run has this hash yet"
+    )
+
+
+def _has(files: ModelFiles, run: str, step: Step) -> bool:
+    return any((fact.run, fact.stage, fact.hash) == (run, step.stage, step.hash) for fact in files.completed)

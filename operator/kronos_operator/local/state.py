@@ -1,0 +1,126 @@
+"""What local runs have come to, from their files alone. Called by `kronos status` and `kronos list`."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kronos_operator.local.files import published_run, read_model
+from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName
+
+_TAIL_BYTES = 256 * 1024
+
+State = Literal["running", "succeeded", "stopped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelState:
+    """A model that was run on this machine; `run`, `stage` and `attempt` are of its latest attempt."""
+
+    namespace: str
+    name: str
+    run: str
+    stage: StageName
+    attempt: int
+    state: State
+    exit_code: int | None  # of the latest attempt, None while it runs or if it was cut off
+    message: str
+    progress: dict[str, Any] | None  # the latest progress event
+    results: dict[StageName, dict[str, Any]]  # result.json of this run's complete stages
+    published: str  # id of the published run, empty without one
+    log: Path | None
+
+
+def read_states(root: Path) -> list[ModelState]:
+    """Every model below an output root, by namespace and name."""
+    states = []
+    for directory in sorted((root / "models").glob("*/*")):
+        model = ModelRef(namespace=directory.parent.name, name=directory.name)
+        started = read_model(root, model).started
+        if started:
+            states.append(_state(root, model, started[0]))
+    return states
+
+
+def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
+    paths = RunPaths(root, model, latest.run)
+    log = paths.log(latest.run, latest.stage, latest.attempt)
+    events = list(_last_events(log))
+    ended = next((event for event in reversed(events) if event.get("event") == "ended"), None)
+    progress = next((event for event in reversed(events) if event.get("event") in ("progress", "phase")), None)
+    error = next((event for event in reversed(events) if event.get("event") == "error"), None)
+    results = {stage: dict(result) for stage in StageName if (result := paths.stage(stage).completed()) is not None}
+    code = None if ended is None else ended.get("exitCode")
+    return ModelState(
+        namespace=model.namespace,
+        name=model.name,
+        run=latest.run,
+        stage=latest.stage,
+        attempt=latest.attempt,
+        state=_word(paths, latest, events, code, complete=latest.stage in results),
+        exit_code=code if isinstance(code, int) else None,
+        message="" if error is None else str(error.get("message", "")),
+        progress=progress,
+        results=results,
+        published=published_run(root, model),
+        log=log if log.is_file() else None,
+    )
+
+
+def _word(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]], code: object, *, complete: bool) -> State:
+    if code is None and _alive(paths, latest, events):
+        return "running"
+    if complete:
+        return "succeeded"
+    # Without a word of how it ended it was cut off, and the same command goes on.
+    return "stopped" if code in (None, ExitCode.STOPPED) else "failed"
+
+
+def _alive(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]]) -> bool:
+    """Whether the process that started last, or the one that holds the model's lock, still works on this attempt."""
+    pids = [event.get("pid") for event in events if event.get("event") == "started"]
+    try:
+        holder = json.loads(paths.lock.read_text())
+        same = (holder["run"], holder["attempt"]) == (latest.run, latest.attempt)
+        if same and holder["host"] == socket.gethostname():
+            pids.append(holder["pid"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        pass
+    return any(isinstance(pid, int) and _runs_stage(pid, str(paths.stage(latest.stage).config)) for pid in pids)
+
+
+def _runs_stage(pid: int, config: str) -> bool:
+    """Whether the process exists and is a trainer of this stage; ids are used again, so its command line is read."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except FileNotFoundError:
+        if Path("/proc/self").exists():
+            return False
+        try:  # no /proc on this system: the id has to do
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+    return config in command or any(word == "kronos_trainer" for word in command)
+
+
+def _last_events(log: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with log.open("rb") as stream:
+            first = stream.readline()  # it tells which process was started
+            stream.seek(max(stream.tell(), stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = [first, *stream.read().split(b"\n")]
+    except FileNotFoundError:
+        return
+    for line in lines:
+        if line.startswith(b'{"kronos"'):
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            yield event

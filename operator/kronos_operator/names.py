@@ -1,0 +1,61 @@
+"""Every name that has to be the same in two places: of the API, of children, of environment variables and mounts."""
+
+from __future__ import annotations
+
+from kronos_trainer.config import StageName
+
+GROUP = "kronos.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "KronosModel"
+PLURAL = "kronosmodels"
+SINGULAR = "kronosmodel"
+SHORT_NAME = "km"
+CATEGORY = "ml"
+
+# Leaves room for "-pred-", eight digits of hash, the attempt and the suffixes of pods, whose limit is 63.
+MODEL_NAME_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+MODEL_NAME_LENGTH = 34
+
+MODEL_LABEL = f"{GROUP}/model"
+RUN_LABEL = f"{GROUP}/run"
+STAGE_LABEL = f"{GROUP}/stage"
+ATTEMPT_LABEL = f"{GROUP}/attempt"
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "kronos-operator"
+
+RETRAIN_ANNOTATION = f"{GROUP}/retrain-requested-at"
+CANCEL_ANNOTATION = f"{GROUP}/cancel-requested-at"
+
+# Labels and environment variables that a pod template may not set, because the operator or the Job controller does.
+RESERVED_LABEL_PREFIXES = (f"{GROUP}/", "batch.kubernetes.io/")
+RESERVED_ENV_PREFIXES = ("PET_", "MASTER_", "KRONOS_")
+RESERVED_ENV = ("RANK", "WORLD_SIZE")
+
+TOKENIZER_PATH_ENV = "KRONOS_TOKENIZER_PATH"
+PREDICTOR_PATH_ENV = "KRONOS_PREDICTOR_PATH"
+DATA_PATH_ENV = "KRONOS_DATA_PATH"
+OUTPUT_PATH_ENV = "KRONOS_OUTPUT_PATH"
+COMET_API_KEY_ENV = "COMET_API_KEY"
+COMET_WORKSPACE_ENV = "COMET_WORKSPACE"
+HUB_TOKEN_ENV = "HF_TOKEN"
+
+JOB_CONTAINER = "trainer"
+PYTORCHJOB_CONTAINER = "pytorch"  # the name that the training operator insists on
+RUN_CONFIG_MOUNT = "/etc/kronos"
+RUN_CONFIG_FILE = "run.json"
+BARS_MOUNT = "/mnt/bars"
+STORAGE_MOUNT = "/mnt/storage"
+SHARED_MEMORY_MOUNT = "/dev/shm"
+
+STAGE_SHORT = {StageName.TOKENIZER: "tok", StageName.PREDICTOR: "pred"}
+
+
+def child_name(model: str, stage: StageName, stage_hash: str, attempt: int) -> str:
+    """Name that the Service and the Job of one attempt share."""
+    return f"{model}-{STAGE_SHORT[stage]}-{stage_hash[:8]}-{attempt}"
+
+
+def run_config_map_name(model: str, run: str) -> str:
+    """Name of the ConfigMap in which a run's training part is frozen."""
+    return f"{model}-{run}"

@@ -1,0 +1,127 @@
+"""What a model's status tells of its run: phase and conditions, derived anew each time. Called by plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kronos_operator.api import Phase, UpdatePolicy
+from kronos_operator.plan.attempts import Attempt, AttemptState
+from kronos_operator.plan.record import Outcome, Request, RunRecord, StopReason
+from kronos_trainer.config import StageName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """A condition as Kubernetes knows it, without times."""
+
+    type: str
+    status: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """All that the story is told from."""
+
+    request: Request
+    record: RunRecord | None
+    current: Attempt | None
+    published: str
+
+    @property
+    def live(self) -> Attempt | None:
+        """The current attempt while anything of its gang is left."""
+        return self.current if self.current is not None and self.current.state.live else None
+
+    @property
+    def update_waits(self) -> bool:
+        """Whether a newer spec waits for the user's word or for the end of this run."""
+        record = self.record
+        return (
+            record is not None and record.outcome is not Outcome.SUPERSEDED and self.request.hashes() != record.hashes
+        )
+
+
+def phase_of(situation: Situation) -> Phase:
+    """The phase to display."""
+    record, live = situation.record, situation.live
+    if record is not None and record.outcome is not None and record.outcome is not Outcome.SUPERSEDED:
+        return Phase.SUCCEEDED if record.outcome is Outcome.SUCCEEDED else Phase.FAILED
+    if live is not None and record is not None and record.stop is not None:
+        quiet = (StopReason.SUSPENDED, StopReason.CANCELLED)
+        return Phase.SUSPENDING if record.stop in quiet else Phase.RESTARTING
+    if live is None and situation.request.spec.suspend:
+        return Phase.SUSPENDED
+    if live is not None and live.state is AttemptState.RUNNING:
+        return Phase.TRAINING
+    if live is not None and live.state is AttemptState.QUEUED:
+        return Phase.QUEUED
+    again = (record is not None and record.restarts > 0) or (live is not None and live.state is AttemptState.STOPPING)
+    return Phase.RESTARTING if again else Phase.PENDING
+
+
+def conditions(situation: Situation) -> tuple[Condition, ...]:
+    """Ready, Stalled, Progressing, one `<Stage>Trained` for each stage, Available, Finished."""
+    record, phase = situation.record, phase_of(situation)
+    stalled = phase is Phase.FAILED and record is not None and record.outcome is Outcome.FAILED
+    progressing = phase in (Phase.PENDING, Phase.QUEUED, Phase.TRAINING, Phase.RESTARTING)
+    reason, message = _reason(situation, phase)
+    return (
+        Condition(type="Ready", status=not stalled, reason=reason, message=message),
+        Condition(type="Stalled", status=stalled, reason=reason, message=message),
+        Condition(type="Progressing", status=progressing, reason=reason, message=message),
+        *(_trained(situation, stage) for stage in StageName),
+        _available(situation),
+        _finished(record),
+    )
+
+
+def _reason(situation: Situation, phase: Phase) -> tuple[str, str]:
+    record = situation.record
+    if record is None:
+        return phase.value, "no run has begun"
+    if (
+        record.outcome is not None
+        and situation.update_waits
+        and situation.request.spec.update_policy is UpdatePolicy.MANUAL
+    ):
+        return "UpdateWaiting", "the spec has changed; updatePolicy Manual waits for a retrain request"
+    if record.outcome is not None:
+        return record.reason, record.message
+    step = record.next_step
+    if phase is Phase.TRAINING and step is not None:
+        waiting = "; a newer spec waits for its end" if situation.update_waits else ""
+        return f"Training{step.stage.capitalize()}", f"run {record.id}, attempt {record.number}{waiting}"
+    if phase is Phase.RESTARTING and record.reason:
+        return record.reason, record.message
+    return phase.value, f"run {record.id}, attempt {record.number}"
+
+
+def _trained(situation: Situation, stage: StageName) -> Condition:
+    kind = f"{stage.capitalize()}Trained"
+    steps = () if situation.record is None else situation.record.steps
+    step = next((step for step in steps if step.stage is stage), None)
+    if step is None:
+        untrained = situation.record is not None
+        reason = "InitialWeights" if untrained else "Pending"
+        return Condition(type=kind, status=untrained, reason=reason, message="epochs is 0" if untrained else "")
+    if step.reuse is not None:
+        return Condition(type=kind, status=True, reason="Reused", message=f"trained by run {step.reuse}")
+    return Condition(
+        type=kind, status=step.done, reason="Trained" if step.done else "Pending", message=f"hash {step.hash}"
+    )
+
+
+def _available(situation: Situation) -> Condition:
+    record = situation.record
+    now_published = record is not None and any(step.publish and step.done for step in record.steps)
+    run = record.id if record is not None and now_published else situation.published
+    message = f"run {run} is published" if run else "no run is published"
+    return Condition(type="Available", status=bool(run), reason="Published" if run else "NotPublished", message=message)
+
+
+def _finished(record: RunRecord | None) -> Condition:
+    if record is None or record.outcome is None or record.outcome is Outcome.SUPERSEDED:
+        return Condition(type="Finished", status=False, reason="InProgress", message="")
+    return Condition(type="Finished", status=True, reason=record.outcome.value, message=record.message)

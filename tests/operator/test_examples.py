@@ -1,0 +1,40 @@
+"""The shipped examples: valid as they are, and with the overrides of the demo."""
+
+from pathlib import Path
+
+import pytest
+
+from kronos_operator.loading import load_models
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "examples").glob("*.yaml"))
+SCRATCH = ("tokenizer.init.scratch.size=tiny", "predictor.init.scratch.size=tiny")
+
+
+def test_there_are_examples() -> None:
+    assert [file.name for file in EXAMPLES] == ["model_a_4h.yaml", "model_b_1d.yaml"]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+@pytest.mark.parametrize("overrides", [(), SCRATCH], ids=["as it is", "from scratch"])
+def test_example_is_valid(file: Path, overrides: tuple[str, ...]) -> None:
+    (loaded,) = load_models([file], overrides=overrides)
+    spec = loaded.model.spec
+    assert loaded.model.metadata.name == file.stem.replace("_", "-")
+    assert spec.storage is not None, "a cluster needs it"
+    for stage in (spec.tokenizer, spec.predictor):
+        assert stage.batch_size == 64 and stage.batch_size % stage.micro_batch_size == 0
+        assert (stage.init.scratch is not None) == bool(overrides)
+
+
+def test_presets_keep_their_numbers() -> None:
+    four_hours, daily = (load_models([file])[0].model.spec for file in EXAMPLES)
+    for spec, window, micro, rates, epochs in (
+        (four_hours, (90, 10), 32, (1.5e-4, 3e-5), 30),
+        (daily, (120, 15), 16, (1e-4, 2e-5), 50),
+    ):
+        assert (spec.window.lookback, spec.window.horizon) == window
+        assert {spec.tokenizer.micro_batch_size, spec.predictor.micro_batch_size} == {micro}
+        assert (spec.tokenizer.learning_rate, spec.predictor.learning_rate) == rates
+        assert {spec.tokenizer.epochs, spec.predictor.epochs} == {epochs}
+    assert four_hours.comet is not None and four_hours.comet.tags == ["model_a_4h_finetune"]
+    assert daily.comet is not None and daily.comet.tags == ["model_b_1d_macro_finetune"]

@@ -1,0 +1,310 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kronos_operator.api import KronosModel
+from kronos_operator.loading import Loaded
+from kronos_operator.local import (
+    LocalError,
+    LocalRun,
+    LocalSettings,
+    Outcome,
+    execute,
+    prepare,
+    read_states,
+    write_run_configs,
+)
+from kronos_operator.local.gpus import divided
+from kronos_trainer.config import StageName, load_run
+
+TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
+FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
+
+
+@dataclass
+class Machine:
+    """A directory with bars, results and the fake trainer's script."""
+
+    place: Path
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    on_event: Callable[[str, dict[str, Any]], None] = lambda key, event: None
+
+    def settings(self, **changes: Any) -> LocalSettings:
+        return LocalSettings(**{"output": self.place / "out", "data": self.place / "data"} | changes)
+
+    def prepare(self, name: str = "m", *, settings: LocalSettings | None = None, **changes: Any) -> LocalRun:
+        spec = {
+            "timeframe": "1d",
+            "data": {"source": {"claim": {"name": "bars", "path": "daily"}}},
+            "tokenizer": {"epochs": 1},
+            "retry": {"backoffSeconds": 0, "maxRestarts": 2},
+            "resources": {"gpusPerNode": 4},
+        }
+        model = KronosModel.model_validate({"metadata": {"name": name}, "spec": spec | changes})
+        return prepare(Loaded(model, self.place / f"{name}.yaml", {}), settings or self.settings())
+
+    def run(self, *runs: LocalRun, gpus: str = "", **changes: Any) -> dict[str, Outcome]:
+        environ = os.environ | {"FAKE_SCRIPT": str(self.place), "CUDA_VISIBLE_DEVICES": gpus}
+        environ.pop("OMP_NUM_THREADS", None)
+        return execute(runs, self.settings(**changes), self._notify, trainer_command=FAKE, environ=environ)
+
+    def _notify(self, key: str, event: dict[str, Any]) -> None:
+        self.events.append((key, event))
+        self.on_event(key, event)
+
+    def script(self, name: str, stage: StageName, *words: str) -> None:
+        (self.place / f"{name}-{stage}").write_text(" ".join(words))
+
+    def starts(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.place / "starts").read_text().splitlines()]
+
+    def stages(self) -> list[str]:
+        return [start["stage"] for start in self.starts()]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    bars = tmp_path / "data" / "bars" / "daily"
+    bars.mkdir(parents=True)
+    (bars / "aapl.csv").write_text("timestamps,open\n")
+    return Machine(tmp_path)
+
+
+def test_both_stages_are_trained_once(machine: Machine) -> None:
+    run = machine.prepare()
+    assert [step.action for step in run.steps] == ["train", "train"]
+    assert machine.run(run)["m"].exit_code == 0
+    first, second = machine.starts()
+    assert (first["stage"], first["publish"], second["stage"], second["publish"]) == (
+        "tokenizer",
+        False,
+        "predictor",
+        True,
+    )
+    assert first["bars"] == str(machine.place / "data" / "bars" / "daily")
+    assert (first["nproc"], first["gpus"], first["threads"]) == ("1", "", str(os.cpu_count()))
+    kinds = [event["event"] for _, event in machine.events if event["stage"] == "tokenizer"]
+    assert kinds == ["started", "note", "progress", "result", "ended"]
+    log = run.paths.log(run.run, TOKENIZER, 0).read_text()
+    assert "a line that is no JSON" in log
+    (state,) = read_states(machine.place / "out")
+    assert (state.state, state.stage, state.published, set(state.results)) == (
+        "succeeded",
+        PREDICTOR,
+        run.run,
+        {TOKENIZER, PREDICTOR},
+    )
+    assert state.progress is not None
+    assert state.progress["step"] == 1
+
+    again = machine.prepare()
+    assert [step.action for step in again.steps] == ["complete", "complete"]
+    assert machine.run(again)["m"].exit_code == 0
+    assert len(machine.starts()) == 2
+
+
+def test_only_what_a_change_affects_is_trained_again(machine: Machine) -> None:
+    first = machine.prepare()
+    machine.run(first)
+    changed = machine.prepare(predictor={"epochs": 7})
+    assert [step.action for step in changed.steps] == [f"reuse {first.run}", "train"]
+    machine.run(changed)
+    assert machine.stages() == ["tokenizer", "predictor", "predictor"]
+    assert machine.starts()[2]["reuseTokenizer"] == {"run": first.run, "hash": first.stage_hashes[TOKENIZER]}
+    # Moving the bars trains nothing, nor does a note beside them; changing them trains everything.
+    (machine.place / "data" / "bars" / "daily" / "README.txt").write_text("where they are from")
+    (machine.place / "data" / "bars").rename(machine.place / "data" / "moved")
+    moved = machine.prepare(predictor={"epochs": 7}, data={"source": {"claim": {"name": "moved", "path": "daily"}}})
+    assert [step.action for step in moved.steps] == ["complete", "complete"]
+    (machine.place / "data" / "moved" / "daily" / "aapl.csv").write_text("timestamps,close\n")
+    fresh = machine.prepare(data={"source": {"claim": {"name": "moved", "path": "daily"}}})
+    assert [step.action for step in fresh.steps] == ["train", "train"]
+
+
+def test_force_trains_again_and_can_be_gone_on_with(machine: Machine) -> None:
+    first = machine.prepare()
+    machine.run(first)
+    forced = machine.prepare(settings=machine.settings(force=True))
+    assert forced.run != first.run
+    machine.script("m", PREDICTOR, "65")
+    assert machine.run(forced)["m"].exit_code == 65
+    resumed = machine.prepare()
+    assert (resumed.run, [step.action for step in resumed.steps]) == (forced.run, ["complete", "train"])
+
+
+def test_reverting_publishes_the_old_run_again(machine: Machine) -> None:
+    first = machine.prepare()
+    machine.run(first)
+    machine.run(machine.prepare(predictor={"epochs": 7}))
+    reverted = machine.prepare()
+    machine.run(reverted)
+    assert (reverted.run, machine.starts()[-1]["stage"]) == (first.run, "predictor")
+    assert read_states(machine.place / "out")[0].published == first.run
+
+
+def test_crashes_and_lack_of_memory_are_retried_and_bad_data_is_not(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "1", "71", "75", "74")
+    machine.script("m", PREDICTOR, "65")
+    outcome = machine.run(machine.prepare())["m"]
+    assert (outcome.exit_code, outcome.message) == (65, "bars.csv, row 7: high < low")
+    assert [start["outOfMemoryRestarts"] for start in machine.starts()] == [0, 0, 1, 1, 1, 0]
+    assert [start["attempt"] for start in machine.starts()] == [0, 1, 2, 3, 4, 5]
+    (state,) = read_states(machine.place / "out")
+    assert (state.state, state.exit_code, state.message) == ("failed", 65, "bars.csv, row 7: high < low")
+    # A rerun goes on with new attempt numbers, and gives up after maxRestarts.
+    machine.script("m", PREDICTOR, "1", "1", "1", "1")
+    outcome = machine.run(machine.prepare())["m"]
+    assert outcome.exit_code == 1
+    assert "given up after 2 restarts" in outcome.message
+    assert [start["attempt"] for start in machine.starts()[6:]] == [6, 7, 8]
+
+
+def test_a_failed_model_does_not_stop_the_others_and_gpus_are_not_shared(machine: Machine) -> None:
+    machine.script("a", TOKENIZER, "66")
+    names = ("a", "b", "c", "d")
+    runs = [machine.prepare(name) for name in names]
+    outcomes = machine.run(*runs, gpus="3,5,7", mode="parallel", max_workers=2)
+    assert {name: outcome.exit_code for name, outcome in outcomes.items()} == {"a": 66, "b": 0, "c": 0, "d": 0}
+    assert list(outcomes) == list(names)
+    used = {(start["gpus"], start["nproc"]) for start in machine.starts()}
+    assert used <= {("3,5", "2"), ("7", "1")}
+    notes = [event["message"] for _, event in machine.events if event["event"] == "note"]
+    assert "gpusPerNode is 4; this run uses 1 GPUs" in notes or "gpusPerNode is 4; this run uses 2 GPUs" in notes
+
+
+@pytest.mark.parametrize(("gpus", "workers"), [(0, 3), (1, 2), (4, 2), (5, 3), (2, 1)])
+def test_every_gpu_belongs_to_one_worker(gpus: int, workers: int) -> None:
+    ids = [str(index) for index in range(gpus)]
+    shares = divided(ids, workers)
+    assert [id_ for share in shares for id_ in share] == ids
+    assert len(shares) == (min(gpus, workers) if gpus else workers)
+    assert all(shares) or not gpus
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_saves_and_starts_nothing_more(machine: Machine, number: signal.Signals) -> None:
+    machine.script("a", TOKENIZER, "wait")
+    runs = [machine.prepare("a"), machine.prepare("b")]
+    before = signal.getsignal(number)
+    seen = []
+
+    def interrupt(key: str, event: dict[str, Any]) -> None:
+        if event["event"] == "progress" and key == "a":
+            seen.extend(read_states(machine.place / "out"))
+            os.kill(os.getpid(), number)
+
+    machine.on_event = interrupt
+    outcomes = machine.run(*runs)
+    assert [outcome.exit_code for outcome in outcomes.values()] == [75, 75]
+    assert outcomes["b"].message == "not started"
+    assert [state.state for state in seen] == ["running"]
+    assert [state.state for state in read_states(machine.place / "out")] == ["stopped"]
+    assert signal.getsignal(number) is before
+    machine.on_event = lambda key, event: None
+    assert machine.run(machine.prepare("a"))["a"].exit_code == 0
+
+
+def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "deaf")
+
+    def interrupt(key: str, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            threading.Thread(target=twice).start()
+
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    machine.on_event = interrupt
+    outcome = machine.run(machine.prepare())["m"]
+    assert (outcome.exit_code, "last checkpoint" in outcome.message) == (137, True)
+    child = Path("/proc") / (machine.place / "child").read_text() / "stat"
+    deadline = time.monotonic() + 10
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, "a rank outlived the second Ctrl-C"
+        time.sleep(0.05)
+
+
+def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:
+    only = machine.settings(stages=frozenset({PREDICTOR}))
+    with pytest.raises(
+        LocalError, match=r"predictor requires a trained tokenizer: train it with .*--stage tokenizer"
+    ) as caught:
+        machine.prepare(settings=only)
+    assert caught.value.exit_code == 66
+    machine.run(machine.prepare(settings=machine.settings(stages=frozenset({TOKENIZER}))))
+    run = machine.prepare(settings=only)
+    assert [step.action for step in run.steps] == ["complete", "train"]
+    assert machine.run(run)["m"].exit_code == 0
+    assert machine.stages() == ["tokenizer", "predictor"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"data": {"source": {"claim": {"name": "nowhere"}}}}, 66, "KRONOS_DATA_PATH"),
+        ({"tokenizer": {"init": {"path": "nowhere"}}}, 66, "spec.tokenizer.init.path"),
+        (
+            {
+                "tokenizer": {"epochs": 0, "init": {"hub": {"repo": "a/b"}}},
+                "predictor": {"epochs": 0, "init": {"hub": {"repo": "a/b"}}},
+            },
+            64,
+            "nothing to train",
+        ),
+    ],
+)
+def test_what_cannot_be_run_says_what_to_do(machine: Machine, changes: dict[str, Any], code: int, words: str) -> None:
+    with pytest.raises(LocalError, match=words) as caught:
+        machine.prepare(**changes)
+    assert caught.value.exit_code == code
+
+
+def test_a_model_given_twice_is_refused(machine: Machine) -> None:
+    with pytest.raises(LocalError, match="m is given twice"):
+        machine.run(machine.prepare(), machine.prepare())
+
+
+def test_without_torch_the_extra_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(LocalError, match=r"kronos-operator\[trainer\]") as caught:
+        execute([machine.prepare()], machine.settings(), lambda key, event: None)
+    assert caught.value.exit_code == 78
+
+
+def test_what_only_a_cluster_can_do_is_said(machine: Machine) -> None:
+    run = machine.prepare(suspend=True, resources={"nodes": 2})
+    assert len(run.notes) == 2
+    assert machine.run(run)["m"].exit_code == 0
+
+
+def test_written_configs_are_what_the_trainer_reads(machine: Machine, tmp_path: Path) -> None:
+    run = machine.prepare()
+    files = write_run_configs(run, tmp_path / "configs")
+    assert [file.name for file in files] == ["tokenizer.json", "predictor.json"]
+    assert [load_run(file) for file in files] == list(run.run_configs.values())
+
+
+def test_paths_come_from_the_environment() -> None:
+    spec = KronosModel.model_validate(
+        {
+            "metadata": {"name": "m"},
+            "spec": {"timeframe": "1d", "data": {"source": {"path": "us"}}, "storage": {"path": "kept"}},
+        }
+    ).spec
+    default = LocalSettings.from_environ({})
+    assert (default.bars(spec), default.root(spec)) == (str(Path("us").absolute()), Path("kept").absolute())
+    given = LocalSettings.from_environ({"KRONOS_DATA_PATH": "/bars", "KRONOS_OUTPUT_PATH": "/out"})
+    assert (given.bars(spec), given.root(spec)) == ("/bars/us", Path("/out"))

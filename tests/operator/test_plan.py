@@ -1,0 +1,406 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kronos_operator.api import KronosModel, Phase
+from kronos_operator.plan import (
+    Attempt,
+    AttemptState,
+    Completed,
+    Condition,
+    Observed,
+    Outcome,
+    Plan,
+    RunRecord,
+    StartAttempt,
+    StopAttempt,
+    StopReason,
+    plan,
+)
+from kronos_trainer.config import FINAL_CODES, Reuse, StageName
+
+TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
+NOW = 1_000_000.0
+
+
+def make_model(**changes: Any) -> KronosModel:
+    spec = {"timeframe": "1d", "data": {"source": {"path": "bars"}}, "retry": {"maxRestarts": 2, "backoffSeconds": 10}}
+    return KronosModel.model_validate({"metadata": {"name": "m"}, "spec": spec | changes})
+
+
+def started(model: KronosModel, **observed: Any) -> tuple[RunRecord, StartAttempt]:
+    """The record and the action of a first attempt."""
+    first = plan(model, Observed(**observed), NOW)
+    (action,) = first.actions
+    assert isinstance(action, StartAttempt)
+    assert first.record is not None
+    return first.record, action
+
+
+def gang(record: RunRecord, state: AttemptState, **fields: Any) -> Attempt:
+    """The record's current attempt in this state."""
+    assert record.next_step is not None
+    common = {"run": record.id, "stage": record.next_step.stage, "number": record.number, "reported_at": NOW}
+    return Attempt(**common | {"state": state} | fields)
+
+
+def after(model: KronosModel, record: RunRecord, state: AttemptState, now: float = NOW, **fields: Any) -> Plan:
+    return plan(model, Observed(record=record, attempts=[gang(record, state, **fields)]), now)
+
+
+def condition(decided: Plan, kind: str) -> Condition:
+    return next(item for item in decided.conditions if item.type == kind)
+
+
+def summary(decided: Plan) -> tuple[str, ...]:
+    """A plan in words: phase, then each action."""
+    words = [
+        f"stop {a.number} {a.reason}" if isinstance(a, StopAttempt) else f"start {a.number}" for a in decided.actions
+    ]
+    return (decided.phase.value, *words)
+
+
+# How a run looks before each event, by phase: changes to the model, to the record, and the state of attempt 0.
+PHASES: dict[Phase, tuple[dict[str, Any], dict[str, Any], AttemptState | None]] = {
+    Phase.PENDING: ({}, {}, AttemptState.WAITING),
+    Phase.QUEUED: ({}, {}, AttemptState.QUEUED),
+    Phase.TRAINING: ({}, {}, AttemptState.RUNNING),
+    Phase.RESTARTING: ({}, {"crashes": 1}, AttemptState.WAITING),
+    Phase.SUSPENDING: ({"suspend": True}, {"stop": StopReason.SUSPENDED}, AttemptState.STOPPING),
+    Phase.SUSPENDED: ({"suspend": True}, {}, None),
+    Phase.SUCCEEDED: ({}, {"outcome": Outcome.SUCCEEDED}, AttemptState.SUCCEEDED),
+    Phase.FAILED: ({}, {"outcome": Outcome.FAILED}, AttemptState.FAILED),
+}
+EVENTS: dict[str, dict[str, Any] | None] = {
+    "running": {"state": AttemptState.RUNNING, "stepped": True},
+    "stopping": {"state": AttemptState.STOPPING, "disrupted": True},
+    "succeeded": {"state": AttemptState.SUCCEEDED},
+    "final": {"state": AttemptState.FAILED, "exit_code": 65},
+    "out of memory": {"state": AttemptState.FAILED, "exit_code": 71},
+    "saved": {"state": AttemptState.FAILED, "exit_code": 75, "stepped": True},
+    "evicted": {"state": AttemptState.FAILED, "exit_code": 137, "disrupted": True, "stepped": True},
+    "storage": {"state": AttemptState.FAILED, "exit_code": 74},
+    "crashed": {"state": AttemptState.FAILED, "exit_code": 1},
+    "gone": None,
+}
+FREE = ("Restarting", "start 1")
+OPEN_RUN = {
+    "running": ("Training",),
+    "stopping": ("Restarting",),
+    "succeeded": ("Pending", "start 1"),
+    "final": ("Failed",),
+    "out of memory": FREE,
+    "saved": FREE,
+    "evicted": FREE,
+    "storage": ("Restarting",),
+    "crashed": ("Restarting",),
+    "gone": ("Pending", "start 0"),
+}
+EXPECTED: dict[Phase, dict[str, tuple[str, ...]]] = {
+    Phase.PENDING: OPEN_RUN,
+    Phase.QUEUED: OPEN_RUN,
+    Phase.TRAINING: OPEN_RUN,
+    Phase.RESTARTING: OPEN_RUN | {"succeeded": ("Restarting", "start 1"), "gone": ("Restarting", "start 0")},
+    # Whatever a gang ends with while it is being suspended, it neither counts nor starts again.
+    Phase.SUSPENDING: dict.fromkeys(EVENTS, ("Suspended",))
+    | {"running": ("Suspending", "stop 0 Suspended"), "stopping": ("Suspending",)},
+    Phase.SUSPENDED: dict.fromkeys(EVENTS, ("Suspended",))
+    | {"running": ("Suspending", "stop 0 Suspended"), "stopping": ("Suspending",), "final": ("Failed",)},
+    Phase.SUCCEEDED: dict.fromkeys(EVENTS, ("Succeeded",)) | {"running": ("Succeeded", "stop 0 Stray")},
+    Phase.FAILED: dict.fromkeys(EVENTS, ("Failed",)) | {"running": ("Failed", "stop 0 Stray")},
+}
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("phase", Phase)
+def test_every_phase_and_every_outcome_of_the_gang(phase: Phase, event: str) -> None:
+    changes, remembered, state = PHASES[phase]
+    record, _ = started(make_model())
+    gangs = [] if state is None else [gang(record, state)]
+    record = replace(record, **remembered)
+    model = make_model(**changes)
+    assert plan(model, Observed(record=record, attempts=gangs), NOW).phase is phase
+
+    fields = EVENTS[event]
+    gangs = [] if fields is None else [Attempt(run=record.id, stage=TOKENIZER, number=0, reported_at=NOW, **fields)]
+    decided = plan(model, Observed(record=record, attempts=gangs), NOW)
+    assert summary(decided) == EXPECTED[phase][event]
+
+    ready, stalled = condition(decided, "Ready"), condition(decided, "Stalled")
+    assert ready.status is not stalled.status
+    assert stalled.status is (decided.phase is Phase.FAILED)
+    assert condition(decided, "Finished").status is (decided.phase in (Phase.SUCCEEDED, Phase.FAILED))
+    # Nothing new to see: nothing new to do.
+    again = plan(model, Observed(record=decided.record, attempts=gangs), NOW)
+    assert again.record == decided.record or decided.wake_at == NOW
+
+
+def test_tokenizer_then_predictor_then_done() -> None:
+    model = make_model()
+    record, action = started(model)
+    assert (action.stage, action.number, action.publish, action.reuse_tokenizer) == (TOKENIZER, 0, False, None)
+    second = after(model, record, AttemptState.SUCCEEDED)
+    (action,) = second.actions
+    assert isinstance(action, StartAttempt)
+    assert (action.stage, action.number, action.publish) == (PREDICTOR, 1, True)
+    assert condition(second, "TokenizerTrained").status
+    assert second.record is not None
+    done = after(model, second.record, AttemptState.SUCCEEDED)
+    assert (done.phase, done.actions) == (Phase.SUCCEEDED, ())
+    assert [condition(done, kind).status for kind in ("PredictorTrained", "Available", "Finished")] == [True] * 3
+
+
+def test_a_stage_without_epochs_is_no_stage() -> None:
+    hub = {"hub": {"repo": "a/b"}}
+    _, action = started(make_model(tokenizer={"epochs": 0, "init": hub}))
+    assert (action.stage, action.publish) == (PREDICTOR, True)
+    _, action = started(make_model(predictor={"epochs": 0, "init": hub}))
+    assert (action.stage, action.publish) == (TOKENIZER, True)
+
+
+@pytest.mark.parametrize("code", sorted(FINAL_CODES))
+def test_final_codes_are_final_even_in_a_disruption(code: int) -> None:
+    record, _ = started(make_model())
+    decided = after(make_model(), record, AttemptState.FAILED, exit_code=code, disrupted=True, message="row 7")
+    assert decided.phase is Phase.FAILED
+    assert condition(decided, "Ready").message == "row 7"
+
+
+def test_crashes_wait_longer_each_time_and_then_end_the_run() -> None:
+    model = make_model(retry={"maxRestarts": 4, "backoffSeconds": 1500})
+    record, _ = started(model)
+    waits = []
+    while True:
+        decided = after(model, record, AttemptState.FAILED, exit_code=1)
+        assert decided.record is not None
+        if decided.record.outcome is not None:
+            break
+        assert decided.wake_at is not None
+        waits.append(decided.wake_at - NOW)
+        assert not decided.actions
+        early = plan(model, Observed(record=decided.record), decided.wake_at - 0.1)
+        assert not early.actions
+        due = plan(model, Observed(record=decided.record), decided.wake_at)
+        assert len(due.actions) == 1
+        assert due.record is not None
+        record = due.record
+    assert waits == [1500, 3000, 3600, 3600]
+    assert (decided.record.crashes, decided.record.reason) == (5, "TrainerCrashed")
+
+
+def test_out_of_memory_reduces_until_it_cannot_and_starts_afresh_for_the_next_stage() -> None:
+    model = make_model(tokenizer={"microBatchSize": 4})
+    record, _ = started(model)
+    for restarts in (1, 2):
+        decided = after(model, record, AttemptState.FAILED, exit_code=71)
+        (action,) = decided.actions
+        assert isinstance(action, StartAttempt)
+        assert action.out_of_memory_restarts == restarts
+        assert decided.record is not None
+        record = decided.record
+    assert after(model, record, AttemptState.FAILED, exit_code=71).phase is Phase.FAILED
+    (action,) = after(model, record, AttemptState.SUCCEEDED).actions
+    assert isinstance(action, StartAttempt)
+    assert action.out_of_memory_restarts == 0
+
+
+def test_disruptions_are_free_but_do_not_spin_before_the_first_step() -> None:
+    model = make_model(retry={"maxRestarts": 0, "backoffSeconds": 10})
+    record, _ = started(model)
+    for _ in range(5):
+        decided = after(model, record, AttemptState.FAILED, exit_code=75, stepped=True)
+        assert len(decided.actions) == 1
+        assert decided.record is not None
+        record = decided.record
+    decided = after(model, record, AttemptState.FAILED, exit_code=75)
+    assert (decided.actions, decided.wake_at) == ((), NOW + 10)
+
+
+def test_a_disruption_seen_once_is_remembered_after_the_gang_is_gone() -> None:
+    model = make_model()
+    record, _ = started(model)
+    seen = after(model, record, AttemptState.RUNNING, disrupted=True, stepped=True)
+    assert seen.record is not None
+    decided = plan(model, Observed(record=seen.record), NOW)
+    assert summary(decided) == FREE
+    assert decided.record is not None
+    assert (decided.record.disruptions, decided.record.crashes) == (1, 0)
+
+
+def test_a_silent_gang_is_stopped_and_counted() -> None:
+    model = make_model(retry={"progressDeadlineSeconds": 60, "maxRestarts": 0})
+    record, _ = started(model)
+    assert after(model, record, AttemptState.RUNNING).wake_at == NOW + 60
+    stalled = after(model, record, AttemptState.RUNNING, now=NOW + 60)
+    assert summary(stalled) == ("Restarting", "stop 0 Stalled")
+    assert stalled.record is not None
+    decided = plan(model, Observed(record=stalled.record), NOW + 70)
+    assert decided.record is not None
+    assert (decided.phase, decided.record.stalls) == (Phase.FAILED, 1)
+
+
+def test_a_gang_that_runs_too_long_ends_the_run() -> None:
+    model = make_model(retry={"maxRuntimeSeconds": 100})
+    record, _ = started(model)
+    assert after(model, record, AttemptState.RUNNING, started_at=NOW).wake_at == NOW + 100
+    over = after(model, record, AttemptState.RUNNING, now=NOW + 100, started_at=NOW, reported_at=NOW + 99)
+    assert summary(over) == ("Restarting", "stop 0 Overtime")
+    assert over.record is not None
+    assert plan(model, Observed(record=over.record), NOW + 110).phase is Phase.FAILED
+
+
+def test_suspending_and_resuming_count_nothing() -> None:
+    record, _ = started(make_model())
+    paused = make_model(suspend=True)
+    stopping = after(paused, record, AttemptState.RUNNING)
+    assert summary(stopping) == ("Suspending", "stop 0 Suspended")
+    assert stopping.record is not None
+    quiet = after(paused, stopping.record, AttemptState.FAILED, exit_code=75)
+    assert summary(quiet) == ("Suspended",)
+    resumed = plan(make_model(), Observed(record=quiet.record), NOW)
+    assert summary(resumed) == ("Pending", "start 1")
+    assert resumed.record is not None
+    assert resumed.record.restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "running", "finished"),
+    [
+        ("Finish", ("Training",), ("Pending", "start 2")),
+        ("Cancel", ("Restarting", "stop 1 Superseded"), ("Pending", "start 2")),
+        ("Manual", ("Training",), ("Succeeded",)),
+    ],
+)
+def test_a_new_spec_while_running(policy: str, running: tuple[str, ...], finished: tuple[str, ...]) -> None:
+    before = make_model(updatePolicy=policy)
+    record, _ = started(before)
+    second = after(before, record, AttemptState.SUCCEEDED).record
+    assert second is not None
+    newer = make_model(updatePolicy=policy, predictor={"epochs": 7})
+    decided = after(newer, second, AttemptState.RUNNING, stepped=True)
+    assert summary(decided) == running
+    assert decided.record is not None
+    ended = after(
+        newer, decided.record, AttemptState.SUCCEEDED if policy != "Cancel" else AttemptState.FAILED, exit_code=75
+    )
+    assert ended.record is not None
+    trained = [Completed(run=record.id, stage=TOKENIZER, hash=record.steps[0].hash)]
+    following = plan(newer, Observed(record=ended.record, completed=trained), NOW)
+    assert summary(following) == finished
+    if policy == "Manual":
+        assert condition(following, "Ready").reason == "UpdateWaiting"
+        following = plan(newer, Observed(record=ended.record, completed=trained, trigger="now"), NOW)
+        assert summary(following) == ("Pending", "start 2")
+    else:
+        (action,) = following.actions
+        assert isinstance(action, StartAttempt)
+        assert (action.stage, action.reuse_tokenizer) == (PREDICTOR, Reuse(run=record.id, hash=record.steps[0].hash))
+
+
+def test_a_finished_model_is_left_alone_until_asked_anew() -> None:
+    model = make_model()
+    record, _ = started(model)
+    facts = [Completed(run=record.id, stage=step.stage, hash=step.hash) for step in record.steps]
+    fresh = plan(model, Observed(completed=facts, published=record.id), NOW)
+    assert (summary(fresh), condition(fresh, "Available").status) == (("Succeeded",), True)
+    # Asked anew, both stages are trained again, in a run of its own, and only once.
+    again = plan(model, Observed(record=fresh.record, completed=facts, published=record.id, trigger="t1"), NOW)
+    (action,) = again.actions
+    assert isinstance(action, StartAttempt)
+    assert (action.stage, action.reuse_tokenizer) == (TOKENIZER, None)
+    assert action.run != record.id
+    assert again.record is not None
+    over = replace(again.record, outcome=Outcome.SUCCEEDED)
+    assert plan(model, Observed(record=over, completed=facts, published=action.run, trigger="t1"), NOW).actions == ()
+
+
+def test_a_spec_that_is_reverted_publishes_the_old_run_without_training() -> None:
+    model = make_model()
+    record, _ = started(model)
+    facts = [Completed(run=record.id, stage=step.stage, hash=step.hash) for step in record.steps]
+    newer = replace(record, id="ffffffff", hashes=(), outcome=Outcome.SUCCEEDED)
+    (action,) = plan(model, Observed(record=newer, completed=facts, published="ffffffff"), NOW).actions
+    assert isinstance(action, StartAttempt)
+    assert (action.run, action.stage, action.publish) == (record.id, PREDICTOR, True)
+
+
+def test_a_failed_run_starts_again_when_its_surroundings_are_mended() -> None:
+    model = make_model()
+    record, _ = started(model)
+    failed = after(model, record, AttemptState.FAILED, exit_code=78).record
+    assert plan(model, Observed(record=failed), NOW).actions == ()
+    mended = make_model(resources={"gpusPerNode": 2})
+    assert summary(plan(mended, Observed(record=failed), NOW)) == ("Pending", "start 1")
+
+
+def test_other_surroundings_restart_a_gang_only_before_its_first_step() -> None:
+    record, _ = started(make_model())
+    changed = make_model(image="trainer:2")
+    assert summary(after(changed, record, AttemptState.WAITING)) == ("Restarting", "stop 0 Updated")
+    assert summary(after(changed, record, AttemptState.RUNNING, stepped=True)) == ("Training",)
+
+
+def test_cancelling_ends_the_run_until_something_else_is_asked_for() -> None:
+    model = make_model()
+    record, _ = started(model)
+    seen = Observed(record=record, attempts=[gang(record, AttemptState.RUNNING)], cancel="c1")
+    stopping = plan(model, seen, NOW)
+    assert summary(stopping) == ("Suspending", "stop 0 Cancelled")
+    cancelled = plan(model, Observed(record=stopping.record, cancel="c1"), NOW)
+    assert condition(cancelled, "Finished").reason == "Cancelled"
+    assert condition(cancelled, "Ready").status
+    assert plan(model, Observed(record=cancelled.record, cancel="c1"), NOW).actions == ()
+    assert len(plan(model, Observed(record=cancelled.record, cancel="c1", trigger="t1"), NOW).actions) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "changes", "outcome"),
+    [
+        ({"cancel": "c1"}, {}, Outcome.CANCELLED),
+        ({}, {"updatePolicy": "Cancel", "predictor": {"epochs": 7}}, Outcome.SUPERSEDED),
+    ],
+)
+def test_what_arrives_while_a_restart_waits_is_heard_before_it(
+    asked: dict[str, str], changes: dict[str, Any], outcome: Outcome
+) -> None:
+    record, _ = started(make_model())
+    waiting = after(make_model(), record, AttemptState.FAILED, exit_code=1).record
+    assert waiting is not None
+    assert waiting.retry_at is not None
+    heard = plan(make_model(**changes), Observed(record=waiting, **asked), NOW)
+    assert (heard.actions, heard.record and heard.record.outcome) == ((), outcome)
+
+
+def test_a_run_goes_on_under_the_id_that_its_finished_stage_has() -> None:
+    """The record is lost and the bars moved: the finished run answers, though its id came from an older trigger."""
+    model = make_model()
+    record, _ = started(model, trigger="long ago")
+    facts = [Completed(run=record.id, stage=step.stage, hash=step.hash) for step in record.steps]
+    found = plan(model, Observed(completed=facts, published=record.id), NOW)
+    assert (found.record and found.record.id, found.actions) == (record.id, ())
+
+
+def test_a_gang_that_nobody_knows_of_ends_before_another_starts() -> None:
+    stray = Attempt(run="00000000", stage=TOKENIZER, number=4, state=AttemptState.RUNNING)
+    assert summary(plan(make_model(), Observed(attempts=[stray]), NOW)) == ("Pending", "stop 4 Stray")
+    gone = replace(stray, state=AttemptState.STOPPING)
+    assert summary(plan(make_model(), Observed(attempts=[gone]), NOW)) == ("Pending",)
+
+
+def test_one_stage_alone() -> None:
+    model = make_model()
+    record, action = started(model, stages=frozenset({TOKENIZER}))
+    assert (action.stage, action.publish) == (TOKENIZER, False)
+    only = after(model, record, AttemptState.SUCCEEDED)
+    assert (only.phase, only.actions) == (Phase.SUCCEEDED, ())
+    refused = plan(model, Observed(stages=frozenset({PREDICTOR})), NOW)
+    assert condition(refused, "Ready").message == "predictor requires a trained tokenizer"
+    facts = [Completed(run="00000001", stage=TOKENIZER, hash=record.steps[0].hash)]
+    _, action = started(model, stages=frozenset({PREDICTOR}), completed=facts)
+    assert (action.stage, action.publish, action.reuse_tokenizer is not None) == (PREDICTOR, True, True)
+    # --force --stage predictor trains the predictor anew, and not the tokenizer.
+    _, forced = started(model, stages=frozenset({PREDICTOR}), completed=facts, trigger="t1")
+    assert (forced.stage, forced.reuse_tokenizer is not None) == (PREDICTOR, True)

@@ -1,0 +1,232 @@
+"""A simulated executor, cut off anywhere, under random events: plan must bring every model to its end all the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from kronos_operator.api import KronosModel
+from kronos_operator.hashing import stage_hashes
+from kronos_operator.plan import (
+    Attempt,
+    AttemptState,
+    Completed,
+    Observed,
+    Outcome,
+    Plan,
+    RunRecord,
+    StartAttempt,
+    plan,
+)
+from kronos_trainer.config import StageName
+
+FINISHED = (AttemptState.SUCCEEDED, AttemptState.FAILED)
+
+
+@dataclass
+class World:
+    """What exists outside of the executor: gangs, files, and what was written down."""
+
+    gangs: dict[tuple[str, int], Attempt]
+    files: list[Completed]
+    published: str
+    record: RunRecord | None
+    asked_anew: bool = False
+
+    def create(self, action: StartAttempt) -> None:
+        key = (action.run, action.number)
+        if key in self.gangs:
+            return
+        for step, hash_ in action.stage_hashes:
+            fact = Completed(run=action.run, stage=step, hash=hash_)
+            if step is action.stage and fact in self.files:
+                assert action.publish and self.published != action.run, f"{fact} is trained twice"
+            if step is action.stage and not self.asked_anew:
+                elsewhere = [known for known in self.files if (known.stage, known.hash) == (step, hash_)]
+                assert not elsewhere or fact in elsewhere, f"{fact} is trained again"
+            if step is StageName.TOKENIZER and action.stage is StageName.PREDICTOR:
+                reuse = action.reuse_tokenizer
+                source = fact if reuse is None else replace(fact, run=reuse.run, hash=reuse.hash)
+                assert source in self.files, "the predictor is started without its tokenizer"
+                assert source.hash == hash_, "the predictor is started with another tokenizer"
+        self.gangs[key] = Attempt(run=action.run, stage=action.stage, number=action.number, state=AttemptState.WAITING)
+
+    def end(self, key: tuple[str, int], code: int, hashes: dict[StageName, str]) -> None:
+        gang = self.gangs[key]
+        if code == 0:
+            self.files.insert(0, Completed(run=gang.run, stage=gang.stage, hash=hashes[gang.stage]))
+            if gang.stage is StageName.PREDICTOR:
+                self.published = gang.run
+        state = AttemptState.SUCCEEDED if code == 0 else AttemptState.FAILED
+        self.gangs[key] = replace(gang, state=state, exit_code=code)
+
+
+class Executor(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1_000_000.0
+        self.spec: dict[str, Any] = {
+            "timeframe": "1d",
+            "data": {"source": {"path": "bars"}},
+            "retry": {"maxRestarts": 2, "backoffSeconds": 10, "progressDeadlineSeconds": 600},
+        }
+        self.world = World({}, [], "", None)
+        self.seen: list[Attempt] = []
+        self.hashes_of_runs: dict[str, dict[StageName, str]] = {}
+        self.trigger = self.cancel = ""
+
+    @property
+    def model(self) -> KronosModel:
+        return KronosModel.model_validate({"metadata": {"name": "m"}, "spec": self.spec})
+
+    def observe(self) -> Observed:
+        """The executor's view: late, but never without the record's current gang."""
+        record, attempts = self.world.record, list(self.seen)
+        if record is not None:
+            key = (record.id, record.number)
+            if all((attempt.run, attempt.number) != key for attempt in attempts) and key in self.world.gangs:
+                attempts.append(self.world.gangs[key])
+        return Observed(
+            record=record,
+            completed=tuple(self.world.files),
+            attempts=attempts,
+            published=self.world.published,
+            trigger=self.trigger,
+            cancel=self.cancel,
+        )
+
+    def reconcile(self, actions_before_crash: int | None = None) -> Plan:
+        decided = plan(self.model, self.observe(), self.now)
+        self.world.record = decided.record
+        for action in decided.actions[:actions_before_crash]:
+            if isinstance(action, StartAttempt):
+                self.hashes_of_runs[action.run] = dict(action.stage_hashes)
+                self.world.create(action)
+            else:
+                key = (action.run, action.number)
+                gang = self.world.gangs.get(key)
+                if gang is not None and gang.state.live:
+                    self.world.gangs[key] = replace(gang, state=AttemptState.STOPPING)
+        return decided
+
+    def live(self) -> list[tuple[str, int]]:
+        return [key for key, gang in self.world.gangs.items() if gang.state.live]
+
+    @rule(crash=st.sampled_from([None, None, 0, 1]))
+    def reconciles(self, crash: int | None) -> None:
+        self.reconcile(crash)
+
+    @rule()
+    def dies_before_writing(self) -> None:
+        plan(self.model, self.observe(), self.now)
+
+    @rule()
+    def sees_the_present(self) -> None:
+        self.seen = list(self.world.gangs.values())
+
+    @rule(seconds=st.sampled_from([1.0, 30.0, 601.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.live())
+    @rule(stepped=st.booleans(), disrupted=st.booleans())
+    def gang_runs(self, stepped: bool, disrupted: bool) -> None:
+        for key in self.live():
+            gang = self.world.gangs[key]
+            if gang.state is not AttemptState.STOPPING:
+                self.world.gangs[key] = replace(
+                    gang,
+                    state=AttemptState.RUNNING,
+                    started_at=gang.started_at or self.now,
+                    reported_at=self.now,
+                    stepped=gang.stepped or stepped,
+                    disrupted=gang.disrupted or disrupted,
+                )
+
+    @precondition(lambda self: self.live())
+    @rule(code=st.sampled_from([0, 0, 0, 1, 65, 71, 74, 75, 137, 143]))
+    def gang_ends(self, code: int) -> None:
+        for key in self.live():
+            self.world.end(key, code, self.hashes_of_runs[key[0]])
+
+    @rule()
+    def a_stage_goes_well(self) -> None:
+        """Without it hardly any run would get far enough for its results to matter."""
+        self.sees_the_present()
+        self.reconcile()
+        for key in self.live():
+            self.world.end(key, 0, self.hashes_of_runs[key[0]])
+
+    @precondition(lambda self: self.live())
+    @rule()
+    def gang_vanishes(self) -> None:
+        """Deleted by somebody, evicted and collected: nobody saw how it ended."""
+        for key in self.live():
+            del self.world.gangs[key]
+
+    @rule()
+    def finished_gangs_are_collected(self) -> None:
+        record = self.world.record
+        for key in [key for key, gang in self.world.gangs.items() if not gang.state.live]:
+            # Only what has been written down may go.
+            if record is not None and key != (record.id, record.number):
+                del self.world.gangs[key]
+
+    @rule(epochs=st.sampled_from([30, 31]), seed=st.sampled_from([100, 101]))
+    def spec_changes(self, epochs: int, seed: int) -> None:
+        self.spec |= {"predictor": {"epochs": epochs}, "training": {"seed": seed}}
+
+    @rule(
+        policy=st.sampled_from(["Finish", "Cancel", "Manual"]), suspend=st.booleans(), image=st.sampled_from(["a", "b"])
+    )
+    def settings_change(self, policy: str, suspend: bool, image: str) -> None:
+        self.spec |= {"updatePolicy": policy, "suspend": suspend, "image": image}
+
+    @rule()
+    def retraining_is_asked_for(self) -> None:
+        self.world.asked_anew = True
+        self.trigger = f"t{int(self.trigger[1:] or 0) + 1}"
+
+    @rule()
+    def cancelling_is_asked_for(self) -> None:
+        self.cancel = f"c{int(self.cancel[1:] or 0) + 1}"
+
+    @invariant()
+    def one_gang_at_a_time(self) -> None:
+        assert len(self.live()) <= 1
+
+    @invariant()
+    def attempts_never_come_again(self) -> None:
+        record = self.world.record
+        assert record is None or all(number <= record.number for _, number in self.world.gangs)
+
+    def teardown(self) -> None:
+        """From here on nothing goes wrong, and one more request is made: it must be answered."""
+        self.spec |= {"suspend": False, "updatePolicy": "Finish"}
+        self.retraining_is_asked_for()
+        for _ in range(30):
+            self.sees_the_present()
+            decided = self.reconcile()
+            self.one_gang_at_a_time()
+            for key in self.live():
+                self.world.end(key, 0, self.hashes_of_runs[key[0]])
+            if decided.wake_at is not None:
+                self.now = max(self.now, decided.wake_at)
+            elif not decided.actions and not self.live() and decided.record is not None and decided.record.outcome:
+                self.sees_the_present()
+                if self.reconcile().actions == ():
+                    break
+        record = self.world.record
+        assert record is not None
+        assert record.outcome is Outcome.SUCCEEDED, record
+        assert dict(record.hashes) == stage_hashes(self.model.spec)
+        assert record.trigger == self.trigger
+        assert self.world.published == record.id
+
+
+Executor.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestExecutor = Executor.TestCase

@@ -1,0 +1,43 @@
+"""What was repaired or left out while bars were read, in words for the user; filled by the readers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Findings:
+    """What was repaired or left out while reading, to be said to the user."""
+
+    dropped: int = 0
+    first_dropped: str = ""
+    unsorted: list[str] = field(default_factory=list)
+    without_volume: list[str] = field(default_factory=list)
+    without_amount: list[str] = field(default_factory=list)
+    utc: list[str] = field(default_factory=list)
+
+    def drop(self, count: int, example: str) -> None:
+        """Note rows that `badRows: drop` left out."""
+        self.first_dropped = self.first_dropped or example
+        self.dropped += count
+
+    def notes(self) -> list[str]:
+        """One sentence for each kind of finding."""
+        said = []
+        if self.dropped:
+            said.append(f"bad rows left out: {self.dropped}; the first: {self.first_dropped}")
+        for names, what in (
+            (self.unsorted, "rows out of order, sorted by time"),
+            (self.without_volume, "no volume column, volume is 0"),
+            (self.without_amount, "no amount column, amount is volume x mean of the prices (0 without volume)"),
+            (self.utc, "stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC"),
+        ):
+            if names:
+                said.append(f"{what}: {some(names)}")
+        return said
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
