@@ -46,7 +46,7 @@ def published(weights: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
         paths.run_dir.mkdir(parents=True, exist_ok=True)
         (paths.run_dir / stage).symlink_to(source)
         parts[stage] = {"path": f"runs/run-1/{stage}", "digest": "", "hash": ""}
-    durable.write_json(paths.current, {"run": "run-1", "window": WINDOW, "data": {"digest": "", "clip": 3.0}, **parts})
+    durable.write_json(paths.current, {"run": "run-1", "window": WINDOW, "data": {"digest": "", "clip": 3.0, "timeZone": None}, **parts})
     return root
 
 

@@ -47,6 +47,6 @@ def published_weights(root: Path, namespace: str, name: str) -> Weights:
         tokenizer=paths.model_dir / current["tokenizer"]["path"],
         predictor=paths.model_dir / current["predictor"]["path"],
         window=Window.model_validate(current["window"]),
-        clip=current["data"].get("clip", Weights.clip),
-        time_zone=current["data"].get("timeZone"),
+        clip=current["data"]["clip"],
+        time_zone=current["data"]["timeZone"],
     )

@@ -1,0 +1,112 @@
+"""Comet is optional: unused it is not imported, offline it writes an archive, failing it stops nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kronos_trainer.comet import CometReporter, NullReporter, open_reporter
+from kronos_trainer.config import RunConfig
+
+MakeRun = Callable[..., RunConfig]
+COMET = {"project": "kronos", "tags": ["model_b_1d_macro_finetune"]}
+
+REPORT = """
+import pathlib, sys
+from kronos_trainer.comet import open_reporter
+from kronos_trainer.config import load_run
+notes = []
+reporter = open_reporter(load_run(pathlib.Path(sys.argv[1])), notes.append)
+reporter.metrics(10, {"trainLoss": 0.5})
+reporter.metrics(20, {"trainLoss": 0.25, "validationLoss": 0.3})
+reporter.close()
+print(sorted(name for name in sys.modules if name.split(".")[0] == "comet_ml")[:1], notes)
+"""
+
+
+def report(run: RunConfig, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Reports in a process of its own, since comet_ml changes the one that imports it."""
+    config = directory / "run.json"
+    config.write_text(run.dump())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
+    environment |= {"HOME": str(directory), **variables}
+    return subprocess.run(
+        [sys.executable, "-c", REPORT, str(config)],
+        env=environment,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+
+def test_offline_an_archive_is_written_that_holds_the_metrics_and_tags(make_run: MakeRun, tmp_path: Path) -> None:
+    archives = tmp_path / "comet"
+    process = report(make_run(comet=COMET), tmp_path, COMET_OFFLINE_DIRECTORY=str(archives))
+    assert process.stdout == "['comet_ml'] []\n", process.stderr
+    (archive,) = archives.glob("*.zip")
+    with zipfile.ZipFile(archive) as opened:
+        messages = [json.loads(line) for line in opened.read("messages.json").splitlines()]
+        experiment = json.loads(opened.read("experiment.json"))
+    assert experiment["project_name"] == "kronos"
+    assert {"model-b-1d", "tokenizer", "model_b_1d_macro_finetune"} <= set(experiment["tags"])
+    metrics = [message["payload"]["metric"] for message in messages if message["type"] == "metric_msg"]
+    # Comet adds measurements of the machine.
+    losses = [metric for metric in metrics if metric["metricName"].endswith("Loss")]
+    found = {(metric["metricName"], metric["step"], float(metric["metricValue"])) for metric in losses}
+    assert found == {("trainLoss", 10, 0.5), ("trainLoss", 20, 0.25), ("validationLoss", 20, 0.3)}
+
+
+@pytest.mark.parametrize(
+    ("comet", "variables", "note"),
+    [(None, {"COMET_API_KEY": "key"}, "[]"), (COMET, {}, "COMET_API_KEY is not set")],
+)
+def test_unused_comet_is_never_imported(
+    make_run: MakeRun, tmp_path: Path, comet: Any, variables: Mapping[str, str], note: str
+) -> None:
+    process = report(make_run(comet=comet), tmp_path, **variables)
+    assert process.stdout.startswith("[] ") and note in process.stdout
+
+
+def test_an_absent_or_failing_comet_is_one_note(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setitem(sys.modules, "comet_ml", None)
+    reporter = open_reporter(make_run(comet=COMET), notes.append, {"COMET_API_KEY": "key"})
+    assert isinstance(reporter, NullReporter) and "pip install 'kronos-operator[comet]'" in notes[0]
+
+    class Broken:
+        def Experiment(self, **settings: object) -> object:  # noqa: N802
+            raise ValueError("invalid API key")
+
+    monkeypatch.setitem(sys.modules, "comet_ml", Broken())
+    reporter = open_reporter(make_run(comet=COMET), notes.append, {"COMET_API_KEY": "key"})
+    assert isinstance(reporter, NullReporter) and "invalid API key; training goes on" in notes[1]
+
+
+def test_a_failure_on_the_way_is_noted_once_and_then_silence() -> None:
+    class Failing:
+        calls = 0
+
+        def log_metrics(self, values: Mapping[str, float], step: int) -> None:
+            self.calls += 1
+            raise ConnectionError("no route")
+
+        def end(self) -> None:
+            raise ConnectionError("no route")
+
+    notes: list[str] = []
+    experiment = Failing()
+    reporter = CometReporter(experiment, notes.append)
+    for step in range(3):
+        reporter.metrics(step, {"trainLoss": 1.0})
+    reporter.close()
+    assert experiment.calls == 1
+    assert notes == ["Comet: ConnectionError: no route; training goes on without reporting"]

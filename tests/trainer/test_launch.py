@@ -1,0 +1,274 @@
+"""The launcher ends with the cause of its ranks, in time, and adds no noise of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kronos_trainer.config import RunConfig
+from kronos_trainer.launch import main
+
+MakeRun = Callable[..., RunConfig]
+
+# A rank: does what the statements given for it say.
+RANK = """
+import os, pathlib, signal, sys, time
+rank = int(os.environ["RANK"])
+def leave(code):
+    (pathlib.Path(os.environ["KRONOS_CAUSE_DIR"]) / f"rank-{rank}").write_text(str(code))
+    sys.exit(code)
+def ready():
+    (pathlib.Path(os.environ["READY"]) / str(rank)).touch()
+def meet():
+    ready()
+    while len(list(pathlib.Path(os.environ["READY"]).iterdir())) < int(os.environ["WORLD_SIZE"]): time.sleep(0.02)
+exec(sys.argv[1 + min(rank, len(sys.argv) - 2)])
+"""
+DEFINE_ONCE = """
+import os, pathlib, sys
+from kronos_trainer.config import load_run
+from kronos_trainer.launch import launch
+processes, deadline, config, *command = sys.argv[1:]
+def once():
+    run = load_run(pathlib.Path(config))
+    return launch(run, command, processes=int(processes) or None, master_deadline=float(deadline))
+"""
+LAUNCH = DEFINE_ONCE + "sys.exit(once())"
+LAUNCH_EACH = (
+    DEFINE_ONCE
+    + """
+for code in os.environ["CODES"].split():
+    os.environ["CODE"] = code
+    print(code, "->", int(once()), flush=True)
+"""
+)
+SAVE_ON_TERM = """
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+ready()
+while not stop: time.sleep(0.02)
+time.sleep(1.5)
+print('saved', flush=True)
+leave(75)
+"""
+BLOCKED = """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+ready()
+time.sleep(60)
+"""
+
+
+class Gang:
+    """Starts launchers whose ranks do what a test says."""
+
+    def __init__(self, run: RunConfig, directory: Path) -> None:
+        self.directory = directory
+        self.config = directory / "run.json"
+        self.config.write_text(run.dump())
+        (directory / "ready").mkdir()
+
+    def start(
+        self,
+        *ranks: str,
+        processes: int | None = 2,
+        master_deadline: float = 60,
+        start_new_session: bool = False,
+        program: str = LAUNCH,
+        **variables: str,
+    ) -> subprocess.Popen[str]:
+        """A launcher; the statements are those of rank 0, 1, …, the last ones of all further ranks."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PET_", "OMP_"))}
+        environment |= {"READY": str(self.directory / "ready"), "TMPDIR": str(self.directory), **variables}
+        settings = [str(processes or 0), str(master_deadline), str(self.config)]
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *settings, sys.executable, "-c", RANK, *ranks],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=start_new_session,
+        )
+
+    def run(self, *ranks: str) -> tuple[int, str, str]:
+        process = self.start(*ranks)
+        stdout, stderr = process.communicate(timeout=60)
+        return process.returncode, stdout, stderr
+
+    def wait_until_ready(self, count: int) -> None:
+        deadline = time.monotonic() + 60
+        while len(list((self.directory / "ready").iterdir())) < count:
+            assert time.monotonic() < deadline, "the ranks did not start"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def gang(make_run: MakeRun, tmp_path: Path) -> Gang:
+    return Gang(make_run(grace_seconds=20), tmp_path)
+
+
+def test_each_code_comes_through_and_only_the_ranks_speak(gang: Gang) -> None:
+    codes = [64, 65, 66, 70, 71, 74, 75, 78, 1, 2]
+    statement = """
+if rank == 1: print("said", os.environ["CODE"], file=sys.stderr, flush=True)
+leave(int(os.environ["CODE"]))
+"""
+    process = gang.start(statement, program=LAUNCH_EACH, CODES=" ".join(map(str, codes)))
+    stdout, stderr = process.communicate(timeout=120)
+    assert stdout.splitlines() == [f"{code} -> {code}" for code in codes]
+    said = stderr.splitlines()
+    assert len(said) == 2 * len(codes)
+    for code, reason, verdict in zip(codes, said[::2], said[1::2], strict=True):
+        assert reason == f"said {code}"
+        assert verdict.startswith("rank ") and verdict.endswith(f" ended with exit code {code}")
+
+
+def test_success_leaves_stdout_unchanged_and_nothing_behind(gang: Gang) -> None:
+    line = json.dumps({"kronos": 1, "text": "ünï"})
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    check = f"leave(int(os.environ['OMP_NUM_THREADS'] != '{threads}'))"
+    result, stdout, stderr = gang.run(f"print({line!r}, flush=True); leave(0)", check)
+    assert (result, stdout, stderr) == (0, line + "\n", "")
+    assert not list(gang.directory.glob("kronos-launch-*"))
+
+
+def test_the_cause_is_the_first_in_the_contracts_order_not_the_first_in_time(gang: Gang) -> None:
+    result, _, stderr = gang.run(
+        "meet(); leave(74)", "signal.signal(signal.SIGTERM, lambda *_: leave(65)); meet(); time.sleep(60)"
+    )
+    assert result == 65 and "rank 1" in stderr
+
+
+def test_a_rank_that_is_killed_is_named_and_the_others_get_five_seconds(gang: Gang) -> None:
+    # Rank 0 does not answer SIGTERM, as one that is blocked in a collective.
+    process = gang.start(BLOCKED, "meet(); os.kill(os.getpid(), signal.SIGKILL)")
+    gang.wait_until_ready(2)
+    began = time.monotonic()
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert time.monotonic() - began < 15  # torchrun alone waits 30 s
+    message = json.loads(stdout)
+    assert (
+        message["event"] == "error"
+        and message["exitCode"] == 1
+        and "rank 1 was killed by SIGKILL" in message["message"]
+    )
+    assert stderr == ""
+
+
+def test_a_stop_that_a_crash_caused_is_still_a_crash(gang: Gang) -> None:
+    result, stdout, _ = gang.run(
+        "signal.signal(signal.SIGTERM, lambda *_: leave(75)); meet(); time.sleep(60)", "meet(); os._exit(3)"
+    )
+    assert result == 1 and "rank 1 ended with exit code 3" in json.loads(stdout)["message"]
+
+
+def test_sigterm_reaches_every_rank_and_their_saving_is_waited_for_even_if_it_comes_twice(gang: Gang) -> None:
+    process = gang.start(SAVE_ON_TERM)
+    gang.wait_until_ready(2)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75 and stdout == "saved\nsaved\n" and stderr == "rank 0 ended with exit code 75\n"
+
+
+def test_ctrl_c_in_the_launchers_terminal_is_a_stop(gang: Gang) -> None:
+    process = gang.start(SAVE_ON_TERM, start_new_session=True)
+    gang.wait_until_ready(2)
+    os.killpg(process.pid, signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 75 and stdout == "saved\nsaved\n"
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_ctrl_c_after_a_first_signal_kills_the_ranks_at_once(gang: Gang, first: signal.Signals) -> None:
+    process = gang.start(BLOCKED)
+    gang.wait_until_ready(2)
+    process.send_signal(first)
+    time.sleep(0.5)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "had to be killed" in stdout
+    assert time.monotonic() - began < 5  # the grace period leaves 10 s
+
+
+def test_ranks_that_do_not_stop_are_killed_inside_the_grace_period(make_run: MakeRun, tmp_path: Path) -> None:
+    gang = Gang(make_run(grace_seconds=15), tmp_path)
+    process = gang.start(BLOCKED)
+    gang.wait_until_ready(2)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert time.monotonic() - began < 15
+
+
+def test_a_stop_before_any_rank_can_save_loses_nothing_and_is_no_crash(gang: Gang) -> None:
+    process = gang.start("ready(); time.sleep(60)")
+    gang.wait_until_ready(2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+
+
+def node(rank: int, port: int) -> dict[str, str]:
+    address = {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+    return {"PET_NNODES": "2", "PET_NODE_RANK": str(rank), "PET_NPROC_PER_NODE": "2", **address}
+
+
+def test_two_nodes_form_one_gang_and_the_second_waits_for_the_first(gang: Gang) -> None:
+    say = "print(rank, os.environ['LOCAL_RANK'], os.environ['WORLD_SIZE'], flush=True); leave(0)"
+    port = free_port()
+    second = gang.start(say, processes=None, **node(1, port))
+    time.sleep(2)
+    assert second.poll() is None
+    first = gang.start(say, processes=None, **node(0, port))
+    outputs = [process.communicate(timeout=60) for process in (first, second)]
+    assert [process.returncode for process in (first, second)] == [0, 0], outputs
+    assert [sorted(stdout.splitlines()) for stdout, _ in outputs] == [["0 0 4", "1 1 4"], ["2 0 4", "3 1 4"]]
+    assert [stderr for _, stderr in outputs] == ["", ""]
+
+
+def test_each_node_ends_with_the_cause_of_its_own_ranks(gang: Gang) -> None:
+    port = free_port()
+    statements = "meet()\nif rank == 3: leave(71)\nleave(74)"
+    processes = [gang.start(statements, processes=None, **node(rank, port)) for rank in (0, 1)]
+    for process in processes:
+        process.communicate(timeout=60)
+    assert [process.returncode for process in processes] == [74, 71]
+
+
+def test_an_absent_first_node_is_said(gang: Gang) -> None:
+    process = gang.start("leave(0)", processes=None, master_deadline=1, **node(1, free_port()))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the first node does not answer at 127.0.0.1:" in stderr and "PET_MASTER_ADDR" in stderr
+
+
+def test_a_stop_while_waiting_for_the_first_node_is_a_stop(gang: Gang) -> None:
+    process = gang.start("leave(0)", processes=None, **node(1, free_port()))
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 75
+
+
+def test_an_unreadable_run_config_is_a_config_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    assert main(["--run", str(tmp_path / "run.json")]) == 64
+    assert "run.json" in capsys.readouterr().err
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

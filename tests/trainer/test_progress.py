@@ -1,0 +1,123 @@
+"""Progress lines: their rate, their content, and the termination message."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kronos_trainer.config import ExitCode, RunConfig
+from kronos_trainer.progress import Progress
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class Session:
+    """A Progress on a clock that the test sets."""
+
+    def __init__(self, run: RunConfig, directory: Path, *, silent: bool = False) -> None:
+        self.seconds = 100.0
+        self.stream = io.StringIO()
+        self.termination = directory / "termination-log"
+        self.progress = Progress(
+            run,
+            silent=silent,
+            stream=self.stream,
+            termination_log=self.termination,
+            clock=lambda: self.seconds,
+            now=lambda: NOW,
+        )
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is no JSON")
+
+        return [json.loads(line, parse_constant=refuse) for line in self.stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def session(make_run: Callable[..., RunConfig], tmp_path: Path) -> Session:
+    return Session(make_run(attempt=3), tmp_path)
+
+
+def test_steps_are_reported_at_most_every_five_seconds_and_beats_fill_the_silence(session: Session) -> None:
+    session.progress.phase("training", epoch=1, epochs=2, step=0, steps=1000)
+    for step in range(1, 101):
+        session.seconds += 0.25
+        session.progress.update(step=step, loss=1 / step)
+    assert [line["step"] for line in session.lines] == [0, 20, 40, 60, 80, 100]
+    session.progress.phase("validating")  # said at once
+    session.progress.beat()
+    session.seconds += 4.9
+    session.progress.beat()
+    assert len(session.lines) == 7
+    session.seconds += 0.1
+    session.progress.beat()
+    assert session.lines[-1]["phase"] == "validating" and len(session.lines) == 8
+
+
+def test_a_line_names_run_and_attempt_and_derives_percent_and_remaining_time(session: Session) -> None:
+    # A resumed stage starts at step 500: the remaining time comes from the steps of this process.
+    session.progress.phase("training", epoch=1, epochs=2, step=500, steps=1000)
+    session.progress.update(step=500)
+    session.seconds += 50
+    session.progress.update(
+        step=600, validation_loss=0.25, learning_rate=1e-4, gradient_norm=0.5, samples_per_second=128
+    )
+    assert session.lines[-1] == {
+        "kronos": 1,
+        "event": "progress",
+        "stage": "tokenizer",
+        "run": "run-1",
+        "attempt": 3,
+        "phase": "training",
+        "epoch": 1,
+        "epochs": 2,
+        "step": 600,
+        "steps": 1000,
+        "validationLoss": 0.25,
+        "learningRate": 1e-4,
+        "gradientNorm": 0.5,
+        "samplesPerSecond": 128,
+        "percent": 60.0,
+        "etaSeconds": 200.0,
+        "time": "2026-03-01T12:00:00.000Z",
+    }
+
+
+def test_numbers_that_are_not_finite_become_null(session: Session) -> None:
+    session.progress.phase("training", loss=float("nan"), gradient_norm=float("inf"), step=0, steps=0)
+    session.progress.result({"nested": [float("-inf"), {"loss": float("nan")}]})
+    assert session.lines[0]["loss"] is None and session.lines[0]["gradientNorm"] is None
+    assert session.lines[1]["result"] == {"nested": [None, {"loss": None}]}
+
+
+@pytest.mark.parametrize("text", ["x", "é", "\N{GRINNING FACE}", '"'])
+def test_the_last_line_is_the_termination_message_and_fits_it(session: Session, text: str) -> None:
+    session.progress.phase("loading")
+    assert json.loads(session.termination.read_text()) == session.lines[-1]
+    session.progress.error(ExitCode.DATA, text * 9000)
+    assert session.lines[-1]["message"] == text * 9000
+    left = session.termination.read_bytes()
+    assert len(left) <= 4096
+    message = json.loads(left)
+    assert message["exitCode"] == 65 and message["message"].startswith(text * 100)
+
+
+def test_a_termination_log_that_cannot_be_written_does_not_end_the_training(session: Session) -> None:
+    session.termination.mkdir()
+    session.progress.note("still here")
+    assert session.lines[-1]["message"] == "still here"
+
+
+def test_other_ranks_say_nothing(make_run: Callable[..., RunConfig], tmp_path: Path) -> None:
+    session = Session(make_run(), tmp_path, silent=True)
+    session.progress.phase("training")
+    session.progress.error(ExitCode.CRASHED, "message")
+    assert session.lines == [] and not session.termination.exists()
