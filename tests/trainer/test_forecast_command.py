@@ -46,7 +46,8 @@ def published(weights: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
         paths.run_dir.mkdir(parents=True, exist_ok=True)
         (paths.run_dir / stage).symlink_to(source)
         parts[stage] = {"path": f"runs/run-1/{stage}", "digest": "", "hash": ""}
-    durable.write_json(paths.current, {"run": "run-1", "window": WINDOW, "data": {"digest": "", "clip": 3.0, "timeZone": None}, **parts})
+    data = {"digest": "", "clip": 3.0, "timeZone": None}
+    durable.write_json(paths.current, {"run": "run-1", "timeframe": "1d", "window": WINDOW, "data": data, **parts})
     return root
 
 
@@ -112,6 +113,23 @@ def test_a_published_model_brings_its_own_window_and_clip(published: Path, daily
     history = read_frame(daily)[0].tail(WINDOW["lookback"])
     expected = model.forecast(history, pd.DatetimeIndex(frame["timestamps"]), Sampling(top_k=1))
     np.testing.assert_allclose(frame[COLUMNS[1:]], expected[COLUMNS[1:]], rtol=1e-4)
+
+
+def test_finer_bars_are_resampled_to_the_model_s_timeframe(
+    published: Path, daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half_days = pd.read_csv(daily)
+    half_days = half_days.loc[half_days.index.repeat(2)].reset_index(drop=True)
+    half_days["Date"] += [" 00:00", " 12:00"] * 100
+    half_days["Volume"] /= 2
+    half_days.to_csv(tmp_path / "half.csv", index=False)
+    for name in ("daily", "half"):
+        arguments = ["--model", "model-x", "--namespace", "quant", "--root", str(published), "--top-k", "1"]
+        arguments += ["--input", str(tmp_path / f"{name}.csv"), "--output", str(tmp_path / f"{name}-out.csv")]
+        assert main(arguments) == 0
+    assert "resampled from 200 bars to 100 of the model's timeframe 1d" in capsys.readouterr().err
+    outputs = [pd.read_csv(tmp_path / f"{name}-out.csv") for name in ("daily", "half")]
+    pd.testing.assert_frame_equal(outputs[1], outputs[0])
 
 
 def test_options_reach_the_forecast(weights: list[str], daily: Path, tmp_path: Path) -> None:

@@ -146,6 +146,8 @@ def test_recomputing_activations_keeps_gradients_and_dropout_masks() -> None:
     ours = perturbed(replace(PREDICTORS["tiny"], attn_dropout_p=0.1, token_dropout_p=0.1), 10).train()
     s1, s2, stamps = tokens()
     gradients = []
+    calls: list[bool] = []
+    ours.transformer[0].norm2.register_forward_hook(lambda *_: calls.append(ours.gradient_checkpointing))
     for ours.gradient_checkpointing in (False, True):
         ours.zero_grad()
         torch.manual_seed(0)
@@ -153,6 +155,7 @@ def test_recomputing_activations_keeps_gradients_and_dropout_masks() -> None:
         (coarse.square().mean() + fine.square().mean()).backward()
         gradients.append({name: parameter.grad.clone() for name, parameter in ours.named_parameters()})
     assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+    assert calls == [False, True, True]
 
 
 def test_sibling_is_drawn_from_the_coarse_distribution_without_gradient() -> None:

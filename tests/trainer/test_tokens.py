@@ -127,21 +127,27 @@ def test_the_key_follows_everything_that_changes_the_ids() -> None:
     data, window = Data(source=Source(path="here")), Window(lookback=90, horizon=10)
 
     def key(
-        tokenizer: str = "t", bars: str = "b", split: str = "train", data: Data = data, window: Window = window
+        tokenizer: str = "t",
+        bars: str = "b",
+        split: str = "train",
+        data: Data = data,
+        window: Window = window,
+        owner: str = "me",
     ) -> str:
-        return cache_key(tokenizer=tokenizer, bars=bars, split=split, data=data, window=window)
+        return cache_key(owner=owner, tokenizer=tokenizer, bars=bars, split=split, data=data, window=window)
 
     other = Split(fractions=Fractions(train=0.7, validation=0.2, test=0.1))
     keys = {
         key(),
         key(tokenizer="u"),
+        key(owner="you"),
         key(bars="c"),
         key(split="validation"),
         key(data=data.model_copy(update={"clip": 4.0})),
         key(data=data.model_copy(update={"split": other})),
         key(window=Window(lookback=89, horizon=11)),
     }
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert (
         key(data=Data(source=Source(path="there")))
         == key(window=Window(lookback=90, horizon=10, max_context=400))

@@ -1,7 +1,8 @@
 """`python -m kronos_trainer launch`: the ranks of one node, started through torchrun's own API.
 
 torchrun ends with 1 whatever its ranks ended with, kills them 30 seconds after SIGTERM, and lets ranks that are blocked
-in a collective wait as long for a dead one. This launcher ends with the cause and keeps the contract's times.
+in a collective wait as long for a dead one. This launcher ends with the cause and keeps the contract's times, whatever
+the release of torch from 2.6 on.
 """
 
 from __future__ import annotations
@@ -34,21 +35,26 @@ _START_RANK = 'echo $$$$ > "$KRONOS_CAUSE_DIR/pid-$RANK" && exec "$0" "$@"'
 
 
 class _Signalled(BaseException):
-    """SIGTERM or SIGINT arrived. torchrun forwards SIGTERM to its ranks and waits for them before it passes this on."""
+    """SIGTERM or SIGINT arrived, and the ranks have had their time."""
 
 
 class _Stop:
-    """The handler of both signals. After the first the ranks have their time; a SIGINT that follows kills them."""
+    """The handler of both signals. After the first the ranks have `patience` seconds; a SIGINT that follows ends it."""
 
-    def __init__(self) -> None:
-        self.at: float | None = None
-        self.impatient = False
+    def __init__(self, ranks: _Ranks, patience: float) -> None:
+        self.in_time = False
+        self._ranks = ranks
+        self._patience = patience
+        self._began = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        self.impatient = self.at is not None and number == signal.SIGINT
-        if self.at is None or self.impatient:
-            self.at = time.monotonic()
-            raise _Signalled
+        if self._began and number != signal.SIGINT:
+            return
+        if not self._began:
+            self._began = True
+            self.in_time = self._ranks.stop(self._patience)
+        self._ranks.end()  # or torchrun would wait for them, by its own time
+        raise _Signalled
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,17 +80,17 @@ def launch(
     Each rank leaves its exit code as text in `$KRONOS_CAUSE_DIR/rank-<RANK>`; one that does not has crashed. The nodes
     are described by torchrun's PET_* variables; without them there is one. `master_deadline` is in seconds.
     """
-    stop = _Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
     with tempfile.TemporaryDirectory(prefix="kronos-launch-") as scratch:
         ranks = _Ranks(Path(scratch))
+        stop = _Stop(ranks, run.grace_seconds - GRACE_MARGIN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, stop)
         exit_codes: dict[int, int] = {}
         try:
             if not _master_listens(os.environ, master_deadline):
                 return ExitCode.CRASHED
             threading.Thread(target=ranks.end_after_failure, daemon=True).start()
-            exit_codes = _torchrun(run, command, processes, Path(scratch))
+            exit_codes = _torchrun(command, processes, Path(scratch), stop)
         except _Signalled:
             pass
         finally:
@@ -92,16 +98,12 @@ def launch(
                 signal.signal(number, signal.SIG_IGN)
             ranks.end()
         # A rank that SIGTERM ends before it is ready to save has lost nothing; one that had to be killed has.
-        in_time = stop.at is not None and time.monotonic() - stop.at < _patience(run)
-        return _cause(run, ranks.codes(), exit_codes, stopped=in_time and not stop.impatient)
+        return _cause(run, ranks.codes(), exit_codes, stopped=stop.in_time)
 
 
-def _patience(run: RunConfig) -> int:
-    return run.grace_seconds - GRACE_MARGIN
-
-
-def _torchrun(run: RunConfig, command: Sequence[str], processes: int | None, scratch: Path) -> dict[int, int]:
+def _torchrun(command: Sequence[str], processes: int | None, scratch: Path, stop: _Stop) -> dict[int, int]:
     """Runs the ranks to their end. Returns the exit codes of those that failed, the first to fail first."""
+    from torch.distributed.elastic.multiprocessing import api
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
     from torch.distributed.run import config_from_args, get_args_parser
@@ -110,7 +112,6 @@ def _torchrun(run: RunConfig, command: Sequence[str], processes: int | None, scr
     logging.disable(logging.CRITICAL)
     count = processes or _default_processes(os.environ)
     os.environ["KRONOS_CAUSE_DIR"] = str(scratch)
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(_patience(run))
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     options = get_args_parser().parse_args(["--no-python", "--log-dir", str(scratch / "torchrun"), "/bin/sh"])
     options.nproc_per_node = str(count)
@@ -120,7 +121,8 @@ def _torchrun(run: RunConfig, command: Sequence[str], processes: int | None, scr
         options.rdzv_backend, options.rdzv_endpoint, options.rdzv_id = "c10d", "localhost:0", uuid.uuid4().hex
         options.local_addr = "localhost"
     config, shell, _ = config_from_args(options)
-    config.signals_to_handle = "SIGUSR2"  # not SIGTERM, whose handler is ours
+    # torchrun replaces the handlers of signals by this one, and only recent releases of it can be told to leave them.
+    api._terminate_process_handler = stop  # type: ignore[assignment]
     try:
         elastic_launch(config, shell)("-c", _START_RANK, *command)
     except ChildFailedError as error:
@@ -173,13 +175,26 @@ class _Ranks:
                     self.end()
                 return
 
+    def stop(self, patience: float) -> bool:
+        """Sends SIGTERM and waits, at most `patience` seconds; whether all that were running have ended by then."""
+        end = time.monotonic() + patience
+        self._signal(signal.SIGTERM)
+        while any(_runs(pid) for pid in self._pids().values()):
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.05)
+        return True
+
     def end(self) -> None:
         """Kills what is still running."""
         self._over.set()
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         for pid in self._pids().values():
             if _runs(pid):
                 with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, number)
 
     def _failed(self, rank: int, pid: int) -> bool:
         gone = not _runs(pid)  # asked first, since a rank leaves its code just before it ends

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import Timeframe
 from kronos_trainer.errors import DataError
 
@@ -65,6 +67,17 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
     if not _complete(labels, times[ends] - labels, smallest, target):
         labels, bars = labels[:-1], bars[:-1]
     return labels, bars
+
+
+def resampled_frame(bars: pd.DataFrame, timeframe: Timeframe, symbol: str) -> pd.DataFrame:
+    """`resampled` for a frame with columns timestamps (naive) and FEATURES, as `readers.read_frame` returns it."""
+    times = bars["timestamps"].to_numpy("datetime64[ns]").view(np.int64)
+    labels, values = resampled(times, bars[list(FEATURES)].to_numpy(), timeframe, symbol)
+    if labels is times:
+        return bars
+    frame = pd.DataFrame(values, columns=list(FEATURES))
+    frame.insert(0, "timestamps", labels.view("datetime64[ns]"))
+    return frame
 
 
 def _complete(labels: Int64, reached: Int64, step: int, target: int) -> bool:

@@ -25,9 +25,18 @@ CHUNK = 256  # windows encoded together, always the same ones, whoever does it
 DTYPE = np.dtype("<i2")
 
 
-def cache_key(*, tokenizer: str, bars: str, split: str, data: Data, window: Window) -> str:
-    """Name of the cache of one split: digests of the tokenizer and the bars, and all that shapes the windows."""
-    parts = [tokenizer, bars, split, data.split.model_dump(mode="json"), data.clip, window.lookback, window.horizon]
+def cache_key(*, owner: str, tokenizer: str, bars: str, split: str, data: Data, window: Window) -> str:
+    """Name of the cache of one split: its owner, digests of tokenizer and bars, and all that shapes the windows."""
+    parts = [
+        owner,
+        tokenizer,
+        bars,
+        split,
+        data.split.model_dump(mode="json"),
+        data.clip,
+        window.lookback,
+        window.horizon,
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

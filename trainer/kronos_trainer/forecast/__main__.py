@@ -24,6 +24,7 @@ from kronos_trainer.forecast.published import Weights, published_weights
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.weights import load_predictor, load_tokenizer
 from kronos_trainer.readers import read_frame
+from kronos_trainer.resample import resampled_frame
 
 MAX_CONTEXT = 512  # of every released model but mini
 
@@ -56,6 +57,10 @@ def _forecast(options: argparse.Namespace) -> None:
         raise ConfigError("give --horizon, the number of bars to forecast")
     max_context: int = options.max_context or (window.max_context if window else MAX_CONTEXT)
     bars, notes = read_frame(options.input, symbol=options.symbol, time_zone=weights.time_zone)
+    if weights.timeframe is not None:
+        read, bars = len(bars), resampled_frame(bars, weights.timeframe, options.symbol or options.input.stem)
+        if len(bars) != read:
+            notes.append(f"resampled from {read} bars to {len(bars)} of the model's timeframe {weights.timeframe}")
     history = bars.tail(_lookback(options.lookback, window, len(bars), max_context, notes))
     times = pd.DatetimeIndex(bars["timestamps"])
     if options.future is not None:

@@ -11,7 +11,7 @@ from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     tokenizer: KronosTokenizer,
     predictor: KronosPredictor,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from kronos_trainer.config import ModelRef, RunPaths, Window
+from kronos_trainer.config import ModelRef, RunPaths, Timeframe, Window
 from kronos_trainer.errors import ConfigError, InputMissing
 
 
@@ -18,6 +18,7 @@ class Weights:
 
     tokenizer: Path
     predictor: Path
+    timeframe: Timeframe | None = None
     window: Window | None = None
     clip: float = 5.0
     time_zone: str | None = None
@@ -46,6 +47,7 @@ def published_weights(root: Path, namespace: str, name: str) -> Weights:
     return Weights(
         tokenizer=paths.model_dir / current["tokenizer"]["path"],
         predictor=paths.model_dir / current["predictor"]["path"],
+        timeframe=Timeframe(current["timeframe"]),
         window=Window.model_validate(current["window"]),
         clip=current["data"]["clip"],
         time_zone=current["data"]["timeZone"],

@@ -100,8 +100,8 @@ class SelfAttention(Attention):
 
     def forward(self, x: Tensor, rotation: Rotation, memory: AttentionMemory | None = None) -> Tensor:
         """Outputs [B, T, d] of x [B, T, d], which follows what is in memory and is added to it."""
-        q = rotate(self.queries(x), rotation)
-        k = rotate(self.keys(x), rotation)
+        # Turned together: half as many small operations, which is what generating one bar at a time consists of.
+        q, k = rotate(torch.cat((self.queries(x), self.keys(x)), dim=2), rotation).chunk(2, dim=2)
         v = self.values(x)
         if memory is None or memory.length == 0:
             if memory is not None:

@@ -1,0 +1,83 @@
+"""Who sees which windows: the arithmetic of batches, micro-batches and validation shards."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kronos_trainer.batching import (
+    BatchPlan,
+    plan_batches,
+    steps_per_epoch,
+    validation_part,
+    validation_rounds,
+)
+from kronos_trainer.errors import ConfigError, DataError
+
+
+@pytest.mark.parametrize(
+    ("batch", "limit", "world", "restarts", "micro", "micro_steps"),
+    [
+        (64, 16, 1, 0, 16, 4),
+        (64, 16, 4, 0, 16, 1),
+        (64, 16, 8, 0, 8, 1),
+        (64, 48, 1, 0, 32, 2),  # the limit does not divide the share
+        (50, 16, 1, 0, 10, 5),
+        (7, 6, 1, 0, 1, 7),
+        (64, 16, 1, 1, 8, 8),
+        (64, 16, 1, 4, 1, 64),
+        (90, 45, 1, 1, 15, 6),  # largest proper divisor of 45
+        (90, 45, 1, 2, 5, 18),
+    ],
+)
+def test_table(batch: int, limit: int, world: int, restarts: int, micro: int, micro_steps: int) -> None:
+    plan = plan_batches(batch_size=batch, micro_batch_size=limit, world=world, out_of_memory_restarts=restarts)
+    assert (plan.micro, plan.micro_steps) == (micro, micro_steps)
+    assert plan.micro * plan.micro_steps * world == batch
+
+
+@pytest.mark.parametrize(("batch", "world", "nearest"), [(64, 3, "63 or 66"), (2, 3, "3"), (10, 4, "8 or 12")])
+def test_an_indivisible_batch_names_the_numbers_that_would_do(batch: int, world: int, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=f"batchSize {batch}.* {world} processes.*: {nearest}\\."):
+        plan_batches(batch_size=batch, micro_batch_size=16, world=world, out_of_memory_restarts=0)
+
+
+def test_a_micro_batch_of_one_cannot_be_reduced() -> None:
+    with pytest.raises(ConfigError, match=r"out of memory with 1 window.*gradientCheckpointing"):
+        plan_batches(batch_size=64, micro_batch_size=16, world=1, out_of_memory_restarts=5)
+
+
+@given(micro=st.integers(1, 5), micro_steps=st.integers(1, 4), world=st.integers(1, 4))
+def test_parts_of_a_step_cover_the_batch_once(micro: int, micro_steps: int, world: int) -> None:
+    plan = BatchPlan(batch=micro * micro_steps * world, micro=micro, world=world)
+    windows = range(plan.batch)
+    seen = [
+        window
+        for micro_step in range(plan.micro_steps)
+        for rank in range(world)
+        for window in windows[plan.part(micro_step, rank)]
+    ]
+    assert seen == list(windows)
+
+
+@given(windows=st.integers(1, 200), size=st.integers(1, 20), world=st.integers(1, 5))
+def test_validation_sees_every_window_once(windows: int, size: int, world: int) -> None:
+    rounds = validation_rounds(windows=windows, size=size, world=world)
+    parts = [
+        validation_part(index, rank, windows=windows, size=size, world=world)
+        for index in range(rounds)
+        for rank in range(world)
+    ]
+    assert sorted(window for part in parts for window in part) == list(range(windows))
+    assert any(parts[-world:])  # no round in which nobody has work
+
+
+def test_an_epoch_is_whole_steps() -> None:
+    assert steps_per_epoch(windows=130, windows_per_epoch=None, batch=64) == 2
+    assert steps_per_epoch(windows=130, windows_per_epoch=100, batch=64) == 1
+
+
+def test_an_epoch_without_a_whole_step_names_the_counts() -> None:
+    with pytest.raises(DataError, match=r"130 windows, of which windowsPerEpoch leaves 40, and batchSize is 64.*to 40"):
+        steps_per_epoch(windows=130, windows_per_epoch=40, batch=64)

@@ -1,0 +1,34 @@
+"""What goes wrong on one rank of two, and how the gang ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kronos_trainer.checkpoint import Checkpoints
+from kronos_trainer.config import RunConfig
+
+MakeRun = Callable[..., RunConfig]
+RunGang = Callable[..., Any]
+
+
+def test_a_nan_on_one_rank_ends_both_with_70_and_spoils_nothing(trainable: MakeRun, run_gang: RunGang) -> None:
+    """Step 26 is the third of the second epoch; two micro-steps a step on each of two ranks."""
+    run = trainable()
+    gang = run_gang(run, FAULT="nan@1:50")
+    assert gang.code == 70
+    assert gang.events[-1]["exitCode"] == 70
+    assert "NaN or infinite in step 26 (epoch 2)" in gang.events[-1]["message"]
+    assert "last checkpoint is of step 23" in gang.events[-1]["message"]
+    checkpoints = Checkpoints(run.paths().stage(run.stage))
+    assert checkpoints.latest_step() == 23
+    weights, _ = checkpoints.best_weights()
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert not run.paths().stage(run.stage).result.exists()
+
+
+def test_out_of_memory_on_one_rank_is_71(trainable: MakeRun, run_gang: RunGang) -> None:
+    gang = run_gang(trainable(), FAULT="oom@1:2")
+    assert gang.code == 71
+    assert "4 windows per process and forward pass; a restart" in gang.events[-1]["message"]
+    assert "Traceback" not in gang.stderr

@@ -1,0 +1,271 @@
+"""A stage in one process: what training does, what it keeps, when it ends."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from kronos_trainer import train
+from kronos_trainer.checkpoint import Checkpoints
+from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.distributed import Ranks
+from kronos_trainer.errors import ConfigError, DataError, Diverged, InputMissing, OutOfMemory, Stopped
+from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer, weights_digest
+from kronos_trainer.progress import Progress
+from kronos_trainer.stages import TokenizerTask
+
+MakeRun = Callable[..., RunConfig]
+
+
+def run_stage(run: RunConfig, stop_requested: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
+    """Trains a stage in this process and returns what it said."""
+    stream = io.StringIO()
+    ranks = Ranks(device=torch.device("cpu"))
+    train.train_stage(run, ranks, progress=Progress(run, stream=stream), stop_requested=stop_requested)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def result_of(run: RunConfig) -> dict[str, Any]:
+    result = run.paths().stage(run.stage).completed()
+    assert result is not None
+    return result
+
+
+def metrics_of(run: RunConfig) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in run.paths().stage(run.stage).metrics.read_text().splitlines()]
+
+
+def weights_of(run: RunConfig) -> dict[str, torch.Tensor]:
+    return load_file(run.paths().stage(run.stage).best / "model.safetensors")
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_both_stages_learn(trainable: MakeRun) -> None:
+    fields = {"tokenizer": {"epochs": 4}, "predictor": {"epochs": 4}}
+    for stage in ("tokenizer", "predictor"):
+        run = trainable(stage=stage, publish=stage == "predictor", **fields)
+        said = run_stage(run)
+        result = result_of(run)
+        assert result["bestValidationLoss"] < 0.95 * result["initialValidationLoss"]
+        losses = [line["loss"] for line in metrics_of(run) if "loss" in line]
+        assert losses[-1] < 0.95 * losses[0]
+        assert said[-1]["event"] == "result"
+        assert result["epochs"] * 23 == result["steps"] == metrics_of(run)[-1]["step"]
+        phases = [line["phase"] for line in said if line["event"] == "phase"]
+        assert phases[0] == "loading"
+        assert set(phases) >= {"training", "validating", "saving"}
+        assert ("tokenising" in phases) == (stage == "predictor")
+    assert run.paths().current.exists()
+
+
+def test_weights_that_training_made_worse_are_not_kept(trainable: MakeRun) -> None:
+    run = trainable(tokenizer={"learning_rate": 1.0})
+    run_stage(run)
+    result = result_of(run)
+    assert (result["bestStep"], result["bestEpoch"]) == (0, 0)
+    assert result["bestValidationLoss"] == result["initialValidationLoss"]
+    assert same(weights_of(run), scratch_tokenizer("tiny", run.training.seed).state_dict())
+
+
+def test_early_stopping_counts_validations_without_improvement(trainable: MakeRun) -> None:
+    run = trainable(
+        tokenizer={"learning_rate": 1.0, "epochs": 9},
+        training={"precision": "fp32", "early_stopping": {"patience": 2}},
+    )
+    run_stage(run)
+    assert result_of(run)["epochs"] == 2
+
+
+def test_a_complete_stage_is_left_alone(trainable: MakeRun) -> None:
+    run = trainable(tokenizer={"epochs": 1})
+    run_stage(run)
+    before = {path: path.stat().st_mtime_ns for path in Path(run.output).rglob("*")}
+    said = run_stage(run)
+    assert {path: path.stat().st_mtime_ns for path in Path(run.output).rglob("*")} == before
+    assert said[-1]["result"] == result_of(run)
+
+
+def test_a_crash_after_training_repeats_only_the_export(trainable: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainable(tokenizer={"epochs": 1})
+
+    def crash(*arguments: object) -> dict[str, object]:
+        raise OSError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "finish_stage", crash)
+        with pytest.raises(OSError, match="power cut"):
+            run_stage(run)
+    before = metrics_of(run)
+    monkeypatch.setattr(TokenizerTask, "loss", crash)
+    run_stage(run)
+    assert metrics_of(run) == before
+    assert result_of(run)["steps"] == 23
+
+
+def test_a_stop_during_validation_is_resumed_bit_for_bit(trainable: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state after an epoch's last step, before its validation, is one to resume from too."""
+    scores = 0
+    score = TokenizerTask.score
+
+    def counting(self: TokenizerTask, indices: torch.Tensor) -> torch.Tensor:
+        nonlocal scores
+        scores += 1
+        return score(self, indices)
+
+    def past(limit: int) -> bool:
+        return scores > limit
+
+    monkeypatch.setattr(TokenizerTask, "score", counting)
+    fields = {"tokenizer": {"micro_batch_size": 1}}  # so that a validation has several rounds
+    whole = trainable(run="whole", **fields)
+    run_stage(whole)
+    one_validation = scores // 3
+    assert one_validation > 1
+    run = trainable(run="stopped", **fields)
+    # In the validation of the first weights, where there is nothing to save, then in the one after the first epoch.
+    for limit in (0, one_validation):
+        scores = 0
+        with pytest.raises(Stopped):
+            run_stage(run, stop_requested=functools.partial(past, limit))
+    assert Checkpoints(run.paths().stage(run.stage)).latest_step() == 23
+    run_stage(run)
+    assert same(weights_of(run), weights_of(whole))
+    assert _timeless(metrics_of(run)) == _timeless(metrics_of(whole))
+
+
+def _timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in line.items() if key != "samplesPerSecond"} for line in lines]
+
+
+@pytest.mark.parametrize("stage", ["tokenizer", "predictor"])
+def test_recomputed_activations_change_nothing(trainable: MakeRun, stage: str) -> None:
+    """Dropout included: the recomputation must draw what the first pass drew."""
+    weights = []
+    for recompute in (False, True):
+        fields = {"tokenizer": {"epochs": 1}, "predictor": {"epochs": 1}, "run": f"run-{recompute}".lower()}
+        training = {"precision": "fp32", "gradient_checkpointing": recompute, "windows_per_epoch": 48}
+        for name in StageName:
+            run = trainable(stage=name, training=training, **fields)
+            run_stage(run)
+            if name == stage:
+                break
+        weights.append(weights_of(run))
+    assert same(*weights)
+
+
+def test_bf16_and_compile_train_about_as_well(trainable: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler only traces here: generating code takes it a minute, whatever the model's size."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    run_stage(trainable(tokenizer={"epochs": 1}))
+    results = []
+    for name, training in (
+        ("plain", {"precision": "fp32"}),
+        ("bf16", {"precision": "bf16"}),
+        ("compiled", {"precision": "fp32", "compile": True}),
+    ):
+        run = trainable(stage="predictor", predictor={"epochs": 1}, training=training | {"windows_per_epoch": 160})
+        said = run_stage(run)
+        assert ("compiling" in {line.get("phase") for line in said}) == (name == "compiled")
+        results.append(result_of(run))
+        assert weights_of(run).keys() == scratch_predictor("tiny", 0).state_dict().keys()
+        for path in (run.paths().stage(run.stage).result, run.paths().stage(run.stage).pointer):
+            path.unlink()
+    plain, *others = (result["bestValidationLoss"] for result in results)
+    assert others == pytest.approx([plain, plain], rel=2e-2)
+    assert [result["precision"] for result in results] == ["fp32", "bf16", "fp32"]
+
+
+def test_bars_and_results_behind_uris(trainable: MakeRun, bars_file: Path, tmp_path: Path) -> None:
+    """A second attempt that finds an empty working copy goes on from what the first left behind the URI."""
+    remote = tmp_path / "remote"
+    fields = {"bars": f"file://{bars_file}", "output": f"file://{remote}"}
+    run = trainable(**fields)
+    steps = 0
+
+    def stop() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 40
+
+    with pytest.raises(Stopped):
+        run_stage(run, stop)
+    for copy in tmp_path.glob("kronos-*"):
+        shutil.rmtree(copy)
+    said = run_stage(run)
+    assert next(line["step"] for line in said if line.get("phase") == "training") > 0
+    left = run.paths(remote).stage(StageName.TOKENIZER)
+    assert left.completed() == said[-1]["result"]
+    assert weights_digest(left.best) == said[-1]["result"]["digest"]
+
+
+def test_a_stop_while_bars_are_read_needs_no_checkpoint(trainable: MakeRun) -> None:
+    run = trainable()
+    with pytest.raises(Stopped, match="before training began"):
+        run_stage(run, stop_requested=lambda: True)
+    assert not run.paths().stage(run.stage).pointer.exists()
+
+
+def test_upstream_exact_samples_in_validation(trainable: MakeRun) -> None:
+    """Same first weights, but a loss with chance and future in it; and it is repeatable all the same."""
+    run_stage(trainable(tokenizer={"epochs": 1}))
+    losses = []
+    for exact in (False, True, True):
+        training = {"precision": "fp32", "windows_per_epoch": 16, "upstream_exact": exact}
+        run = trainable(stage="predictor", predictor={"epochs": 1}, training=training)
+        run_stage(run)
+        losses.append([line["validationLoss"] for line in metrics_of(run) if "validationLoss" in line])
+        files = run.paths().stage(run.stage)
+        for path in (files.result, files.pointer):
+            path.unlink()
+    assert losses[0][0] != losses[1][0]
+    assert losses[1] == losses[2]
+
+
+def test_out_of_memory_halves_the_micro_batch_until_it_is_one(
+    trainable: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = TokenizerTask.loss
+    room = 2
+
+    def cramped(self: TokenizerTask, model: torch.nn.Module, indices: torch.Tensor) -> torch.Tensor:
+        if len(indices) > room:
+            raise torch.OutOfMemoryError
+        return loss(self, model, indices)
+
+    monkeypatch.setattr(TokenizerTask, "loss", cramped)
+    run = trainable(tokenizer={"epochs": 1})
+    with pytest.raises(OutOfMemory, match=r"with 4 windows per process.* takes 2, and the batch of 16 stays"):
+        run_stage(run)
+    run_stage(run.model_copy(update={"out_of_memory_restarts": 1}))
+    _, meta = Checkpoints(run.paths().stage(run.stage)).best_weights()
+    assert (meta.step, meta.windows_seen) == (23, 23 * 16)
+    room = 0
+    with pytest.raises(ConfigError, match="gradientCheckpointing"):
+        run_stage(trainable(run="smaller", out_of_memory_restarts=2))
+
+
+def test_an_infinite_validation_loss_ends_the_stage(trainable: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TokenizerTask, "score", lambda self, indices: torch.tensor(torch.inf))
+    with pytest.raises(Diverged, match=r"validation loss is inf after epoch 0.*tokenizer\.learningRate"):
+        run_stage(trainable())
+
+
+def test_impossible_configs_are_refused_before_training(trainable: MakeRun) -> None:
+    with pytest.raises(DataError, match="no whole optimizer step"):
+        run_stage(trainable(tokenizer={"batch_size": 4096}))
+    with pytest.raises(ConfigError, match="out of memory with 1 window"):
+        run_stage(trainable(out_of_memory_restarts=3))
+    with pytest.raises(InputMissing, match="requires a trained tokenizer"):
+        run_stage(trainable(stage="predictor"))

@@ -1,0 +1,93 @@
+"""Which windows a process sees in which forward pass: pure arithmetic, used by the loop.
+
+The batch size counts windows over all processes, so the same run trains the same model on one GPU and on eight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kronos_trainer.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPlan:
+    """How one optimizer step's windows are divided."""
+
+    batch: int  # windows per optimizer step, over all processes
+    micro: int  # windows per process and forward pass
+    world: int  # processes
+
+    @property
+    def micro_steps(self) -> int:
+        """Forward passes per process and optimizer step."""
+        return self.batch // (self.micro * self.world)
+
+    def part(self, micro_step: int, rank: int) -> slice:
+        """The windows of a rank in a micro-step, within the step's batch.
+
+        All ranks' parts of one micro-step lie side by side, so that two processes see in a micro-step what one
+        process with twice the micro-batch sees.
+        """
+        start = (micro_step * self.world + rank) * self.micro
+        return slice(start, start + self.micro)
+
+
+def plan_batches(*, batch_size: int, micro_batch_size: int, world: int, out_of_memory_restarts: int) -> BatchPlan:
+    """The plan for `world` processes, the micro-batch reduced once per restart for lack of memory.
+
+    Raises ConfigError when the batch cannot be divided, or the micro-batch not be reduced any further.
+    """
+    if batch_size % world:
+        below = batch_size // world * world
+        nearest = f"{below} or {below + world}" if below else f"{world}"
+        raise ConfigError(
+            f"batchSize {batch_size} cannot be divided among {world} processes; the nearest that can: {nearest}. "
+            "Change batchSize or the number of processes"
+        )
+    micro = _largest_divisor(batch_size // world, at_most=micro_batch_size)
+    for _ in range(out_of_memory_restarts):
+        if micro == 1:
+            raise ConfigError(too_large(1))
+        micro = reduced(micro)
+    return BatchPlan(batch=batch_size, micro=micro, world=world)
+
+
+def reduced(micro: int) -> int:
+    """The largest proper divisor of a micro-batch above 1."""
+    return _largest_divisor(micro, at_most=micro // 2)
+
+
+def too_large(micro: int) -> str:
+    """What to tell a user whose GPU is too small for the least micro-batch."""
+    return (
+        f"out of memory with {micro} window per process and forward pass, which cannot be reduced; set "
+        "training.gradientCheckpointing, shorten window.lookback, or use a smaller model or a GPU with more memory"
+    )
+
+
+def steps_per_epoch(*, windows: int, windows_per_epoch: int | None, batch: int) -> int:
+    """Whole optimizer steps that an epoch is cut into. Raises DataError when there is none."""
+    used = windows if windows_per_epoch is None else min(windows, windows_per_epoch)
+    if used < batch:
+        limit = "" if used == windows else f", of which windowsPerEpoch leaves {used}"
+        raise DataError(
+            f"no whole optimizer step in an epoch: the train split has {windows} windows{limit}, and batchSize is "
+            f"{batch}; set batchSize to {used} or less, or give more bars"
+        )
+    return used // batch
+
+
+def validation_rounds(*, windows: int, size: int, world: int) -> int:
+    """Forward passes that every rank takes part in until each window was seen once."""
+    return -(-windows // (size * world))
+
+
+def validation_part(round_index: int, rank: int, *, windows: int, size: int, world: int) -> range:
+    """The windows of a rank in a round; empty for some ranks in the last."""
+    start = (round_index * world + rank) * size
+    return range(min(start, windows), min(start + size, windows))
+
+
+def _largest_divisor(number: int, *, at_most: int) -> int:
+    return next(divisor for divisor in range(min(at_most, number), 0, -1) if number % divisor == 0)

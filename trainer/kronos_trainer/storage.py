@@ -1,0 +1,76 @@
+"""Where a run's files are kept while its stage trains: the output directory, or a copy of what is behind a URI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kronos_trainer.checkpoint import Checkpoints, Meta, Restored
+from kronos_trainer.config import RunConfig, RunPaths
+from kronos_trainer.distributed import Ranks
+from kronos_trainer.errors import StorageError
+from kronos_trainer.lock import ModelLock, model_lock
+from kronos_trainer.mirror import Mirror, is_uri
+
+
+class Storage:
+    """A run's files as all ranks see them. Only rank 0 writes."""
+
+    def __init__(self, run: RunConfig, ranks: Ranks, cache: Path) -> None:
+        self._run = run
+        self._ranks = ranks
+        self._mirror = Mirror(run, cache / "outputs") if is_uri(run.output) else None
+        self.paths: RunPaths = self._mirror.paths if self._mirror else run.paths()
+        self._checkpoints = Checkpoints(self.paths.stage(run.stage))
+        self._lock: ModelLock | None = None
+        if self._mirror is not None:
+            ranks.together(self._mirror.pull if ranks.local_rank == 0 else _nothing)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other runs out of the model's directory. Raises StorageError, on every rank, naming who is there."""
+        holding = model_lock(self.paths, self._run)
+
+        def enter() -> None:
+            self._lock = holding.__enter__()
+            if self._mirror is not None:
+                self._mirror.claim()
+
+        self._ranks.on_first(enter)
+        try:
+            yield
+        finally:
+            if self._lock is not None:
+                holding.__exit__(None, None, None)
+
+    def restore(self) -> Restored | None:
+        """The newest intact checkpoint of the stage. Raises StorageError if ranks see different ones."""
+        stage_hash = self._run.stage_hashes[self._run.stage]
+        restored = self._ranks.together(lambda: self._checkpoints.restore(stage_hash=stage_hash))
+        steps = self._ranks.gather(restored.meta.step if restored else None)
+        if len(set(steps)) > 1:
+            raise StorageError(
+                f"ranks see checkpoints of different steps in {self.paths.stage(self._run.stage).directory}: {steps}; "
+                "every node must mount the same output volume"
+            )
+        return restored
+
+    def save(self, *, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], meta: Meta, best: bool) -> None:
+        """Makes a checkpoint durable, unless a later attempt has taken over. Called on rank 0. Raises StorageError."""
+        if self._lock is not None:
+            self._lock.still_mine()
+        self._checkpoints.save(weights=weights, optimizer=optimizer, meta=meta, best=best)
+        self.push()
+
+    def push(self) -> None:
+        """Brings what was written to where it is kept. Called on rank 0. Raises StorageError."""
+        if self._mirror is not None:
+            self._mirror.push()
+
+
+def _nothing() -> None:
+    """The part of the ranks that another one works for."""
