@@ -1,0 +1,19 @@
+"""`kronos crd` and `kronos version`: what this installation is."""
+
+from __future__ import annotations
+
+from kronos_operator.cli.terminal import say
+
+
+def crd() -> None:
+    """Print the CustomResourceDefinition of KronosModel, for kubectl apply --server-side -f -."""
+    from kronos_operator.crd import crd_yaml
+
+    print(crd_yaml(), end="")
+
+
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    say(f"kronos-operator {installed('kronos-operator')}")

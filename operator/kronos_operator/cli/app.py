@@ -1,0 +1,62 @@
+"""The `kronos` command. Its modules import what is heavy inside their functions, so that `kronos --help` is quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from kronos_operator.cli.about import crd, version
+from kronos_operator.cli.data import data
+from kronos_operator.cli.doctor import doctor
+from kronos_operator.cli.failure import report
+from kronos_operator.cli.forecast import forecast
+from kronos_operator.cli.init import init
+from kronos_operator.cli.logs import logs
+from kronos_operator.cli.plan import plan
+from kronos_operator.cli.quickstart import quickstart
+from kronos_operator.cli.run import run
+from kronos_operator.cli.status import list_models, status
+from kronos_operator.cli.validate import validate
+
+app = typer.Typer(
+    name="kronos",
+    help="Finetune Kronos K-line models from KronosModel files, and forecast with them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_START, _TRAIN, _USE, _MORE = "Start here", "Train", "Use", "More"
+for _command, _name, _panel in (
+    (quickstart, "quickstart", _START),
+    (init, "init", _START),
+    (doctor, "doctor", _START),
+    (validate, "validate", _TRAIN),
+    (plan, "plan", _TRAIN),
+    (run, "run", _TRAIN),
+    (status, "status", _TRAIN),
+    (logs, "logs", _TRAIN),
+    (list_models, "list", _TRAIN),
+    (forecast, "forecast", _USE),
+    (crd, "crd", _MORE),
+    (version, "version", _MORE),
+):
+    app.command(_name, rich_help_panel=_panel)(_command)
+app.add_typer(data, name="data", rich_help_panel=_USE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = app(list(sys.argv[1:] if arguments is None else arguments), prog_name="kronos", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away (`kronos list | head`): nothing more can be said, also not at interpreter exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        return report(error)
+    return code if isinstance(code, int) else 0

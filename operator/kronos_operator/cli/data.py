@@ -1,0 +1,73 @@
+"""`kronos data`: hands its options to `python -m kronos_trainer.data`, which needs pandas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kronos_operator.cli.children import flags, run_tool
+
+data = typer.Typer(no_args_is_help=True, help="Get bars to train on, and look at them.")
+
+
+@data.command("sample")
+def sample(
+    context: typer.Context,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Directory to write under. [default: data]", show_default=False)
+    ] = None,
+) -> None:
+    """Write real bars to try things with: five US stocks by day, EURUSD by hour."""
+    raise typer.Exit(_tool("sample", flags(context.params)))
+
+
+@data.command("import")
+def import_(
+    context: typer.Context,
+    pickles: Annotated[
+        list[Path], typer.Argument(metavar="PICKLE...", help="train_data.pkl, val_data.pkl, ...", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for one file per symbol.", show_default=False)],
+    format: Annotated[
+        Literal["parquet", "csv"] | None, typer.Option(help="Kind of file. [default: parquet]", show_default=False)
+    ] = None,
+) -> None:
+    """Convert the pickles of upstream's finetune scripts; nothing in them is executed."""
+    options = {name: value for name, value in context.params.items() if name != "pickles"}
+    raise typer.Exit(_tool("import", [*flags(options), "--", *map(str, pickles)]))
+
+
+@data.command("check")
+def check(
+    context: typer.Context,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="File or directory of bars.", show_default=False)
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A run.json (kronos plan --write) that names the bars and all options.",
+            show_default=False,
+        ),
+    ] = None,
+    timeframe: Annotated[str | None, typer.Option(help="Length of a bar, e.g. 1d.", show_default=False)] = None,
+    lookback: Annotated[int | None, typer.Option(min=1, help="Bars of history.", show_default=False)] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Bars to predict.", show_default=False)] = None,
+    time_zone: Annotated[str | None, typer.Option(help="IANA zone of the exchange.", show_default=False)] = None,
+    bad_rows: Annotated[
+        Literal["refuse", "drop"] | None,
+        typer.Option(help="What to do with bad rows. [default: refuse]", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read bars as a training would, and say what it would find: symbols, spans, windows of each split."""
+    options = {name: value for name, value in context.params.items() if name not in ("path", "as_json")}
+    where = [] if path is None else ["--", str(path)]
+    raise typer.Exit(_tool("check", [*flags(options | {"json": as_json}), *where]))
+
+
+def _tool(command: str, arguments: list[str]) -> int:
+    return run_tool("kronos_trainer.data", [command, *arguments], needs=("pandas", "pyarrow"))

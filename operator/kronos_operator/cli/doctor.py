@@ -1,0 +1,119 @@
+"""`kronos doctor`: checks this machine and says how to mend it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.text import Text
+
+from kronos_operator.cli import checks
+from kronos_operator.cli.checks import Check, HubWeights
+from kronos_operator.cli.options import AsJson, OptionalFiles, Overrides
+from kronos_operator.cli.preparation import local_settings
+from kronos_operator.cli.terminal import console, draws, say, say_json
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
+    from kronos_operator.local import LocalSettings
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def doctor(
+    files: OptionalFiles = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check Python, torch, GPUs, disk, data and weights, and say how to mend what is wrong.
+
+    With -f, checks what these models need. Ends with 78 when something needed is missing.
+    """
+    from kronos_operator.loading import load_models
+    from kronos_trainer.config import ExitCode
+
+    loaded = load_models(files or [], overrides=overrides or [], environ=os.environ)
+    outcome = examine(loaded)
+    if as_json:
+        say_json([asdict(check) for check in outcome])
+    else:
+        show(outcome)
+    if any(check.state == "fail" for check in outcome):
+        raise typer.Exit(ExitCode.ENVIRONMENT)
+
+
+def examine(loaded: Sequence[Loaded]) -> list[Check]:
+    """Every check that applies to these models; without models, to the machine as such."""
+    settings = local_settings()
+    wanted: list[Callable[[], list[Check]]] = [
+        partial(_one, checks.check_python),
+        checks.check_compute,
+        partial(_one, checks.check_libraries),
+        partial(checks.check_output, settings.output),
+    ]
+    for path in _data_paths(loaded, settings):
+        wanted.append(partial(_one, checks.check_data, path, required=bool(loaded)))
+    for weights in _hub_weights(loaded):
+        wanted.append(partial(_one, checks.check_weights, weights))
+    for path in _weight_directories(loaded):
+        wanted.append(partial(_one, checks.check_weight_directory, path))
+    reports = any(one.model.spec.comet is not None for one in loaded)
+    wanted.append(partial(_one, checks.check_comet, os.environ, wanted=reports))
+
+    target = console(stderr=True)
+    with ThreadPoolExecutor() as pool:
+        answers = pool.map(lambda check: check(), wanted)
+        if draws(target):
+            with target.status("checking this machine"):
+                return [check for group in answers for check in group]
+        return [check for group in answers for check in group]
+
+
+def show(outcome: Sequence[Check]) -> None:
+    """Print a line per check, and below it how to mend what is not right."""
+    target = console()
+    for check in outcome:
+        target.print(
+            Text.assemble((f"{check.state:<5}", _STYLES[check.state]), f"{check.name:<10} {check.found}"),
+            soft_wrap=True,
+        )
+        if check.mend and check.state != "ok":
+            say(f"{'':<16}{check.mend}", style="dim")
+    counts = {state: sum(check.state == state for check in outcome) for state in _STYLES}
+    say()
+    if counts["fail"]:
+        say(f"{counts['fail']} to mend before training, {counts['warn']} to know of")
+    else:
+        say("ready to train" + (f", {counts['warn']} to know of" if counts["warn"] else ""))
+
+
+def _one(check: Callable[..., Check], *arguments: object, **options: object) -> list[Check]:
+    return [check(*arguments, **options)]
+
+
+def _data_paths(loaded: Sequence[Loaded], settings: LocalSettings) -> list[Path]:
+    """Where the models' bars are on this machine; without models, where bars are looked for."""
+    if not loaded:
+        return [settings.data]
+    places = [settings.bars(one.model.spec) for one in loaded if one.model.spec.data.source.uri is None]
+    return list(dict.fromkeys(Path(place) for place in places))
+
+
+def _hub_weights(loaded: Sequence[Loaded]) -> list[HubWeights]:
+    """The hub repositories that the models start from; without models, those that a model starts from by default."""
+    from kronos_trainer.config import PredictorStage, TokenizerStage
+
+    stages = [stage for one in loaded for stage in (one.model.spec.tokenizer, one.model.spec.predictor)]
+    hubs = [stage.init.hub for stage in stages or (TokenizerStage(), PredictorStage())]
+    return list(dict.fromkeys(HubWeights(hub.repo, hub.revision, required=bool(loaded)) for hub in hubs if hub))
+
+
+def _weight_directories(loaded: Sequence[Loaded]) -> list[Path]:
+    stages = [stage for one in loaded for stage in (one.model.spec.tokenizer, one.model.spec.predictor)]
+    return list(dict.fromkeys(Path(stage.init.path) for stage in stages if stage.init.path))

@@ -1,0 +1,63 @@
+"""How a command fails: one line on stderr and an exit code, never a traceback. Used by `main` and by every command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+
+import typer
+
+UNEXPECTED = 1
+INTERRUPTED = 130  # as shells report SIGINT
+DEBUG_VARIABLE = "KRONOS_DEBUG"
+
+
+class Failure(Exception):
+    """Ends the command with this message and exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def report(error: BaseException) -> int:
+    """The exit code for an error that ended a command, after saying it on stderr."""
+    code, lines = _explain(error)
+    for line in filter(None, lines):  # typer shows the help where a command is missing, and says nothing
+        print(f"error: {line}", file=sys.stderr)
+    if code == UNEXPECTED:
+        _say_how_to_report(error)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[int, Iterable[str]]:
+    from kronos_operator.loading import InvalidModel
+    from kronos_operator.local import LocalError
+    from kronos_trainer.config import ExitCode
+
+    match error:
+        case Failure() | LocalError():
+            return int(error.exit_code), [str(error)]
+        case InvalidModel():
+            return ExitCode.CONFIG, [str(problem) for problem in error.problems]
+        case typer.TyperException():
+            return ExitCode.CONFIG, [error.format_message()]
+        case typer.Abort() | KeyboardInterrupt():
+            return INTERRUPTED, ["interrupted"]
+        case OSError(filename=str() as name, strerror=str() as reason):
+            return UNEXPECTED, [f"{name}: {reason}"]
+        case _:
+            return UNEXPECTED, [f"{type(error).__name__}: {error}"]
+
+
+def _say_how_to_report(error: BaseException) -> None:
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+    else:
+        print(
+            f"This was not expected. Run the command again with {DEBUG_VARIABLE}=1 for the traceback, and report it "
+            "with the output of `kronos version` and `kronos doctor`.",
+            file=sys.stderr,
+        )

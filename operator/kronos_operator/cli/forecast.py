@@ -1,0 +1,145 @@
+"""`kronos forecast`: hands its options to `python -m kronos_trainer.forecast`, which needs torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from kronos_operator.cli.children import flags, run_tool
+
+_WEIGHTS, _BARS, _SAMPLING = "Weights", "Bars", "Sampling"
+
+
+def forecast(
+    context: typer.Context,
+    input: Annotated[
+        Path,
+        typer.Option(
+            "--input", metavar="FILE", help="Bars so far, CSV or Parquet.", rich_help_panel=_BARS, show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            help="CSV file of the predicted bars.",
+            rich_help_panel=_BARS,
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model trained here: its published run.",
+            rich_help_panel=_WEIGHTS,
+            show_default=False,
+        ),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Its namespace. [default: default]", rich_help_panel=_WEIGHTS, show_default=False
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where runs leave results. [default: outputs]",
+            rich_help_panel=_WEIGHTS,
+            show_default=False,
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Directory of tokenizer weights.", rich_help_panel=_WEIGHTS, show_default=False
+        ),
+    ] = None,
+    predictor: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Directory of predictor weights.", rich_help_panel=_WEIGHTS, show_default=False
+        ),
+    ] = None,
+    symbol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Which symbol, where the input holds several.",
+            rich_help_panel=_BARS,
+            show_default=False,
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(min=1, help="Bars to predict. [default: the model's]", rich_help_panel=_BARS, show_default=False),
+    ] = None,
+    lookback: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Last rows to use as history. [default: the model's, else as many as fit]",
+            rich_help_panel=_BARS,
+            show_default=False,
+        ),
+    ] = None,
+    future: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CSV with the future timestamps. [default: inferred from the history's calendar]",
+            rich_help_panel=_BARS,
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the candles into this PNG.", rich_help_panel=_BARS, show_default=False),
+    ] = None,
+    max_context: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Longest context, in bars. [default: the model's, else 512]",
+            rich_help_panel=_SAMPLING,
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Sampled paths to average. [default: 1]", rich_help_panel=_SAMPLING, show_default=False
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Flattens (> 1) or sharpens (< 1). [default: 1.0]", rich_help_panel=_SAMPLING, show_default=False
+        ),
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Least probability kept. [default: 0.9]", rich_help_panel=_SAMPLING, show_default=False),
+    ] = None,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            help="Most likely tokens kept; 0 keeps all. [default: 0]", rich_help_panel=_SAMPLING, show_default=False
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Of the random draws. [default: 0]", rich_help_panel=_SAMPLING, show_default=False),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"] | None,
+        typer.Option(help="Where to compute. [default: auto]", rich_help_panel=_SAMPLING, show_default=False),
+    ] = None,
+) -> None:
+    """Predict the bars after a history, with a model trained here or with any weights."""
+    raise typer.Exit(run_tool("kronos_trainer.forecast", flags(context.params), needs=("torch", "pandas")))

@@ -1,0 +1,82 @@
+"""`kronos logs`: what the trainer of a model has said."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kronos_operator.cli.display import progress_line
+from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.options import Namespace, Stage
+from kronos_operator.cli.preparation import local_settings
+from kronos_operator.cli.progress import Board, StageProgress, remark_of
+from kronos_operator.cli.terminal import say
+
+POLL_SECONDS = 0.5
+
+
+def logs(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
+    stage: Annotated[
+        Stage | None, typer.Option(help="Of this stage. [default: the latest]", show_default=False)
+    ] = None,
+    namespace: Namespace = "default",
+) -> None:
+    """Print the log of a model's latest attempt, progress in readable form."""
+    from kronos_trainer.config import ExitCode, ModelRef, RunPaths
+
+    directory = RunPaths(local_settings().output, ModelRef(namespace=namespace, name=name), "").logs
+    log = newest_log(directory, stage)
+    if log is None:
+        of_stage = f" of the {stage}" if stage else ""
+        raise Failure(
+            f"no log{of_stage} in {directory}; `kronos list` shows the models of this output directory",
+            ExitCode.INPUT_MISSING,
+        )
+    lines = followed(directory, log, stage) if follow else iter(log.read_text(errors="replace").splitlines())
+    for line in lines:
+        say(readable(name, line))
+
+
+def newest_log(directory: Path, stage: str | None) -> Path | None:
+    """The log that was written to last."""
+    found = directory.glob(f"*-{stage}-*.log" if stage else "*.log")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def followed(directory: Path, log: Path, stage: str | None) -> Iterator[str]:
+    """Every line of the log and what is added to it; goes over to the log of the next stage or attempt."""
+    while True:
+        with log.open(errors="replace") as stream:
+            unfinished = ""
+            while True:
+                unfinished += stream.readline()
+                if unfinished.endswith("\n"):
+                    yield unfinished.removesuffix("\n")
+                    unfinished = ""
+                    continue
+                newer = newest_log(directory, stage)
+                if newer is not None and newer != log:
+                    break
+                time.sleep(POLL_SECONDS)
+        log = newer
+
+
+def readable(model: str, line: str) -> str:
+    """A progress line for the eye; any other line as it is."""
+    if not line.startswith('{"kronos"'):
+        return line
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return line
+    stage = StageProgress(model, str(event.get("stage")))
+    Board([stage]).apply(model, event)
+    remark = remark_of(event)
+    return progress_line(stage) if remark is None else f"{model}: {remark}"

@@ -1,0 +1,34 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Stage = Literal["tokenizer", "predictor"]
+Mode = Literal["sequential", "parallel"]
+
+_FILE_HELP = "KronosModel YAML file; give it again for more models."
+
+Files = Annotated[list[Path], typer.Option("--file", "-f", metavar="FILE", help=_FILE_HELP, show_default=False)]
+OptionalFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--file", "-f", metavar="FILE", help="Check what this KronosModel file needs.", show_default=False),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Override a field of every model, e.g. predictor.epochs=2.",
+        show_default=False,
+    ),
+]
+OneStage = Annotated[
+    Stage | None, typer.Option("--stage", help="Only this stage. [default: all of them]", show_default=False)
+]
+Force = Annotated[bool, typer.Option("--force", help="Train again what is already complete.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the model.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,108 @@
+"""`kronos plan`: what a run would do, and where every value comes from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kronos_operator.cli.options import AsJson, Files, Force, OneStage, Overrides
+from kronos_operator.cli.preparation import local_settings, prepare_each
+from kronos_operator.cli.terminal import near, say, say_json, say_table
+from kronos_operator.cli.values import effective_values, value_text
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
+    from kronos_operator.local import LocalError, LocalRun
+
+
+def plan(
+    files: Files,
+    overrides: Overrides = None,
+    stage: OneStage = None,
+    force: Force = False,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write DIR/MODEL/STAGE.json for direct use with torchrun.", show_default=False
+        ),
+    ] = None,
+    every_value: Annotated[bool, typer.Option("--all", help="List every value, defaults included.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would be trained or reused and why, and where every value comes from. Trains nothing."""
+    from kronos_operator.loading import load_models
+
+    loaded = load_models(files, overrides=overrides or [], environ=os.environ)
+    prepared = prepare_each(loaded, local_settings(stage=stage, force=force))
+    show_plan(loaded, prepared, defaults=every_value, as_json=as_json)
+    if write is not None:
+        _write([run for run in prepared if not isinstance(run, Exception)], write)
+    first_error = next((one for one in prepared if isinstance(one, Exception)), None)
+    if first_error is not None:
+        raise typer.Exit(first_error.exit_code)
+
+
+def show_plan(
+    loaded: Sequence[Loaded],
+    prepared: Sequence[LocalRun | LocalError],
+    *,
+    defaults: bool = False,
+    as_json: bool = False,
+) -> None:
+    """Print the plan of every model."""
+    documents = [_document(one, run, defaults=defaults) for one, run in zip(loaded, prepared, strict=True)]
+    if as_json:
+        say_json(documents)
+        return
+    for index, document in enumerate(documents):
+        if index:
+            say()
+        _show(document)
+
+
+def _document(loaded: Loaded, run: LocalRun | LocalError, *, defaults: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {"model": loaded.model.metadata.name, "file": str(loaded.file)}
+    if isinstance(run, Exception):
+        document["error"] = str(run)
+    else:
+        document |= {
+            "run": run.run,
+            "steps": [{"stage": step.stage.value, "action": step.action, "reason": step.reason} for step in run.steps],
+            "bars": run.bars,
+            "results": str(run.paths.run_dir),
+            "notes": list(run.notes),
+        }
+    return document | {"values": effective_values(loaded, defaults=defaults)}
+
+
+def _show(document: dict[str, Any]) -> None:
+    heading = f"{document['model']}  ({document['file']})"
+    say(heading, style="bold")
+    if "error" in document:
+        say(f"  cannot run: {document['error']}", style="red")
+    else:
+        for label in ("run", "bars", "results"):
+            say(f"  {label:<8} {near(document[label])}")
+        for note in document["notes"]:
+            say(f"  note     {note}")
+        say()
+        say_table(
+            ["stage", "plan", "why"], [[step["stage"], step["action"], step["reason"]] for step in document["steps"]]
+        )
+    say()
+    say_table(
+        ["field", "value", "from"],
+        [[one["field"], value_text(one["value"]), one["where"]] for one in document["values"]],
+    )
+
+
+def _write(runs: Sequence[LocalRun], directory: Path) -> None:
+    from kronos_operator.local import write_run_configs
+
+    for run in runs:
+        for path in write_run_configs(run, directory / run.model.metadata.name):
+            say(f"wrote {path}", stderr=True)

@@ -1,0 +1,102 @@
+"""`kronos quickstart`: checks the machine, asks what to train, shows the plan and runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.prompt import Confirm, Prompt
+
+from kronos_operator.cli.doctor import examine
+from kronos_operator.cli.doctor import show as show_checks
+from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.options import Mode, OneStage, Overrides
+from kronos_operator.cli.plan import show_plan
+from kronos_operator.cli.preparation import local_settings, prepare_each
+from kronos_operator.cli.run import train
+from kronos_operator.cli.terminal import interactive, say
+
+EXAMPLES = Path("manifests/examples")
+
+
+def quickstart(
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="KronosModel file. [default: choose among the examples]",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: Overrides = None,
+    stage: OneStage = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option(help="Models one after the other, or several at once. [default: sequential]", show_default=False),
+    ] = None,
+    max_workers: Annotated[int, typer.Option(min=1, help="Most models at once in parallel mode.")] = 2,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults and run.")] = False,
+) -> None:
+    """Check this machine, choose models, stage and mode, see the plan, and run it."""
+    from kronos_operator.loading import load_models
+    from kronos_trainer.config import ExitCode
+
+    asking = not yes and interactive()
+    if not asking and not yes:
+        raise Failure("there is no terminal to ask on; --yes takes the defaults", ExitCode.CONFIG)
+    chosen = files or _choose_files(asking)
+    loaded = load_models(chosen, overrides=overrides or [], environ=os.environ)
+
+    outcome = examine(loaded)
+    show_checks(outcome)
+    if any(check.state == "fail" for check in outcome):
+        raise typer.Exit(ExitCode.ENVIRONMENT)
+
+    if asking and stage is None:
+        answer = Prompt.ask("Stages", choices=["both", "tokenizer", "predictor"], default="both")
+        stage = "tokenizer" if answer == "tokenizer" else "predictor" if answer == "predictor" else None
+    if asking and mode is None and len(loaded) > 1:
+        mode = (
+            "parallel"
+            if Prompt.ask("Mode", choices=["sequential", "parallel"], default="sequential") == "parallel"
+            else None
+        )
+    settings = local_settings(stage=stage, mode=mode or "sequential", max_workers=max_workers)
+
+    say()
+    show_plan(loaded, prepare_each(loaded, settings))
+    say()
+    if asking and not Confirm.ask("Run this?", default=True):
+        raise typer.Exit(0)
+    raise typer.Exit(train(loaded, settings))
+
+
+def _choose_files(asking: bool) -> list[Path]:
+    """The files to train: the user's choice among the examples, or all of them."""
+    from kronos_trainer.config import ExitCode
+
+    found = sorted(EXAMPLES.glob("*.yaml")) if EXAMPLES.is_dir() else []
+    if not found:
+        advice = "name one with --file, or write one with: kronos init"
+        raise Failure(f"there is no KronosModel file in {EXAMPLES}; {advice}", ExitCode.INPUT_MISSING)
+    if not asking:
+        return found
+    for index, file in enumerate(found, start=1):
+        say(f"  {index}  {file}")
+    answer = Prompt.ask("Models, by number, separated by commas", default="1")
+    return _picked(answer, found)
+
+
+def _picked(answer: str, found: Sequence[Path]) -> list[Path]:
+    from kronos_trainer.config import ExitCode
+
+    numbers = [part.strip() for part in answer.split(",")]
+    wrong = [part for part in numbers if not part.isdecimal() or not 1 <= int(part) <= len(found)]
+    if wrong:
+        raise Failure(f"{', '.join(wrong)}: choose numbers from 1 to {len(found)}", ExitCode.CONFIG)
+    return [found[int(part) - 1] for part in dict.fromkeys(numbers)]

@@ -1,0 +1,147 @@
+"""What a run came to: losses before and after, where everything lies, and how to forecast. The end of `kronos run`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kronos_operator.cli.terminal import duration, near, number, say, say_table
+
+if TYPE_CHECKING:
+    from kronos_operator.local import LocalRun, Outcome
+    from kronos_trainer.config import RunPaths, StageName
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSummary:
+    """One stage; losses are validation losses, None while there is none."""
+
+    stage: str
+    state: str
+    loss_before: float | None
+    loss_after: float | None
+    epochs: int | None
+    seconds: float | None
+    weights: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSummary:
+    """One model; `forecast` is a command to copy, None while no model is published."""
+
+    model: str
+    run: str | None
+    exit_code: int
+    message: str
+    stages: tuple[StageSummary, ...] = ()
+    report: str | None = None
+    log: str | None = None
+    forecast: str | None = None
+
+
+def show_summary(models: Sequence[ModelSummary]) -> None:
+    """Print the final table, then for each model where its results are."""
+    rows = []
+    for one in models:
+        for index, stage in enumerate(one.stages):
+            change = f"{number(stage.loss_before)} → {number(stage.loss_after)}"
+            rows.append(
+                [
+                    one.model if index == 0 else "",
+                    stage.stage,
+                    stage.state,
+                    change if stage.loss_after is not None else "-",
+                    "-" if stage.epochs is None else str(stage.epochs),
+                    duration(stage.seconds),
+                ]
+            )
+    if rows:
+        say()
+        say_table(
+            ["model", "stage", "state", "loss before → after", "epochs", "time"],
+            rows,
+            right=frozenset({"epochs", "time"}),
+        )
+    for one in models:
+        say()
+        say(
+            one.model if not one.message else f"{one.model}: {one.message}",
+            style="bold" if not one.exit_code else "bold red",
+        )
+        weights = [stage.weights for stage in one.stages if stage.weights]
+        for label, text in (
+            *(("checkpoints" if index == 0 else "", path) for index, path in enumerate(weights)),
+            ("report", one.report),
+            ("log", one.log),
+            ("forecast", one.forecast),
+        ):
+            if text:
+                say(f"  {label:<12} {near(text)}")
+
+
+def summary_document(summary: ModelSummary) -> dict[str, Any]:
+    """The summary as JSON, in camelCase as every file of a run."""
+    from pydantic.alias_generators import to_camel
+
+    def renamed(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        return {to_camel(name): value for name, value in fields}
+
+    return asdict(summary, dict_factory=renamed)
+
+
+def summarise(run: LocalRun, outcome: Outcome) -> ModelSummary:
+    """The summary of a model after its run, from the files that its stages left."""
+    stages = tuple(_stage(run.paths, step.stage, step.action) for step in run.steps)
+    published = all(stage.weights for stage in stages)
+    return ModelSummary(
+        model=run.key,
+        run=run.run,
+        exit_code=int(outcome.exit_code),
+        message=outcome.message,
+        stages=stages,
+        report=str(run.paths.report) if run.paths.report.exists() else None,
+        log=str(outcome.log) if outcome.exit_code and outcome.log else None,
+        forecast=forecast_command(run) if published else None,
+    )
+
+
+def forecast_command(run: LocalRun) -> str:
+    """A `kronos forecast` command to copy, on the bars that the model was trained with."""
+    name, spec = run.model.metadata.name, run.model.spec
+    words = ["kronos", "forecast", "--model", name]
+    if run.model.metadata.namespace != "default":
+        words += ["--namespace", run.model.metadata.namespace]
+    words += [
+        "--input",
+        near(_one_file(Path(run.bars))),
+        "--horizon",
+        str(spec.window.horizon),
+        "--output",
+        f"{name}-forecast.csv",
+    ]
+    return shlex.join(words)
+
+
+def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
+    files = paths.stage(stage)
+    result: Mapping[str, Any] = files.completed() or {}
+    return StageSummary(
+        stage=stage.value,
+        state={"train": "trained", "skipped": "skipped"}.get(action, action) if result else "not complete",
+        loss_before=result.get("initialValidationLoss"),
+        loss_after=result.get("bestValidationLoss"),
+        epochs=result.get("epochs"),
+        seconds=result.get("seconds"),
+        weights=str(files.best) if result else None,
+    )
+
+
+def _one_file(bars: Path) -> str:
+    """The file itself, or the first one of a directory."""
+    if not bars.is_dir():
+        return str(bars)
+    files = sorted(file for file in bars.rglob("*") if file.suffix in (".csv", ".parquet"))
+    return str(files[0]) if files else str(bars)

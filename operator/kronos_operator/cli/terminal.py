@@ -1,0 +1,91 @@
+"""What commands print: rich on a terminal, plain lines elsewhere, JSON on request."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that prints texts as they are: no markup, no automatic highlighting."""
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def interactive() -> bool:
+    """Whether somebody sits at both ends: questions can be asked and a display redrawn."""
+    return sys.stdin.isatty() and draws(console())
+
+
+def draws(target: Console) -> bool:
+    """Whether the console can redraw what it has printed."""
+    return target.is_terminal and not target.is_dumb_terminal
+
+
+def say(text: str = "", *, style: str | None = None, stderr: bool = False) -> None:
+    """Print one line, unwrapped, so that paths and commands can be copied."""
+    console(stderr=stderr).print(text, style=style, soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
+    """Print rows in columns; those named in `right` are aligned to the right."""
+    target = console()
+    if target.is_terminal:
+        target.print(rich_table(headers, rows, right=right))
+        return
+    widths = [max(len(row[column]) for row in [headers, *rows]) for column in range(len(headers))]
+    for row in [[header.upper() for header in headers], *rows]:
+        cells = [
+            cell.rjust(width) if header in right else cell.ljust(width)
+            for cell, width, header in zip(row, widths, headers, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def rich_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, right: frozenset[str] = frozenset()) -> Table:
+    """The table as rich draws it, its last column taking what is left of the width."""
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    for header in headers:
+        table.add_column(header, justify="right" if header in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def near(path: str) -> str:
+    """The path as it is seen from here, where it lies below the working directory."""
+    here = f"{Path.cwd()}/"
+    return path.removeprefix(here)
+
+
+def duration(seconds: float | None) -> str:
+    """A span of time for the eye: 12s, 4m05s, 2h13m, 3d04h; '-' when unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def number(value: object, form: str = ".4f") -> str:
+    """A number for the eye; '-' when there is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return format(value, form)
+    return "-"

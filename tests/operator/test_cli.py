@@ -1,0 +1,230 @@
+"""The `kronos` command as a user and a script meet it: outputs, messages and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from kronos_operator import crd
+from kronos_operator.cli import checks, main
+from kronos_operator.cli.init import STARTS, usual_window
+from kronos_operator.cli.logs import newest_log, readable
+from kronos_operator.cli.options import Stage
+from kronos_operator.cli.terminal import duration
+from kronos_operator.loading import load_models
+from kronos_trainer.config import StageName, Timeframe, load_run
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and none of the user's variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "KRONOS_DATA_PATH",
+        "KRONOS_OUTPUT_PATH",
+        "KRONOS_TOKENIZER_PATH",
+        "KRONOS_PREDICTOR_PATH",
+        "KRONOS_DEBUG",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def write_model(name: str, bars: str) -> str:
+    assert main(["init", "--timeframe", "1d", "--size", "tiny", "--data", bars, "--name", name]) == 0
+    return f"{name}.yaml"
+
+
+@pytest.fixture
+def model() -> str:
+    """A file whose bars exist."""
+    Path("bars.csv").write_text("timestamps,open,high,low,close\n")
+    return write_model("model-a", "bars.csv")
+
+
+@pytest.mark.parametrize("size", list(STARTS))
+def test_init_writes_a_valid_file_of_every_size(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "--timeframe", "4h", "--data", "my bars: #1.csv", "--size", size, "-o", "made.yaml"]) == 0
+    (loaded,) = load_models([Path("made.yaml")])
+    assert loaded.model.metadata.name == "model-4h"
+    assert loaded.model.spec.data.source.path == "my bars: #1.csv"
+    assert main(["init", "--timeframe", "4h", "--data", "other", "-o", "made.yaml"]) == 64
+    assert "--force" in capsys.readouterr().err
+    assert "my bars" in Path("made.yaml").read_text()
+
+
+def test_init_never_writes_a_file_that_does_not_load(capsys: pytest.CaptureFixture[str], workplace: Path) -> None:
+    assert main(["init", "--timeframe", "1d", "--data", "x", "--lookback", "600"]) == 64
+    assert capsys.readouterr().err.startswith("error: nothing written: spec.window: lookback 600")
+    assert main(["init", "--data", "x"]) == 64
+    assert "--timeframe" in capsys.readouterr().err
+    assert list(workplace.iterdir()) == []
+
+
+@pytest.mark.parametrize("timeframe", list(Timeframe))
+def test_every_timeframe_has_a_window_that_fits_the_shortest_context(timeframe: Timeframe) -> None:
+    assert sum(usual_window(timeframe.value)) <= min(start.max_context for start in STARTS.values())
+
+
+def test_validate_names_every_fault_with_its_line(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path(model).read_text().replace("    epochs: 30\n", "    epoch: 30\n", 1)
+    Path("bad.yaml").write_text(text)
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if "epoch: 30" in row)
+    capsys.readouterr()
+
+    assert main(["validate", "-f", model, "-f", "bad.yaml"]) == 64
+    out, err = capsys.readouterr()
+    assert out == "ok  model-a.yaml  model-a\n"
+    assert err == f"error: bad.yaml:{line}: spec.tokenizer.epoch: unknown field; did you mean epochs?\n"
+
+    assert main(["validate", "-f", "bad.yaml", "--json"]) == 64
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (problem["line"], problem["field"]) == (line, "spec.tokenizer.epoch")
+
+
+def test_plan_says_what_is_done_and_where_values_come_from(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["plan", "-f", model, "--set", "predictor.epochs=2", "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert [(step["stage"], step["action"]) for step in document["steps"]] == [
+        ("tokenizer", "train"),
+        ("predictor", "train"),
+    ]
+    origins = {one["field"]: (one["value"], one["where"]) for one in document["values"]}
+    assert origins["predictor.epochs"] == (2, "--set predictor.epochs=2")
+    assert origins["timeframe"] == ("1d", "model-a.yaml:9")
+    assert "training.seed" not in origins
+
+    assert main(["plan", "-f", model, "--all"]) == 0
+    assert "training.seed" in capsys.readouterr().out
+
+
+def test_plan_writes_what_the_trainer_reads(model: str) -> None:
+    assert main(["plan", "-f", model, "--write", "runs"]) == 0
+    for stage in StageName:
+        assert load_run(Path("runs/model-a") / f"{stage}.json").stage is stage
+
+
+def test_a_model_that_cannot_run_is_shown_beside_those_that_can(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    other = write_model("model-b", "absent.csv")
+    capsys.readouterr()
+    for command in (["plan"], ["run", "--dry-run"]):
+        assert main([*command, "-f", other, "-f", model]) == 66
+        out = capsys.readouterr().out
+        assert "absent.csv" in out
+        assert "no run has this hash yet" in out
+    assert main(["run", "-f", other, "--json"]) == 66
+    (summary,) = json.loads(capsys.readouterr().out)
+    assert summary["model"] == "model-b"
+    assert summary["exitCode"] == 66
+
+
+def test_usage_errors_are_one_line(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    for arguments in (
+        ["run"],
+        ["run", "-f", model, "--mode", "both"],
+        ["status", "absent"],
+        ["logs", "absent"],
+        ["nonsense"],
+    ):
+        assert main(arguments) in (64, 66)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ")
+        assert err.count("\n") == 1
+
+
+def test_a_fault_of_ours_shows_a_traceback_only_on_request(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> str:
+        raise LookupError("not there")
+
+    monkeypatch.setattr(crd, "crd_yaml", broken)
+    assert main(["crd"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: LookupError: not there\n")
+    assert "KRONOS_DEBUG=1" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("KRONOS_DEBUG", "1")
+    assert main(["crd"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_doctor_names_the_command_that_mends(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("taken").write_text("")
+    monkeypatch.setenv("KRONOS_OUTPUT_PATH", "taken/outputs")
+    monkeypatch.setattr(checks, "_installed", lambda module: module not in ("torch", "pandas"))
+    monkeypatch.setenv("PATH", "")
+    capsys.readouterr()
+    assert main(["doctor", "-f", model, "--json"]) == 78
+    found = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert {name for name, check in found.items() if check["state"] == "fail"} == {"torch", "libraries", "output"}
+    assert found["torch"]["mend"] == "pip install 'kronos-operator[trainer]'"
+    assert "KRONOS_OUTPUT_PATH" in found["output"]["mend"]
+    assert found["gpu"]["state"] == "warn"
+    assert "weights" not in found  # scratch needs none
+
+    assert main(["doctor", "-f", model]) == 78
+    assert "fail torch      not installed\n                pip install" in capsys.readouterr().out
+
+
+def test_gpus_are_told_with_their_memory(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = workplace / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 80000, 81559, 570.1'\necho 'NVIDIA H100, 1024, 81559, 570.1'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{workplace}:/bin")
+    assert checks._gpus() == [
+        "NVIDIA H100, 78 GiB free of 80 GiB, driver 570.1",
+        "NVIDIA H100, 1 GiB free of 80 GiB, driver 570.1",
+    ]
+
+
+def test_quickstart_asks_only_on_a_terminal(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quickstart", "-f", model]) == 64
+    assert "--yes" in capsys.readouterr().err
+    assert main(["quickstart", "--yes"]) == 66
+    assert "kronos init" in capsys.readouterr().err
+
+
+def test_logs_choose_the_latest_and_read_progress_aloud(workplace: Path) -> None:
+    for age, name in enumerate(("r1-tokenizer-0.log", "r1-predictor-1.log")):
+        (workplace / name).write_text("")
+        os.utime(workplace / name, (100 + age, 100 + age))
+    assert newest_log(workplace, None) == workplace / "r1-predictor-1.log"
+    assert newest_log(workplace, "tokenizer") == workplace / "r1-tokenizer-0.log"
+
+    event = {"kronos": 1, "event": "progress", "stage": "predictor", "phase": "training", "percent": 12.0, "loss": 4.5}
+    assert readable("a", json.dumps(event)) == "a predictor training  12%  loss 4.5000"
+    assert readable("a", "W1124 torch says something") == "W1124 torch says something"
+    assert readable("a", '{"kronos": 1, "ev') == '{"kronos": 1, "ev'
+
+
+def test_spans_of_time_are_short() -> None:
+    spans = {0.4: "0s", 59.6: "1m00s", 245: "4m05s", 7980: "2h13m", 273600: "3d04h"}
+    assert {seconds: duration(seconds) for seconds in spans} == spans
+    assert duration(None) == duration(float("inf")) == "-"
+
+
+def test_the_stages_are_those_of_the_contract() -> None:
+    assert get_args(Stage) == tuple(stage.value for stage in StageName)
+
+
+def test_help_loads_nothing_heavy_and_a_pipe_gets_no_control_characters() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; from kronos_operator.cli import main; main(['--help']); "
+        "sys.exit(any(name in sys.modules for name in ('pydantic', 'yaml', 'pandas', 'kubernetes')))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "quickstart" in done.stdout
+    assert "\x1b" not in done.stdout
