@@ -1,0 +1,33 @@
+"""The bars that every benchmark uses: EURUSD by the hour, 2017."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from kronos_trainer.bars import Bars, read_bars
+from kronos_trainer.config import Data, Timeframe
+from kronos_trainer.readers import read_frame
+from kronos_trainer.samples import write_samples
+
+
+@functools.cache
+def _series() -> tuple[Bars, pd.DataFrame]:
+    with tempfile.TemporaryDirectory() as directory:
+        write_samples(Path(directory))
+        file = Path(directory) / "bars" / "fx" / "eurusd" / "EURUSD.csv"
+        data = Data.model_validate({"source": {"path": str(file)}})
+        return read_bars(file, Timeframe.H1, data), read_frame(file)[0]
+
+
+def hourly_bars() -> Bars:
+    """About 6,200 bars as the trainer holds them."""
+    return _series()[0]
+
+
+def hourly_frame() -> pd.DataFrame:
+    """The same bars as upstream holds them."""
+    return _series()[1]
