@@ -38,14 +38,16 @@ check: setup ## lint, types, import contracts, and that generated files are curr
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/kronos crd | diff manifests/crd.yaml - || { echo "manifests/crd.yaml is stale: make generate"; exit 1; }
+	$(BIN)/python -m kronos_operator.reference | diff docs/model.md - || { echo "docs/model.md is stale: make generate"; exit 1; }
 	diff constraints.txt <($(BIN)/pip freeze --exclude-editable) || { echo ".venv is not what constraints.txt says: make setup, or make generate"; exit 1; }
 
 fmt: setup ## format the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-generate: setup ## rewrite the generated files: CRD, constraints
+generate: setup ## rewrite the generated files: CRD, field reference, constraints
 	$(BIN)/kronos crd > manifests/crd.yaml.new && mv manifests/crd.yaml.new manifests/crd.yaml
+	$(BIN)/python -m kronos_operator.reference > docs/model.md.new && mv docs/model.md.new docs/model.md
 	$(BIN)/pip freeze --exclude-editable > constraints.txt.new && mv constraints.txt.new constraints.txt
 
 bench: setup ## measure speed and memory side by side with upstream's classes

@@ -37,9 +37,7 @@ def run() -> None:
         torch.set_num_threads(threads)
 
 
-def _case(
-    ours: Forecaster, theirs: UpstreamForecaster, lookback: int, horizon: int, samples: int, goal: float
-) -> None:
+def _case(ours: Forecaster, theirs: UpstreamForecaster, lookback: int, horizon: int, samples: int, goal: float) -> None:
     frame = hourly_frame()
     history = frame.iloc[:lookback].reset_index(drop=True)
     future = frame["timestamps"].iloc[lookback : lookback + horizon].reset_index(drop=True)

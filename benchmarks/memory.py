@@ -1,4 +1,4 @@
-"""Memory of a two-rank run over 5,000 symbols x 2,500 bars: the summed PSS of its processes, shared pages counted once."""
+"""Memory of two ranks over 5,000 symbols x 2,500 bars: summed PSS, in which shared pages count once."""
 
 from __future__ import annotations
 

@@ -34,9 +34,7 @@ def interleave(variants: Mapping[str, Callable[[], object]], *, rounds: int, war
     timings = []
     for name, seconds in times.items():
         ratios = [theirs / ours for theirs, ours in zip(reference, seconds, strict=True)]
-        timings.append(
-            Timing(name, statistics.median(seconds), statistics.median(ratios), min(ratios), max(ratios))
-        )
+        timings.append(Timing(name, statistics.median(seconds), statistics.median(ratios), min(ratios), max(ratios)))
     return timings
 
 

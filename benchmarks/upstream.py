@@ -83,9 +83,7 @@ class TokenizerStep:
 class PredictorStep:
     """One optimizer step of finetune/train_predictor.py per call: it encodes each batch anew."""
 
-    def __init__(
-        self, tokenizer: KronosTokenizer, config: PredictorConfig, state: dict[str, torch.Tensor]
-    ) -> None:
+    def __init__(self, tokenizer: KronosTokenizer, config: PredictorConfig, state: dict[str, torch.Tensor]) -> None:
         self.tokenizer = tokenizer.eval()
         self.model = Kronos(**asdict(config))
         self.model.load_state_dict(state)

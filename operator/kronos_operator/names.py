@@ -23,6 +23,7 @@ STAGE_LABEL = f"{GROUP}/stage"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kronos-operator"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # Kueue's: the queue that a workload waits in
 
 RETRAIN_ANNOTATION = f"{GROUP}/retrain-requested-at"
 CANCEL_ANNOTATION = f"{GROUP}/cancel-requested-at"
@@ -47,6 +48,9 @@ RUN_CONFIG_FILE = "run.json"
 BARS_MOUNT = "/mnt/bars"
 STORAGE_MOUNT = "/mnt/storage"
 SHARED_MEMORY_MOUNT = "/dev/shm"
+SCRATCH_MOUNT = "/tmp"
+FROZEN_FILE = "frozen.json"  # in the ConfigMap of a run
+MASTER_PORT = 29500  # torchrun's own default
 
 STAGE_SHORT = {StageName.TOKENIZER: "tok", StageName.PREDICTOR: "pred"}
 

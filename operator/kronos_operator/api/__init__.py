@@ -15,8 +15,10 @@ from kronos_operator.api.status import (
     Progress,
     Restarts,
     Run,
+    RunStep,
     ScheduleState,
     Status,
+    Trained,
 )
 
 __all__ = [
@@ -37,12 +39,14 @@ __all__ = [
     "Restarts",
     "Retry",
     "Run",
+    "RunStep",
     "Schedule",
     "ScheduleState",
     "SecretKey",
     "Spec",
     "Status",
     "Storage",
+    "Trained",
     "UpdatePolicy",
     "quantity",
 ]

@@ -84,7 +84,7 @@ class Resources(Contract):
     cpu: Quantity | None = Field(None, description="CPU cores of each pod, as request and limit, e.g. 8 or 500m.")
     memory: Quantity | None = Field(None, description="Main memory of each pod, as request and limit, e.g. 32Gi.")
     shared_memory: Quantity | None = Field(
-        None, description="Size of /dev/shm in each pod, e.g. 8Gi; it is taken from memory. Absent: the node's default."
+        None, description="Size of /dev/shm in each pod, e.g. 8Gi; it is taken from memory. Absent: as much as memory."
     )
     extended: Annotated[dict[ResourceName, Annotated[int, Field(ge=1, le=65536)]], Field(max_length=16)] = Field(
         {}, description="Other countable devices of each pod, by resource name, e.g. rdma/hca: 1."

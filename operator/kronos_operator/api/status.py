@@ -51,6 +51,7 @@ class Progress(Contract):
         None, description="Epoch in progress, from 1; 0 while the initial weights are validated."
     )
     epochs: Count | None = Field(None, description="Epochs of the stage.")
+    attempt: Count | None = Field(None, description="The attempt that said so.")
     step: Count | None = Field(None, description="Optimizer steps done.")
     steps: Count | None = Field(None, description="Optimizer steps of the stage.")
     percent: Annotated[float, Field(ge=0, le=100)] | None = Field(
@@ -67,8 +68,22 @@ class Progress(Contract):
     updated_at: AwareDatetime | None = Field(None, description="When the trainer said so.")
 
 
+class RunStep(Contract):
+    """One stage of a run."""
+
+    stage: StageName = Field(description="The stage.")
+    hash: Annotated[str, Field(min_length=8, max_length=64)] = Field(description="Hash of what determines it.")
+    done: bool = Field(False, description="Whether it is trained.")
+    reuse: Id | None = Field(None, description="The earlier run that trained it with the same hash.")
+    publish: bool = Field(False, description="Whether its end publishes the model.")
+    digest: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None, description="SHA-256 of the trained weights, in hex, as the trainer told it."
+    )
+    metrics: Metrics = Field({}, description="What the trainer told of its result, by name.")
+
+
 class Run(Contract):
-    """The current or last run."""
+    """The current or last run: all that the operator remembers of it."""
 
     id: Id = Field(description="Run id; it names the directory of the run's results.")
     attempt: Count = Field(
@@ -79,6 +94,34 @@ class Run(Contract):
     stage_hashes: Annotated[
         dict[StageName, Annotated[str, Field(min_length=8, max_length=64)]], Field(max_length=8)
     ] = Field({}, description="Hash of what determines each stage; equal hashes are not trained twice.")
+    steps: Annotated[list[RunStep], Field(max_length=8)] = Field(
+        [], description="Stages that are to be trained, in their order."
+    )
+    trigger: Annotated[str, Field(max_length=256)] = Field(
+        "", description="The retrain request or scheduled time that began the run. Empty: the spec itself."
+    )
+    cancel: Annotated[str, Field(max_length=256)] = Field(
+        "", description="The newest cancel request that was known when the run began."
+    )
+    settings: Annotated[str, Field(max_length=64)] = Field(
+        "", description="Hash of what the latest attempt was built from beyond what it trains."
+    )
+    disrupted: bool = Field(False, description="Whether the current attempt is being evicted or preempted.")
+    stop: Annotated[str, Field(max_length=64)] | None = Field(None, description="Why the attempt is being stopped.")
+    retry_at: AwareDatetime | None = Field(None, description="When the next attempt may start.")
+    outcome: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="How the run ended: Succeeded, Failed, Cancelled or Superseded."
+    )
+    reason: Annotated[str, Field(max_length=128)] = Field("", description="Why, in one CamelCase word.")
+    message: Text = Field("", description="Why, in a sentence.")
+
+
+class Trained(Contract):
+    """A stage that some run has finished."""
+
+    run: Id = Field(description="The run.")
+    stage: StageName = Field(description="The stage.")
+    hash: Annotated[str, Field(min_length=8, max_length=64)] = Field(description="Hash of what determined it.")
 
 
 class Artifact(Contract):
@@ -87,13 +130,16 @@ class Artifact(Contract):
     path: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
         description="Directory of its weights, relative to the storage's root."
     )
-    digest: Annotated[str, Field(min_length=1, max_length=128)] = Field(description="SHA-256 of its files, in hex.")
+    digest: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None, description="SHA-256 of its files, in hex. Absent: the trainer's word of it was missed."
+    )
     hash: Annotated[str, Field(min_length=8, max_length=64)] = Field(description="Hash of the stage that trained it.")
 
 
 class Artifacts(Contract):
     """The published model."""
 
+    run: Id | None = Field(None, description="The run that trained it.")
     tokenizer: Artifact | None = Field(None, description="The tokenizer.")
     predictor: Artifact | None = Field(None, description="The predictor.")
 
@@ -163,7 +209,10 @@ class Status(Contract):
     restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")
     checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
     last_trigger: Annotated[str, Field(max_length=256)] | None = Field(
-        None, description="The last retrain request or scheduled time that was acted on."
+        None, description="The last retrain request that was acted on."
+    )
+    trained: Annotated[list[Trained], Field(max_length=64)] = Field(
+        [], description="Stages that need not be trained again, newest first."
     )
     schedule: ScheduleState | None = Field(None, description="Retraining by schedule.")
     failure: Failure | None = Field(None, description="Why the last attempt that failed did so.")
