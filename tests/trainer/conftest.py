@@ -109,6 +109,11 @@ class Gang:
     events: list[dict[str, Any]]
     stderr: str
 
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error of a rank that is the gang's cause; other ranks may have printed after it."""
+        return next(event for event in self.events if event["event"] == "error" and event["exitCode"] == self.code)
+
 
 RunGang = Callable[..., Gang]
 

@@ -80,7 +80,6 @@ def test_sigterm_to_one_rank_stops_both_after_the_same_step(
     pointer = json.loads(stage.pointer.read_text())
     # The vote of a step is counted at the next, and both ranks save that state, once.
     assert (pointer["latest"]["step"], pointer["previous"]["step"]) == (12, 0)
-    assert stopped.events[-1]["exitCode"] == 75
     alone = copied(run, "alone")
 
     again = run_gang(run)

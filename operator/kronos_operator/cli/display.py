@@ -18,7 +18,7 @@ from rich.text import Text
 from kronos_operator.cli.progress import Board, StageProgress, State
 from kronos_operator.cli.terminal import draws, duration, number
 
-WIDE = 100  # columns from which on every field has room
+WIDE = 120  # columns from which on every field has room
 REDRAWS_PER_SECOND = 2
 LINE_EVERY_SECONDS = 5.0
 EPOCH_PHASES = frozenset({"training", "validating", "saving"})  # these alternate all the time: no news by themselves
@@ -138,7 +138,7 @@ class LiveDisplay:
 
 
 def stage_table(stages: Sequence[StageProgress], *, width: int) -> Table:
-    """One row per stage. Below 100 columns the speed is left out and the phase takes the bar's place."""
+    """One row per stage. Below 120 columns the speed is left out and the phase takes the bar's place."""
     wide = width >= WIDE
     table = Table(
         box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False, padding=(0, 1 if wide else 0, 0, 1)
