@@ -16,8 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from kronos_trainer.config import RunConfig, StageName
+
+# Nets this small gain nothing from threads, which on a busy machine spend their time waiting for each other.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MakeRun = Callable[..., RunConfig]
 

@@ -93,19 +93,7 @@ class LocalRun:
 
     def run_config(self, start: StartAttempt) -> RunConfig:
         """run.json of one attempt."""
-        return RunConfig(
-            **self.model.spec.run_fields(),
-            model=self.model.ref,
-            run=start.run,
-            stage=start.stage,
-            stage_hashes=dict(start.stage_hashes),
-            attempt=start.number,
-            out_of_memory_restarts=start.out_of_memory_restarts,
-            publish=start.publish,
-            reuse_tokenizer=start.reuse_tokenizer,
-            bars=self.bars,
-            output=str(self.root),
-        )
+        return start.run_config(self.model, bars=self.bars, output=str(self.root))
 
 
 def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:

@@ -15,7 +15,7 @@ from kronos_operator.hashing import Digests, settings_hash
 from kronos_operator.plan.attempts import Attempt, AttemptState, absorb, stopped
 from kronos_operator.plan.record import Completed, Outcome, Request, RunRecord, StopReason, begin
 from kronos_operator.plan.story import Condition, Situation, conditions, phase_of
-from kronos_trainer.config import Reuse, StageName
+from kronos_trainer.config import Reuse, RunConfig, StageName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,23 @@ class StartAttempt:
     out_of_memory_restarts: int
     publish: bool
     reuse_tokenizer: Reuse | None
+
+    def run_config(self, model: KronosModel, *, bars: str, output: str, gpu_required: bool = False) -> RunConfig:
+        """run.json of the attempt, with bars and results where the trainer will see them."""
+        return RunConfig(
+            **model.spec.run_fields(),
+            model=model.ref,
+            run=self.run,
+            stage=self.stage,
+            stage_hashes=dict(self.stage_hashes),
+            attempt=self.number,
+            out_of_memory_restarts=self.out_of_memory_restarts,
+            publish=self.publish,
+            reuse_tokenizer=self.reuse_tokenizer,
+            bars=bars,
+            output=output,
+            gpu_required=gpu_required,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,7 @@
+"""The Kubernetes objects of a run, as plain values. Pure: the reconciler decides when they are created and deleted."""
+
+from kronos_operator.manifests.children import children
+from kronos_operator.manifests.freeze import frozen, run_config_map
+from kronos_operator.manifests.gang import Gang, Manifest, local_paths
+
+__all__ = ["Gang", "Manifest", "children", "frozen", "local_paths", "run_config_map"]

@@ -1,0 +1,86 @@
+"""Environment of the training container: torchrun's contract, the user's variables, and defaults that yield to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kronos_operator import names
+from kronos_operator.api import Resources, Spec, quantity
+from kronos_operator.manifests.gang import Gang
+
+Variables = dict[str, dict[str, Any]]
+
+_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
+_RENDEZVOUS_SECONDS = 1800  # images arrive on some nodes long before others
+
+
+def environment(gang: Gang, rendezvous: Variables) -> list[dict[str, Any]]:
+    """The container's variables. `rendezvous` has those by which the nodes find each other."""
+    spec = gang.model.spec
+    users = [
+        variable.model_dump(mode="json", by_alias=True, exclude_defaults=True) for variable in spec.pod_template.env
+    ]
+    variables: Variables = {
+        **_defaults(spec.resources),
+        **{variable.pop("name"): variable for variable in users},
+        **_secrets(spec),
+        # The root is read-only, and caches go below HOME. USER stands in where the image has no entry for the user id.
+        **_values({"HOME": names.SCRATCH_MOUNT, "USER": "kronos"}),
+        # Restarts are the operator's: static rendezvous could not bring a gang together again.
+        **_values(
+            {
+                "PET_RDZV_BACKEND": "static",
+                "PET_RDZV_CONF": f"timeout={_RENDEZVOUS_SECONDS}",
+                "PET_MAX_RESTARTS": "0",
+            }
+        ),
+        **rendezvous,
+    }
+    return [{"name": name, **variable} for name, variable in variables.items()]
+
+
+def indexed_rendezvous(gang: Gang) -> Variables:
+    """How the pods of an indexed Job find each other: node 0 is always index 0."""
+    return {
+        **_values(
+            {
+                "PET_NNODES": str(gang.nodes),
+                "PET_NPROC_PER_NODE": str(gang.model.spec.resources.processes),
+                "PET_MASTER_ADDR": f"{gang.name}-0.{gang.name}",
+                "PET_MASTER_PORT": str(names.MASTER_PORT),
+            }
+        ),
+        "PET_NODE_RANK": {"valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{_COMPLETION_INDEX}']"}}},
+    }
+
+
+def _defaults(resources: Resources) -> Variables:
+    values = {
+        # Container runtimes name a pod's interface eth0; left to itself gloo may choose the loopback. Ranks that
+        # compute on GPUs vote over gloo too.
+        "GLOO_SOCKET_IFNAME": "eth0",
+        "NCCL_DEBUG": "WARN",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+    }
+    if resources.gpus_per_node == 0:
+        values["CUDA_VISIBLE_DEVICES"] = ""  # CUDA images show all of a node's GPUs, allotted or not
+    if resources.cpu is not None:
+        # A process sees all cores of its node, not the pod's share of them.
+        values["OMP_NUM_THREADS"] = str(max(1, int(quantity(resources.cpu)) // resources.processes))
+    return _values(values)
+
+
+def _secrets(spec: Spec) -> Variables:
+    keys = {
+        names.HUB_TOKEN_ENV: spec.hub_token_secret,
+        names.COMET_API_KEY_ENV: None if spec.comet is None else spec.comet.api_key_secret,
+    }
+    return {
+        name: {"valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key, "optional": True}}}
+        for name, key in keys.items()
+        if key is not None
+    }
+
+
+def _values(values: dict[str, str]) -> Variables:
+    return {name: {"value": value} for name, value in values.items()}

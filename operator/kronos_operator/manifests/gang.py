@@ -1,0 +1,114 @@
+"""One attempt at a stage, as all of its objects see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from kronos_operator import names
+from kronos_operator.api import KronosModel, Spec, Storage
+from kronos_operator.plan import StartAttempt
+from kronos_trainer.config import RunConfig, Source
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gang:
+    """The pods that make one attempt, and what they are built from.
+
+    `model` has the training part that was frozen when the run began, `uid` is that of the live object, `image` stands
+    in where the model names none, and so does `default_queue` for Kueue's queue label; empty means no queue.
+    """
+
+    model: KronosModel
+    uid: str
+    start: StartAttempt
+    image: str
+    default_queue: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of every object of the attempt."""
+        start = self.start
+        return names.child_name(
+            self.model.metadata.name, start.stage, dict(start.stage_hashes)[start.stage], start.number
+        )
+
+    @property
+    def nodes(self) -> int:
+        """Pods of the gang."""
+        return self.model.spec.resources.nodes
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels of every object and pod of the attempt."""
+        return {
+            **run_labels(self.model, self.start.run),
+            names.STAGE_LABEL: self.start.stage.value,
+            names.ATTEMPT_LABEL: str(self.start.number),
+        }
+
+    @property
+    def workload_labels(self) -> dict[str, str]:
+        """Labels of the Job or PyTorchJob: it alone names the queue, for Kueue would queue labelled pods one by one."""
+        queue = self.model.metadata.labels.get(names.QUEUE_LABEL) or self.default_queue
+        return self.labels | ({names.QUEUE_LABEL: queue} if queue else {})
+
+    @property
+    def run_config(self) -> RunConfig:
+        """run.json. Raises ValueError for paths on a user's machine, which `local_paths` names."""
+        spec = self.model.spec
+        return self.start.run_config(
+            self.model,
+            bars=_place(spec.data.source, names.BARS_MOUNT),
+            output=_place(spec.storage, names.STORAGE_MOUNT),
+            gpu_required=spec.resources.gpus_per_node > 0,
+        )
+
+    def metadata(self, labels: Mapping[str, str]) -> Manifest:
+        """Metadata of an object of the attempt."""
+        return owned(self.model, self.uid, self.name, labels)
+
+
+def local_paths(spec: Spec) -> list[str]:
+    """Fields that name a path on a user's machine, which no pod can reach."""
+    places = {"data.source": spec.data.source, "storage": spec.storage}
+    return [f"{field}.path" for field, place in places.items() if place is not None and place.path is not None]
+
+
+def run_labels(model: KronosModel, run: str) -> dict[str, str]:
+    """Labels of everything that belongs to a run."""
+    return {
+        names.MANAGED_BY_LABEL: names.MANAGED_BY,
+        names.MODEL_LABEL: model.metadata.name,
+        names.RUN_LABEL: run,
+    }
+
+
+def owned(model: KronosModel, uid: str, name: str, labels: Mapping[str, str]) -> Manifest:
+    """Metadata of an object that goes when its KronosModel goes.
+
+    The reference does not block the owner's deletion: that takes a permission on the owner's finalizers, for nothing.
+    """
+    owner = {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": model.metadata.name, "uid": uid}
+    return {
+        "name": name,
+        "namespace": model.metadata.namespace,
+        "labels": dict(labels),
+        "ownerReferences": [owner | {"controller": True}],
+    }
+
+
+def _place(place: Source | Storage | None, mount: str) -> str:
+    """Where the trainer finds what lies on a claim or behind a URI.
+
+    The whole volume is mounted: a subPath that does not exist would hold the pod back instead of failing with a reason.
+    """
+    if place is not None and place.claim is not None:
+        return str(PurePosixPath(mount) / (place.claim.path or "").lstrip("/"))
+    if place is not None and place.uri is not None:
+        return place.uri
+    raise ValueError("a pod cannot reach a path on a user's machine: name a claim or a URI")

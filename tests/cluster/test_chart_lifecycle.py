@@ -1,0 +1,199 @@
+"""The chart before a real API server: valid, installed, upgraded from an older release, removed and installed again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from control_plane import OPERATOR_NAMESPACE, RELEASE, REPOSITORY, ControlPlane
+
+CHART = REPOSITORY / "charts" / RELEASE
+OLDER = REPOSITORY / "tests" / "chart" / "old" / RELEASE
+INSTALL = REPOSITORY / "manifests" / "install.yaml"
+ADDED = "spec.training.compile"  # what the older release's schema lacks
+EVERY_PART = (
+    "imagePullSecrets[0].name=pull",
+    "podAnnotations.a=b",
+    "nodeSelector.disk=ssd",
+    "tolerations[0].operator=Exists",
+    "priorityClassName=system-cluster-critical",
+    "metrics.dashboard.enabled=true",
+)
+# Of the Prometheus operator: its schemas are not the API server's.
+FOREIGN = ("metrics.serviceMonitor.enabled=true", "metrics.rules.enabled=true")
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane of its own, without what the tests of other modules find installed."""
+    plane = ControlPlane(tmp_path_factory.mktemp("bare"))
+    try:
+        plane.start()
+        kubectl(plane, "delete", "crd/kronosmodels.kronos.io")
+        ours = f"--selector=app.kubernetes.io/instance={RELEASE}"
+        kubectl(plane, "delete", "clusterroles,clusterrolebindings,serviceaccounts", "--all-namespaces", ours)
+        yield plane
+    finally:
+        plane.stop()
+
+
+def kubectl(plane: ControlPlane, *arguments: str | Path, input: str | None = None) -> str:
+    done = plane.kubectl(*arguments, input=input)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def helm(plane: ControlPlane, *arguments: str | Path) -> str:
+    command = [plane.binaries["helm"], "--kubeconfig", plane.kubeconfig, "--namespace", OPERATOR_NAMESPACE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rendered(plane: ControlPlane, *values: str) -> str:
+    settings = [f"--set={value}" for value in values]
+    return helm(plane, "template", RELEASE, CHART, "--kube-version=1.37.0", *settings)
+
+
+def write_schemas(swagger: dict[str, Any], folder: Path) -> str:
+    """Writes JSON schemas of all kinds as kubeconform looks for them; returns its pattern of file names."""
+    definitions: dict[str, Any] = swagger["definitions"]
+    for one in definitions.values():
+        if one.get("format") == "int-or-string":
+            one.clear()
+            one["type"] = ["integer", "string"]
+        if "properties" in one:
+            one.setdefault("additionalProperties", False)
+    (folder / "definitions.json").write_text(json.dumps({"definitions": definitions}))
+    for name, one in definitions.items():
+        for kind in one.get("x-kubernetes-group-version-kind", []):
+            parts = [kind["kind"], kind["group"].split(".")[0], kind["version"]]
+            file = folder / f"{'-'.join(part.lower() for part in parts if part)}.json"
+            file.write_text(json.dumps({"$ref": f"definitions.json#/definitions/{name}"}))
+    return str(folder / "{{ .ResourceKind }}{{ .KindSuffix }}.json")
+
+
+def test_kubeconform_accepts_every_object(cluster: ControlPlane, tmp_path: Path) -> None:
+    program = cluster.binaries["helm"].with_name("kubeconform")
+    assert program.exists(), "kubeconform is absent: hack/cluster/binaries kubeconform"
+    pattern = write_schemas(cluster.request("GET", "/openapi/v2"), tmp_path)
+    command = [program, "-strict", "-summary", "-schema-location", pattern, "-skip=ServiceMonitor,PrometheusRule", "-"]
+    for manifest in (INSTALL.read_text(), rendered(cluster, *EVERY_PART, *FOREIGN)):
+        done = subprocess.run(command, input=manifest, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+        assert "Invalid: 0, Errors: 0" in done.stdout
+    broken = INSTALL.read_text().replace("replicas: 1", "replica: 1")
+    assert "'replica'" in subprocess.run(command, input=broken, capture_output=True, text=True, check=False).stdout
+
+
+def test_server_accepts_every_object_in_a_restricted_namespace(cluster: ControlPlane) -> None:
+    kubectl(
+        cluster, "label", "--overwrite", f"namespace/{OPERATOR_NAMESPACE}", "pod-security.kubernetes.io/warn=restricted"
+    )
+    said = kubectl(
+        cluster, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--filename=-",
+        input=rendered(cluster, *EVERY_PART),
+    )  # fmt: skip
+    assert "deployment.apps/kronos-operator serverside-applied (server dry run)" in said
+    assert "Warning" not in said
+
+
+def test_kustomization_of_the_page_puts_both_images_in(cluster: ControlPlane, tmp_path: Path) -> None:
+    page = (REPOSITORY / "docs" / "install.md").read_text()
+    (block,) = [block for block in page.split("```") if "resources: [install.yaml]" in block]
+    (tmp_path / "kustomization.yaml").write_text(block.removeprefix("yaml\n"))
+    (tmp_path / INSTALL.name).write_text(INSTALL.read_text())
+    built = list(yaml.safe_load_all(kubectl(cluster, "kustomize", tmp_path)))
+    (deployment,) = [one for one in built if one["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    before = next(one for one in yaml.safe_load_all(INSTALL.read_text()) if one["kind"] == "Deployment")
+    variables = {one["name"]: one["value"] for one in container["env"]}
+    assert container["image"] == "example.org/ml/kronos-operator:0.1.0"
+    assert variables["KRONOS_DEFAULT_IMAGE"] == "example.org/ml/kronos-trainer:0.1.0"
+    assert len(variables) == len(before["spec"]["template"]["spec"]["containers"][0]["env"])
+
+
+def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(
+    bare: ControlPlane, model: Callable[..., dict[str, Any]]
+) -> None:
+    helm(bare, "install", RELEASE, OLDER)
+    kubectl(bare, "wait", "--for=condition=Established", "crd/kronosmodels.kronos.io")
+    early = yaml.safe_dump(model("model-b-1d", training={"compile": True}))
+    assert f'unknown field "{ADDED}"' in bare.kubectl("create", "--filename=-", input=early).stderr
+    kubectl(bare, "create", "--filename=-", input=yaml.safe_dump(model("model-b-1d")))
+    before = state(bare)
+    bare.apply([running_job(before["uid"])])
+    kubectl(bare, "wait", "--for=jsonpath={.status.active}=1", "job/model-b-1d-tok-0f3b21aa-1")
+    bare.patch(f"{MODEL}/status", {"status": {"phase": "Training"}})
+    before = state(bare)
+    assert before["pods"] and before["phase"] == "Training"
+
+    helm(bare, "upgrade", RELEASE, CHART)
+    # The new schema's default shows in the old object, and is no change of its spec.
+    kubectl(bare, "wait", f"--for=jsonpath={{.{ADDED}}}=false", "kronosmodel/model-b-1d")
+    assert state(bare) == before
+    assert "Recreate" in kubectl(bare, "get", "deployments", "--all-namespaces", "--output=yaml")
+
+    helm(bare, "uninstall", RELEASE)
+    assert state(bare) == before
+    left = kubectl(bare, "get", "deployments,clusterroles,clusterrolebindings", "--all-namespaces", "--output=name")
+    assert RELEASE not in left
+
+    helm(bare, "install", RELEASE, CHART)
+    assert state(bare) == before
+    assert f"deployment.apps/{RELEASE}" in kubectl(bare, "get", "deployments", "--all-namespaces", "--output=name")
+
+
+def test_namespaced_release_may_act_in_its_namespaces_only(bare: ControlPlane) -> None:
+    kubectl(bare, "create", "namespace", "quant")
+    values = "--set=namespaces={quant},crds.install=false,userRoles.create=false"
+    helm(bare, "install", "team", CHART, values)
+    operator = f"--as=system:serviceaccount:{OPERATOR_NAMESPACE}:team-{RELEASE}"
+    for resource, namespace, answer in (
+        ("jobs", "quant", "yes"),
+        ("jobs", "default", "no"),
+        ("secrets", "quant", "no"),
+    ):
+        done = bare.kubectl("auth", "can-i", "create", resource, operator, f"--namespace={namespace}")
+        assert done.stdout.strip() == answer
+
+
+DEFINITION = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/kronosmodels.kronos.io"
+MODEL = "/apis/kronos.io/v1alpha1/namespaces/default/kronosmodels/model-b-1d"
+
+
+def state(plane: ControlPlane) -> dict[str, Any]:
+    """What an operator sees of the model and its children."""
+    definition = plane.request("GET", DEFINITION)
+    one = plane.request("GET", MODEL)
+    jobs = plane.request("GET", "/apis/batch/v1/namespaces/default/jobs")["items"]
+    pods = plane.request("GET", "/api/v1/namespaces/default/pods")["items"]
+    return {
+        "uid": one["metadata"]["uid"],
+        "generation": one["metadata"]["generation"],
+        "deleted": "deletionTimestamp" in definition["metadata"] or "deletionTimestamp" in one["metadata"],
+        "phase": one["status"].get("phase"),
+        "jobs": {job["metadata"]["uid"]: job["spec"] for job in jobs},
+        "pods": [pod["metadata"]["uid"] for pod in pods],
+    }
+
+
+def running_job(owner: str) -> dict[str, Any]:
+    """A Job of the model as the operator makes it, in what matters here."""
+    reference = {"apiVersion": "kronos.io/v1alpha1", "kind": "KronosModel", "name": "model-b-1d", "uid": owner}
+    container = {"name": "trainer", "image": "kronos-trainer"}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": "model-b-1d-tok-0f3b21aa-1",
+            "namespace": "default",
+            "ownerReferences": [{**reference, "controller": True}],
+        },
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
+    }

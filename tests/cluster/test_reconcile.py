@@ -1,0 +1,174 @@
+"""The operator's process against a real API server, Job controller and garbage collector; pods are played."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_plane import ControlPlane
+from operator_process import MODELS, Kubelet, eventually, operator
+
+from kronos_operator.api import Status
+
+Make = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def kubelet(cluster: ControlPlane, namespace: str) -> Kubelet:
+    return Kubelet(cluster, namespace)
+
+
+@pytest.fixture
+def running(cluster: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[None]:
+    log = tmp_path / "operator.log"
+    with operator(cluster, namespace, log):
+        yield
+    print(log.read_text()[-6000:])
+
+
+def finished(kubelet: Kubelet, name: str, reason: str) -> dict[str, Any]:
+    def look() -> dict[str, Any] | None:
+        status = kubelet.status(name)
+        done = [c for c in status.get("conditions", []) if c["type"] == "Finished" and c["status"] == "True"]
+        return status if done and done[0]["reason"] == reason else None
+
+    return eventually(look, f"Finished, {reason}")
+
+
+def test_it_is_ready_when_it_sees_everything_and_counts_what_it_sees(
+    cluster: ControlPlane, kubelet: Kubelet, model: Make, tmp_path: Path
+) -> None:
+    health, metrics = free_port(), free_port()
+    everywhere = {"KRONOS_NAMESPACES": ""}
+    ports = {"KRONOS_HEALTH_PORT": str(health), "KRONOS_METRICS_PORT": str(metrics)}
+    cluster.apply([model("m", kubelet.namespace)])
+    with operator(cluster, kubelet.namespace, tmp_path / "operator.log", **ports, **everywhere):
+        eventually(lambda: answer(health, "/readyz") == "ok\n", "/readyz")
+        assert answer(health, "/healthz") == "ok\n"
+        kubelet.job_of("tok", 0)
+        counted = f'kronos_models{{namespace="{kubelet.namespace}",phase="Pending"}} 1.0'
+        eventually(lambda: counted in answer(metrics, "/metrics"), counted)
+
+
+def answer(port: int, path: str) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            return str(response.read().decode())
+    except OSError:
+        return ""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.usefixtures("running")
+def test_a_model_is_trained_stage_by_stage(cluster: ControlPlane, kubelet: Kubelet, model: Make) -> None:
+    cluster.apply([model("m", kubelet.namespace, resources={"nodes": 2})])
+    tokenizer = kubelet.train("tok", 0)
+    predictor = kubelet.train("pred", 1)
+    status = finished(kubelet, "m", "Succeeded")
+    assert status["phase"] == "Succeeded"
+    assert status["observedGeneration"] == 1
+    assert [fact["stage"] for fact in status["trained"]] == ["predictor", "tokenizer"]
+    assert status["history"][0]["outcome"] == "Succeeded"
+    assert status["artifacts"]["predictor"]["path"].endswith(f"runs/{status['run']['id']}/predictor/best")
+    assert kubelet.jobs() == sorted([tokenizer, predictor])
+    Status.model_validate(status)
+
+
+@pytest.mark.usefixtures("running")
+def test_exit_codes_mean_what_the_contract_says(cluster: ControlPlane, kubelet: Kubelet, model: Make) -> None:
+    cluster.apply([model("m", kubelet.namespace, retry={"backoffSeconds": 0})])
+    for attempt, code in enumerate((75, 71, 1, 65)):
+        job = kubelet.job_of("tok", attempt)
+        kubelet.run(job)
+        kubelet.end(job, code, '{"kronos":1,"event":"error","message":"bars.csv, row 7: no number"}')
+    status = finished(kubelet, "m", "Failed")
+    restarts = status["restarts"]
+    assert (restarts["disruptions"], restarts["outOfMemory"], restarts["crashes"]) == (1, 1, 1)
+    assert status["failure"]["reason"] == "DataInvalid"
+    assert status["failure"]["message"] == "bars.csv, row 7: no number"
+    eventually(lambda: kubelet.jobs() == [job], "the end of the earlier attempts")  # the last stays, for its log
+    config = cluster.request("GET", f"/api/v1/namespaces/{kubelet.namespace}/configmaps/{job}")
+    assert '"outOfMemoryRestarts": 1' in config["data"]["run.json"]
+
+
+@pytest.mark.usefixtures("running")
+def test_suspend_resume_cancel_and_retrain(cluster: ControlPlane, kubelet: Kubelet, model: Make) -> None:
+    cluster.apply([model("m", kubelet.namespace)])
+    kubelet.run(kubelet.job_of("tok", 0))
+    kubelet.change("m", spec={"suspend": True})
+    eventually(lambda: kubelet.status("m").get("phase") == "Suspended" and not kubelet.jobs(), "Suspended")
+    kubelet.change("m", spec={"suspend": False})
+    kubelet.train("tok", 1)
+    kubelet.run(kubelet.job_of("pred", 2))
+    kubelet.change("m", metadata={"annotations": {"kronos.io/cancel-requested-at": "now"}})
+    finished(kubelet, "m", "Cancelled")
+    kubelet.change("m", metadata={"annotations": {"kronos.io/retrain-requested-at": "now"}})
+    kubelet.train("tok", 3)
+    kubelet.train("pred", 4)
+    assert finished(kubelet, "m", "Succeeded")["lastTrigger"] == "now"
+
+
+def test_a_killed_operator_goes_on_where_it_was(
+    cluster: ControlPlane, kubelet: Kubelet, model: Make, tmp_path: Path
+) -> None:
+    log = tmp_path / "operator.log"
+    with operator(cluster, kubelet.namespace, log):
+        cluster.apply([model("m", kubelet.namespace)])
+        job = kubelet.job_of("tok", 0)
+        kubelet.run(job)
+    kubelet.end(job, 0)
+    uid = cluster.request("GET", f"/apis/batch/v1/namespaces/{kubelet.namespace}/jobs/{job}")["metadata"]["uid"]
+    with operator(cluster, kubelet.namespace, log):
+        kubelet.train("pred", 1)
+        status = finished(kubelet, "m", "Succeeded")
+    assert status["restarts"]["crashes"] == status["restarts"]["disruptions"] == 0
+    again = cluster.request("GET", f"/apis/batch/v1/namespaces/{kubelet.namespace}/jobs/{job}")["metadata"]["uid"]
+    assert again == uid
+
+
+@pytest.mark.usefixtures("running")
+def test_a_model_that_is_deleted_takes_its_children_along(cluster: ControlPlane, kubelet: Kubelet, model: Make) -> None:
+    cluster.apply([model("m", kubelet.namespace)])
+    job = kubelet.job_of("tok", 0)
+    body = kubelet.model("m")
+    assert not body["metadata"].get("finalizers")
+    assert not body["metadata"].get("annotations")
+    cluster.request("DELETE", f"{MODELS.format(kubelet.namespace)}/m")
+    eventually(lambda: not kubelet.jobs() and not kubelet.pods(job), "the end of its Job")
+
+
+@pytest.mark.usefixtures("running")
+def test_what_stands_in_the_way_is_told(cluster: ControlPlane, kubelet: Kubelet, model: Make) -> None:
+    def reason(name: str) -> str:
+        conditions = kubelet.status(name).get("conditions", [])
+        return str(next((item["reason"] for item in conditions if item["type"] == "Ready"), ""))
+
+    cluster.apply(
+        [
+            model("local", kubelet.namespace, data={"source": {"path": "bars"}}),
+            model("rejected", kubelet.namespace, podTemplate={"nodeSelector": {"bad key": "x"}}),
+            model("zone", kubelet.namespace, schedule={"cron": "0 6 * * *", "timeZone": "Mars/Olympus"}),
+        ]
+    )
+    eventually(lambda: reason("local") == "LocalPathInCluster", "LocalPathInCluster")
+    eventually(lambda: reason("rejected") == "ChildRejected", "ChildRejected")
+    eventually(lambda: reason("zone") == "SpecInvalid", "SpecInvalid")
+    told = cluster.request("GET", f"/apis/events.k8s.io/v1/namespaces/{kubelet.namespace}/events")["items"]
+    about = {(event["regarding"]["name"], event["reason"], event["type"]) for event in told}
+    assert ("local", "LocalPathInCluster", "Warning") in about
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": kubelet.namespace}}
+    cluster.apply([quota | {"spec": {"hard": {"pods": "0"}}}])
+    # The controller that would do this is not running.
+    used = {"status": {"hard": {"pods": "0"}, "used": {"pods": "0"}}}
+    cluster.patch(f"/api/v1/namespaces/{kubelet.namespace}/resourcequotas/none/status", used)
+    cluster.apply([model("queued", kubelet.namespace)])
+    eventually(lambda: reason("queued") == "QuotaExceeded", "QuotaExceeded")
