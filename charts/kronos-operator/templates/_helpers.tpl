@@ -1,0 +1,58 @@
+{{/* Name of every object of the release, short enough for a suffix such as -metrics. */}}
+{{- define "kronos-operator.fullname" -}}
+{{- $default := contains .Chart.Name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) -}}
+{{- .Values.fullnameOverride | default $default | trunc 52 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "kronos-operator.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "kronos-operator.fullname" .) "default") -}}
+{{- end }}
+
+{{- define "kronos-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "kronos-operator.labels" -}}
+{{ include "kronos-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* All that the operator may do. It reads no Secret, sees no volume, and writes nothing of a KronosModel but its status. */}}
+{{- define "kronos-operator.rules" -}}
+- apiGroups: [kronos.io]
+  resources: [kronosmodels]
+  verbs: [get, list, watch]
+- apiGroups: [kronos.io]
+  resources: [kronosmodels/status]
+  verbs: [get, patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [create, get, list, watch, delete]
+- apiGroups: [kubeflow.org]
+  resources: [pytorchjobs]
+  verbs: [create, get, list, watch, delete]
+- apiGroups: [""]
+  resources: [services, configmaps]
+  verbs: [create, get, list, watch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [get, list, watch]
+{{- end }}

@@ -1,0 +1,27 @@
+"""The chart, rendered by the real helm. Every test here needs the binaries of hack/cluster/binaries."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# The support module beside this file; pytest's importlib mode leaves it out of the path.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from rendering import Chart
+
+FOLDER = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(FOLDER):
+            item.add_marker("cluster")
+
+
+@pytest.fixture(scope="session")
+def chart() -> Chart:
+    return Chart()

@@ -1,0 +1,112 @@
+"""What the operator may do, and what its pod may: this and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from rendering import NAMESPACE, Chart, Object, at
+
+ALL = "create get list watch delete"
+RIGHTS = {
+    ("kronos.io", "kronosmodels"): "get list watch",
+    ("kronos.io", "kronosmodels/status"): "get patch",
+    ("batch", "jobs"): ALL,
+    ("kubeflow.org", "pytorchjobs"): ALL,
+    ("", "services"): ALL,
+    ("", "configmaps"): ALL,
+    ("", "pods"): "get list watch",
+    ("", "pods/log"): "get",
+    ("", "events"): "list watch",
+    ("events.k8s.io", "events"): "create patch",
+    ("", "persistentvolumeclaims"): "get",
+    ("kueue.x-k8s.io", "workloads"): "get list watch",
+}
+
+
+def granted(role: Object) -> Counter[tuple[str, str, str]]:
+    assert not [rule for rule in role["rules"] if rule.keys() != {"apiGroups", "resources", "verbs"}]
+    return Counter(
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    )
+
+
+EXPECTED = Counter((group, resource, verb) for (group, resource), verbs in RIGHTS.items() for verb in verbs.split())
+
+
+def of_kind(objects: dict[tuple[str, str], Object], kind: str) -> dict[str, Object]:
+    return {name: one for (found, name), one in objects.items() if found == kind}
+
+
+def test_cluster_mode_has_one_cluster_role_with_exactly_these_rights(chart: Chart) -> None:
+    objects = chart.render({"userRoles.create": False})
+    assert granted(of_kind(objects, "ClusterRole").pop("kronos-operator")) == EXPECTED
+    assert of_kind(objects, "ClusterRoleBinding").keys() == {"kronos-operator"}
+    assert not of_kind(objects, "Role")
+
+
+def test_namespaced_mode_has_the_same_rights_in_each_namespace_and_none_elsewhere(chart: Chart) -> None:
+    objects = chart.render({"namespaces": ["quant", "research"], "userRoles.create": False})
+    roles = of_kind(objects, "Role")
+    assert roles.keys() == {"quant/kronos-operator", "research/kronos-operator"}
+    assert all(granted(role) == EXPECTED for role in roles.values())
+    assert of_kind(objects, "RoleBinding").keys() == roles.keys()
+    assert not of_kind(objects, "ClusterRole") and not of_kind(objects, "ClusterRoleBinding")
+
+
+@pytest.mark.parametrize("namespaces", [[], ["quant"]])
+def test_rights_go_to_the_operators_service_account_alone(chart: Chart, namespaces: list[str]) -> None:
+    objects = chart.render({"namespaces": namespaces})
+    bindings = of_kind(objects, "ClusterRoleBinding") | of_kind(objects, "RoleBinding")
+    subject = {"kind": "ServiceAccount", "name": "kronos-operator", "namespace": NAMESPACE}
+    assert [one["subjects"] for one in bindings.values()] == [[subject]]
+    assert [one["roleRef"]["name"] for one in bindings.values()] == ["kronos-operator"]
+    assert at(objects["Deployment", "kronos-operator"], "spec/template/spec/serviceAccountName") == subject["name"]
+
+
+def test_users_get_models_but_not_their_status(chart: Chart) -> None:
+    roles = of_kind(chart.render(), "ClusterRole")
+    users = granted(roles["kronos-operator-view"]) + granted(roles["kronos-operator-edit"])
+    assert {(group, resource) for group, resource, _ in users} == {("kronos.io", "kronosmodels")}
+    aggregated = [key for role in roles.values() for key in role["metadata"]["labels"] if "aggregate" in key]
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    assert sorted(aggregated) == [f"{prefix}edit", f"{prefix}view"]
+
+
+def test_one_operator_at_a_time(chart: Chart) -> None:
+    spec = chart.render()["Deployment", "kronos-operator"]["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_pod_has_no_privileges_and_writes_no_disk(chart: Chart) -> None:
+    pod: Any = at(chart.render()["Deployment", "kronos-operator"], "spec/template/spec")
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert [one["securityContext"] for one in pod["containers"]] == [
+        {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    ]
+    assert "volumes" not in pod and "hostNetwork" not in pod
+
+
+def test_metrics_service_reaches_the_operator(chart: Chart) -> None:
+    objects = chart.render()
+    service, deployment = objects["Service", "kronos-operator-metrics"], objects["Deployment", "kronos-operator"]
+    labels = at(deployment, "spec/template/metadata/labels")
+    ports = {port["name"]: port["containerPort"] for port in at(deployment, "spec/template/spec/containers/0/ports")}
+    assert labels.items() >= service["spec"]["selector"].items()
+    assert at(service, "spec/ports/0/targetPort") in ports
+
+
+def test_network_policy_lets_in_scrapes_and_out_dns_and_the_api_server(chart: Chart) -> None:
+    objects = chart.render()
+    policy, deployment = objects["NetworkPolicy", "kronos-operator"]["spec"], objects["Deployment", "kronos-operator"]
+    labels = at(deployment, "spec/template/metadata/labels")
+    assert labels.items() >= policy["podSelector"]["matchLabels"].items()
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": "metrics"}]}]
+    out = [(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]]
+    assert out == [("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 6443), ("TCP", 8443)]
