@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socket
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 from control_plane import ControlPlane
+from fault_proxy import FaultProxy, Request
 from operator_process import MODELS, Kubelet, eventually, operator
 
 from kronos_operator.api import Status
@@ -81,6 +85,55 @@ def test_a_model_is_trained_stage_by_stage(cluster: ControlPlane, kubelet: Kubel
     assert status["artifacts"]["predictor"]["path"].endswith(f"runs/{status['run']['id']}/predictor/best")
     assert kubelet.jobs() == sorted([tokenizer, predictor])
     Status.model_validate(status)
+
+
+def test_progress_reaches_the_printer_columns(
+    cluster: ControlPlane, kubelet: Kubelet, model: Make, tmp_path: Path
+) -> None:
+    line = {"kronos": 1, "event": "progress", "phase": "training", "step": 43, "steps": 100, "percent": 43.0}
+    line |= {"etaSeconds": 7980, "loss": 0.25, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+
+    def play() -> list[str]:
+        kubelet.run(kubelet.job_of("tok", 0))
+        eventually(lambda: kubelet.status("m").get("progress"), "progress")
+        return cluster.kubectl("get", "km", "m", "-n", kubelet.namespace, "--no-headers").stdout.split()
+
+    async def main() -> list[str]:
+        async with FaultProxy(cluster) as proxy:
+            proxy.answer(200, times=100, matches=lambda request: request.path.endswith("/log"), text=json.dumps(line))
+            log = tmp_path / "operator.log"
+            with operator(cluster, kubelet.namespace, log, KUBECONFIG=str(proxy.kubeconfig)):
+                cluster.apply([model("m", kubelet.namespace)])
+                return await asyncio.to_thread(play)
+
+    columns = asyncio.run(main())
+    assert columns[:8] == ["m", "Training", "tokenizer", "43%", "2h13m", "True", "TrainingTokenizer", "0"]
+
+
+def test_a_bad_network_changes_nothing(cluster: ControlPlane, kubelet: Kubelet, model: Make, tmp_path: Path) -> None:
+    def of(method: str, kind: str) -> Callable[[Request], bool]:
+        return lambda request: request.method == method and f"/{kind}" in request.path
+
+    async def main() -> dict[str, Any]:
+        async with FaultProxy(cluster) as proxy:
+            # Some is done though the answer says otherwise, some is not, and the server is busy.
+            proxy.answer(500, times=2, matches=of("POST", "jobs"), after_forwarding=True)
+            proxy.answer(409, times=2, matches=of("PATCH", "kronosmodels"))
+            proxy.answer(500, times=1, matches=of("PATCH", "kronosmodels"), after_forwarding=True)
+            proxy.answer(429, times=2, matches=of("POST", "configmaps"), headers={"Retry-After": "1"})
+            proxy.answer(410, times=2, matches=lambda request: request.watches)
+            log = tmp_path / "operator.log"
+            with operator(cluster, kubelet.namespace, log, KUBECONFIG=str(proxy.kubeconfig)):
+                cluster.apply([model("m", kubelet.namespace)])
+                await asyncio.to_thread(kubelet.train, "tok", 0)
+                proxy.cut()
+                await asyncio.to_thread(kubelet.train, "pred", 1)
+                return await asyncio.to_thread(finished, kubelet, "m", "Succeeded")
+
+    status = asyncio.run(main())
+    assert status["run"]["attempt"] == 2
+    assert not any(status["restarts"].values())
+    assert len(kubelet.jobs()) == 2
 
 
 @pytest.mark.usefixtures("running")

@@ -73,11 +73,14 @@ class Ranks:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
     def leave(self) -> None:
-        """Parts from the others once all are here. Not to be called after a failure: the others may be gone."""
+        """Parts from the others once all are here. Not to be called after a failure: the others may be gone.
+
+        The process should end without finalisation: torch 2.6 may hang when it destroys a group, waiting for a thread
+        of gloo's that waits for the interpreter.
+        """
         if self.world > 1:
             self._collect_votes()
             dist.barrier(self._control)
-            dist.destroy_process_group()
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model with its gradients averaged over ranks. Its forward pass must go through what is returned."""

@@ -1,0 +1,1 @@
+"""Carries out plans in a cluster: observe, plan, write status, act. Started by the handlers."""

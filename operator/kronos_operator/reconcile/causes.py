@@ -1,0 +1,142 @@
+"""Why a gang ended, from what its pods and its workload left behind. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kronos_operator import names
+from kronos_operator.kube.kinds import Object
+from kronos_operator.reconcile.reports import read_report
+from kronos_operator.reconcile.times import seconds_of
+from kronos_trainer.config import ExitCode, gang_cause
+
+_CONTAINERS = (names.JOB_CONTAINER, names.PYTORCHJOB_CONTAINER)
+_TOLD_CODE = re.compile(r"failed with exit code (\d+) matching")
+_TAIL = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """The one cause of a gang's end."""
+
+    exit_code: int | None
+    message: str
+    disrupted: bool
+
+
+def cause_of(workload: Object | None, pods: Sequence[Object]) -> Cause:
+    """The cause of a gang that has failed."""
+    ended = sorted((pod for pod in pods if _exit_code(pod) is not None), key=_ended_at)
+    codes = [int(_terminated(pod)["exitCode"]) for pod in ended] or _told_codes(workload)
+    code = gang_cause(codes) or None
+    speaker = next((pod for pod in ended if code is not None and _exit_code(pod) == code), None)
+    never_ran = not codes and any(_phase(pod) == "Failed" for pod in pods)
+    return Cause(
+        exit_code=code,
+        message=_words(speaker, workload),
+        # A kubelet that turned the pod away says nothing of the training.
+        disrupted=disrupted_by_others(workload, pods) or code == ExitCode.STOPPED or never_ran,
+    )
+
+
+def disrupted_by_others(workload: Object | None, pods: Sequence[Object]) -> bool:
+    """Whether a pod was evicted, preempted or deleted by somebody else, rather than as a consequence of a failure.
+
+    The Job controller deletes the pods that are left when one has failed, a moment before it says so. Therefore a
+    deletion counts only if it was asked for before any other pod had failed, to the second.
+    """
+    if any(_condition(pod, "DisruptionTarget") for pod in pods):
+        return True
+    if workload is not None and workload["metadata"].get("deletionTimestamp"):
+        return False
+    for pod in pods:
+        asked = _deletion_asked_at(pod)
+        others = [_ended_at(other) for other in pods if other is not pod and _exit_code(other) not in (None, 0)]
+        if asked is not None and not _is_ending(workload, asked) and all(asked < moment for moment in others):
+            return True
+    return False
+
+
+def overran(workload: Object | None) -> bool:
+    """Whether the workload was ended by its activeDeadlineSeconds."""
+    failed = _condition(workload, "FailureTarget") or _condition(workload, "Failed")
+    return failed is not None and failed.get("reason") == "DeadlineExceeded"
+
+
+def log_tail(pods: Sequence[Object], log: str) -> str | None:
+    """The last lines that a person would read of a failed gang, at most 2 KiB."""
+    texts = [log, *(str(_terminated(pod).get("message") or "") for pod in pods if _exit_code(pod) not in (None, 0))]
+    text = next((text for text in texts if text.strip()), "")
+    return text.strip().encode()[-_TAIL:].decode(errors="ignore") or None
+
+
+def has_ended(pod: Object) -> bool:
+    """Whether nothing of the pod runs any more."""
+    return _phase(pod) in ("Succeeded", "Failed")
+
+
+def container_status(pod: Object) -> Object:
+    """The status of the training container; empty while there is none."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return next((status for status in statuses if status.get("name") in _CONTAINERS), {})
+
+
+def _terminated(pod: Object) -> Object:
+    return (container_status(pod).get("state") or {}).get("terminated") or {}
+
+
+def _exit_code(pod: Object) -> int | None:
+    return _terminated(pod).get("exitCode")
+
+
+def _ended_at(pod: Object) -> float:
+    return seconds_of(_terminated(pod).get("finishedAt")) or float("inf")
+
+
+def _deletion_asked_at(pod: Object) -> float | None:
+    metadata = pod["metadata"]
+    deleted = seconds_of(metadata.get("deletionTimestamp"))
+    return None if deleted is None else deleted - (metadata.get("deletionGracePeriodSeconds") or 0)
+
+
+def _is_ending(workload: Object | None, asked: float) -> bool:
+    """Whether the workload had come to its end, or was put back into its queue, when a deletion was asked for."""
+    for kind in ("FailureTarget", "SuccessCriteriaMet", "Failed", "Complete", "Succeeded"):
+        found = _condition(workload, kind)
+        if found is not None and asked >= (seconds_of(found.get("lastTransitionTime")) or 0.0):
+            return True
+    return False
+
+
+def _told_codes(workload: Object | None) -> list[int]:
+    """Exit codes that the Job controller has written down, for when the pods are gone already."""
+    failed = _condition(workload, "Failed") or _condition(workload, "FailureTarget") or {}
+    return [int(code) for code in _TOLD_CODE.findall(str(failed.get("message", "")))]
+
+
+def _words(pod: Object | None, workload: Object | None) -> str:
+    if pod is not None:
+        ended = _terminated(pod)
+        text = str(ended.get("message") or "")
+        told = read_report(text)
+        if told.error:
+            return told.error
+        if ended.get("reason") == "OOMKilled":
+            return "the container was killed for using more main memory than resources.memory allows"
+        lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
+        if lines:
+            return lines[-1].strip()[:500]
+        return f"the trainer ended with exit code {ended.get('exitCode')}"
+    failed = _condition(workload, "Failed") or {}
+    return str(failed.get("message", ""))[:500]
+
+
+def _condition(body: Object | None, kind: str) -> Object | None:
+    conditions = [] if body is None else (body.get("status") or {}).get("conditions") or []
+    return next((item for item in conditions if item["type"] == kind and item.get("status") == "True"), None)
+
+
+def _phase(pod: Object) -> str:
+    return str((pod.get("status") or {}).get("phase", ""))

@@ -1,0 +1,191 @@
+"""What changes the cluster: freezing a run, starting, stopping and tidying up gangs. Each may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kronos_operator import names
+from kronos_operator.api import Backend, KronosModel
+from kronos_operator.hashing import stage_hashes
+from kronos_operator.kube import Cluster, ClusterError, Created, Kind, NotFound, Object, Rejected
+from kronos_operator.kube.kinds import CONFIGMAP, JOB, PYTORCHJOB, SERVICE
+from kronos_operator.manifests import Gang as Blueprint
+from kronos_operator.manifests import children, frozen, run_config_map
+from kronos_operator.plan import Action, RunRecord, StartAttempt, StopAttempt
+from kronos_operator.reconcile.causes import has_ended
+from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.settings import Settings
+
+_KINDS = {kind.kind: kind for kind in (CONFIGMAP, SERVICE, JOB, PYTORCHJOB)}
+
+
+class Refused(Exception):
+    """The API server will not have a child. `final`: it never will, until the spec changes."""
+
+    def __init__(self, message: str, *, reason: str, final: bool) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.final = final
+
+
+class NameTaken(ClusterError):
+    """A child's name belongs to an object that is being deleted, or to somebody else's: wait until it is gone."""
+
+
+class Effects:
+    """The operator's hands."""
+
+    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+        self._cluster = cluster
+        self._settings = settings
+
+    async def freeze(self, model: KronosModel, run: str) -> None:
+        """Keeps what the run trains. One that an ended run left is replaced: the run begins anew, from today's spec."""
+        body = run_config_map(model, _uid(model), run, self._settings.default_image)
+        there = await self._cluster.get(CONFIGMAP, *_place(body))
+        if there is not None and there.get("data") != body["data"]:
+            await self._cluster.delete(CONFIGMAP, *_place(body), uid=there["metadata"]["uid"])
+        await self._create(body)
+
+    async def act(self, model: KronosModel, actions: Sequence[Action]) -> None:
+        """Carries out a plan's actions. Raises Refused or NameTaken where a child cannot be made."""
+        for action in actions:
+            if isinstance(action, StartAttempt):
+                await self._start(model, action)
+            else:
+                await self._stop(model, action)
+
+    async def find_workload(self, model: KronosModel, record: RunRecord) -> Object | None:
+        """The workload of the record's current attempt as the API server has it."""
+        step = record.next_step
+        if step is None:
+            return None
+        name = names.child_name(model.metadata.name, step.stage, step.hash, record.number)
+        return await self._cluster.get(_workload_kind(model), model.metadata.namespace, name)
+
+    async def delete_workload(self, gang: Gang) -> None:
+        """Deletes the gang's workload; it stays in sight until its last pod is gone."""
+        if gang.workload is None or gang.deleting:
+            return
+        metadata = gang.workload["metadata"]
+        kind = _KINDS[gang.workload["kind"]]
+        await self._cluster.delete(
+            kind, metadata["namespace"], metadata["name"], uid=metadata["uid"], propagation="Foreground"
+        )
+
+    async def tidy(
+        self, model: KronosModel, record: RunRecord | None, gangs: Sequence[Gang], now: float
+    ) -> float | None:
+        """Deletes what is no longer needed of ended gangs. Returns when the next of them expires."""
+        ended = [gang for gang in gangs if _is_past(gang, record)]
+        kept, expires = _kept(ended, model.spec.child_ttl_seconds_after_finished, now)
+        dropped = [gang for gang in ended if gang not in kept and not gang.deleting]
+        if dropped:
+            # The workloads go last: while one is there, what was left undone is seen to be so.
+            await self._sweep(model, record, [gang for gang in gangs if gang not in dropped])
+        for gang in dropped:
+            await self.delete_workload(gang)
+        return expires
+
+    async def _start(self, model: KronosModel, start: StartAttempt) -> None:
+        name = names.run_config_map_name(model.metadata.name, start.run)
+        kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
+        if kept is None and stage_hashes(model.spec) == dict(start.stage_hashes):
+            await self.freeze(model, start.run)
+            kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
+        if kept is None:
+            message = f"ConfigMap {name}, which holds what the run trains, is gone: ask for another run"
+            raise Refused(message, reason="RunConfigLost", final=True)
+        blueprint = Blueprint(
+            model=frozen(kept, model),
+            uid=_uid(model),
+            start=start,
+            image=self._settings.default_image,
+            default_queue=self._settings.policy.default_queue,
+        )
+        for body in children(blueprint):
+            await self._create(body)
+
+    async def _create(self, body: Object) -> None:
+        kind = _KINDS[body["kind"]]
+        try:
+            created = await self._cluster.create(kind, body)
+        except Rejected as no:
+            if no.final:
+                raise Refused(no.message, reason="ChildRejected", final=True) from no
+            reason = "QuotaExceeded" if "exceeded quota" in no.message else "ChildForbidden"
+            raise Refused(no.message, reason=reason, final=False) from no
+        except NotFound as no:
+            if kind is not PYTORCHJOB:
+                raise
+            message = "the cluster has no PyTorchJob: install the training operator, or set backend to Job"
+            raise Refused(message, reason="BackendMissing", final=False) from no
+        if created is Created.EXISTS_OTHER:
+            raise NameTaken(f"{body['kind']} {body['metadata']['name']} exists already, and is not this model's")
+
+    async def _stop(self, model: KronosModel, stop: StopAttempt) -> None:
+        namespace = model.metadata.namespace
+        for kind in (JOB, PYTORCHJOB):
+            selector = ",".join(
+                f"{label}={value}"
+                for label, value in (
+                    (names.MODEL_LABEL, model.metadata.name),
+                    (names.RUN_LABEL, stop.run),
+                    (names.ATTEMPT_LABEL, str(stop.number)),
+                )
+            )
+            try:
+                found, _ = await self._cluster.list(kind, namespace, selector=selector)
+            except NotFound:
+                continue
+            for body in found:
+                metadata = body["metadata"]
+                await self._cluster.delete(
+                    kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
+                )
+
+    async def _sweep(self, model: KronosModel, record: RunRecord | None, left: Sequence[Gang]) -> None:
+        """Deletes the ConfigMaps and Services of gangs whose workload is gone, and what froze earlier runs."""
+        attempts = {(gang.run, str(gang.number)) for gang in left}
+        if record is not None:
+            attempts |= {(record.id, str(record.number)), (record.id, "")}
+        for kind in (CONFIGMAP, SERVICE):
+            selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY},{names.MODEL_LABEL}={model.metadata.name}"
+            bodies, _ = await self._cluster.list(kind, model.metadata.namespace, selector=selector)
+            for body in bodies:
+                labels = body["metadata"]["labels"]
+                if (labels.get(names.RUN_LABEL, ""), labels.get(names.ATTEMPT_LABEL, "")) in attempts:
+                    continue
+                await self._cluster.delete(kind, *_place(body), uid=body["metadata"]["uid"])
+
+
+def _is_past(gang: Gang, record: RunRecord | None) -> bool:
+    """Whether the gang's end is in the record already, and nothing of it runs."""
+    if gang.workload is None or not gang.finished or not all(has_ended(pod) for pod in gang.pods):
+        return False
+    return record is not None and gang.number < record.number
+
+
+def _kept(ended: Sequence[Gang], ttl: float, now: float) -> tuple[list[Gang], float | None]:
+    """Successes until they expire, and the last failure while no success has followed it."""
+    successes = [gang for gang in ended if gang.finished == "Complete"]
+    failures = [gang for gang in ended if gang.finished == "Failed"]
+    expiries = {gang.number: (gang.finished_at or now) + ttl for gang in successes}
+    kept = [gang for gang in successes if expiries[gang.number] > now]
+    last = max(failures, key=lambda gang: gang.number, default=None)
+    if last is not None and all(gang.number < last.number for gang in successes):
+        kept.append(last)
+    return kept, min((moment for moment in expiries.values() if moment > now), default=None)
+
+
+def _workload_kind(model: KronosModel) -> Kind:
+    return PYTORCHJOB if model.spec.backend is Backend.PYTORCH_JOB else JOB
+
+
+def _place(body: Object) -> tuple[str, str]:
+    return body["metadata"]["namespace"], body["metadata"]["name"]
+
+
+def _uid(model: KronosModel) -> str:
+    assert model.metadata.uid is not None  # it comes from the API server
+    return model.metadata.uid

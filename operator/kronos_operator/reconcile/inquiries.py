@@ -1,0 +1,68 @@
+"""What the reconciler asks the API server only for the story that it tells: why nothing runs, what will not work."""
+
+from __future__ import annotations
+
+from kronos_operator.api import KronosModel
+from kronos_operator.kube import Cluster, Kind, NotFound, Object, Rejected
+from kronos_operator.kube.kinds import CORE_EVENT, PVC, WORKLOAD
+from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.times import created_at
+from kronos_operator.reconcile.waiting import PATIENCE, Waiting, why_waiting
+
+
+class Inquiries:
+    """Questions whose answers change nothing but the status' words; what may not be read is passed over."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._shared_claims: set[tuple[str, str]] = set()
+
+    async def waiting(self, gang: Gang, now: float) -> Waiting | None:
+        """Why a gang that was created a while ago does not run."""
+        if gang.workload is None or now - created_at(gang.workload) < PATIENCE:
+            return None
+        metadata = gang.workload["metadata"]
+        namespace, uid = metadata["namespace"], metadata["uid"]
+        if gang.suspended:
+            admissions = await self._list(WORKLOAD, namespace, selector=f"kueue.x-k8s.io/job-uid={uid}")
+            return why_waiting(gang, [], next(iter(admissions), None), now)
+        told = why_waiting(gang, [], None, now)
+        if told is not None:
+            return told
+        uids = [uid, *(pod["metadata"]["uid"] for pod in gang.pods[:1])]
+        events = [
+            event
+            for one in uids
+            for event in await self._list(CORE_EVENT, namespace, fields=f"involvedObject.uid={one}")
+        ]
+        return why_waiting(gang, events, None, now)
+
+    async def unshared(self, model: KronosModel) -> str:
+        """A warning if several nodes are to write to a volume that one node at a time can mount; else empty."""
+        storage = model.spec.storage
+        if model.spec.resources.nodes < 2 or storage is None or storage.claim is None:
+            return ""
+        place = (model.metadata.namespace, storage.claim.name)
+        if place in self._shared_claims:
+            return ""
+        try:
+            claim = await self._cluster.get(PVC, *place)
+        except Rejected:
+            return ""
+        if claim is None:
+            return ""  # its pods will say so
+        modes = (claim.get("spec") or {}).get("accessModes") or []
+        if "ReadWriteMany" in modes:
+            self._shared_claims.add(place)
+            return ""
+        return (
+            f"claim {storage.claim.name} is {' and '.join(modes)}: pods on different nodes cannot all write to it; "
+            "use a ReadWriteMany claim, or resources.nodes 1"
+        )
+
+    async def _list(self, kind: Kind, namespace: str, *, selector: str = "", fields: str = "") -> list[Object]:
+        try:
+            found, _ = await self._cluster.list(kind, namespace, selector=selector, fields=fields)
+        except (NotFound, Rejected):
+            return []
+        return found

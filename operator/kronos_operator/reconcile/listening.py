@@ -1,0 +1,90 @@
+"""Reads the log of rank 0, no more often than asked to, and remembers what was said. Called by the reconciler."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from kronos_operator.api import Status
+from kronos_operator.kube import Cluster, Key
+from kronos_operator.plan import AttemptState
+from kronos_operator.reconcile.causes import container_status
+from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.reports import Report, read_report
+
+_AT_ONCE = 20
+_LINES = 50
+_BYTES = 65536
+_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Heard:
+    """What one attempt has said so far."""
+
+    attempt: tuple[str, int]
+    report: Report
+    log: str
+    read_at: float
+    at_end: bool
+
+
+class Listening:
+    """What the current attempts say."""
+
+    def __init__(self, cluster: Cluster, every_seconds: float) -> None:
+        self._cluster = cluster
+        self._every = every_seconds
+        self._heard: dict[Key, _Heard] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def hear(self, key: Key, gang: Gang, state: AttemptState, before: Status, now: float) -> Report:
+        """The newest report of the model's current gang; its log is read again if that is due, and once at its end.
+
+        A log that cannot be read says nothing, which is not silence: then the gang counts as heard.
+        """
+        attempt = (gang.run, gang.number)
+        heard = self._heard.get(key)
+        if heard is None or heard.attempt != attempt:
+            heard = _Heard(attempt=attempt, report=_remembered(before, gang), log="", read_at=0.0, at_end=False)
+        ended = not state.live
+        pod = gang.first_pod
+        due = now - heard.read_at >= self._every or (ended and not heard.at_end)
+        readable = state is AttemptState.RUNNING or state is AttemptState.STOPPING or ended
+        if pod is None or not readable or not due or (ended and heard.at_end):
+            return heard.report
+        name = container_status(pod).get("name")
+        if name is None:
+            return heard.report
+        async with self._slots:
+            log = await self._cluster.pod_log(
+                pod["metadata"]["namespace"],
+                pod["metadata"]["name"],
+                container=name,
+                tail_lines=_LINES,
+                limit_bytes=_BYTES,
+                timeout=_SECONDS,
+            )
+        report = read_report(log, heard.report)
+        if report.said_at is not None:
+            report = replace(report, said_at=min(report.said_at, now))
+        if not log and not ended:
+            report = replace(report, said_at=now)
+        self._heard[key] = _Heard(attempt=attempt, report=report, log=log or heard.log, read_at=now, at_end=ended)
+        return report
+
+    def log(self, key: Key) -> str:
+        """The end of the log that was read last."""
+        heard = self._heard.get(key)
+        return "" if heard is None else heard.log
+
+    def forget(self, key: Key) -> None:
+        """Forgets a model."""
+        self._heard.pop(key, None)
+
+
+def _remembered(before: Status, gang: Gang) -> Report:
+    """What an operator that was restarted knows from the status it wrote."""
+    progress = before.progress
+    same = progress is not None and progress.attempt == gang.number and progress.stage is gang.stage
+    return Report(stepped=same and progress is not None and bool(progress.step), checkpoint=before.checkpoint)

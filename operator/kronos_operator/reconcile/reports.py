@@ -1,0 +1,128 @@
+"""What the trainer says of itself, from the lines of rank 0's log. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from kronos_operator.api import CheckpointState, Progress, RunStep
+from kronos_operator.reconcile.times import moment_of, seconds_of
+from kronos_trainer.config import StageName
+
+# Numbers of a stage's result that are worth a place in status.
+_METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The newest of each thing that was said."""
+
+    said_at: float | None = None
+    stepped: bool = False
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: CheckpointState | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+def read_report(log: str, before: Report | None = None) -> Report:
+    """What a piece of log adds to what was known. Lines that are not the trainer's, or cut off, are passed over."""
+    report = before or Report()
+    for line in log.splitlines():
+        message = _message(line)
+        if message is not None:
+            report = _heard(report, message)
+    return report
+
+
+def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
+    """status.progress of the newest progress line."""
+    said = report.progress
+    percent, left = _number(said, "percent"), _number(said, "etaSeconds")
+    at = report.said_at or 0.0
+    return Progress(
+        stage=stage,
+        attempt=attempt,
+        epoch=_count(said, "epoch"),
+        epochs=_count(said, "epochs"),
+        step=_count(said, "step"),
+        steps=_count(said, "steps"),
+        percent=None if percent is None else min(100.0, max(0.0, percent)),
+        summary=str(said.get("phase", ""))[:32] or None if percent is None else f"{percent:.0f}%",
+        eta=None if left is None else duration(left),
+        estimated_completion_time=None if left is None else moment_of(at + min(left, 1e9)),
+        loss=_number(said, "loss"),
+        validation_loss=_number(said, "validationLoss"),
+        samples_per_second=_positive(_number(said, "samplesPerSecond")),
+        updated_at=moment_of(at),
+    )
+
+
+def result_of(report: Report, step: RunStep) -> RunStep:
+    """A finished step of a run with what the trainer told of its result."""
+    said = report.result.get("digest")
+    digest = said[:128] if isinstance(said, str) and said else None
+    metrics = {name: value for name in _METRICS if (value := _number(report.result, name)) is not None}
+    return step.model_copy(update={"digest": digest, "metrics": metrics})
+
+
+def duration(seconds: float) -> str:
+    """A span of time for the eye: 2h13m, 13m, 45s."""
+    whole = int(min(max(seconds, 0), 1e9))
+    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days}d{hours}h"
+    if hours:
+        return f"{hours}h{minutes}m"
+    return f"{minutes}m" if minutes else f"{whole}s"
+
+
+def _heard(report: Report, message: Mapping[str, Any]) -> Report:
+    event = message.get("event")
+    said_at = seconds_of(str(message.get("time", "")))
+    report = replace(report, said_at=max(said_at or 0.0, report.said_at or 0.0) or None)
+    if event in ("progress", "phase"):
+        step = _count(message, "step")
+        # A checkpoint is durable when the trainer goes on to something else.
+        saved = report.progress.get("phase") == "saving" and message.get("phase") != "saving"
+        at, before = _count(report.progress, "step"), seconds_of(str(report.progress.get("time", "")))
+        checkpoint = report.checkpoint
+        if saved and at is not None and before is not None:
+            checkpoint = CheckpointState(step=at, time=moment_of(before))
+        return replace(
+            report, progress=message, checkpoint=checkpoint, stepped=report.stepped or (step is not None and step > 0)
+        )
+    if event == "result" and isinstance(message.get("result"), dict):
+        return replace(report, result=message["result"], stepped=True)
+    if event == "error":
+        return replace(report, error=str(message.get("message", "")))
+    return report
+
+
+def _message(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "kronos" in message else None
+
+
+def _number(values: Mapping[str, Any], name: str) -> float | None:
+    value = values.get(name)
+    # Python reads NaN and Infinity where JSON has none; the API server would refuse the whole status.
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable and value is not None else None
+
+
+def _count(values: Mapping[str, Any], name: str) -> int | None:
+    value = _number(values, name)
+    return None if value is None or value < 0 or value > 2**62 else int(value)
+
+
+def _positive(value: float | None) -> float | None:
+    return None if value is None else max(0.0, value)

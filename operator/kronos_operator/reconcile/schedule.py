@@ -1,0 +1,74 @@
+"""When a model asks to be retrained, by its schedule or by its annotation, each time exactly once. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from croniter import croniter
+
+from kronos_operator.api import Schedule, ScheduleState, Status
+from kronos_operator.reconcile.times import moment_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """What asks for a run at this moment. `text` stays the run's own until something new asks."""
+
+    text: str
+    tick: float | None = None  # the scheduled time that is due
+    next_tick: float | None = None  # the scheduled time to wait for; the due one while it waits for a run
+
+
+def trigger_of(schedule: Schedule | None, annotation: str, status: Status, now: float) -> Trigger:
+    """The newest request. Ticks that passed while nobody looked count as one.
+
+    The next tick is written in status when the schedule is first seen, so that a schedule has no past: what lies before
+    it was added never fires.
+    """
+    held = "" if status.run is None else status.run.trigger
+    tick, next_tick = _ticks(schedule, status.schedule, now)
+    if annotation and annotation != (status.last_trigger or ""):
+        return Trigger(text=annotation, tick=tick, next_tick=next_tick)
+    if tick is not None:
+        return Trigger(text=f"schedule {moment_of(tick).isoformat()}", tick=tick, next_tick=next_tick)
+    return Trigger(text=held, next_tick=next_tick)
+
+
+def schedule_state(
+    schedule: Schedule | None, before: ScheduleState | None, trigger: Trigger, now: float, *, began: bool
+) -> ScheduleState | None:
+    """status.schedule. When a run began, whatever asked for it, the due tick is answered."""
+    if schedule is None:
+        return None
+    last = None if before is None else before.last_time
+    following = trigger.next_tick
+    if began and trigger.tick is not None:
+        last, following = moment_of(trigger.tick), next_after(schedule, now)
+    return ScheduleState(last_time=last, next_time=None if following is None else moment_of(following))
+
+
+def next_after(schedule: Schedule, now: float) -> float | None:
+    """The first scheduled time after `now`; None for one that never comes, such as 30 February."""
+    start = datetime.fromtimestamp(now, ZoneInfo(schedule.time_zone))
+    try:
+        return croniter(schedule.cron, start).get_next(datetime).timestamp()  # type: ignore[no-any-return]
+    except ValueError:
+        return None
+
+
+def _ticks(schedule: Schedule | None, state: ScheduleState | None, now: float) -> tuple[float | None, float | None]:
+    """The tick that is due and the one to wait for."""
+    if schedule is None:
+        return None, None
+    following = next_after(schedule, now)
+    if state is None or state.next_time is None:
+        return None, following
+    stored = state.next_time.timestamp()
+    # One that the schedule as it is now does not name belongs to an earlier one.
+    if not croniter.match(schedule.cron, state.next_time.astimezone(ZoneInfo(schedule.time_zone))):
+        return None, following
+    if now >= stored:
+        return stored, stored
+    return None, stored if following is None else min(stored, following)

@@ -1,0 +1,28 @@
+"""Instants, as the API server writes them and as plan counts them: seconds since the epoch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def seconds_of(text: str | None) -> float | None:
+    """Seconds since the epoch of an RFC 3339 text; None for none, and for what is no time."""
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo is not None else None
+
+
+def moment_of(seconds: float) -> datetime:
+    """The instant, to the second: what is written must be the same when it is read again."""
+    return datetime.fromtimestamp(int(seconds), UTC)
+
+
+def created_at(body: dict[str, object]) -> float:
+    """When the API server created an object."""
+    metadata = body["metadata"]
+    assert isinstance(metadata, dict)
+    return seconds_of(metadata.get("creationTimestamp")) or 0.0

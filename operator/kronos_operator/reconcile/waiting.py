@@ -1,0 +1,81 @@
+"""Why nothing runs yet, in words that name what has to change. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kronos_operator.kube.kinds import Object
+from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.times import created_at
+
+# Every pod is unscheduled for a moment; only what lasts is told.
+PATIENCE = 10.0
+
+_IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
+_CREATE_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_VOLUME_WORDS = ("persistentvolumeclaim", "volume node affinity", "PersistentVolume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Why a gang does not run."""
+
+    reason: str
+    message: str
+
+
+def why_waiting(gang: Gang, events: Sequence[Object], admission: Object | None, now: float) -> Waiting | None:
+    """The reason, or None where there is none to tell. `events` regard the workload and its pods, in any order."""
+    if gang.workload is None or gang.deleting or now - created_at(gang.workload) < PATIENCE:
+        return None
+    if gang.suspended:
+        return _not_admitted(admission)
+    for pod in gang.pods:
+        told = _unscheduled(pod) or _not_started(pod)
+        if told is not None:
+            return told
+    return _from_events(gang, events)
+
+
+def _unscheduled(pod: Object) -> Waiting | None:
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") != "PodScheduled" or condition.get("status") != "False":
+            continue
+        message = f"{pod['metadata']['name']}: {condition.get('message', '')}"
+        if condition.get("reason") == "SchedulingGated":
+            return Waiting(reason="SchedulingGated", message=message)
+        unbound = any(word in message for word in _VOLUME_WORDS)
+        return Waiting(reason="VolumeNotBound" if unbound else "Unschedulable", message=message)
+    return None
+
+
+def _not_started(pod: Object) -> Waiting | None:
+    status = pod.get("status") or {}
+    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason", "")
+        words = f"{pod['metadata']['name']}: {waiting.get('message') or reason}"
+        if reason in _IMAGE_REASONS:
+            return Waiting(reason="ImageNotPulled", message=words)
+        if reason in _CREATE_REASONS:
+            return Waiting(reason="ContainerNotCreated", message=words)
+    return None
+
+
+def _not_admitted(admission: Object | None) -> Waiting:
+    conditions = [] if admission is None else (admission.get("status") or {}).get("conditions") or []
+    told = [item for item in conditions if item.get("type") in ("QuotaReserved", "Admitted") and item.get("message")]
+    words = told[0]["message"] if told else "the queue has not admitted the workload"
+    return Waiting(reason="NotAdmitted", message=str(words))
+
+
+def _from_events(gang: Gang, events: Sequence[Object]) -> Waiting | None:
+    for event in events:
+        reason, message = event.get("reason", ""), str(event.get("message") or event.get("note") or "")
+        if reason == "FailedCreate" and not gang.pods:
+            over = "exceeded quota" in message
+            return Waiting(reason="QuotaExceeded" if over else "PodsRefused", message=message)
+        if reason in ("FailedMount", "FailedAttachVolume"):
+            return Waiting(reason="VolumeNotMounted", message=message)
+    return None

@@ -1,0 +1,8 @@
+"""Lets tests import the support modules beside them; pytest's importlib mode leaves them out of the path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

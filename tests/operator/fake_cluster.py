@@ -1,0 +1,295 @@
+"""An API server, a Job controller and a kubelet in memory, with the manners that matter: versions, uids, slow deletion.
+
+It can be told to cut the operator off after any of its writes, and what the operator sees of children may lag behind.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from kronos_operator import names
+from kronos_operator.kube import Conflict, Created, Key, Kind, NotFound, Rejected
+from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, POD, PYTORCHJOB
+
+Object = dict[str, Any]
+_WORKLOADS = {JOB.plural, PYTORCHJOB.plural}
+
+
+class Crash(BaseException):
+    """The operator's process ends here."""
+
+
+def timestamp(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+
+
+class FakeCluster:
+    """All objects of one namespace, `ns`."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.logs: dict[str, str] = {}
+        self.writes: list[str] = []
+        self.reads: list[str] = []
+        self.events: list[tuple[str, str]] = []
+        self.crash_in: int | None = None  # writes until the operator is cut off
+        self.reject: dict[str, Rejected] = {}  # by kind
+        self._numbers = itertools.count(1)
+
+    # What the operator calls.
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        self.reads.append(f"get {kind.plural} {name}")
+        return copy.deepcopy(self.objects.get((kind.plural, name)))
+
+    async def list(
+        self, kind: Kind, namespace: str | None, *, selector: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        self.reads.append(f"list {kind.plural}")
+        wanted = dict(part.split("=") for part in selector.split(",") if part)
+        uid = fields.partition("=")[2]
+        found = [
+            body
+            for (plural, _), body in self.objects.items()
+            if plural == kind.plural
+            and wanted.items() <= (body["metadata"].get("labels") or {}).items()
+            and uid in ("", (body.get("involvedObject") or {}).get("uid"))
+        ]
+        return copy.deepcopy(found), "1"
+
+    async def create(self, kind: Kind, body: Object) -> Created:
+        if kind.kind in self.reject:
+            raise self.reject[kind.kind]
+        name = body["metadata"]["name"]
+        there = self.objects.get((kind.plural, name))
+        if there is not None:
+            ours = _owner(there) == _owner(body) and "deletionTimestamp" not in there["metadata"]
+            return Created.EXISTS_OURS if ours else Created.EXISTS_OTHER
+        assert body["metadata"]["namespace"] == "ns"
+        self.put(kind, json.loads(json.dumps(body)))
+        self._wrote(f"create {kind.plural} {name}")
+        return Created.DONE
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, *, uid: str | None = None, propagation: str = "Background"
+    ) -> bool:
+        body = self.objects.get((kind.plural, name))
+        if body is None or uid not in (None, body["metadata"]["uid"]):
+            return False
+        if kind.plural in _WORKLOADS:
+            assert propagation == "Foreground"
+            body["metadata"].setdefault("deletionTimestamp", timestamp(self.now))
+            for pod in self.pods(name):
+                self.delete_pod(pod)
+            self.collect()
+        else:
+            del self.objects[kind.plural, name]
+        self._wrote(f"delete {kind.plural} {name}")
+        return True
+
+    async def apply_status(self, body: Object) -> Object:
+        there = self.objects.get((KRONOSMODEL.plural, body["metadata"]["name"]))
+        if there is None:
+            raise NotFound("gone", status=404)
+        if there["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"]:
+            raise Conflict("changed", status=409)
+        status = json.loads(json.dumps(body["status"], allow_nan=False))
+        if status != there.get("status"):
+            there["status"] = status
+            self.touch(there)
+        self._wrote("status")
+        return copy.deepcopy(there)
+
+    async def pod_log(self, namespace: str, pod: str, **_: Any) -> str:
+        self.reads.append(f"log {pod}")
+        return self.logs.get(pod, "")
+
+    async def post(self, regarding: Object, *, reason: str, note: str, action: str, type: str = "Normal") -> None:
+        self.events.append((type, reason))
+
+    # What tests do.
+
+    def put(self, kind: Kind, body: Object) -> Object:
+        metadata = body["metadata"]
+        metadata.update(uid=f"uid-{next(self._numbers)}", namespace="ns", creationTimestamp=timestamp(self.now))
+        body.setdefault("kind", kind.kind)
+        self.touch(body)
+        self.objects[kind.plural, metadata["name"]] = body
+        if kind.plural in _WORKLOADS:
+            body.setdefault("status", {})
+        return body
+
+    def touch(self, body: Object) -> None:
+        body["metadata"]["resourceVersion"] = str(next(self._numbers))
+
+    def model(self, name: str = "m") -> Object:
+        return self.objects[KRONOSMODEL.plural, name]
+
+    def change_spec(self, **parts: Any) -> None:
+        body = self.model()
+        body["spec"] |= parts
+        body["metadata"]["generation"] += 1
+        self.touch(body)
+
+    def annotate(self, name: str, value: str) -> None:
+        self.model()["metadata"].setdefault("annotations", {})[name] = value
+        self.touch(self.model())
+
+    def workloads(self) -> list[Object]:
+        return [body for (plural, _), body in self.objects.items() if plural in _WORKLOADS]
+
+    def names(self, kind: Kind) -> list[str]:
+        return sorted(name for plural, name in self.objects if plural == kind.plural)
+
+    def pods(self, workload: str) -> list[Object]:
+        uid = next((body["metadata"]["uid"] for body in self.workloads() if body["metadata"]["name"] == workload), "")
+        return [body for (plural, _), body in self.objects.items() if plural == POD.plural and _owner(body) == uid]
+
+    def live(self) -> list[str]:
+        """Workloads of which a pod runs, or may still be made."""
+        return [body["metadata"]["name"] for body in self.workloads() if not self._over(body)]
+
+    def make_pods(self, workload: str, count: int = 1) -> None:
+        """The Job controller."""
+        body = self._workload(workload)
+        if self.pods(workload) or body["metadata"].get("deletionTimestamp") or _conditions(body):
+            return
+        for index in range(count):
+            labels = body["metadata"]["labels"] | {"batch.kubernetes.io/job-completion-index": str(index)}
+            owner = {"uid": body["metadata"]["uid"], "controller": True}
+            pod = {
+                "metadata": {"name": f"{workload}-{index}", "labels": labels, "ownerReferences": [owner]},
+                "status": {"phase": "Pending"},
+            }
+            self.put(POD, pod)
+
+    def run_pods(self, workload: str) -> None:
+        """The kubelet."""
+        for pod in self.pods(workload):
+            if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:
+                state = {"running": {"startedAt": timestamp(self.now)}}
+                pod["status"] = {"phase": "Running", "containerStatuses": [{"name": "trainer", "state": state}]}
+
+    def end_pods(self, workload: str, code: int, message: str = "") -> None:
+        """The trainer ends in every pod, and the Job controller takes note."""
+        for pod in self.pods(workload):
+            if pod["status"]["phase"] not in ("Succeeded", "Failed"):
+                self.end_pod(pod, code, message)
+        self.finish(workload, failed=code != 0)
+
+    def end_pod(self, pod: Object, code: int, message: str = "") -> None:
+        ended = {"exitCode": code, "finishedAt": timestamp(self.now), "message": message}
+        pod["status"] |= {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [{"name": "trainer", "state": {"terminated": ended}}],
+        }
+
+    def finish(self, workload: str, *, failed: bool, reason: str = "BackoffLimitExceeded", message: str = "") -> None:
+        body = self._workload(workload)
+        if body["metadata"].get("deletionTimestamp"):
+            self.collect()
+        elif not _conditions(body):
+            kind = "Failed" if failed else "Complete"
+            told = {"type": kind, "status": "True", "reason": reason, "message": message}
+            body["status"]["conditions"] = [told | {"lastTransitionTime": timestamp(self.now)}]
+
+    def delete_pod(self, pod: Object, grace: int = 120) -> None:
+        """Somebody deletes a pod: it ends at its own time, unless it was never started."""
+        if pod["status"]["phase"] == "Pending":
+            self.remove(POD, pod["metadata"]["name"])
+            return
+        pod["metadata"].setdefault("deletionTimestamp", timestamp(self.now + grace))
+        pod["metadata"].setdefault("deletionGracePeriodSeconds", grace)
+
+    def remove(self, kind: Kind, name: str) -> None:
+        self.objects.pop((kind.plural, name), None)
+
+    def collect(self) -> None:
+        """The garbage collector: a workload that is being deleted goes with its last running pod."""
+        for body in self.workloads():
+            if body["metadata"].get("deletionTimestamp") and self._over(body):
+                for pod in self.pods(body["metadata"]["name"]):
+                    self.remove(POD, pod["metadata"]["name"])
+                self.objects.pop((f"{body['kind'].lower()}s", body["metadata"]["name"]))
+
+    def say(self, workload: str, **fields: Any) -> None:
+        """Rank 0 prints a line."""
+        line = {"kronos": 1, "time": timestamp(self.now)} | fields
+        pod = f"{workload}-0"
+        self.logs[pod] = self.logs.get(pod, "") + json.dumps(line) + "\n"
+
+    def _workload(self, name: str) -> Object:
+        return next(body for body in self.workloads() if body["metadata"]["name"] == name)
+
+    def _over(self, body: Object) -> bool:
+        pods = self.pods(body["metadata"]["name"])
+        ended = all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in pods)
+        return ended and bool(_conditions(body) or body["metadata"].get("deletionTimestamp"))
+
+    def _wrote(self, what: str) -> None:
+        self.writes.append(what)
+        if self.crash_in is not None:
+            self.crash_in -= 1
+            if self.crash_in < 0:
+                self.crash_in = None
+                raise Crash
+
+
+class Sight:
+    """What an operator sees of children; by default the present, else what was there when `freeze` was called."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+        self._frozen: list[Object] | None = None
+
+    def freeze(self) -> None:
+        self._frozen = copy.deepcopy([*self._cluster.objects.values()])
+
+    def thaw(self) -> None:
+        self._frozen = None
+
+    def workloads(self, model: Key) -> list[Object]:
+        return self._of(("Job", "PyTorchJob"), model)
+
+    def pods(self, model: Key) -> list[Object]:
+        return self._of(("Pod",), model)
+
+    def _of(self, kinds: tuple[str, ...], model: Key) -> list[Object]:
+        bodies = self._cluster.objects.values() if self._frozen is None else self._frozen
+        return [
+            copy.deepcopy(body)
+            for body in bodies
+            if body.get("kind") in kinds and (body["metadata"].get("labels") or {}).get(names.MODEL_LABEL) == model.name
+        ]
+
+
+def make_model(**spec: Any) -> Object:
+    parts: dict[str, Any] = {
+        "timeframe": "1d",
+        "data": {"source": {"claim": {"name": "bars"}}},
+        "storage": {"claim": {"name": "models"}},
+        "retry": {"maxRestarts": 2, "backoffSeconds": 10, "progressDeadlineSeconds": 600},
+    }
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": "m", "namespace": "ns", "generation": 1},
+        "spec": parts | spec,
+    }
+
+
+def frozen_runs(cluster: FakeCluster) -> list[str]:
+    return [name for name in cluster.names(CONFIGMAP) if "-tok-" not in name and "-pred-" not in name]
+
+
+def _conditions(body: Object) -> list[Object]:
+    return (body.get("status") or {}).get("conditions") or []
+
+
+def _owner(body: Object) -> str:
+    return next((owner["uid"] for owner in body["metadata"].get("ownerReferences") or []), "")

@@ -1,0 +1,197 @@
+"""What runs around the reconciler: Kopf's settings, the queue, resync, and the endpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import kopf
+import pytest
+from fake_cluster import FakeCluster, make_model
+from prometheus_client import CollectorRegistry, Gauge
+
+from kronos_operator.handlers import handlers, kopf_settings
+from kronos_operator.health import endpoints, exposition, served, silence
+from kronos_operator.kube import Key, Unavailable
+from kronos_operator.kube.kinds import KRONOSMODEL
+from kronos_operator.reconcile.operation import Operation
+from kronos_operator.reconcile.queue import WorkQueue
+from kronos_operator.settings import Settings
+
+A, B = Key("ns", "a"), Key("ns", "b")
+
+
+def test_kopf_only_watches() -> None:
+    registry = handlers(Settings())
+    # Handlers of these kinds would write annotations and finalizers.
+    assert not list(registry._changing.get_all_handlers())
+    assert not list(registry._spawning.get_all_handlers())
+    settings = kopf_settings()
+    assert not settings.posting.enabled
+    assert settings.scanning.disabled
+    assert settings.peering.standalone
+    assert settings.queueing.worker_limit is None
+    assert settings.watching.inactivity_timeout == 70
+    assert isinstance(settings.persistence.progress_storage, kopf.AnnotationsProgressStorage)
+
+
+class Work:
+    """Notes what the queue asks for, and does as the test says."""
+
+    def __init__(self, behave: Callable[[Key, int], Awaitable[float | None]]) -> None:
+        self.calls: list[Key] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self._behave = behave
+
+    async def __call__(self, key: Key) -> float | None:
+        self.calls.append(key)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self._behave(key, self.calls.count(key))
+        finally:
+            self.at_once -= 1
+
+
+def drain(work: Work, add: Callable[[WorkQueue], None], clock: Callable[[], float], at_once: int = 20) -> WorkQueue:
+    """Runs a queue until nothing happens any more."""
+
+    async def run() -> WorkQueue:
+        queue = WorkQueue(work, at_once=at_once, clock=clock)
+        add(queue)
+        running = asyncio.create_task(queue.run())
+        before = -1
+        while before != len(work.calls) or work.at_once:
+            before = len(work.calls)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        running.cancel()
+        return queue
+
+    return asyncio.run(run())
+
+
+def add_all(queue: WorkQueue, *keys: Key) -> None:
+    for key in keys:
+        queue.add(key)
+
+
+def test_a_key_is_worked_on_once_and_again_if_it_was_wanted_meanwhile() -> None:
+    queues: list[WorkQueue] = []
+
+    async def behave(key: Key, call: int) -> None:
+        if call == 1:
+            queues[0].add(key)
+            await asyncio.sleep(0)
+
+    def add(queue: WorkQueue) -> None:
+        queues.append(queue)
+        for _ in range(3):
+            queue.add(A)
+
+    work = Work(behave)
+    drain(work, add, lambda: 0.0)
+    assert work.calls == [A, A]
+    assert work.most_at_once == 1
+
+
+def test_no_more_keys_are_worked_on_at_once_than_allowed() -> None:
+    async def behave(key: Key, call: int) -> None:
+        await asyncio.sleep(0)
+
+    work = Work(behave)
+    drain(work, lambda queue: add_all(queue, *(Key("ns", str(n)) for n in range(10))), lambda: 0.0, at_once=3)
+    assert len(work.calls) == 10
+    assert work.most_at_once == 3
+
+
+def test_errors_are_repeated_later_and_later_and_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+
+    async def behave(key: Key, call: int) -> float | None:
+        if key == A:
+            raise Unavailable("busy", retry_after=7.0) if call == 1 else ValueError("odd")
+        return None
+
+    work = Work(behave)
+    queue = drain(work, lambda queue: add_all(queue, A, B), lambda: now[0])
+    assert work.calls == [A, B]
+    assert queue._due == {A: 7.0}
+    assert "busy; again in 7 s" in caplog.text
+
+
+def test_what_wants_to_be_seen_again_is_seen_when_it_is_due() -> None:
+    now = [0.0]
+
+    async def behave(key: Key, call: int) -> float | None:
+        now[0] += 30.0 if call < 3 else 0.0
+        return 30.0 if call < 3 else None
+
+    work = Work(behave)
+    queue = drain(work, lambda queue: queue.add(A), lambda: now[0])
+    assert work.calls == [A]
+    assert queue._due == {A: 60.0}
+    queue.add(A, 10)
+    assert queue._due == {A: 40.0}
+    queue.forget(A)
+    assert len(queue) == 0
+
+
+def test_a_resync_repairs_missed_deletions_and_creations() -> None:
+    async def run() -> None:
+        cluster: Any = FakeCluster()
+        operation = Operation(cluster, Settings())
+        cluster.put(KRONOSMODEL, make_model())
+        gone = make_model() | {"metadata": {"name": "gone", "namespace": "ns", "resourceVersion": "1", "uid": "u"}}
+        operation.saw(gone)
+        await operation.relist()
+        assert list(operation.reconciler.keys) == [Key("ns", "m")]
+        assert len(operation.queue) == 1
+
+    asyncio.run(run())
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_the_endpoints_tell_the_truth() -> None:
+    now, heard = [1000.0], [1000.0]
+    check = silence(lambda: heard[0], 300.0, clock=lambda: now[0])
+    registry = CollectorRegistry()
+    Gauge("answer", "The answer.", registry=registry).set(42)
+
+    async def run() -> list[tuple[int, str]]:
+        answers = []
+        app = endpoints({"/healthz": {"watches": check, "resync": lambda: ""}})
+        async with (
+            served(app, health := free_port()),
+            served(exposition(registry), metrics := free_port()),
+            aiohttp.ClientSession() as session,
+        ):
+            for moment in (1300.0, 1301.0):
+                now[0] = moment
+                async with session.get(f"http://127.0.0.1:{health}/healthz") as response:
+                    answers.append((response.status, await response.text()))
+            async with session.get(f"http://127.0.0.1:{metrics}/metrics") as response:
+                answers.append((response.status, (await response.text()).splitlines()[-1]))
+        return answers
+
+    assert asyncio.run(run()) == [
+        (200, "ok\n"),
+        (503, "watches: nothing was heard for 301 s\n"),
+        (200, "answer 42.0"),
+    ]
+
+
+def test_what_was_never_heard_of_is_missed_from_the_start_on() -> None:
+    now = [50.0]
+    check = silence(lambda: None, 300.0, clock=lambda: now[0])
+    now[0] = 351.0
+    assert "301 s" in check()

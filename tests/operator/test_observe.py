@@ -1,0 +1,163 @@
+"""From objects to attempts, causes and words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fake_cluster import timestamp
+
+from kronos_operator.plan import AttemptState
+from kronos_operator.reconcile.causes import cause_of, log_tail, overran
+from kronos_operator.reconcile.gangs import Gang, attempt_of, cannot_go_on, gangs_of
+from kronos_operator.reconcile.reports import Report, duration, progress_of, read_report
+from kronos_trainer.config import StageName
+
+NOW = 1_800_000_000.0
+LABELS = {"kronos.io/run": "r", "kronos.io/stage": "tokenizer", "kronos.io/attempt": "3"}
+
+
+def workload(kind: str = "Job", **changes: Any) -> dict[str, Any]:
+    owner = {"uid": "model", "controller": True}
+    metadata = {"name": "j", "namespace": "ns", "uid": "job", "labels": LABELS, "ownerReferences": [owner]}
+    return {"kind": kind, "metadata": metadata, "spec": {}, "status": {}} | changes
+
+
+def pod(
+    index: int = 0, phase: str = "Running", code: int | None = None, owner: str = "job", **meta: Any
+) -> dict[str, Any]:
+    state: dict[str, Any] = {"running": {"startedAt": timestamp(NOW + index)}}
+    if code is not None:
+        phase = "Failed" if code else "Succeeded"
+        state = {"terminated": {"exitCode": code, "finishedAt": timestamp(NOW + 10 + index)}}
+    labels = LABELS | {"batch.kubernetes.io/job-completion-index": str(index)}
+    metadata = {"name": f"j-{index}", "labels": labels, "ownerReferences": [{"uid": owner, "controller": True}]} | meta
+    containers = [] if phase == "Pending" else [{"name": "trainer", "state": state}]
+    return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": containers}}
+
+
+def said(kind: str, reason: str = "", message: str = "") -> dict[str, Any]:
+    told = {"type": kind, "status": "True", "reason": reason, "message": message}
+    return {"conditions": [told | {"lastTransitionTime": timestamp(NOW + 20)}]}
+
+
+def gang(body: dict[str, Any] | None = None, *pods: dict[str, Any]) -> Gang:
+    return Gang(run="r", stage=StageName.TOKENIZER, number=3, workload=body, pods=pods)
+
+
+DELETED = {"deletionTimestamp": timestamp(NOW + 120), "deletionGracePeriodSeconds": 120}
+
+STATES: dict[str, tuple[Gang, AttemptState]] = {
+    "no pods yet": (gang(workload()), AttemptState.WAITING),
+    "a pod waits": (gang(workload(), pod(), pod(1, "Pending")), AttemptState.WAITING),
+    "all run": (gang(workload(), pod(), pod(1)), AttemptState.RUNNING),
+    "one has ended": (gang(workload(), pod(), pod(1, code=0)), AttemptState.RUNNING),
+    "not admitted": (gang(workload(spec={"suspend": True})), AttemptState.QUEUED),
+    "not admitted, PyTorchJob": (
+        gang(workload("PyTorchJob", spec={"runPolicy": {"suspend": True}})),
+        AttemptState.QUEUED,
+    ),
+    "put back into its queue": (gang(workload(spec={"suspend": True}), pod()), AttemptState.STOPPING),
+    "about to fail": (gang(workload(status=said("FailureTarget")), pod()), AttemptState.STOPPING),
+    "about to succeed": (gang(workload(status=said("SuccessCriteriaMet")), pod()), AttemptState.STOPPING),
+    "done": (gang(workload(status=said("Complete")), pod(code=0)), AttemptState.SUCCEEDED),
+    "failed": (gang(workload(status=said("Failed")), pod(code=1)), AttemptState.FAILED),
+    "PyTorchJob done": (gang(workload("PyTorchJob", status=said("Succeeded")), pod(code=0)), AttemptState.SUCCEEDED),
+    "failed, but a pod still runs": (
+        gang(workload("PyTorchJob", status=said("Failed")), pod(code=1), pod(1)),
+        AttemptState.STOPPING,
+    ),
+    "only pods are left": (gang(None, pod()), AttemptState.STOPPING),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_where_a_gang_is(name: str) -> None:
+    seen, expected = STATES[name]
+    assert attempt_of(seen, None, NOW).state is expected
+
+
+def test_a_gang_has_started_when_its_last_pod_has() -> None:
+    assert attempt_of(gang(workload(), pod(), pod(5)), None, NOW).started_at == NOW + 5
+
+
+def test_gangs_are_found_by_owner_and_orphaned_pods_by_label() -> None:
+    stranger = workload()
+    stranger["metadata"] = stranger["metadata"] | {"ownerReferences": [{"uid": "other", "controller": True}]}
+    found = gangs_of("model", [workload(), stranger], [pod(), pod(1, owner="gone"), pod(2, owner="gone", code=1)])
+    assert [(one.workload is not None, len(one.pods)) for one in found] == [(True, 1), (False, 1)]
+    assert found[0].first_pod is not None
+    assert found[0].number == 3
+
+
+@pytest.mark.parametrize(
+    ("pods", "code", "disrupted"),
+    [
+        ([pod(code=137), pod(1, code=65)], 65, False),
+        ([pod(code=1), pod(1, code=75)], 75, True),
+        ([pod(code=75), pod(1, code=74)], 74, False),
+        ([pod(code=139), pod(1, code=1)], 139, False),  # the first to end, where none says more
+        ([pod(code=137, **DELETED), pod(1, code=1)], 137, True),
+        ([pod(phase="Failed")], None, True),  # turned away by the kubelet
+        ([], None, False),
+    ],
+)
+def test_a_gang_has_one_cause(pods: list[dict[str, Any]], code: int | None, disrupted: bool) -> None:
+    if len(pods) == 1:
+        pods[0]["status"]["containerStatuses"] = []
+    cause = cause_of(workload(status=said("Failed")), pods)
+    assert (cause.exit_code, cause.disrupted) == (code, disrupted)
+
+
+def test_a_failure_is_told_in_the_best_words_there_are() -> None:
+    failed = pod(code=1)
+    ended = failed["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert cause_of(None, [failed]).message == "the trainer ended with exit code 1"
+    ended["message"] = "Traceback\nRuntimeError: no space\n"
+    assert cause_of(None, [failed]).message == "RuntimeError: no space"
+    assert log_tail([failed], "") == "Traceback\nRuntimeError: no space"
+    assert len((log_tail([failed], "ü" * 5000) or "").encode()) <= 2048
+    ended["reason"], ended["message"] = "OOMKilled", ""
+    assert "resources.memory" in cause_of(None, [failed]).message
+    assert overran(workload(status=said("Failed", "DeadlineExceeded")))
+
+
+def test_only_what_cannot_end_by_itself_is_deleted() -> None:
+    evicted = pod(**DELETED)
+    assert not cannot_go_on(gang(workload(), evicted), NOW + 100)
+    assert cannot_go_on(gang(workload(), evicted), NOW + 120 + 60)
+    assert cannot_go_on(gang(workload("PyTorchJob"), evicted), NOW)
+    assert not cannot_go_on(gang(workload("PyTorchJob", status=said("Failed")), evicted), NOW)
+    assert not cannot_go_on(gang(None, evicted), NOW + 1000)
+
+
+def test_the_lines_of_a_trainer_are_read_among_others() -> None:
+    log = "\n".join(
+        [
+            "W1125 torchrun is chatty",
+            '{"not": "ours"}',
+            '{"kronos":1,"event":"progress","step":5,"steps":10,"percent":50.0,"time":"2027-01-15T08:00:00.123Z"}',
+            '{"kronos":1,"event":"progress","step":6,"st',
+        ]
+    )
+    report = read_report(log)
+    assert (report.stepped, report.said_at) == (True, NOW + 0.123)
+    assert read_report("", report) == report
+    progress = progress_of(report, 3, StageName.TOKENIZER)
+    assert (progress.percent, progress.summary, progress.eta) == (50.0, "50%", None)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e400", '"x"', "null", "[]", "1e30", "-5", "true"])
+def test_no_line_can_break_a_status(value: str) -> None:
+    fields = ("step", "steps", "percent", "etaSeconds", "loss", "validationLoss", "samplesPerSecond", "epoch", "phase")
+    line = ",".join(f'"{field}":{value}' for field in fields)
+    report = read_report('{"kronos":1,"event":"progress",' + line + "}", Report())
+    progress_of(report, 0, StageName.TOKENIZER).model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(45, "45s"), (780, "13m"), (7980, "2h13m"), (200000, "2d7h"), (-1, "0s"), (1e300, "11574d1h")],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
