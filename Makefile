@@ -8,10 +8,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
-.PHONY: help setup demo test check fmt generate bench clean
+.PHONY: help setup demo test test-cluster check fmt generate bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with every extra (about 6 GB: torch is the CUDA build; it runs on CPU too)
 
@@ -29,8 +29,12 @@ demo: setup ## finetune both shipped models on real bars, tiny and short (minute
 		--set predictor.init.scratch.size=tiny --set predictor.epochs=3 --set predictor.learningRate=1e-3 \
 		--set training.windowsPerEpoch=2048 --set resources.processesPerNode=2
 
-test: setup ## run every test that needs no kubelet
-	$(BIN)/pytest
+test: setup ## run every test that needs no cluster
+	$(BIN)/pytest -m "not cluster and not e2e"
+
+test-cluster: setup ## run the tests against a real API server (builds its binaries the first time: Go, 10 minutes)
+	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform
+	$(BIN)/pytest -m cluster
 
 check: setup ## lint, types, import contracts, and that generated files are current
 	$(BIN)/ruff format --check $(SOURCES)
@@ -45,9 +49,13 @@ fmt: setup ## format the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-generate: setup ## rewrite the generated files: CRD, field reference, constraints
+generate: setup ## rewrite the generated files: CRD, field reference, chart docs, install.yaml, constraints
 	$(BIN)/kronos crd > manifests/crd.yaml.new && mv manifests/crd.yaml.new manifests/crd.yaml
 	$(BIN)/python -m kronos_operator.reference > docs/model.md.new && mv docs/model.md.new docs/model.md
+	cp manifests/crd.yaml charts/kronos-operator/files/crd.yaml
+	hack/cluster/binaries helm helm-docs
+	PATH="$${KRONOS_CACHE:-$$HOME/.cache/kronos-operator}/bin:$$PATH" helm-docs -c charts -s file
+	PATH="$${KRONOS_CACHE:-$$HOME/.cache/kronos-operator}/bin:$$PATH" charts/install-manifest > manifests/install.yaml.new && mv manifests/install.yaml.new manifests/install.yaml
 	$(BIN)/pip freeze --exclude-editable > constraints.txt.new && mv constraints.txt.new constraints.txt
 
 bench: setup ## measure speed and memory side by side with upstream's classes

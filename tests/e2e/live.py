@@ -1,0 +1,110 @@
+"""The cluster of hack/cluster/up as tests see it: kubectl, volumes on the node's disk, and what they wait for."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+Manifest = dict[str, Any]
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running cluster."""
+
+    kubeconfig: Path
+    binaries: Path
+    volumes: Path  # a directory of the node that this machine sees at the same place
+
+    def kubectl(
+        self, *arguments: str, manifest: Manifest | Iterable[Manifest] | None = None, check: bool = True
+    ) -> str:
+        """Output of a kubectl command; `manifest` is its standard input."""
+        documents = [manifest] if isinstance(manifest, dict) else list(manifest or [])
+        result = subprocess.run(
+            [self.binaries / "kubectl", "--kubeconfig", self.kubeconfig, *arguments],
+            input=yaml.safe_dump_all(documents),
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        if check and result.returncode != 0:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {result.stderr}")
+        return result.stdout
+
+    def helm(self, *arguments: str) -> str:
+        """Output of a helm command."""
+        command = [self.binaries / "helm", "--kubeconfig", self.kubeconfig, *arguments]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        if result.returncode != 0:
+            raise AssertionError(f"helm {' '.join(arguments)}: {result.stderr}")
+        return result.stdout
+
+    def apply(self, *manifests: Manifest) -> None:
+        """Applies manifests."""
+        self.kubectl("apply", "-f", "-", manifest=manifests)
+
+    def get(self, kind: str, name: str, namespace: str) -> Manifest | None:
+        """An object, or None."""
+        text = self.kubectl("get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found")
+        return json.loads(text) if text else None
+
+    def list(self, kind: str, namespace: str, selector: str = "") -> list[Manifest]:
+        """Objects of a kind."""
+        return json.loads(self.kubectl("get", kind, "-n", namespace, "-l", selector, "-o", "json"))["items"]
+
+    def volume(self, name: str, namespace: str) -> Path:
+        """A new `local` PersistentVolume bound to a new claim of that name; returns its directory.
+
+        It says ReadWriteMany, which is true of a directory on the only node.
+        """
+        directory = self.volumes / namespace / name
+        directory.mkdir(parents=True)
+        node = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"]
+        size = {"storage": "10Gi"}
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        volume = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": {"name": f"{namespace}-{name}"},
+            "spec": {
+                "capacity": size,
+                "accessModes": ["ReadWriteMany"],
+                "storageClassName": "",
+                "local": {"path": str(directory)},
+                "claimRef": {"namespace": namespace, "name": name},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
+            },
+        }
+        claim = {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "accessModes": ["ReadWriteMany"],
+                "storageClassName": "",
+                "volumeName": f"{namespace}-{name}",
+                "resources": {"requests": size},
+            },
+        }
+        self.apply(volume, claim)
+        return directory
+
+
+def wait_until(what: str, probe: Callable[[], Value | None], *, seconds: float = 180, every: float = 1.0) -> Value:
+    """The first truthy value that `probe` returns. Fails naming what was waited for."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        time.sleep(every)

@@ -1,0 +1,109 @@
+"""What a KronosModel and its pods did, recorded while it happens."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from typing import IO, Any, Self
+
+from live import Live, Manifest, wait_until
+
+
+class Story:
+    """Watches one model of a namespace and all of its pods, from entering the context until leaving it."""
+
+    def __init__(self, live: Live, namespace: str, name: str) -> None:
+        self.lines: list[str] = []  # what `kubectl get km -w` printed
+        self.pods: dict[str, Manifest] = {}  # the last that was seen of each, by name
+        self._live = live
+        self._namespace = namespace
+        self._name = name
+        self._watches: list[subprocess.Popen[str]] = []
+
+    def __enter__(self) -> Self:
+        self._watch(["kronosmodels"], self._read_lines)
+        self._watch(["pods", "-o", "json"], self._read_pods)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for watch in self._watches:
+            watch.kill()
+            watch.communicate()
+
+    @property
+    def model(self) -> Manifest:
+        """The model as it is now."""
+        found = self._live.get("kronosmodel", self._name, self._namespace)
+        assert found is not None
+        return found
+
+    @property
+    def status(self) -> Manifest:
+        """Its status."""
+        return self.model.get("status", {})
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition; empty while it is absent."""
+        for condition in self.status.get("conditions", []):
+            if condition["type"] == kind:
+                return condition["status"], condition["reason"]
+        return "", ""
+
+    def log(self, pod: str) -> str:
+        """What a pod has printed."""
+        return self._live.kubectl("logs", pod, "-n", self._namespace)
+
+    def wait_for_step(self, stage: str, step: int = 1, attempt: int | None = None) -> Manifest:
+        """The status once it reports a step of a stage (and attempt)."""
+
+        def reached() -> Manifest | None:
+            status = self.status
+            progress = status.get("progress", {})
+            fits = attempt is None or progress.get("attempt") == attempt
+            return status if fits and progress.get("stage") == stage and progress.get("step", 0) >= step else None
+
+        return wait_until(f"step {step} of {stage}", reached, seconds=240)
+
+    def wait_for_end(self, seconds: int = 400) -> tuple[str, str]:
+        """Waits as a user would, with kubectl wait; returns the condition Finished."""
+        kind = ["--for=condition=Finished", f"kronosmodel/{self._name}", "-n", self._namespace]
+        self._live.kubectl("wait", *kind, f"--timeout={seconds}s", check=False)
+        return self.condition("Finished")
+
+    def gangs(self) -> dict[str, list[Manifest]]:
+        """Pods by the Job or PyTorchJob that owned them, in the order in which they were made."""
+        gangs: dict[str, list[Manifest]] = {}
+        for pod in sorted(self.pods.values(), key=lambda pod: pod["metadata"]["creationTimestamp"]):
+            gangs.setdefault(pod["metadata"]["ownerReferences"][0]["name"], []).append(pod)
+        return gangs
+
+    def _watch(self, arguments: list[str], read: Any) -> None:
+        command = [self._live.binaries / "kubectl", "--kubeconfig", self._live.kubeconfig]
+        watch = subprocess.Popen(
+            [*command, "get", *arguments, "-n", self._namespace, "--watch"], stdout=subprocess.PIPE, text=True
+        )
+        self._watches.append(watch)
+        threading.Thread(target=read, args=[watch.stdout], daemon=True).start()
+
+    def _read_lines(self, stream: IO[str]) -> None:
+        self.lines += (line.rstrip() for line in stream)
+
+    def _read_pods(self, stream: IO[str]) -> None:
+        text = ""
+        for line in stream:
+            text += line
+            if line == "}\n":  # the end of an object
+                pod = json.loads(text)
+                self.pods[pod["metadata"]["name"]] = pod
+                text = ""
+
+
+def exit_codes(pods: list[Manifest]) -> set[int]:
+    """Exit codes of the training containers that have ended."""
+    return {
+        status["state"]["terminated"]["exitCode"]
+        for pod in pods
+        for status in pod["status"].get("containerStatuses", [])
+        if "terminated" in status["state"]
+    }
