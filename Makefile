@@ -20,6 +20,8 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "apt-get install python3-venv, then again"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes ..."
 	@$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[operator,trainer,comet,samples,dev]'
+	@# The parity oracle, kronos-finance, brings a command of the same name: ours is written last.
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --force-reinstall -e .
 	@touch $@
 
 demo: setup ## finetune both shipped models on real bars, tiny and short (minutes on 2 cores)

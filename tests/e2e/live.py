@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 Manifest = dict[str, Any]
 Value = TypeVar("Value")
 
@@ -31,7 +29,7 @@ class Live:
         documents = [manifest] if isinstance(manifest, dict) else list(manifest or [])
         result = subprocess.run(
             [self.binaries / "kubectl", "--kubeconfig", self.kubeconfig, *arguments],
-            input=yaml.safe_dump_all(documents),
+            input="\n---\n".join(json.dumps(document) for document in documents),
             capture_output=True,
             text=True,
             timeout=600,
