@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
-.PHONY: help setup demo test test-cluster check fmt generate bench clean
+.PHONY: help setup demo test test-cluster check fmt generate cluster-up cluster-down images e2e bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,18 @@ check: setup ## lint, types, import contracts, and that generated files are curr
 	$(BIN)/kronos crd | diff manifests/crd.yaml - || { echo "manifests/crd.yaml is stale: make generate"; exit 1; }
 	$(BIN)/python -m kronos_operator.reference | diff docs/model.md - || { echo "docs/model.md is stale: make generate"; exit 1; }
 	diff constraints.txt <($(BIN)/pip freeze --exclude-editable) || { echo ".venv is not what constraints.txt says: make setup, or make generate"; exit 1; }
+
+cluster-up: ## start a real Kubernetes on this host (kind where Docker runs); prints its kubeconfig
+	@hack/cluster/up
+
+cluster-down: ## stop it; data and caches stay
+	@hack/cluster/down
+
+images: setup ## build the operator's and the trainer's image and load them into the cluster
+	hack/cluster/images operator trainer
+
+e2e: setup ## helm install, train, kill, evict, suspend: the tests that need the cluster
+	$(BIN)/pytest -m e2e tests/e2e
 
 fmt: setup ## format the code
 	$(BIN)/ruff format $(SOURCES)

@@ -103,6 +103,9 @@ def launch(
 
 def _torchrun(command: Sequence[str], processes: int | None, scratch: Path, stop: _Stop) -> dict[int, int]:
     """Runs the ranks to their end. Returns the exit codes of those that failed, the first to fail first."""
+    # Read when torch is loaded, here and in the ranks: its warnings of a peer's closed connection, which is how every
+    # gang ends, would stand beside the message of the rank that is the cause.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from torch.distributed.elastic.multiprocessing import api
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
