@@ -290,12 +290,14 @@ def test_apply_and_patch_for_users(cluster: ControlPlane, namespace: str, model:
         with pytest.raises(Rejected, match="learnigRate") as unknown:
             await connection.apply(KRONOSMODEL, mistaken, manager="kronos")
         assert unknown.value.final
-        suspended = await connection.patch(KRONOSMODEL, namespace, "model", {"spec": {"suspend": True}})
+        suspended = await connection.patch(
+            KRONOSMODEL, namespace, "model", {"spec": {"suspend": True}}, manager="tests"
+        )
         assert suspended["spec"]["suspend"] is True and suspended["metadata"]["generation"] == 3
         with pytest.raises(NotFound, match="knows no such kind"):
             await connection.list(ABSENT)
         with pytest.raises(NotFound):
-            await connection.patch(KRONOSMODEL, namespace, "absent", {"spec": {"suspend": True}})
+            await connection.patch(KRONOSMODEL, namespace, "absent", {"spec": {"suspend": True}}, manager="tests")
 
     connected(cluster.kubeconfig, use)
 

@@ -10,26 +10,31 @@ import typer
 
 from kronos_operator.cli.about import crd, version
 from kronos_operator.cli.data import data
+from kronos_operator.cli.diff import diff
 from kronos_operator.cli.doctor import doctor
 from kronos_operator.cli.failure import report
 from kronos_operator.cli.forecast import forecast
 from kronos_operator.cli.init import init
 from kronos_operator.cli.logs import logs
+from kronos_operator.cli.operations import cancel, resume, retrain, suspend
 from kronos_operator.cli.plan import plan
 from kronos_operator.cli.quickstart import quickstart
 from kronos_operator.cli.run import run
 from kronos_operator.cli.status import list_models, status
+from kronos_operator.cli.submit import submit
 from kronos_operator.cli.validate import validate
 
 app = typer.Typer(
     name="kronos",
-    help="Finetune Kronos K-line models from KronosModel files, and forecast with them.",
+    help="Finetune Kronos K-line models from KronosModel files, and forecast with them.\n\n"
+    "Models are looked for on this machine; with --cluster, --context or --kubeconfig in a Kubernetes cluster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 _START, _TRAIN, _USE, _MORE = "Start here", "Train", "Use", "More"
+_FOLLOW, _STEER = "Follow", "Steer"
 for _command, _name, _panel in (
     (quickstart, "quickstart", _START),
     (init, "init", _START),
@@ -37,9 +42,15 @@ for _command, _name, _panel in (
     (validate, "validate", _TRAIN),
     (plan, "plan", _TRAIN),
     (run, "run", _TRAIN),
-    (status, "status", _TRAIN),
-    (logs, "logs", _TRAIN),
-    (list_models, "list", _TRAIN),
+    (submit, "submit", _TRAIN),
+    (diff, "diff", _TRAIN),
+    (status, "status", _FOLLOW),
+    (logs, "logs", _FOLLOW),
+    (list_models, "list", _FOLLOW),
+    (suspend, "suspend", _STEER),
+    (resume, "resume", _STEER),
+    (retrain, "retrain", _STEER),
+    (cancel, "cancel", _STEER),
     (forecast, "forecast", _USE),
     (crd, "crd", _MORE),
     (version, "version", _MORE),

@@ -16,7 +16,7 @@ data = typer.Typer(no_args_is_help=True, help="Get bars to train on, and look at
 def sample(
     context: typer.Context,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory to write under. [default: data]", show_default=False)
+        Path | None, typer.Option(metavar="DIR", help="Directory to write under.", show_default="data")
     ] = None,
 ) -> None:
     """Write real bars to try things with: five US stocks by day, EURUSD by hour."""
@@ -31,7 +31,7 @@ def import_(
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for one file per symbol.", show_default=False)],
     format: Annotated[
-        Literal["parquet", "csv"] | None, typer.Option(help="Kind of file. [default: parquet]", show_default=False)
+        Literal["parquet", "csv"] | None, typer.Option(help="Kind of file.", show_default="parquet")
     ] = None,
 ) -> None:
     """Convert the pickles of upstream's finetune scripts; nothing in them is executed."""
@@ -59,7 +59,7 @@ def check(
     time_zone: Annotated[str | None, typer.Option(help="IANA zone of the exchange.", show_default=False)] = None,
     bad_rows: Annotated[
         Literal["refuse", "drop"] | None,
-        typer.Option(help="What to do with bad rows. [default: refuse]", show_default=False),
+        typer.Option(help="What to do with bad rows.", show_default="refuse"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

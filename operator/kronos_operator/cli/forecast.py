@@ -41,17 +41,15 @@ def forecast(
     ] = None,
     namespace: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Its namespace. [default: default]", rich_help_panel=_WEIGHTS, show_default=False
-        ),
+        typer.Option(metavar="NAME", help="Its namespace.", rich_help_panel=_WEIGHTS, show_default="default"),
     ] = None,
     root: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where runs leave results. [default: outputs]",
+            help="Where runs leave results.",
             rich_help_panel=_WEIGHTS,
-            show_default=False,
+            show_default="outputs",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -77,24 +75,24 @@ def forecast(
     ] = None,
     horizon: Annotated[
         int | None,
-        typer.Option(min=1, help="Bars to predict. [default: the model's]", rich_help_panel=_BARS, show_default=False),
+        typer.Option(min=1, help="Bars to predict.", rich_help_panel=_BARS, show_default="the model's"),
     ] = None,
     lookback: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Last rows to use as history. [default: the model's, else as many as fit]",
+            help="Last rows to use as history.",
             rich_help_panel=_BARS,
-            show_default=False,
+            show_default="the model's, else as many as fit",
         ),
     ] = None,
     future: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with the future timestamps. [default: inferred from the history's calendar]",
+            help="CSV with the future timestamps.",
             rich_help_panel=_BARS,
-            show_default=False,
+            show_default="inferred from the history's calendar",
         ),
     ] = None,
     plot: Annotated[
@@ -105,40 +103,34 @@ def forecast(
         int | None,
         typer.Option(
             min=1,
-            help="Longest context, in bars. [default: the model's, else 512]",
+            help="Longest context, in bars.",
             rich_help_panel=_SAMPLING,
-            show_default=False,
+            show_default="the model's, else 512",
         ),
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Sampled paths to average. [default: 1]", rich_help_panel=_SAMPLING, show_default=False
-        ),
+        typer.Option(min=1, help="Sampled paths to average.", rich_help_panel=_SAMPLING, show_default="1"),
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(
-            help="Flattens (> 1) or sharpens (< 1). [default: 1.0]", rich_help_panel=_SAMPLING, show_default=False
-        ),
+        typer.Option(help="Flattens (> 1) or sharpens (< 1).", rich_help_panel=_SAMPLING, show_default="1.0"),
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(help="Least probability kept. [default: 0.9]", rich_help_panel=_SAMPLING, show_default=False),
+        typer.Option(help="Least probability kept.", rich_help_panel=_SAMPLING, show_default="0.9"),
     ] = None,
     top_k: Annotated[
         int | None,
-        typer.Option(
-            help="Most likely tokens kept; 0 keeps all. [default: 0]", rich_help_panel=_SAMPLING, show_default=False
-        ),
+        typer.Option(help="Most likely tokens kept; 0 keeps all.", rich_help_panel=_SAMPLING, show_default="0"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Of the random draws. [default: 0]", rich_help_panel=_SAMPLING, show_default=False),
+        typer.Option(help="Of the random draws.", rich_help_panel=_SAMPLING, show_default="0"),
     ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda"] | None,
-        typer.Option(help="Where to compute. [default: auto]", rich_help_panel=_SAMPLING, show_default=False),
+        typer.Option(help="Where to compute.", rich_help_panel=_SAMPLING, show_default="auto"),
     ] = None,
 ) -> None:
     """Predict the bars after a history, with a model trained here or with any weights."""

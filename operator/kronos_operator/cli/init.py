@@ -78,7 +78,7 @@ spec:
 def init(
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to write. [default: NAME.yaml]", show_default=False),
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write.", show_default="NAME.yaml"),
     ] = None,
     timeframe: Annotated[
         str | None, typer.Option(help="Length of a bar, e.g. 5m, 1h, 4h, 1d.", show_default=False)
@@ -86,16 +86,10 @@ def init(
     data: Annotated[
         str | None, typer.Option(metavar="PATH", help="Bars: a file, a directory or a URI.", show_default=False)
     ] = None,
-    size: Annotated[Size | None, typer.Option(help="Size of the model. [default: small]", show_default=False)] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the model. [default: model-TIMEFRAME]", show_default=False)
-    ] = None,
-    lookback: Annotated[
-        int | None, typer.Option(help="Bars of history. [default: by timeframe]", show_default=False)
-    ] = None,
-    horizon: Annotated[
-        int | None, typer.Option(help="Bars to predict. [default: by timeframe]", show_default=False)
-    ] = None,
+    size: Annotated[Size | None, typer.Option(help="Size of the model.", show_default="small")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="model-TIMEFRAME")] = None,
+    lookback: Annotated[int | None, typer.Option(help="Bars of history.", show_default="by timeframe")] = None,
+    horizon: Annotated[int | None, typer.Option(help="Bars to predict.", show_default="by timeframe")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a KronosModel file, asking on a terminal for what the options do not say."""

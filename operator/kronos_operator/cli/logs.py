@@ -1,4 +1,4 @@
-"""`kronos logs`: what the trainer of a model has said."""
+"""`kronos logs`: what the trainer of a model has said, here or in a cluster."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import typer
 
 from kronos_operator.cli.display import progress_line
 from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.options import Namespace, Stage
+from kronos_operator.cli.options import Stage
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.progress import Board, StageProgress, remark_of
+from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
 from kronos_operator.cli.terminal import say
 
 POLL_SECONDS = 0.5
@@ -23,15 +24,32 @@ POLL_SECONDS = 0.5
 def logs(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
-    stage: Annotated[
-        Stage | None, typer.Option(help="Of this stage. [default: the latest]", show_default=False)
-    ] = None,
-    namespace: Namespace = "default",
+    stage: Annotated[Stage | None, typer.Option(help="Of this stage.", show_default="the latest")] = None,
+    rank: Annotated[
+        str, typer.Option(metavar="N|all", help="In a cluster: only the pod of this rank; here all share one log.")
+    ] = "all",
+    on_cluster: OnCluster = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
 ) -> None:
-    """Print the log of a model's latest attempt, progress in readable form."""
+    """Print the log of a model's latest attempt, progress in readable form; in a cluster of every pod.
+
+    Following goes over to later stages and attempts; in a cluster it ends when the run has ended.
+    """
     from kronos_trainer.config import ExitCode, ModelRef, RunPaths
 
-    directory = RunPaths(local_settings().output, ModelRef(namespace=namespace, name=name), "").logs
+    one_rank = _rank(rank)
+    target = target_of(on_cluster, kubeconfig, context, namespace)
+    if target is not None:
+        from kronos_operator.cli.cluster import logs as in_cluster
+
+        wanted = in_cluster.Wanted(model=name, stage=stage, rank=one_rank)
+        in_cluster.show(target, wanted, follow=follow, readable=readable)
+        return
+    if one_rank is not None:
+        raise Failure("all ranks of a local run write into one log: leave --rank out", ExitCode.CONFIG)
+    directory = RunPaths(local_settings().output, ModelRef(namespace=namespace or "default", name=name), "").logs
     log = newest_log(directory, stage)
     if log is None:
         of_stage = f" of the {stage}" if stage else ""
@@ -42,6 +60,13 @@ def logs(
     lines = followed(directory, log, stage) if follow else iter(log.read_text(errors="replace").splitlines())
     for line in lines:
         say(readable(name, line))
+
+
+def _rank(text: str) -> int | None:
+    """A rank, None for all of them."""
+    if text != "all" and not text.isdigit():
+        raise typer.BadParameter(f"{text!r} is neither a number nor all", param_hint="--rank")
+    return None if text == "all" else int(text)
 
 
 def newest_log(directory: Path, stage: str | None) -> Path | None:

@@ -26,9 +26,6 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
-OneStage = Annotated[
-    Stage | None, typer.Option("--stage", help="Only this stage. [default: all of them]", show_default=False)
-]
+OneStage = Annotated[Stage | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
 Force = Annotated[bool, typer.Option("--force", help="Train again what is already complete.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

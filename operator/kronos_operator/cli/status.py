@@ -1,23 +1,21 @@
-"""`kronos status` and `kronos list`: what local runs have come to, read from their files."""
+"""`kronos status` and `kronos list`: what local runs have come to, read from their files, or what a cluster tells."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.live import Live
 
 from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.options import AsJson, Namespace
+from kronos_operator.cli.options import AsJson
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import console, draws, duration, near, number, rich_table, say, say_json, say_table
+from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
+from kronos_operator.cli.terminal import duration, near, number, say, say_json, say_table
+from kronos_operator.cli.watching import watch_table
 
 if TYPE_CHECKING:
     from kronos_operator.local import ModelState
 
-WATCH_SECONDS = 2.0
 HEADERS = ("model", "run", "stage", "state", "done", "epoch", "val loss", "eta")
 RIGHT = frozenset({"done", "epoch", "val loss", "eta"})
 
@@ -27,14 +25,25 @@ def status(
         str | None, typer.Argument(metavar="[NAME]", help="Only this model, in detail.", show_default=False)
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show changes as they come, until Ctrl-C.")] = False,
-    namespace: Namespace = "default",
+    on_cluster: OnCluster = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the models trained here stand, also while another terminal trains them."""
-    if watch:
-        _watch(name, namespace)
+    """Show how the models trained here stand, also while another terminal trains them; or those of a cluster.
+
+    In a cluster, JSON is that of the objects.
+    """
+    target = target_of(on_cluster, kubeconfig, context, namespace)
+    if target is not None:
+        from kronos_operator.cli.cluster import status as in_cluster
+
+        in_cluster.show(target, name, watch=watch, as_json=as_json)
         return
-    states = _states(name, namespace)
+    if watch:
+        watch_table(HEADERS, lambda: [_row(state) for state in states_of(name, namespace)], right=RIGHT)
+    states = states_of(name, namespace)
     if as_json:
         say_json([_document(state) for state in states])
         return
@@ -46,7 +55,7 @@ def status(
 
 def list_models(as_json: AsJson = False) -> None:
     """List the models trained here and what each has published."""
-    states = _states(None, "")
+    states = states_of(None, None)
     if as_json:
         say_json([_document(state) for state in states])
         return
@@ -54,16 +63,16 @@ def list_models(as_json: AsJson = False) -> None:
     say_table(("model", "state", "latest run", "published run"), rows)
 
 
-def _states(name: str | None, namespace: str) -> list[ModelState]:
-    """Every model below the output directory, or the one that is named. Raises Failure (66) if it is not there."""
+def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
+    """The models below the output directory, or the one that is named. Raises Failure (66) if it is not there."""
     from kronos_operator.local import read_states
     from kronos_trainer.config import ExitCode
 
     root = local_settings().output
     states = read_states(root)
     if name is None:
-        return states
-    chosen = [state for state in states if (state.namespace, state.name) == (namespace, name)]
+        return [state for state in states if namespace in (None, state.namespace)]
+    chosen = [state for state in states if (state.namespace, state.name) == (namespace or "default", name)]
     if not chosen:
         known = ", ".join(_key(state) for state in states) or "none"
         raise Failure(
@@ -71,24 +80,6 @@ def _states(name: str | None, namespace: str) -> list[ModelState]:
             ExitCode.INPUT_MISSING,
         )
     return chosen
-
-
-def _watch(name: str | None, namespace: str) -> None:
-    target = console()
-    if draws(target):
-        with Live(console=target, auto_refresh=False) as live:
-            while True:
-                rows = [_row(state) for state in _states(name, namespace)]
-                live.update(rich_table(HEADERS, rows, right=RIGHT), refresh=True)
-                time.sleep(WATCH_SECONDS)
-    before: Sequence[list[str]] = ()
-    while True:
-        rows = [_row(state) for state in _states(name, namespace)]
-        for row in rows:
-            if row not in before:
-                print("  ".join(row), flush=True)
-        before = rows
-        time.sleep(WATCH_SECONDS)
 
 
 def _row(state: ModelState) -> list[str]:

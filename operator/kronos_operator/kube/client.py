@@ -164,9 +164,12 @@ class Cluster:
         path = kind.path(body["metadata"].get("namespace"), body["metadata"]["name"])
         return await self._json("PATCH", path, query=query, body=body, content=_APPLY)
 
-    async def patch(self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any]) -> Object:
+    async def patch(
+        self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any], *, manager: str
+    ) -> Object:
         """Changes fields by a JSON merge patch: null removes one. Raises NotFound if the object is gone."""
-        return await self._json("PATCH", kind.path(namespace, name), body=dict(patch), content=_MERGE)
+        query = {"fieldManager": manager}
+        return await self._json("PATCH", kind.path(namespace, name), query=query, body=dict(patch), content=_MERGE)
 
     async def pod_log(
         self, namespace: str, pod: str, *, container: str, tail_lines: int, limit_bytes: int, timeout: float = 5

@@ -115,7 +115,7 @@ class Recorder:
             return True
         series = {"count": earlier.count, "lastObservedTime": _micro_time(self._now())}
         try:
-            await self._cluster.patch(EVENT, namespace, earlier.name, {"series": series})
+            await self._cluster.patch(EVENT, namespace, earlier.name, {"series": series}, manager=MANAGED_BY)
         except NotFound:
             return False
         earlier.told_at = self._monotonic()

@@ -1,9 +1,11 @@
 """Runs models on this machine, without a cluster: the local executor of plan. Called by the command line."""
 
 from kronos_operator.local.executor import Outcome, execute
+from kronos_operator.local.files import stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.local.state import ModelState, read_states
+from kronos_operator.local.stopping import stop
 
 __all__ = [
     "LocalError",
@@ -15,5 +17,7 @@ __all__ = [
     "execute",
     "prepare",
     "read_states",
+    "stop",
+    "stored_model",
     "write_run_configs",
 ]

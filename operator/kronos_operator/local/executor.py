@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from kronos_operator import plan as planning
-from kronos_operator.local.files import write_run
+from kronos_operator.local.files import write_model, write_run
 from kronos_operator.local.gpus import divided, visible_gpus
 from kronos_operator.local.prepare import TRAINER, LocalRun
 from kronos_operator.local.process import Event, Trainer
@@ -186,6 +186,7 @@ class _Model:
         paths = self._run.paths
         config = paths.stage(action.stage).config
         write_run(self._run.run_config(action), config)
+        write_model(self._run.stored, paths)
         processes = self._processes()
         self._log = paths.log(action.run, action.stage, action.number)
         self._attempt = action
@@ -196,7 +197,13 @@ class _Model:
             on_event=lambda event: self._machine.notify(self._run.key, event),
             on_end=self._changed.set,
         )
-        fields = {"pid": self._trainer.pid, "log": str(self._log), "gpus": list(self._gpus), "processes": processes}
+        fields = {
+            "pid": self._trainer.pid,
+            "executor": os.getpid(),
+            "log": str(self._log),
+            "gpus": list(self._gpus),
+            "processes": processes,
+        }
         self._trainer.note(self._event("started", **fields))
         asked = self._run.model.spec.resources.gpus_per_node
         if len(self._gpus) < asked:

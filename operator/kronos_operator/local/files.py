@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kronos_operator.api import KronosModel
 from kronos_operator.local.settings import LocalError
 from kronos_operator.plan import Completed
 from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName, load_run
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +59,6 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
 
 def published_run(root: Path, model: ModelRef) -> str:
     """Id of the run that current.json names, empty without one."""
-    import json
-
     try:
         current = json.loads(RunPaths(root, model, "none").current.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
@@ -62,13 +66,37 @@ def published_run(root: Path, model: ModelRef) -> str:
     return str(current.get("run", "")) if isinstance(current, dict) else ""
 
 
+def stored_model(root: Path, model: ModelRef) -> Loaded | None:
+    """The model as it was when it was last run here, None if that is not known. Raises InvalidModel."""
+    from kronos_operator.loading import load_models
+
+    started = read_model(root, model).started
+    path = _model_file(RunPaths(root, model, started[0].run)) if started else None
+    return load_models([path])[0] if path is not None and path.is_file() else None
+
+
+def write_model(model: KronosModel, paths: RunPaths) -> None:
+    """Keeps the model beside its run, for `stored_model`. Raises LocalError (74)."""
+    body = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    identity = {"apiVersion": model.api_version, "kind": model.kind}
+    _write(json.dumps({**identity, **body}, indent=2), _model_file(paths))
+
+
 def write_run(run: RunConfig, path: Path) -> None:
     """Writes a run.json so that it is never read half. Raises LocalError (74)."""
+    _write(run.dump(), path)
+
+
+def _model_file(paths: RunPaths) -> Path:
+    return paths.run_dir / "model.json"
+
+
+def _write(text: str, path: Path) -> None:
     aside = path.with_name(f".{path.name}.aside")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("w") as stream:
-            stream.write(run.dump())
+            stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
         aside.replace(path)

@@ -57,6 +57,19 @@ class LocalRun:
         return self.record.id
 
     @property
+    def stored(self) -> KronosModel:
+        """The model as it is kept for a later command, wherever that is started: its bars by their full path.
+
+        Where a revision is given it stays as it was written, for then the path has a part in the hashes.
+        """
+        spec = self.model.spec
+        if self.digests.bars is None or spec.data.source.path is None:
+            return self.model
+        source = spec.data.source.model_copy(update={"path": self.bars})
+        data = spec.data.model_copy(update={"source": source})
+        return self.model.model_copy(update={"spec": spec.model_copy(update={"data": data})})
+
+    @property
     def stage_hashes(self) -> Mapping[StageName, str]:
         """Hash of every stage."""
         return dict(self.record.hashes)

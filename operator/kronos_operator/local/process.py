@@ -119,6 +119,11 @@ def _event(line: str) -> Event | None:
     return event if isinstance(event, dict) and "kronos" in event else None
 
 
+def parent_of(pid: int) -> int | None:
+    """The process that started this one, None if it is gone."""
+    return next((parent for child, parent in _parents() if child == pid), None)
+
+
 def _family(pid: int) -> list[int]:
     """The process and all its descendants: torchrun's ranks lead sessions of their own and are in no common group."""
     children: dict[int, list[int]] = {}

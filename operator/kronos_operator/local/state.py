@@ -34,11 +34,14 @@ class ModelState:
     results: dict[StageName, dict[str, Any]]  # result.json of this run's complete stages
     published: str  # id of the published run, empty without one
     log: Path | None
+    trainer: int | None  # process id of the launcher while it runs
+    executor: int | None  # process id of the command that started it
 
 
 def read_states(root: Path) -> list[ModelState]:
     """Every model below an output root, by namespace and name."""
     states = []
+    root = root.absolute()  # as trainers are told
     for directory in sorted((root / "models").glob("*/*")):
         model = ModelRef(namespace=directory.parent.name, name=directory.name)
         started = read_model(root, model).started
@@ -55,25 +58,29 @@ def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
     progress = next((event for event in reversed(events) if event.get("event") in ("progress", "phase")), None)
     error = next((event for event in reversed(events) if event.get("event") == "error"), None)
     results = {stage: dict(result) for stage in StageName if (result := paths.stage(stage).completed()) is not None}
+    started: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "started"), {})
     code = None if ended is None else ended.get("exitCode")
+    trainer = _trainer(paths, latest, events) if code is None else None
     return ModelState(
         namespace=model.namespace,
         name=model.name,
         run=latest.run,
         stage=latest.stage,
         attempt=latest.attempt,
-        state=_word(paths, latest, events, code, complete=latest.stage in results),
+        state=_word(code, running=trainer is not None, complete=latest.stage in results),
         exit_code=code if isinstance(code, int) else None,
         message="" if error is None else str(error.get("message", "")),
         progress=progress,
         results=results,
         published=published_run(root, model),
         log=log if log.is_file() else None,
+        trainer=trainer,
+        executor=started.get("executor"),
     )
 
 
-def _word(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]], code: object, *, complete: bool) -> State:
-    if code is None and _alive(paths, latest, events):
+def _word(code: object, *, running: bool, complete: bool) -> State:
+    if running:
         return "running"
     if complete:
         return "succeeded"
@@ -81,9 +88,9 @@ def _word(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]], code
     return "stopped" if code in (None, ExitCode.STOPPED) else "failed"
 
 
-def _alive(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]]) -> bool:
-    """Whether the process that started last, or the one that holds the model's lock, still works on this attempt."""
-    pids = [event.get("pid") for event in events if event.get("event") == "started"]
+def _trainer(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]]) -> int | None:
+    """The launcher that started last, or else the rank that holds the model's lock, if it works on this attempt."""
+    pids = [event.get("pid") for event in reversed(events) if event.get("event") == "started"]
     try:
         holder = json.loads(paths.lock.read_text())
         same = (holder["run"], holder["attempt"]) == (latest.run, latest.attempt)
@@ -91,7 +98,8 @@ def _alive(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]]) -> 
             pids.append(holder["pid"])
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         pass
-    return any(isinstance(pid, int) and _runs_stage(pid, str(paths.stage(latest.stage).config)) for pid in pids)
+    config = str(paths.stage(latest.stage).config)
+    return next((pid for pid in pids if isinstance(pid, int) and _runs_stage(pid, config)), None)
 
 
 def _runs_stage(pid: int, config: str) -> bool:

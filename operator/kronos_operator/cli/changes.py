@@ -1,0 +1,77 @@
+"""What differs between two versions of a model: its fields, and the stages that are trained again for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kronos_operator.cli.terminal import say, say_table
+from kronos_operator.cli.values import value_text
+
+if TYPE_CHECKING:
+    from kronos_operator.kube import Object
+
+_METADATA = ("labels", "annotations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A field by its path; None where it is absent."""
+
+    field: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageEffect:
+    """What becomes of a stage, and why."""
+
+    stage: str
+    action: str
+    reason: str
+
+
+def changes(before: Object | None, after: Object) -> list[Change]:
+    """The fields of spec, labels and annotations that differ, by path. Without `before` everything does."""
+    old, new = dict(_fields(before or {})), dict(_fields(after))
+    return [
+        Change(field=field, before=old.get(field), after=new.get(field))
+        for field in sorted(old.keys() | new.keys())
+        if old.get(field) != new.get(field)
+    ]
+
+
+def show_changes(found: Sequence[Change]) -> None:
+    """Print a table of changed fields."""
+    say_table(
+        ("field", "before", "after"),
+        [[one.field, _text(one.before), _text(one.after)] for one in found],
+    )
+
+
+def show_effects(effects: Sequence[StageEffect]) -> None:
+    """Print what becomes of each stage."""
+    say()
+    say_table(("stage", "plan", "why"), [[one.stage, one.action, one.reason] for one in effects])
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else value_text(value)
+
+
+def _fields(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    metadata = body.get("metadata") or {}
+    for name in _METADATA:
+        for key, value in (metadata.get(name) or {}).items():
+            yield f"metadata.{name}[{key}]", value
+    yield from _leaves("spec", body.get("spec") or {})
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, part in value.items():
+            yield from _leaves(f"{path}.{name}", part)
+    else:
+        yield path, value

@@ -1,0 +1,199 @@
+"""`kronos logs` in a cluster: the output of every pod of a model's latest attempt, as it comes if wanted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kronos_operator import names
+from kronos_operator.cli.cluster.session import Session, connected
+from kronos_operator.cli.cluster.status import condition
+from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.target import Target
+from kronos_operator.cli.terminal import say
+from kronos_trainer.config import ExitCode
+
+if TYPE_CHECKING:
+    from kronos_operator.kube import Object
+
+POLL_SECONDS = 1.0
+_INDEX = "batch.kubernetes.io/job-completion-index"
+_REPLICA_TYPE, _REPLICA_INDEX = "training.kubeflow.org/replica-type", "training.kubeflow.org/replica-index"
+
+Print = Callable[[str, str], None]
+"""Takes who speaks, empty where only one can, and a line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Which pods to read: of the model's latest attempt, of a stage, with a rank; None is every one."""
+
+    model: str
+    stage: str | None
+    rank: int | None
+
+
+def show(target: Target, wanted: Wanted, *, follow: bool, readable: Callable[[str, str], str]) -> None:
+    """Print the logs; `readable` makes a model's line fit for the eye. Raises Failure (66) where there is no pod."""
+    with connected(target) as session:
+        body = session.model(wanted.model)
+        gang = _Gang(session, wanted, body)
+
+        def print_line(speaker: str, line: str) -> None:
+            say(speaker + readable(wanted.model, line))
+
+        if follow:
+            session.run(_follow(gang, print_line))
+            return
+        pods = session.run(gang.pods())
+        if not pods:
+            raise Failure(_nothing(body, wanted), ExitCode.INPUT_MISSING)
+        for pod in pods:
+            if _started(pod, gang.container(pod)):
+                session.run(gang.copy(pod, print_line, follow=False))
+            else:
+                say(f"{pod['metadata']['name']} has not started yet", stderr=True)
+
+
+class _Gang:
+    """The pods of the latest attempt, with how much of each was printed."""
+
+    def __init__(self, session: Session, wanted: Wanted, body: Object) -> None:
+        self._cluster = session.cluster
+        self._namespace = session.namespace
+        self._wanted = wanted
+        resources = body["spec"].get("resources") or {}
+        self._nodes = int(resources.get("nodes", 1))
+        self._processes = int(resources.get("processesPerNode") or max(1, resources.get("gpusPerNode", 1)))
+        self._printed: dict[str, int] = {}  # lines, by the pod's uid
+
+    async def model(self) -> Object | None:
+        """The model as it is now."""
+        from kronos_operator.kube.kinds import KRONOSMODEL
+
+        return await self._cluster.get(KRONOSMODEL, self._namespace, self._wanted.model)
+
+    async def pods(self) -> list[Object]:
+        """The pods that are asked for, in the order of their ranks."""
+        from kronos_operator.kube.kinds import POD
+
+        labels = {names.MODEL_LABEL: self._wanted.model}
+        labels |= {names.STAGE_LABEL: self._wanted.stage} if self._wanted.stage else {}
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        found, _ = await self._cluster.list(POD, self._namespace, selector=selector)
+        newest = max((_attempt(pod) for pod in found), default=0)
+        pods = sorted((pod for pod in found if _attempt(pod) == newest), key=_node)
+        rank = self._wanted.rank
+        return pods if rank is None else [pod for pod in pods if _node(pod) == rank // self._processes]
+
+    def container(self, pod: Object) -> str:
+        """Name of the trainer's container."""
+        return names.PYTORCHJOB_CONTAINER if _REPLICA_TYPE in _labels(pod) else names.JOB_CONTAINER
+
+    async def copy(self, pod: Object, print_line: Print, *, follow: bool) -> None:
+        """Prints the lines of a pod's log that were not printed yet, until it ends or the connection breaks off."""
+        from kronos_operator.kube import NotFound, Unavailable
+
+        metadata = pod["metadata"]
+        number = 0
+        try:
+            lines = self._cluster.follow_log(
+                self._namespace, metadata["name"], container=self.container(pod), follow=follow
+            )
+            async for line in lines:
+                number += 1
+                if number > self._printed.get(metadata["uid"], 0):
+                    self._printed[metadata["uid"]] = number
+                    print_line(self._speaker(pod), line)
+        except NotFound:
+            return
+        except Unavailable:
+            if not follow:
+                raise
+
+    def _speaker(self, pod: Object) -> str:
+        if self._nodes == 1:
+            return ""
+        first = _node(pod) * self._processes
+        return f"[rank {first}] " if self._processes == 1 else f"[ranks {first}-{first + self._processes - 1}] "
+
+
+async def _follow(gang: _Gang, print_line: Print) -> None:
+    """Prints what every pod says, also those of following stages and attempts, until the model's run has ended."""
+    from kronos_operator.kube import Unavailable
+
+    reading: dict[str, asyncio.Task[None]] = {}
+    told = ""
+    try:
+        while True:
+            try:
+                body, pods = await gang.model(), await gang.pods()
+            except Unavailable as error:
+                told = _say_once(error.message, told)
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            for pod in pods:
+                uid = pod["metadata"]["uid"]
+                broken_off = uid in reading and reading[uid].done() and _runs(pod, gang.container(pod))
+                if _started(pod, gang.container(pod)) and (uid not in reading or broken_off):
+                    reading[uid] = asyncio.create_task(gang.copy(pod, print_line, follow=True))
+            busy = False
+            for task in reading.values():
+                if task.done():
+                    task.result()
+                else:
+                    busy = True
+            if not busy and (body is None or condition(body, "Finished").get("status") == "True"):
+                return
+            if not busy and body is not None:
+                told = _say_once(condition(body, "Ready").get("message") or "", told)
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        for task in reading.values():
+            task.cancel()
+
+
+def _say_once(message: str, told: str) -> str:
+    if message and message != told:
+        say(message, stderr=True)
+    return message
+
+
+def _nothing(body: Object, wanted: Wanted) -> str:
+    of = f" of the {wanted.stage}" if wanted.stage else ""
+    of += "" if wanted.rank is None else f" with rank {wanted.rank}"
+    why = condition(body, "Ready").get("message") or "the operator has not seen the model yet"
+    return f"{wanted.model} has no pod{of}: {why}"
+
+
+def _labels(pod: Object) -> dict[str, Any]:
+    labels: dict[str, Any] = pod["metadata"].get("labels") or {}
+    return labels
+
+
+def _attempt(pod: Object) -> int:
+    text = str(_labels(pod).get(names.ATTEMPT_LABEL, ""))
+    return int(text) if text.isdigit() else 0
+
+
+def _node(pod: Object) -> int:
+    """Place of the pod in its gang."""
+    labels = _labels(pod)
+    if _REPLICA_TYPE in labels:
+        return int(labels.get(_REPLICA_INDEX, 0)) + int(labels[_REPLICA_TYPE] != "master")
+    return int(labels.get(_INDEX, 0))
+
+
+def _state(pod: Object, container: str) -> dict[str, Any]:
+    statuses: Sequence[dict[str, Any]] = (pod.get("status") or {}).get("containerStatuses") or []
+    return next((one.get("state") or {} for one in statuses if one["name"] == container), {})
+
+
+def _started(pod: Object, container: str) -> bool:
+    return any(word in _state(pod, container) for word in ("running", "terminated"))
+
+
+def _runs(pod: Object, container: str) -> bool:
+    return "running" in _state(pod, container)

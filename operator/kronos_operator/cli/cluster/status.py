@@ -1,0 +1,122 @@
+"""`kronos status` in a cluster: what the operator has written into the objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kronos_operator.cli.cluster.session import Session, connected
+from kronos_operator.cli.target import Target
+from kronos_operator.cli.terminal import duration, number, say, say_json, say_table
+from kronos_operator.cli.watching import watch_table
+
+if TYPE_CHECKING:
+    from kronos_operator.kube import Object
+
+HEADERS = ("model", "phase", "stage", "done", "eta", "val loss", "reason", "attempt", "age")
+RIGHT = frozenset({"done", "eta", "val loss", "attempt", "age"})
+_NEWEST_RUNS = 5
+
+
+def show(target: Target, name: str | None, *, watch: bool, as_json: bool) -> None:
+    """Print the models of a namespace, or one of them in detail."""
+    with connected(target) as session:
+        if watch:
+            _watch(session, name)
+        bodies = _chosen(session, name)
+        if as_json:
+            say_json([_document(body) for body in bodies])
+            return
+        say_table(HEADERS, [row_of(body, datetime.now(UTC)) for body in bodies], right=RIGHT)
+        if name is not None:
+            _detail(bodies[0])
+
+
+def condition(body: Object, kind: str) -> Mapping[str, Any]:
+    """A condition of the model, empty while it has none."""
+    return next((one for one in _status(body).get("conditions") or [] if one["type"] == kind), {})
+
+
+def row_of(body: Object, now: datetime) -> list[str]:
+    """A line of the table."""
+    status = _status(body)
+    progress, run = status.get("progress") or {}, status.get("run") or {}
+    age = now - datetime.fromisoformat(body["metadata"]["creationTimestamp"])
+    return [
+        body["metadata"]["name"],
+        status.get("phase") or "-",
+        status.get("stage") or "-",
+        progress.get("summary") or "-",
+        progress.get("eta") or "-",
+        number(progress.get("validationLoss")),
+        condition(body, "Ready").get("reason") or "not seen by the operator yet",
+        str(run["attempt"]) if "attempt" in run else "-",
+        duration(age.total_seconds()),
+    ]
+
+
+def _watch(session: Session, name: str | None) -> NoReturn:
+    from kronos_operator.kube import Unavailable
+
+    last: Sequence[list[str]] = ()
+
+    def read() -> Sequence[list[str]]:
+        nonlocal last
+        try:
+            last = [row_of(body, datetime.now(UTC)) for body in _chosen(session, name)]
+        except Unavailable:
+            # A watch outlives a restart of the API server; one that never answered is an error.
+            if not last:
+                raise
+        return last
+
+    watch_table(HEADERS, read, right=RIGHT)
+
+
+def _chosen(session: Session, name: str | None) -> list[Object]:
+    return session.models() if name is None else [session.model(name)]
+
+
+def _detail(body: Object) -> None:
+    status = _status(body)
+    ready, run = condition(body, "Ready"), status.get("run") or {}
+    if not ready:
+        return  # the operator has not written anything yet
+    say()
+    if ready.get("message"):
+        say(ready["message"], style="red" if ready["status"] == "False" else None)
+    if run:
+        begun = f", since {run['startedAt']}" if run.get("startedAt") else ""
+        say(f"{'run':<11}{run['id']}, attempt {run.get('attempt', 0)}{begun}")
+    restarts = {cause: count for cause, count in (status.get("restarts") or {}).items() if count}
+    if restarts:
+        say(f"{'restarts':<11}{', '.join(f'{count} {cause}' for cause, count in restarts.items())}")
+    artifacts = status.get("artifacts") or {}
+    for stage in ("tokenizer", "predictor"):
+        if artifacts.get(stage):
+            say(f"{stage:<11}{artifacts[stage]['path']}")
+    if status.get("metrics"):
+        say(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
+    following = (status.get("schedule") or {}).get("nextTime")
+    if following:
+        say(f"{'next run':<11}{following}")
+    for entry in (status.get("history") or [])[:_NEWEST_RUNS]:
+        said = " ".join(filter(None, (entry["outcome"], entry.get("reason"), entry.get("finishedAt"))))
+        say(f"{'ended':<11}{entry['run']} {said}")
+    failure = status.get("failure")
+    if failure:
+        say()
+        say(f"{failure['reason']}: {failure.get('message', '')}", style="red")
+        if failure.get("logTail"):
+            say(failure["logTail"])
+
+
+def _document(body: Object) -> dict[str, Any]:
+    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    return {**body, "metadata": metadata}
+
+
+def _status(body: Object) -> dict[str, Any]:
+    status: dict[str, Any] = body.get("status") or {}
+    return status

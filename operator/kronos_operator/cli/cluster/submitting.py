@@ -1,0 +1,180 @@
+"""`kronos submit` and `kronos diff` in a cluster: files become objects by server-side apply, or only as a rehearsal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kronos_operator.cli.changes import Change, StageEffect, changes
+from kronos_operator.cli.cluster.operations import FIELD_MANAGER
+from kronos_operator.cli.cluster.session import Session, connected, failure_of
+from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.target import Target
+from kronos_trainer.config import ExitCode, StageName
+
+if TYPE_CHECKING:
+    from kronos_operator.api import Status
+    from kronos_operator.kube import Object
+    from kronos_operator.loading import Loaded
+    from kronos_operator.plan import RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What an apply did, or in a rehearsal would do."""
+
+    name: str
+    namespace: str
+    created: bool
+    changes: tuple[Change, ...]
+    effects: tuple[StageEffect, ...]
+    remark: str  # when the change takes effect, where that is not at once
+
+
+def apply_each(
+    loaded: Sequence[Loaded], target: Target, *, dry_run: bool, force: bool = False
+) -> Iterator[Applied | Failure]:
+    """Applies the models one after the other: one that is refused does not keep the others out.
+
+    Raises InvalidModel before anything is sent if a model cannot be trained in a cluster.
+    """
+    _require_reachable(loaded)
+    with connected(target) as session:
+        from kronos_operator.kube import ClusterError
+
+        for one in loaded:
+            try:
+                yield _apply(one, session, target, dry_run=dry_run, force=force)
+            except ClusterError as error:
+                failure = failure_of(error)
+                yield Failure(f"{one.model.metadata.name}: {failure}", failure.exit_code)
+            except Failure as failure:
+                yield failure
+
+
+def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, force: bool) -> Applied:
+    from kronos_operator.kube import Conflict
+    from kronos_operator.kube.kinds import KRONOSMODEL
+
+    name, namespace = one.model.metadata.name, _namespace(one, session, target)
+    before = session.run(session.cluster.get(KRONOSMODEL, namespace, name))
+    try:
+        after = session.run(
+            session.cluster.apply(
+                KRONOSMODEL, body_of(one, namespace), manager=FIELD_MANAGER, force=force, dry_run=dry_run
+            )
+        )
+    except Conflict as conflict:
+        way_out = "--force-conflicts takes these fields over from whoever set them"
+        raise Failure(f"{name}: {conflict.message}; {way_out}", ExitCode.CONFIG) from conflict
+    effects, remark = _effects(before, after)
+    return Applied(
+        name=name,
+        namespace=namespace,
+        created=before is None,
+        changes=tuple(changes(before, after)),
+        effects=effects,
+        remark=remark,
+    )
+
+
+def body_of(one: Loaded, namespace: str) -> Object:
+    """The object to apply: what the file and the overrides say, without defaults, which are the server's to fill in."""
+    metadata = one.model.metadata
+    given: dict[str, Any] = {"name": metadata.name, "namespace": namespace}
+    given |= {key: value for key in ("labels", "annotations") if (value := getattr(metadata, key))}
+    return {
+        "apiVersion": one.model.api_version,
+        "kind": one.model.kind,
+        "metadata": given,
+        "spec": one.model.spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
+    }
+
+
+def _namespace(one: Loaded, session: Session, target: Target) -> str:
+    metadata = one.model.metadata
+    if "namespace" not in metadata.model_fields_set:
+        return session.namespace
+    if target.namespace not in (None, metadata.namespace):
+        message = f"{one.file}: metadata.namespace is {metadata.namespace}, and --namespace {target.namespace}"
+        raise Failure(message, ExitCode.CONFIG)
+    return metadata.namespace
+
+
+def _require_reachable(loaded: Sequence[Loaded]) -> None:
+    from kronos_operator.loading import InvalidModel, Problem
+    from kronos_operator.manifests import local_paths
+
+    problems = []
+    for one in loaded:
+        for field in local_paths(one.model.spec):
+            origin = one.origins[field]
+            message = "no pod can reach a path of this machine: name a claim or a uri"
+            problems.append(Problem(origin.where, None, f"spec.{field}", message))
+        if one.model.spec.storage is None:
+            message = "is required in a cluster: name the PersistentVolumeClaim for checkpoints and results"
+            problems.append(Problem(str(one.file), None, "spec.storage", message))
+    if problems:
+        raise InvalidModel(problems)
+
+
+def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, ...], str]:
+    """What the operator will make of the object, decided as it decides."""
+    from pydantic import ValidationError
+
+    from kronos_operator.api import KronosModel, Status
+    from kronos_operator.plan import Request, begin
+    from kronos_operator.reconcile.record_status import completed_after, completed_of, published_in, record_of
+
+    try:
+        model = KronosModel.from_server(after)
+    except ValidationError as error:
+        name = after["metadata"]["name"]
+        raise Failure(
+            f"{name}: this version of kronos cannot read what the server made of it: {error}", ExitCode.CONFIG
+        ) from None
+    status = model.status or Status()
+    live = record_of(status)
+    completed = completed_after(completed_of(status), live)
+    following = begin(Request(spec=model.spec), live, completed, published_in(status), time.time())
+    effects = tuple(_effect(stage, dict(following.hashes)[stage], following, live, status) for stage in StageName)
+    changed = before is not None and live is not None and following.hashes != live.hashes
+    return effects, _remark(model, live, changed=changed)
+
+
+def _effect(stage: StageName, value: str, following: RunRecord, live: RunRecord | None, status: Status) -> StageEffect:
+    step = next((step for step in following.steps if step.stage is stage), None)
+    old = None if live is None else dict(live.hashes).get(stage)
+    if step is None:
+        return StageEffect(stage=stage, action="skip", reason="epochs 0: the initial weights are used unchanged")
+    by_run = next((fact.run for fact in status.trained if (fact.stage, fact.hash) == (stage, value)), following.id)
+    if step.done:
+        return StageEffect(
+            stage=stage, action="keep", reason=f"trained by run {step.reuse or by_run} (hash {value[:8]})"
+        )
+    if live is not None and old == value and live.outcome is None:
+        return StageEffect(stage=stage, action="go on", reason=f"part of run {live.id}, in progress (hash {value[:8]})")
+    if live is not None and following.hashes == live.hashes:
+        ended = f"run {live.id} {str(live.outcome).lower()} with hash {value[:8]}; `kronos retrain` starts another"
+        return StageEffect(stage=stage, action="nothing", reason=ended)
+    reason = f"hash {value[:8]}, not trained yet" if old in (None, value) else f"hash {old[:8]} → {value[:8]}"
+    return StageEffect(stage=stage, action="train", reason=reason)
+
+
+def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
+    from kronos_operator.api import UpdatePolicy
+
+    policy = model.spec.update_policy
+    if model.spec.suspend:
+        return "spec.suspend is true: nothing starts until `kronos resume`"
+    if not changed:
+        return ""
+    if policy is UpdatePolicy.MANUAL:
+        return "updatePolicy Manual: the change waits for `kronos retrain`"
+    if live is None or live.outcome is not None:
+        return ""
+    if policy is UpdatePolicy.CANCEL:
+        return f"updatePolicy Cancel: run {live.id}, in progress, is stopped for it"
+    return f"updatePolicy Finish: run {live.id}, in progress, ends first"

@@ -1,0 +1,118 @@
+"""`kronos diff`: what a file would change, of the model itself and of what is trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from kronos_operator.cli.changes import Change, StageEffect, changes, show_changes, show_effects
+from kronos_operator.cli.failure import Failure, report
+from kronos_operator.cli.options import AsJson, Files, Overrides
+from kronos_operator.cli.preparation import local_settings, prepare_each
+from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, Target, target_of
+from kronos_operator.cli.terminal import say, say_json
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What a file would change of one model; `remark` says when, where that is not at once."""
+
+    model: str
+    new: bool
+    changes: tuple[Change, ...]
+    stages: tuple[StageEffect, ...]
+    remark: str
+
+
+def diff(
+    files: Files,
+    overrides: Overrides = None,
+    on_cluster: OnCluster = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what files would change: fields, and stages that would be trained again, by their hashes.
+
+    Compared with the object in a cluster, where the server itself is asked, or with the latest local run.
+    """
+    from kronos_operator.loading import load_models
+
+    target = target_of(on_cluster, kubeconfig, context, namespace)
+    if target is None:
+        found = _local(load_models(files, overrides=overrides or [], environ=os.environ))
+    else:
+        found = _in_cluster(load_models(files, overrides=overrides or []), target)
+    code, documents = 0, []
+    for one in found:
+        if isinstance(one, Failure):
+            code = code or report(one)
+            continue
+        documents.append(asdict(one))
+        if not as_json:
+            _show(one)
+    if as_json:
+        say_json(documents)
+    raise typer.Exit(code)
+
+
+def _show(one: Difference) -> None:
+    what = "new" if one.new else "would change" if one.changes else "nothing changes"
+    say(f"{one.model}: {what}", style="bold")
+    if one.changes and not one.new:
+        show_changes(one.changes)
+    show_effects(one.stages)
+    if one.remark:
+        say(one.remark)
+
+
+def _in_cluster(loaded: Sequence[Loaded], target: Target) -> Iterator[Difference | Failure]:
+    from kronos_operator.cli.cluster.submitting import apply_each
+
+    # By force, so that fields of other tools are compared and not refused; nothing is written.
+    for one in apply_each(loaded, target, dry_run=True, force=True):
+        if isinstance(one, Failure):
+            yield one
+        else:
+            yield Difference(
+                model=f"{one.namespace}/{one.name}",
+                new=one.created,
+                changes=one.changes,
+                stages=one.effects,
+                remark=one.remark,
+            )
+
+
+def _local(loaded: Sequence[Loaded]) -> Iterator[Difference | Failure]:
+    from kronos_operator.local import stored_model
+
+    settings = local_settings()
+    for run in prepare_each(loaded, settings):
+        if isinstance(run, Exception):
+            yield Failure(str(run), run.exit_code)
+            continue
+        before = stored_model(settings.output, run.model.ref)
+        effects = tuple(
+            StageEffect(stage=step.stage.value, action=step.action, reason=step.reason) for step in run.steps
+        )
+        old = None if before is None else _body(before.model)
+        yield Difference(
+            model=run.key,
+            new=before is None,
+            changes=tuple(changes(old, _body(run.stored))),
+            stages=effects,
+            remark="",
+        )
+
+
+def _body(model: Any) -> dict[str, Any]:
+    body: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return body

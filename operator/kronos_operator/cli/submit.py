@@ -1,0 +1,49 @@
+"""`kronos submit`: makes KronosModel files the objects of a cluster, whose operator trains them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from kronos_operator.cli.failure import Failure, report
+from kronos_operator.cli.options import Files, Overrides
+from kronos_operator.cli.target import SubmitContext, SubmitKubeconfig, SubmitNamespace, Target
+from kronos_operator.cli.terminal import say
+
+
+def submit(
+    files: Files,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Have the server check everything, and change nothing.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force-conflicts", help="Take over fields that another tool has set, e.g. kubectl.")
+    ] = False,
+    kubeconfig: SubmitKubeconfig = None,
+    context: SubmitContext = None,
+    namespace: SubmitNamespace = None,
+) -> None:
+    """Train models in a cluster: check their files, then apply them there (server-side). On this machine: kronos run.
+
+    A model that is refused does not keep the others out; the exit code is that of the first refused one.
+    """
+    from kronos_operator.cli.cluster.submitting import apply_each
+    from kronos_operator.loading import load_models
+
+    # The environment of this machine says nothing about the cluster's.
+    loaded = load_models(files, overrides=overrides or [])
+    target = Target(kubeconfig=kubeconfig, context=context, namespace=namespace)
+    code = 0
+    for one in apply_each(loaded, target, dry_run=dry_run, force=force):
+        if isinstance(one, Failure):
+            code = code or report(one)
+            continue
+        word = "created" if one.created else "changed" if one.changes else "unchanged"
+        trained = [effect.stage for effect in one.effects if effect.action == "train"]
+        plan = f"; to be trained: {', '.join(trained)}" if trained else ""
+        say(f"{one.namespace}/{one.name} {word}{' (dry run)' if dry_run else ''}{plan}")
+        if one.remark:
+            say(f"  {one.remark}")
+    raise typer.Exit(code)

@@ -1,0 +1,89 @@
+"""Where a command looks for models: on this machine, unless its options mean a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_PANEL = "Which models (without these: of local runs on this machine)"
+_CLUSTER_PANEL = "Which cluster"
+
+OnCluster = Annotated[
+    bool,
+    typer.Option("--cluster", help="Those in the Kubernetes cluster of the current context.", rich_help_panel=_PANEL),
+]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Those in the cluster of this kubeconfig; implies --cluster.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Context = Annotated[
+    str | None,
+    typer.Option(
+        help="Those in the cluster of this context of the kubeconfig; implies --cluster.",
+        show_default=False,
+        rich_help_panel=_PANEL,
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Those of this namespace.",
+        show_default="default; in a cluster, the context's own",
+        rich_help_panel=_PANEL,
+    ),
+]
+SubmitKubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kubeconfig",
+        metavar="FILE",
+        help="How to reach the cluster.",
+        show_default="$KUBECONFIG, else ~/.kube/config",
+        rich_help_panel=_CLUSTER_PANEL,
+    ),
+]
+SubmitContext = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        help="Context of the kubeconfig.",
+        show_default="the current one",
+        rich_help_panel=_CLUSTER_PANEL,
+    ),
+]
+SubmitNamespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Namespace of models whose file names none.",
+        show_default="the context's own",
+        rich_help_panel=_CLUSTER_PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A cluster, as options name it; None is what the kubeconfig says."""
+
+    kubeconfig: Path | None
+    context: str | None
+    namespace: str | None
+
+
+def target_of(on_cluster: bool, kubeconfig: Path | None, context: str | None, namespace: str | None) -> Target | None:
+    """The cluster that the options mean; None means this machine. A namespace exists in both and decides nothing."""
+    if not on_cluster and kubeconfig is None and context is None:
+        return None
+    return Target(kubeconfig=kubeconfig, context=context, namespace=namespace)

@@ -1,0 +1,288 @@
+"""The commands for a cluster, with one in memory: how it is chosen, what is shown, and whose log is printed."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_cluster import FakeCluster, make_model
+
+from kronos_operator import names
+from kronos_operator.cli import main
+from kronos_operator.cli.cluster import logs, status
+from kronos_operator.cli.cluster.session import OPERATOR_INSTALL
+from kronos_operator.kube import Cluster, Kind, NoCluster, NotFound, Unavailable
+from kronos_operator.kube.kinds import KRONOSMODEL, POD
+
+MEANS_CLUSTER = (["--cluster"], ["--context", "west"], ["--kubeconfig", "config"])
+
+
+class UserCluster(FakeCluster):
+    """The fake as the commands use it: with patches, followed logs, and a context whose namespace is `ns`."""
+
+    namespace = "ns"
+    server = "https://fake"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connections: list[tuple[Path | None, str | None]] = []
+        self.rounds: list[Any] = []  # what happens to the cluster whenever models are looked at again
+        self.breaks: dict[str, int] = {}  # lines after which the log of a pod breaks off, once
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
+        if kind is KRONOSMODEL and self.rounds:
+            self.rounds.pop(0)()
+        return await super().get(kind, namespace, name)
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: dict[str, Any], *, manager: str) -> Any:
+        body = self.objects.get((kind.plural, name))
+        if body is None:
+            raise NotFound("gone", status=404)
+        assert (namespace, manager) == ("ns", "kronos")
+        _merge(body, patch)
+        self.touch(body)
+        return copy.deepcopy(body)
+
+    async def follow_log(self, namespace: str, pod: str, *, container: str, follow: bool = True) -> AsyncIterator[str]:
+        statuses = self.objects[POD.plural, pod]["status"]["containerStatuses"]
+        assert container == statuses[0]["name"]
+        after = self.breaks.pop(pod, None)
+        for number, line in enumerate(self.logs[pod].splitlines()):
+            if number == after:
+                raise Unavailable("broken off")
+            yield line
+
+    def add_model(self, **spec: Any) -> None:
+        self.put(KRONOSMODEL, make_model(**spec))
+
+    def add_pod(self, node: int, *, attempt: int = 0, stage: str = "tokenizer", state: str = "running") -> None:
+        name = f"m-{stage}-{attempt}-{node}"
+        labels = {
+            names.MODEL_LABEL: "m",
+            names.STAGE_LABEL: stage,
+            names.ATTEMPT_LABEL: str(attempt),
+            "batch.kubernetes.io/job-completion-index": str(node),
+        }
+        pod = {
+            "metadata": {"name": name, "labels": labels},
+            "status": {"containerStatuses": [{"name": "trainer", "state": {state: {}}}]},
+        }
+        self.put(POD, pod)
+        line = {"kronos": 1, "event": "note", "stage": stage, "message": f"attempt {attempt} reads bars"}
+        self.logs[name] = f"{json.dumps(line)}\nhello from {node}\n" if node == 0 else f"hello from {node}\n"
+
+    def finish(self, reason: str = "Succeeded") -> None:  # type: ignore[override]
+        conditions = self.model().setdefault("status", {}).setdefault("conditions", [])
+        conditions.append({"type": "Finished", "status": "True", "reason": reason})
+        for (plural, _), body in self.objects.items():
+            if plural == POD.plural:
+                body["status"]["containerStatuses"][0]["state"] = {"terminated": {}}
+
+
+def _merge(target: dict[str, Any], patch: dict[str, Any]) -> None:
+    for key, value in patch.items():
+        if isinstance(value, dict):
+            _merge(target.setdefault(key, {}), value)
+        else:
+            target[key] = value
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> UserCluster:
+    """What every connection leads to, from an empty working directory."""
+    fake = UserCluster()
+
+    async def connect(*, kubeconfig: Path | None = None, context: str | None = None) -> UserCluster:
+        fake.connections.append((kubeconfig, context))
+        return fake
+
+    monkeypatch.setattr(Cluster, "connect", connect)
+    monkeypatch.setattr(logs, "POLL_SECONDS", 0)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KRONOS_OUTPUT_PATH", raising=False)
+    return fake
+
+
+@pytest.mark.parametrize("options", MEANS_CLUSTER)
+def test_an_option_means_the_cluster_and_a_namespace_alone_does_not(
+    cluster: UserCluster, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.add_model()
+    assert main(["suspend", "m", *options]) == 0
+    assert cluster.model()["spec"]["suspend"] is True
+    (connection,) = cluster.connections
+    assert connection == {"--cluster": (None, None), "--context": (None, "west")}.get(
+        options[0], (Path("config"), None)
+    )
+    capsys.readouterr()
+    assert main(["suspend", "m", "-n", "ns"]) == 66
+    assert "no model m in " in capsys.readouterr().err
+    assert len(cluster.connections) == 1
+
+
+def test_without_the_extra_it_is_named(cluster: UserCluster, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kubernetes" else found(name))
+    # As if no module of it could be imported.
+    monkeypatch.setitem(sys.modules, "kronos_operator.kube", None)
+    Path("model.yaml").write_text(yaml.safe_dump(make_model()))
+    for command in (["status"], ["logs", "m"], ["retrain", "m"], ["diff", "-f", "model.yaml"]):
+        assert main([*command, "--cluster"]) == 78
+        assert capsys.readouterr().err == f"error: clusters need the operator extra: {OPERATOR_INSTALL}\n"
+    assert main(["submit", "-f", "model.yaml"]) == 78
+
+
+def test_a_cluster_that_is_not_there_is_one_line(cluster: UserCluster, monkeypatch: Any, capsys: Any) -> None:
+    async def connect(**_: Any) -> Cluster:
+        raise NoCluster("no cluster is configured")
+
+    monkeypatch.setattr(Cluster, "connect", connect)
+    assert main(["status", "--cluster"]) == 78
+    assert capsys.readouterr().err == "error: no cluster is configured\n"
+
+
+def test_a_file_that_no_pod_can_train_is_not_sent(cluster: UserCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    body = make_model(data={"source": {"path": "bars.csv"}})
+    del body["spec"]["storage"]
+    text = yaml.safe_dump(body)
+    Path("model.yaml").write_text(text)
+    line = next(number for number, row in enumerate(text.splitlines(), 1) if "bars.csv" in row)
+    assert main(["submit", "-f", "model.yaml"]) == 64
+    path, storage = capsys.readouterr().err.splitlines()
+    assert path.startswith(f"error: model.yaml:{line}: spec.data.source.path: no pod can reach")
+    assert storage.startswith("error: model.yaml: spec.storage: is required in a cluster")
+    assert cluster.connections == []
+
+
+def test_a_namespace_is_never_guessed_between_two(cluster: UserCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("model.yaml").write_text(yaml.safe_dump(make_model()))
+    assert main(["submit", "-f", "model.yaml", "-n", "other"]) == 64
+    assert capsys.readouterr().err == "error: model.yaml: metadata.namespace is ns, and --namespace other\n"
+    assert cluster.writes == []
+
+
+def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.add_model()
+    cluster.put(KRONOSMODEL, make_model() | {"metadata": {"name": "new"}})
+    cluster.model()["status"] = {
+        "phase": "Restarting",
+        "stage": "predictor",
+        "progress": {"summary": "43%", "eta": "2h13m", "validationLoss": 0.25},
+        "run": {"id": "1a2b3c4d", "attempt": 3, "startedAt": "2026-11-20T06:00:00Z"},
+        "restarts": {"crashes": 2, "disruptions": 0},
+        "conditions": [{"type": "Ready", "status": "True", "reason": "Waiting", "message": "no node has a free GPU"}],
+        "artifacts": {"tokenizer": {"path": "models/ns/m/runs/0/tokenizer/best"}},
+        "failure": {"reason": "Crashed", "message": "rank 1 died", "logTail": "Segmentation fault"},
+        "history": [
+            {"run": "00000000", "outcome": "Failed", "reason": "BadData", "finishedAt": "2026-11-19T01:00:00Z"}
+        ],
+    }
+    assert main(["status", "--cluster"]) == 0
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split() == [word for name in status.HEADERS for word in name.upper().split()]
+    assert first.split()[:8] == ["m", "Restarting", "predictor", "43%", "2h13m", "0.2500", "Waiting", "3"]
+    assert "not seen by the operator yet" in second
+    assert main(["status", "m", "--cluster"]) == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "no node has a free GPU",
+        "run        1a2b3c4d, attempt 3, since 2026-11-20T06:00:00Z",
+        "restarts   2 crashes\n",
+        "tokenizer  models/ns/m/runs/0/tokenizer/best",
+        "ended      00000000 Failed BadData 2026-11-19T01:00:00Z",
+        "Crashed: rank 1 died\nSegmentation fault",
+    ):
+        assert words in shown
+    assert main(["status", "m", "--cluster", "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert document["status"]["run"]["id"] == "1a2b3c4d"
+
+
+def away() -> None:
+    raise Unavailable("cannot be reached")
+
+
+def test_watching_prints_changes_and_outlives_an_api_server_that_is_away(
+    cluster: UserCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def enough() -> None:
+        raise KeyboardInterrupt
+
+    def train() -> None:
+        cluster.model()["status"] = {"phase": "Training"}
+
+    monkeypatch.setattr("kronos_operator.cli.watching.WATCH_SECONDS", 0)
+    monkeypatch.setattr(status, "row_of", lambda body, now: [(body.get("status") or {}).get("phase", "-")])
+    cluster.add_model()
+    cluster.rounds = [lambda: None, lambda: None, away, train, enough]
+    assert main(["status", "m", "--watch", "--cluster"]) == 130
+    assert capsys.readouterr().out == "-\nTraining\n"
+
+
+def test_logs_are_those_of_every_pod_of_the_latest_attempt(
+    cluster: UserCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.add_model(resources={"nodes": 2, "gpusPerNode": 4})
+    cluster.add_pod(0, attempt=0)
+    for node in (1, 0):
+        cluster.add_pod(node, attempt=10)
+    cluster.add_pod(0, attempt=9)
+    assert main(["logs", "m", "--cluster"]) == 0
+    out = capsys.readouterr().out
+    assert out == "[ranks 0-3] m: attempt 10 reads bars\n[ranks 0-3] hello from 0\n[ranks 4-7] hello from 1\n"
+    assert main(["logs", "m", "--cluster", "--rank", "6"]) == 0
+    assert capsys.readouterr().out == "[ranks 4-7] hello from 1\n"
+    assert main(["logs", "m", "--cluster", "--rank", "8"]) == 66
+    assert "m has no pod with rank 8" in capsys.readouterr().err
+    assert main(["logs", "m", "--cluster", "--rank", "first"]) == 64
+    assert main(["logs", "m", "--cluster", "--stage", "predictor"]) == 66
+    assert main(["logs", "m", "--rank", "1"]) == 64
+    assert "leave --rank out" in capsys.readouterr().err
+
+
+def test_following_goes_through_stages_and_lost_connections_to_the_end_of_the_run(
+    cluster: UserCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.add_model(resources={"gpusPerNode": 1})
+    cluster.model()["status"] = {"conditions": [{"type": "Ready", "status": "True", "message": "waiting for a node"}]}
+    cluster.breaks["m-tokenizer-0-0"] = 1
+    cluster.rounds = [
+        lambda: None,  # before it follows
+        lambda: None,
+        away,
+        lambda: None,
+        lambda: cluster.add_pod(0, state="waiting"),
+        lambda: cluster.add_pod(0),
+        *[lambda: None] * 4,
+        lambda: cluster.add_pod(0, attempt=1, stage="predictor"),
+        *[lambda: None] * 4,
+        cluster.finish,
+    ]
+    assert main(["logs", "m", "-f", "--cluster"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "m: attempt 0 reads bars\nhello from 0\nm: attempt 1 reads bars\nhello from 0\n"
+    assert err == "waiting for a node\ncannot be reached\nwaiting for a node\n"
+
+
+def test_requests_say_what_becomes_of_them(cluster: UserCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.add_model(suspend=True)
+    assert main(["retrain", "m", "--cluster"]) == 0
+    assert "waits for `kronos resume`" in capsys.readouterr().out
+    assert main(["resume", "m", "--cluster"]) == 0
+    assert main(["resume", "m", "--cluster"]) == 0
+    assert capsys.readouterr().out == "m: resumed from its last checkpoint\nm: was not suspended\n"
+    cluster.model()["status"] = {"run": {"id": "1"}}
+    assert main(["cancel", "m", "--cluster"]) == 0
+    assert set(cluster.model()["metadata"]["annotations"]) == {names.RETRAIN_ANNOTATION, names.CANCEL_ANNOTATION}
+    cluster.finish("Cancelled")
+    assert main(["cancel", "m", "--cluster"]) == 66

@@ -1,0 +1,117 @@
+"""`kronos suspend`, `resume`, `retrain`, `cancel` and `diff` on local runs, with a fake trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kronos_operator import local
+from kronos_operator.cli import main
+
+FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
+MODEL = """
+apiVersion: kronos.io/v1alpha1
+kind: KronosModel
+metadata: {name: m}
+spec:
+  timeframe: 1d
+  data: {source: {path: bars.csv}}
+  retry: {maxRestarts: 0}
+  tokenizer: {epochs: 1, init: {scratch: {size: tiny}}}
+  predictor: {epochs: 1, init: {scratch: {size: tiny}}}
+"""
+
+
+class Place:
+    """A working directory in which models are run by the fake trainer."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.on_progress: Callable[[], None] = lambda: None
+
+    def starts(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.directory / "starts").read_text().splitlines()]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    made = Place(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name in ("KRONOS_DATA_PATH", "KRONOS_OUTPUT_PATH", "KRONOS_TOKENIZER_PATH", "KRONOS_PREDICTOR_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    execute = local.execute
+
+    def run(runs: Any, settings: Any, notify: Any) -> Any:
+        def notified(key: str, event: dict[str, Any]) -> None:
+            notify(key, event)
+            if event["event"] == "progress":
+                made.on_progress()
+
+        environ = os.environ | {"FAKE_SCRIPT": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+        return execute(runs, settings, notified, trainer_command=FAKE, environ=environ)
+
+    monkeypatch.setattr(local, "execute", run)
+    (tmp_path / "bars.csv").write_text("timestamps,open\n")
+    (tmp_path / "m.yaml").write_text(MODEL)
+    return made
+
+
+@pytest.mark.parametrize("command", ["suspend", "cancel"])
+def test_a_run_is_stopped_from_elsewhere_and_gone_on_with_by_name(
+    place: Place, command: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (place.directory / "m-tokenizer").write_text("wait")
+    codes: list[int] = []
+    place.on_progress = lambda: codes.append(main([command, "m"]))
+    assert main(["run", "-f", "m.yaml"]) == 75
+    assert codes == [0]
+    assert f"m: process {os.getpid()} saves and stops; `kronos resume m` goes on from there" in capfd.readouterr().out
+    assert [start["stage"] for start in place.starts()] == ["tokenizer"]
+
+    place.on_progress = lambda: None
+    # From another directory, and after the file is gone.
+    (place.directory / "m.yaml").unlink()
+    elsewhere = place.directory / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("KRONOS_OUTPUT_PATH", str(place.directory / "outputs"))
+    assert main(["resume", "m"]) == 0
+    first, again, predictor = place.starts()
+    assert (again["stage"], again["run"], again["attempt"]) == ("tokenizer", first["run"], 1)
+    assert predictor["stage"] == "predictor"
+    assert main([command, "m"]) == 66
+    assert "m is not being trained on this machine (succeeded)" in capfd.readouterr().err
+
+
+def test_retrain_trains_every_stage_once_more(place: Place) -> None:
+    assert main(["run", "-f", "m.yaml"]) == 0
+    assert main(["resume", "m"]) == 0
+    assert len(place.starts()) == 2
+    assert main(["retrain", "m"]) == 0
+    assert [start["stage"] for start in place.starts()[2:]] == ["tokenizer", "predictor"]
+    assert len({start["run"] for start in place.starts()}) == 2
+
+
+def test_diff_compares_with_the_latest_run(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "-f", "m.yaml"]) == 0
+    assert capsys.readouterr().out.startswith("m: new\n")
+    assert main(["run", "-f", "m.yaml"]) == 0
+    capsys.readouterr()
+    assert main(["diff", "-f", "m.yaml"]) == 0
+    assert capsys.readouterr().out.startswith("m: nothing changes\n")
+    assert main(["diff", "-f", "m.yaml", "--set", "predictor.learningRate=0.5", "--json"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert document["changes"] == [{"field": "spec.predictor.learningRate", "before": 2e-05, "after": 0.5}]
+    assert [stage["action"].split()[0] for stage in document["stages"]] == ["reuse", "train"]
+
+
+def test_what_was_never_run_cannot_be_steered(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("suspend", "resume", "retrain", "cancel"):
+        assert main([command, "m"]) == 66
+        assert "no model m in " in capsys.readouterr().err
