@@ -12,15 +12,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from rendering import Chart
 
-FOLDER = Path(__file__).parent
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(FOLDER):
-            item.add_marker("cluster")
-
 
 @pytest.fixture(scope="session")
 def chart() -> Chart:

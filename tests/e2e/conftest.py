@@ -24,13 +24,6 @@ SYSTEM = "kronos-system"
 TINY = {"init": {"scratch": {"size": "tiny"}}, "batchSize": 32, "microBatchSize": 16, "learningRate": 1.0e-3}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker("e2e")
-
-
 @pytest.fixture(scope="session")
 def live() -> Live:
     """The cluster, started if it is not running, with the images of this repository."""

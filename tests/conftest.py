@@ -1,0 +1,18 @@
+"""What a folder's tests need beyond Python, as the marker by which `make` chooses them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+MARKERS = {"chart": "cluster", "cluster": "cluster", "e2e": "e2e"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = MARKERS.get(item.path.relative_to(TESTS).parts[0])
+        if marker is not None:
+            item.add_marker(marker)
