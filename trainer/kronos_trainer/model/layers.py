@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -128,24 +128,32 @@ class FeedForward(nn.Module):
         return self.ffn_dropout(self.w2(F.silu(self.w1(x)) * self.w3(x)))
 
 
+class BlockConfig(Protocol):
+    """What both nets' configs say of a block, by upstream's names."""
+
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def n_heads(self) -> int: ...
+    @property
+    def ff_dim(self) -> int: ...
+    @property
+    def ffn_dropout_p(self) -> float: ...
+    @property
+    def attn_dropout_p(self) -> float: ...
+    @property
+    def resid_dropout_p(self) -> float: ...
+
+
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then feed-forward, each added to the stream."""
 
-    def __init__(
-        self,
-        *,
-        d_model: int,
-        n_heads: int,
-        ff_dim: int,
-        ffn_dropout: float,
-        attn_dropout: float,
-        resid_dropout: float,
-    ) -> None:
+    def __init__(self, config: BlockConfig) -> None:
         super().__init__()
-        self.norm1 = RMSNorm(d_model)
-        self.self_attn = SelfAttention(d_model, n_heads, attn_dropout, resid_dropout)
-        self.norm2 = RMSNorm(d_model)
-        self.ffn = FeedForward(d_model, ff_dim, ffn_dropout)
+        self.norm1 = RMSNorm(config.d_model)
+        self.self_attn = SelfAttention(config.d_model, config.n_heads, config.attn_dropout_p, config.resid_dropout_p)
+        self.norm2 = RMSNorm(config.d_model)
+        self.ffn = FeedForward(config.d_model, config.ff_dim, config.ffn_dropout_p)
 
     def forward(self, x: Tensor, rotation: Rotation, memory: AttentionMemory | None = None) -> Tensor:
         x = x + self.self_attn(self.norm1(x), rotation, memory)

@@ -49,7 +49,7 @@ class KronosPredictor(nn.Module):
         self.token_drop = nn.Dropout(config.token_dropout_p)
         self.embedding = PairEmbedding(config)
         self.time_emb = TimeEmbedding(config)
-        self.transformer = Stack(_block(config) for _ in range(config.n_layers))
+        self.transformer = Stack(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model)
         self.dep_layer = DependencyLayer(config.d_model)
         self.head = Heads(config)
@@ -219,14 +219,3 @@ def draw(logits: Tensor) -> Tensor:
     # Up to the rounded total instead of 1, so that no draw lands past the end.
     point = torch.rand_like(distribution[..., :1]) * distribution[..., -1:]
     return torch.searchsorted(distribution, point, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
-
-
-def _block(config: PredictorConfig) -> Block:
-    return Block(
-        d_model=config.d_model,
-        n_heads=config.n_heads,
-        ff_dim=config.ff_dim,
-        ffn_dropout=config.ffn_dropout_p,
-        attn_dropout=config.attn_dropout_p,
-        resid_dropout=config.resid_dropout_p,
-    )

@@ -61,8 +61,8 @@ class KronosTokenizer(nn.Module):
         self.embed = nn.Linear(config.d_in, config.d_model)
         self.head = nn.Linear(config.d_model, config.d_in)
         # Upstream builds one block fewer than it is told, in both stacks.
-        self.encoder = Stack(_block(config) for _ in range(config.n_enc_layers - 1))
-        self.decoder = Stack(_block(config) for _ in range(config.n_dec_layers - 1))
+        self.encoder = Stack(Block(config) for _ in range(config.n_enc_layers - 1))
+        self.decoder = Stack(Block(config) for _ in range(config.n_dec_layers - 1))
         self.quant_embed = nn.Linear(config.d_model, config.s1_bits + config.s2_bits)
         self.post_quant_embed_pre = nn.Linear(config.s1_bits, config.d_model)
         self.post_quant_embed = nn.Linear(config.s1_bits + config.s2_bits, config.d_model)
@@ -121,17 +121,6 @@ class KronosTokenizer(nn.Module):
     @property
     def _recompute(self) -> bool:
         return self.gradient_checkpointing and self.training
-
-
-def _block(config: TokenizerConfig) -> Block:
-    return Block(
-        d_model=config.d_model,
-        n_heads=config.n_heads,
-        ff_dim=config.ff_dim,
-        ffn_dropout=config.ffn_dropout_p,
-        attn_dropout=config.attn_dropout_p,
-        resid_dropout=config.resid_dropout_p,
-    )
 
 
 def _no_autocast(x: Tensor) -> torch.autocast:
