@@ -37,10 +37,10 @@ DEFINE_ONCE = """
 import os, pathlib, sys
 from kronos_trainer.config import load_run
 from kronos_trainer.launch import launch
-processes, deadline, config, *command = sys.argv[1:]
+processes, config, *command = sys.argv[1:]
 def once():
     run = load_run(pathlib.Path(config))
-    return launch(run, command, processes=int(processes) or None, master_deadline=float(deadline))
+    return launch(run, command, processes=int(processes) or None)
 """
 LAUNCH = DEFINE_ONCE + "sys.exit(once())"
 LAUNCH_EACH = (
@@ -80,7 +80,6 @@ class Gang:
         self,
         *ranks: str,
         processes: int | None = 2,
-        master_deadline: float = 60,
         start_new_session: bool = False,
         program: str = LAUNCH,
         **variables: str,
@@ -88,7 +87,7 @@ class Gang:
         """A launcher; the statements are those of rank 0, 1, …, the last ones of all further ranks."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PET_", "OMP_"))}
         environment |= {"READY": str(self.directory / "ready"), "TMPDIR": str(self.directory), **variables}
-        settings = [str(processes or 0), str(master_deadline), str(self.config)]
+        settings = [str(processes or 0), str(self.config)]
         return subprocess.Popen(
             [sys.executable, "-c", program, *settings, sys.executable, "-c", RANK, *ranks],
             stdout=subprocess.PIPE,
@@ -248,8 +247,8 @@ def test_each_node_ends_with_the_cause_of_its_own_ranks(gang: Gang) -> None:
     assert [process.returncode for process in processes] == [74, 71]
 
 
-def test_an_absent_first_node_is_said(gang: Gang) -> None:
-    process = gang.start("leave(0)", processes=None, master_deadline=1, **node(1, free_port()))
+def test_an_absent_first_node_is_said_after_the_timeout_of_the_rendezvous(gang: Gang) -> None:
+    process = gang.start("leave(0)", processes=None, PET_RDZV_CONF="is_host=0,timeout=1", **node(1, free_port()))
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the first node does not answer at 127.0.0.1:" in stderr and "PET_MASTER_ADDR" in stderr

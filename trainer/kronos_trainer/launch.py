@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import signal
 import socket
 import sys
@@ -27,7 +28,7 @@ from kronos_trainer.progress import Progress
 
 GRACE_MARGIN = 10  # seconds of the grace period that are kept for ending after the ranks have
 CRASH_PATIENCE = 5.0  # seconds for the other ranks after one has failed
-MASTER_DEADLINE = 600.0  # seconds until the first node must listen
+RENDEZVOUS_SECONDS = 600.0  # torchrun's own default; PET_RDZV_CONF may say another
 
 # The shell records the rank's process before it becomes that process. torchrun's template makes $$ of $$$$, and starts
 # ranks in sessions of their own: neither Ctrl-C nor a signal to the launcher's process group reaches them.
@@ -72,13 +73,12 @@ def main(arguments: Sequence[str]) -> int:
     return launch(run, command, processes=options.nproc)
 
 
-def launch(
-    run: RunConfig, command: Sequence[str], *, processes: int | None = None, master_deadline: float = MASTER_DEADLINE
-) -> int:
+def launch(run: RunConfig, command: Sequence[str], *, processes: int | None = None) -> int:
     """Starts `command` once per rank of this node, waits for all of them and returns the gang's exit code.
 
     Each rank leaves its exit code as text in `$KRONOS_CAUSE_DIR/rank-<RANK>`; one that does not has crashed. The nodes
-    are described by torchrun's PET_* variables; without them there is one. `master_deadline` is in seconds.
+    are described by torchrun's PET_* variables; without them there is one. The first node must listen within the
+    rendezvous' timeout.
     """
     with tempfile.TemporaryDirectory(prefix="kronos-launch-") as scratch:
         ranks = _Ranks(Path(scratch))
@@ -87,7 +87,7 @@ def launch(
             signal.signal(number, stop)
         exit_codes: dict[int, int] = {}
         try:
-            if not _master_listens(os.environ, master_deadline):
+            if not _master_listens(os.environ):
                 return ExitCode.CRASHED
             threading.Thread(target=ranks.end_after_failure, daemon=True).start()
             exit_codes = _torchrun(command, processes, Path(scratch), stop)
@@ -246,11 +246,18 @@ def _default_processes(environ: Mapping[str, str]) -> int:
     return max(1, torch.cuda.device_count())
 
 
-def _master_listens(environ: Mapping[str, str], deadline: float) -> bool:
+def _rendezvous_seconds(environ: Mapping[str, str]) -> float:
+    """`timeout` of PET_RDZV_CONF, which is a list like `timeout=1800,is_host=0`; seconds."""
+    found = re.search(r"(?:^|,)\s*timeout\s*=\s*(\d+)", environ.get("PET_RDZV_CONF", ""))
+    return float(found[1]) if found else RENDEZVOUS_SECONDS
+
+
+def _master_listens(environ: Mapping[str, str]) -> bool:
     """Waits until the first node accepts connections; says so and returns False if it does not in time."""
     if _nodes(environ) == 1 or environ.get("PET_NODE_RANK", "0") == "0" or "PET_MASTER_ADDR" not in environ:
         return True
     address = (environ["PET_MASTER_ADDR"], int(environ.get("PET_MASTER_PORT", "29500")))
+    deadline = _rendezvous_seconds(environ)
     end = time.monotonic() + deadline
     while True:
         try:
