@@ -570,13 +570,26 @@ def test_a_queue_that_does_not_admit_is_told() -> None:
     job = world.cluster.objects["jobs", world.job]
     job["spec"]["suspend"] = True
     condition = {"type": "QuotaReserved", "status": "False", "message": "insufficient quota for nvidia.com/gpu"}
-    labels = {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}
-    world.cluster.put(WORKLOAD, {"metadata": {"name": "w", "labels": labels}, "status": {"conditions": [condition]}})
+    for name, uid in (("other", "other"), ("ours", job["metadata"]["uid"])):
+        metadata = {"name": name, "labels": {"kueue.x-k8s.io/job-uid": uid}}
+        status = {"conditions": [condition]}
+        world.cluster.put(WORKLOAD, {"metadata": metadata, "spec": {"queueName": "gpus"}, "status": status})
     world.pass_time(11)
     world.reconcile()
     assert world.status.phase == "Queued"
+    assert world.status.queue_position == 2
     ready = next(item for item in world.status.conditions if item.type == "Ready")
-    assert (ready.reason, ready.message) == ("NotAdmitted", "insufficient quota for nvidia.com/gpu")
+    assert ready.reason == "NotAdmitted"
+    assert ready.message == "place 2 in queue gpus: insufficient quota for nvidia.com/gpu"
+
+    world.cluster.remove(WORKLOAD, "other")
+    world.pass_time(30)
+    world.reconcile()
+    assert world.status.queue_position == 1
+    job["spec"]["suspend"] = False
+    world.reconcile()
+    assert world.status.queue_position is None
+    assert world.condition("Ready") == ("True", "Pending")
 
 
 def test_a_claim_that_nodes_cannot_share_is_warned_of() -> None:
@@ -621,6 +634,19 @@ def test_a_gang_that_the_watch_has_not_seen_is_not_forgotten_when_it_is_cancelle
     world.reconcile()
     assert world.cluster.live() == [job]
     assert "deletionTimestamp" in world.cluster.workloads()[0]["metadata"]
+
+
+def test_a_changed_backend_starts_no_second_gang_beside_one_that_the_watch_has_not_seen() -> None:
+    world = World()
+    world.sight.freeze()
+    world.reconcile()
+    job = world.job
+    world.cluster.make_pods(job)
+    world.cluster.run_pods(job)
+    world.cluster.change_spec(backend="PyTorchJob")
+    for _ in range(3):
+        world.reconcile()
+    assert [body["kind"] for body in world.cluster.workloads()] == ["Job"]
 
 
 def test_a_run_trains_what_it_was_begun_with_though_the_operator_died_before_its_first_child() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kronos_operator import names
 from kronos_operator.api import Backend, KronosModel
-from kronos_operator.hashing import stage_hashes
+from kronos_operator.hashing import settings_hash, stage_hashes
 from kronos_operator.kube import Cluster, ClusterError, Created, Kind, NotFound, Object, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, JOB, PYTORCHJOB, SERVICE
 from kronos_operator.manifests import Gang as Blueprint
@@ -58,10 +58,17 @@ class Effects:
     async def find_workload(self, model: KronosModel, record: RunRecord) -> Object | None:
         """The workload of the record's current attempt as the API server has it."""
         step = record.next_step
-        if step is None:
-            return None
+        if step is None or not record.settings:
+            return None  # nothing was started yet
         name = names.child_name(model.metadata.name, step.stage, step.hash, record.number)
-        return await self._cluster.get(_workload_kind(model), model.metadata.namespace, name)
+        kinds = [_workload_kind(model)]
+        if record.settings != settings_hash(model.spec):
+            kinds += {JOB, PYTORCHJOB} - {kinds[0]}  # the backend may be what has changed since
+        for kind in kinds:
+            found = await self._cluster.get(kind, model.metadata.namespace, name)
+            if found is not None:
+                return found
+        return None
 
     async def delete_workload(self, gang: Gang) -> None:
         """Deletes the gang's workload; it stays in sight until its last pod is gone."""
