@@ -335,7 +335,9 @@ def test_a_callback_that_fails_ends_no_watch(
     assert "a change was not handled" in caplog.text
 
 
-def test_the_whole_cluster_and_the_owner(cluster: ControlPlane, namespace: str, model: Callable[..., Any]) -> None:
+def test_the_whole_cluster_and_the_end_of_an_owner(
+    cluster: ControlPlane, namespace: str, model: Callable[..., Any]
+) -> None:
     owner = cluster.request(
         "POST", f"/apis/kronos.io/v1alpha1/namespaces/{namespace}/kronosmodels", model("m", namespace)
     )
@@ -354,9 +356,9 @@ def test_the_whole_cluster_and_the_owner(cluster: ControlPlane, namespace: str, 
             }
             cluster.request("POST", SERVICE.path(namespace), body)
             await told.until(lambda: Key(namespace, "child") in [change.key for change in told.changes])
-            assert [one["metadata"]["name"] for one in services.store.owned_by(reference["uid"])] == ["child"]
+            assert [one["metadata"]["name"] for one in services.store.labelled(namespace, SELECTOR, "m")] == ["child"]
             cluster.request("DELETE", f"/apis/kronos.io/v1alpha1/namespaces/{namespace}/kronosmodels/m")
             await told.until(lambda: told.changes[-1].new is None and told.changes[-1].key == Key(namespace, "child"))
-            assert services.store.owned_by(reference["uid"]) == []
+            assert services.store.labelled(namespace, SELECTOR, "m") == []
 
     asyncio.run(main())

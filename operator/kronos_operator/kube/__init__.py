@@ -7,7 +7,7 @@ from kronos_operator.kube.client import Cluster, Created
 from kronos_operator.kube.errors import ClusterError, Conflict, Expired, NoCluster, NotFound, Rejected, Unavailable
 from kronos_operator.kube.events import Recorder
 from kronos_operator.kube.kinds import Kind, Object
-from kronos_operator.kube.watching import Change, Key, Store, Watch
+from kronos_operator.kube.watching import Change, Key, Packed, Store, Watch
 
 __all__ = [
     "Change",
@@ -21,6 +21,7 @@ __all__ = [
     "NoCluster",
     "NotFound",
     "Object",
+    "Packed",
     "Recorder",
     "Rejected",
     "Store",

@@ -20,9 +20,9 @@ import aiohttp
 from kronos_operator.kube.client import Cluster
 from kronos_operator.kube.errors import ClusterError, Expired, NotFound, Unavailable, from_response
 from kronos_operator.kube.kinds import Kind, Object
-from kronos_operator.kube.store import Change, Key, Store
+from kronos_operator.kube.store import Change, Key, Packed, Store
 
-__all__ = ["Change", "Key", "Store", "Watch"]
+__all__ = ["Change", "Key", "Packed", "Store", "Watch"]
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class Watch:
             except NotFound as error:
                 self._version = None
                 if self._optional:
-                    self._tell(self.store.replace([]))
+                    self._tell(self.store.keep(set()))
                     self.store.touch()
                     wait = self._longest
                 else:
@@ -110,8 +110,14 @@ class Watch:
             await asyncio.sleep(self._pause(wait))
 
     async def _list(self) -> None:
-        items, version = await self._cluster.list(self.kind, self._namespace, selector=self._selector)
-        self._tell(self.store.replace(self._trim(item) for item in items))
+        listed: set[Key] = set()
+        version = ""
+        async for page in self._cluster.pages(self.kind, self._namespace, selector=self._selector):
+            for body in page.items:
+                listed.add(Key.of(body))
+                self._tell(self.store.put(self._trim(body)))
+            version = page.version
+        self._tell(self.store.keep(listed))
         self.store.touch()
         self._version = version
 
@@ -141,8 +147,8 @@ class Watch:
         if event["type"] == "BOOKMARK":
             return
         body = self._trim(body)
-        change = self.store.remove(Key.of(body), body) if event["type"] == "DELETED" else self.store.put(body)
-        self._tell([change] if change else [])
+        gone = event["type"] == "DELETED"
+        self._tell(self.store.remove(Key.of(body), body) if gone else self.store.put(body))
 
     def _tell(self, changes: Iterable[Change]) -> None:
         for change in changes:

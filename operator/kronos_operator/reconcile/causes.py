@@ -14,7 +14,7 @@ from kronos_trainer.config import ExitCode, gang_cause
 
 _CONTAINERS = (names.JOB_CONTAINER, names.PYTORCHJOB_CONTAINER)
 _TOLD_CODE = re.compile(r"failed with exit code (\d+) matching")
-_TAIL = 2048
+LAST_WORDS = 2048  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def log_tail(pods: Sequence[Object], log: str) -> str | None:
     """The last lines that a person would read of a failed gang, at most 2 KiB."""
     texts = [log, *(str(_terminated(pod).get("message") or "") for pod in pods if _exit_code(pod) not in (None, 0))]
     text = next((text for text in texts if text.strip()), "")
-    return text.strip().encode()[-_TAIL:].decode(errors="ignore") or None
+    return text.strip().encode()[-LAST_WORDS:].decode(errors="ignore") or None
 
 
 def has_ended(pod: Object) -> bool:

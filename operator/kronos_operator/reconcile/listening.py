@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from kronos_operator.api import Status
 from kronos_operator.kube import Cluster, Key
 from kronos_operator.plan import AttemptState
-from kronos_operator.reconcile.causes import container_status
+from kronos_operator.reconcile.causes import LAST_WORDS, container_status
 from kronos_operator.reconcile.gangs import Gang
 from kronos_operator.reconcile.reports import Report, read_report
 
@@ -70,7 +70,8 @@ class Listening:
             report = replace(report, said_at=min(report.said_at, now))
         if not log and not ended:
             report = replace(report, said_at=now)
-        self._heard[key] = _Heard(attempt=attempt, report=report, log=log or heard.log, read_at=now, at_end=ended)
+        last = log.strip()[-LAST_WORDS:] or heard.log
+        self._heard[key] = _Heard(attempt=attempt, report=report, log=last, read_at=now, at_end=ended)
         return report
 
     def log(self, key: Key) -> str:
@@ -79,7 +80,7 @@ class Listening:
         return "" if heard is None else heard.log
 
     def forget(self, key: Key) -> None:
-        """Forgets a model."""
+        """Forgets a model: it is gone, or nothing of it runs."""
         self._heard.pop(key, None)
 
 

@@ -14,6 +14,7 @@ logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 300.0
+_SLACK = 64
 
 
 class WorkQueue:
@@ -48,7 +49,7 @@ class WorkQueue:
         moment = self._clock() + max(0.0, after)
         if moment < self._due.get(key, float("inf")):
             self._due[key] = moment
-            heapq.heappush(self._heap, (moment, key))
+            self._push(moment, key)
             self._changed.set()
 
     def forget(self, key: Key) -> None:
@@ -105,5 +106,12 @@ class WorkQueue:
         if again is not None:
             self.add(key, again)
         if key in self._due:
-            heapq.heappush(self._heap, (self._due[key], key))
+            self._push(self._due[key], key)
         self._changed.set()
+
+    def _push(self, moment: float, key: Key) -> None:
+        heapq.heappush(self._heap, (moment, key))
+        # Every earlier wish leaves one behind that lies here until it is due, which may be tomorrow.
+        if len(self._heap) > 2 * len(self._due) + _SLACK:
+            self._heap = [(moment, key) for key, moment in self._due.items()]
+            heapq.heapify(self._heap)
