@@ -30,6 +30,7 @@ def handlers(settings: Settings) -> kopf.OperatorRegistry:
         operation = Operation(cluster, settings)
         await running.enter_async_context(operation.running())
         operations.append(operation)
+        await operation.installed()
 
     @kopf.on.cleanup(registry=registry)
     async def stop(**_: Any) -> None:
@@ -43,7 +44,7 @@ def handlers(settings: Settings) -> kopf.OperatorRegistry:
             if event["type"] == "DELETED":
                 operation.gone(Key.of(body))
             else:
-                operation.saw(body)
+                operation.told(body)
 
     return registry
 
@@ -54,6 +55,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
+    settings.watching.chunk_size = 100  # all models at once would be most of the operator's memory
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10

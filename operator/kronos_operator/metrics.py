@@ -56,7 +56,7 @@ class Metrics:
         for step in after.run.steps if after.run is not None else []:
             if step.done and step.hash not in done and "seconds" in step.metrics:
                 self._stage_seconds.labels(step.stage.value).observe(step.metrics["seconds"])
-        if after.checkpoint is not None and after.run is not None and after.run.outcome is None:
+        if after.checkpoint is not None and after.phase is Phase.TRAINING:
             self._checkpoints[key] = after.checkpoint.time.timestamp()
         else:
             self._checkpoints.pop(key, None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from control_plane import OPERATOR_NAMESPACE, RELEASE, REPOSITORY, ControlPlane
+from operator_process import eventually, operator
 
 CHART = REPOSITORY / "charts" / RELEASE
 OLDER = REPOSITORY / "tests" / "chart" / "old" / RELEASE
@@ -116,6 +117,22 @@ def test_kustomization_of_the_page_puts_both_images_in(cluster: ControlPlane, tm
     assert container["image"] == "example.org/ml/kronos-operator:0.1.0"
     assert variables["KRONOS_DEFAULT_IMAGE"] == "example.org/ml/kronos-trainer:0.1.0"
     assert len(variables) == len(before["spec"]["template"]["spec"]["containers"][0]["env"])
+
+
+def test_an_operator_that_comes_before_its_definition_waits_for_it(
+    bare: ControlPlane, tmp_path: Path, model: Callable[..., dict[str, Any]]
+) -> None:
+    log = tmp_path / "operator.log"
+    # Its resync, which would see the model too, comes much later.
+    with operator(bare, "default", log, KUBECONFIG=str(bare.kubeconfig), KRONOS_RESYNC_SECONDS="3600"):
+        eventually(lambda: "CustomResourceDefinition" in log.read_text(), "the operator's complaint")
+        bare.apply([yaml.safe_load((REPOSITORY / "manifests" / "crd.yaml").read_text())])
+        kubectl(bare, "create", "--filename=-", input=yaml.safe_dump(model("early")))
+        eventually(
+            lambda: bare.request("GET", MODEL.replace("model-b-1d", "early")).get("status", {}).get("phase"),
+            "the model's phase",
+        )
+    kubectl(bare, "delete", "crd/kronosmodels.kronos.io")
 
 
 def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(

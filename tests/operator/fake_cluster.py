@@ -8,11 +8,13 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from kronos_operator import names
 from kronos_operator.kube import Conflict, Created, Key, Kind, NotFound, Rejected
+from kronos_operator.kube.client import Page
 from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, POD, PYTORCHJOB
 
 Object = dict[str, Any]
@@ -38,6 +40,8 @@ class FakeCluster:
         self.reads: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.crash_in: int | None = None  # writes until the operator is cut off
+        self.calls = 0
+        self.meanwhile: dict[int, Callable[[], Awaitable[None]]] = {}  # before the answer to a call, by its number
         self.reject: dict[str, Rejected] = {}  # by kind
         self._numbers = itertools.count(1)
 
@@ -45,7 +49,9 @@ class FakeCluster:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         self.reads.append(f"get {kind.plural} {name}")
-        return copy.deepcopy(self.objects.get((kind.plural, name)))
+        found = copy.deepcopy(self.objects.get((kind.plural, name)))
+        await self._answer()
+        return found
 
     async def list(
         self, kind: Kind, namespace: str | None, *, selector: str = "", fields: str = ""
@@ -60,7 +66,12 @@ class FakeCluster:
             and wanted.items() <= (body["metadata"].get("labels") or {}).items()
             and uid in ("", (body.get("involvedObject") or {}).get("uid"))
         ]
-        return copy.deepcopy(found), "1"
+        listed = copy.deepcopy(found)
+        await self._answer()
+        return listed, "1"
+
+    async def pages(self, kind: Kind, namespace: str | None) -> AsyncIterator[Page]:
+        yield Page(*await self.list(kind, namespace))
 
     async def create(self, kind: Kind, body: Object) -> Created:
         if kind.kind in self.reject:
@@ -69,10 +80,12 @@ class FakeCluster:
         there = self.objects.get((kind.plural, name))
         if there is not None:
             ours = _owner(there) == _owner(body) and "deletionTimestamp" not in there["metadata"]
+            await self._answer()
             return Created.EXISTS_OURS if ours else Created.EXISTS_OTHER
         assert body["metadata"]["namespace"] == "ns"
         self.put(kind, json.loads(json.dumps(body)))
         self._wrote(f"create {kind.plural} {name}")
+        await self._answer()
         return Created.DONE
 
     async def delete(
@@ -90,6 +103,7 @@ class FakeCluster:
         else:
             del self.objects[kind.plural, name]
         self._wrote(f"delete {kind.plural} {name}")
+        await self._answer()
         return True
 
     async def apply_status(self, body: Object) -> Object:
@@ -103,11 +117,15 @@ class FakeCluster:
             there["status"] = status
             self.touch(there)
         self._wrote("status")
-        return copy.deepcopy(there)
+        answer = copy.deepcopy(there)
+        await self._answer()
+        return answer
 
     async def pod_log(self, namespace: str, pod: str, **_: Any) -> str:
         self.reads.append(f"log {pod}")
-        return self.logs.get(pod, "")
+        log = self.logs.get(pod, "")
+        await self._answer()
+        return log
 
     async def post(self, regarding: Object, *, reason: str, note: str, action: str, type: str = "Normal") -> None:
         self.events.append((type, reason))
@@ -222,6 +240,12 @@ class FakeCluster:
         line = {"kronos": 1, "time": timestamp(self.now)} | fields
         pod = f"{workload}-0"
         self.logs[pod] = self.logs.get(pod, "") + json.dumps(line) + "\n"
+
+    async def _answer(self) -> None:
+        happens = self.meanwhile.pop(self.calls, None)
+        self.calls += 1
+        if happens is not None:
+            await happens()
 
     def _workload(self, name: str) -> Object:
         return next(body for body in self.workloads() if body["metadata"]["name"] == name)

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import aiohttp
 import kopf
@@ -141,18 +142,65 @@ def test_what_wants_to_be_seen_again_is_seen_when_it_is_due() -> None:
     assert len(queue) == 0
 
 
+def test_resyncs_leave_nothing_behind_for_tomorrow() -> None:
+    async def behave(key: Key, call: int) -> float:
+        return 86400.0
+
+    def resync(queue: WorkQueue) -> None:
+        for _ in range(1000):
+            queue.add(A, 86400.0)
+            queue.add(A, 1.0)
+            queue._due.pop(A)
+
+    queue = drain(Work(behave), resync, lambda: 0.0)
+    assert len(queue._heap) < 100
+
+
 def test_a_resync_repairs_missed_deletions_and_creations() -> None:
     async def run() -> None:
         cluster: Any = FakeCluster()
         operation = Operation(cluster, Settings())
         cluster.put(KRONOSMODEL, make_model())
         gone = make_model() | {"metadata": {"name": "gone", "namespace": "ns", "resourceVersion": "1", "uid": "u"}}
-        operation.saw(gone)
+        operation.told(gone)
         await operation.relist()
         assert list(operation.reconciler.keys) == [Key("ns", "m")]
         assert len(operation.queue) == 1
 
     asyncio.run(run())
+
+
+def test_a_watch_of_models_that_has_died_fails_liveness_and_one_that_is_late_does_not() -> None:
+    async def run() -> None:
+        cluster: Any = FakeCluster()
+        operation = Operation(cluster, Settings())
+        alive = operation._alive()["models"]
+        cluster.put(KRONOSMODEL, make_model())
+        await operation.relist()  # before the watch has told of it
+        assert alive() == ""
+        operation.told(cluster.model())
+        await operation.relist()
+        assert alive() == ""
+        cluster.change_spec(suspend=True)
+        await operation.relist()
+        await operation.relist()
+        assert alive() == "the watch does not tell of ns/m"
+        operation.told(cluster.model())
+        assert alive() == ""
+
+    asyncio.run(run())
+
+
+def test_a_part_that_ends_by_an_error_fails_liveness(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> str:
+        cluster: Any = FakeCluster()
+        operation = Operation(cluster, Settings(health_port=free_port(), metrics_port=free_port()))
+        monkeypatch.setattr(operation.children, "run", AsyncMock(side_effect=KeyError("kind")))
+        async with operation.running():
+            await asyncio.sleep(0.1)
+            return operation._alive()["tasks"]()
+
+    assert asyncio.run(run()) == "children has ended: KeyError('kind')"
 
 
 def free_port() -> int:

@@ -31,6 +31,8 @@ def test_what_is_counted() -> None:
     metrics.saw(KEY, first, second)
     metrics.saw(KEY, second, second)
     assert value("kronos_models", {"namespace": "ns", "phase": "Training"}) == 0
+    # What does not train saves nothing: its age says nothing.
+    assert value("kronos_checkpoint_age_seconds", {"namespace": "ns", "model": "m"}) is None
     assert value("kronos_restarts_total", {"namespace": "ns", "cause": "crash"}) == 2
     assert value("kronos_stage_duration_seconds_sum", {"stage": "tokenizer"}) == 90
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -79,6 +81,12 @@ class World:
 
     def end(self, code: int = 0, message: str = "") -> None:
         self.cluster.end_pods(self.job, code, message)
+        self.reconcile()
+
+    def step(self) -> None:
+        """The current gang reports a step."""
+        self.cluster.say(self.job, event="progress", phase="training", step=1, steps=9)
+        self.pass_time(31)
         self.reconcile()
 
     def train(self) -> None:
@@ -357,6 +365,77 @@ def test_retrain_and_cancel_are_each_answered_once() -> None:
     assert [entry.outcome for entry in world.status.history] == ["Succeeded", "Cancelled", "Succeeded", "Succeeded"]
 
 
+def test_a_cancel_answers_what_was_asked_for_before_it_and_not_what_comes_after() -> None:
+    world = World(schedule={"cron": "0 6 * * *"})
+    world.run()
+    world.cluster.now = world.status.schedule.next_time.timestamp() + 60
+    world.cluster.annotate(RETRAIN_ANNOTATION, timestamp(world.cluster.now))
+    world.step()
+    world.cluster.annotate(CANCEL_ANNOTATION, timestamp(world.cluster.now))
+    world.reconcile()
+    world.cluster.end_pods(world.job, 75)
+    world.reconcile()
+    assert world.condition("Finished") == ("True", "Cancelled")
+    assert world.cluster.live() == []
+    assert world.status.schedule.next_time.timestamp() > world.cluster.now
+    del world.cluster.model()["metadata"]["annotations"][CANCEL_ANNOTATION]
+    world.cluster.annotate("example.org/note", "tidied up")
+    world.reconcile()
+    assert world.cluster.live() == []
+
+    world.pass_time(60)
+    world.cluster.annotate(RETRAIN_ANNOTATION, timestamp(world.cluster.now))
+    world.run()
+    world.pass_time(60)
+    world.cluster.annotate(CANCEL_ANNOTATION, timestamp(world.cluster.now))
+    later = timestamp(world.cluster.now + 1)
+    world.cluster.annotate(RETRAIN_ANNOTATION, later)  # seen together with the cancel request
+    world.reconcile()
+    world.cluster.end_pods(world.job, 75)
+    world.reconcile()
+    assert [entry.outcome for entry in world.status.history] == ["Cancelled", "Cancelled"]
+    assert len(world.cluster.live()) == 1
+    assert world.status.run.trigger == later
+
+
+def test_the_words_of_an_earlier_retrain_request_retrain_again() -> None:
+    world = World()
+    runs = []
+    for words in ("a", "b", "a"):
+        world.cluster.annotate(RETRAIN_ANNOTATION, words)
+        world.train()
+        runs.append(world.status.artifacts.run)
+    assert len(set(runs)) == 3
+
+
+def test_a_tick_of_the_schedule_stops_no_run() -> None:
+    world = World(schedule={"cron": "0 * * * *"}, updatePolicy="Cancel")
+    job = world.run()
+    for _ in range(3):
+        world.pass_time(3600)
+        world.step()
+    assert world.cluster.live() == [job]
+    world.cluster.annotate(RETRAIN_ANNOTATION, "now")
+    world.reconcile()
+    assert world.status.run.stop == "Superseded"
+
+
+def test_a_run_that_can_never_start_gives_way_to_the_spec_that_mends_it() -> None:
+    world = World(data={"source": {"claim": {"name": "brs"}}}, image="example.org/typo:1")
+    world.reconcile()
+    job = world.job
+    world.cluster.make_pods(job)
+    world.cluster.change_spec(data={"source": {"claim": {"name": "bars"}}}, image="example.org/right:1")
+    world.reconcile()
+    assert world.cluster.live() == []
+    world.reconcile()
+    assert world.job != job
+    template = world.cluster.objects["jobs", world.job]["spec"]["template"]["spec"]
+    assert template["containers"][0]["image"] == "example.org/right:1"
+    world.train()
+    assert world.condition("Finished") == ("True", "Succeeded")
+
+
 def test_a_schedule_fires_once_however_often_the_operator_dies() -> None:
     world = World(schedule={"cron": "0 6 * * *"})
     world.train()
@@ -394,6 +473,7 @@ def test_a_tick_that_is_due_waits_for_the_run_before_it() -> None:
 def test_update_policies() -> None:
     world = World()
     job = world.run()
+    world.step()
     world.cluster.change_spec(predictor={"epochs": 3})
     world.reconcile()
     assert world.cluster.live() == [job]  # Finish
@@ -421,6 +501,7 @@ def test_update_policies() -> None:
 def test_a_running_training_keeps_the_spec_and_the_image_it_began_with() -> None:
     world = World()
     world.run()
+    world.step()
     world.cluster.change_spec(training={"seed": 7})
     world.settings = Settings(default_image="example.org/trainer:2")
     world.restart()
@@ -477,6 +558,17 @@ def test_what_must_not_run_here_is_refused_before_any_child_exists() -> None:
     assert denied.condition("Stalled")[0] == "False"
 
 
+def test_a_finished_model_whose_new_spec_is_refused_is_not_finished() -> None:
+    world = World(Settings(default_image="i", policy=Policy(max_nodes=1)))
+    world.train()
+    world.cluster.change_spec(resources={"nodes": 2})
+    world.reconcile()
+    assert world.condition("Finished") == ("False", "PolicyDenied")
+    world.cluster.change_spec(resources={"nodes": 1})
+    world.reconcile()
+    assert world.condition("Finished") == ("True", "Succeeded")
+
+
 def test_a_run_in_progress_is_not_touched_by_a_spec_that_is_refused() -> None:
     world = World()
     job = world.run()
@@ -515,11 +607,91 @@ def test_another_owner_of_a_childs_name_is_waited_for() -> None:
     world.reconcile()
     job = world.cluster.objects["jobs", world.job]
     job["metadata"]["ownerReferences"] = [{"uid": "other", "controller": True}]
-    with pytest.raises(ClusterError, match="exists already"):
+    with pytest.raises(ClusterError, match="not this model's: delete it"):
         world.reconcile()
+    assert world.condition("Ready") == ("True", "NameTaken")
     world.cluster.remove(JOB, job["metadata"]["name"])
     world.reconcile()
     assert world.cluster.objects["jobs", world.job]["metadata"]["uid"] != job["metadata"]["uid"]
+
+
+def test_a_run_that_cannot_be_frozen_is_told_and_waited_for() -> None:
+    world = World()
+    world.cluster.reject["ConfigMap"] = Rejected("exceeded quota: few-configmaps", status=403)
+    with pytest.raises(ClusterError, match="exceeded quota"):
+        world.reconcile()
+    assert world.condition("Ready") == ("True", "QuotaExceeded")
+    assert world.status.run is None
+    world.cluster.reject.clear()
+    world.train()
+    assert world.condition("Finished") == ("True", "Succeeded")
+
+
+def test_a_run_that_can_never_be_frozen_is_stalled() -> None:
+    world = World()
+    world.cluster.reject["ConfigMap"] = Rejected("data: Too long", status=422)
+    world.reconcile()
+    assert world.condition("Stalled") == ("True", "ChildRejected")
+    assert world.reconcile() is None
+
+
+def test_somebody_elses_config_map_is_left_alone() -> None:
+    world = World()
+    world.reconcile()
+    (name,) = frozen_runs(world.cluster)
+    world = World()
+    other = {"metadata": {"name": name, "ownerReferences": [{"uid": "other", "controller": True}]}, "data": {}}
+    world.cluster.put(CONFIGMAP, other)
+    with pytest.raises(ClusterError, match=f"ConfigMap {name} is there and not this model's"):
+        world.reconcile()
+    assert world.condition("Ready") == ("True", "NameTaken")
+    assert world.cluster.objects[CONFIGMAP.plural, name] is other
+
+
+def test_what_a_refused_attempt_left_is_not_read_by_the_one_that_starts() -> None:
+    world = World()
+    world.cluster.reject["Job"] = Rejected("denied by a webhook", status=403)
+    with pytest.raises(ClusterError):
+        world.reconcile()
+    world.cluster.reject.clear()
+    world.cluster.change_spec(storage={"claim": {"name": "models", "path": "elsewhere"}})
+    world.reconcile()
+    config = json.loads(world.cluster.objects[CONFIGMAP.plural, world.job]["data"]["run.json"])
+    assert config["output"].endswith("/elsewhere")
+
+
+def test_what_waits_is_no_error_of_the_operator() -> None:
+    world = World()
+    world.cluster.reject["Job"] = Rejected("exceeded quota: few-jobs", status=403)
+    with pytest.raises(ClusterError):
+        world.reconcile()
+    assert world.metrics.registry.get_sample_value("kronos_reconcile_errors_total") == 0
+
+
+def test_a_model_that_goes_during_a_pass_leaves_no_metrics() -> None:
+    world = running_world()
+    asyncio.run(world.reconciler.reconcile(KEY))
+    world.pass_time(31)  # its log is read again, and has nothing new
+
+    async def delete() -> None:
+        world.cluster.remove(KRONOSMODEL, "m")
+        world.reconciler.gone(KEY)
+
+    world.cluster.meanwhile[world.cluster.calls] = delete
+    asyncio.run(world.reconciler.reconcile(KEY))
+    assert world.metrics.phases() == {} and world.metrics.checkpoint_ages() == {}
+
+
+def test_a_namesake_whose_predecessors_end_went_unseen_inherits_nothing() -> None:
+    world = running_world()
+    asyncio.run(world.reconciler.reconcile(KEY))
+    assert world.status.progress.percent == 50.0
+    for plural, name in list(world.cluster.objects):
+        del world.cluster.objects[plural, name]
+    world.cluster.logs.clear()
+    world.cluster.put(KRONOSMODEL, make_model())
+    world.run()
+    assert world.status.progress is None
 
 
 def waiting_pod(world: World, **status: Any) -> None:
@@ -636,6 +808,74 @@ def test_a_gang_that_the_watch_has_not_seen_is_not_forgotten_when_it_is_cancelle
     assert "deletionTimestamp" in world.cluster.workloads()[0]["metadata"]
 
 
+def running_world() -> World:
+    """A gang that trains, with news in its log."""
+    world = World()
+    job = world.run()
+    world.cluster.say(job, event="progress", phase="training", step=5, steps=10, percent=50.0)
+    world.pass_time(31)
+    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    return world
+
+
+def calls_of_a_pass(make: Callable[[], World]) -> int:
+    world = make()
+    before = world.cluster.calls
+    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    asyncio.run(world.reconciler.reconcile(KEY))
+    return world.cluster.calls - before
+
+
+@pytest.mark.parametrize("make", [World, running_world])
+def test_a_change_that_comes_at_any_moment_of_a_pass_is_acted_on(make: Callable[[], World]) -> None:
+    total = calls_of_a_pass(make)
+    assert total >= 2
+    for moment in range(total):
+        world = make()
+
+        async def suspend(world: World = world) -> None:
+            world.cluster.change_spec(suspend=True)
+            world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+
+        world.cluster.meanwhile[world.cluster.calls + moment] = suspend
+        world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+        for _ in range(4):  # of which nobody tells the operator anything more
+            asyncio.run(world.reconciler.reconcile(KEY))
+        started = [body for body in world.cluster.workloads() if "deletionTimestamp" not in body["metadata"]]
+        assert started == [], f"before answer {moment}"
+
+
+@pytest.mark.parametrize("make", [World, running_world])
+def test_an_operator_that_is_overtaken_leaves_the_others_gang_alone_and_ends_its_own(make: Callable[[], World]) -> None:
+    total = calls_of_a_pass(make)
+    for moment in range(total):
+        world = make()
+        slow = world.reconciler
+        world.restart()
+        quick = world.reconciler
+
+        async def overtake(world: World = world, slow: Reconciler = slow, quick: Reconciler = quick) -> None:
+            """The other operator sees two attempts crash and starts the next, which the slow one is told of."""
+            for _ in range(3):
+                for _ in range(3):
+                    world.pass_time(60)
+                    quick.saw(copy.deepcopy(world.cluster.model()))
+                    await quick.reconcile(KEY)
+                    for job in world.cluster.live():
+                        world.cluster.make_pods(job)
+                        world.cluster.run_pods(job)
+                if world.status.run.attempt < 2:
+                    world.cluster.end_pods(world.job, 1)
+            slow.saw(copy.deepcopy(world.cluster.model()))
+
+        world.cluster.meanwhile[world.cluster.calls + moment] = overtake
+        slow.saw(copy.deepcopy(world.cluster.model()))
+        for _ in range(4):
+            asyncio.run(slow.reconcile(KEY))
+        (live,) = world.cluster.live()
+        assert live.endswith("-2") and world.status.run.attempt == 2, f"before answer {moment}"
+
+
 def test_a_changed_backend_starts_no_second_gang_beside_one_that_the_watch_has_not_seen() -> None:
     world = World()
     world.sight.freeze()
@@ -650,7 +890,7 @@ def test_a_changed_backend_starts_no_second_gang_beside_one_that_the_watch_has_n
 
 
 def test_a_run_trains_what_it_was_begun_with_though_the_operator_died_before_its_first_child() -> None:
-    world = World()
+    world = World(updatePolicy="Manual")  # else a run that has trained nothing gives way
     world.cluster.crash_in = 1  # the record is written
     with pytest.raises(Crash):
         world.reconcile()
@@ -661,6 +901,8 @@ def test_a_run_trains_what_it_was_begun_with_though_the_operator_died_before_its
     world.train()
     assert world.status.history[0].run == first
     assert '"seed": 100' in world.cluster.objects["configmaps", world.cluster.names(JOB)[0]]["data"]["run.json"]
+    world.cluster.change_spec(updatePolicy="Finish")
+    world.reconcile()
     assert world.status.run.id != first
 
 

@@ -20,16 +20,15 @@ _KINDS = {kind.kind: kind for kind in (CONFIGMAP, SERVICE, JOB, PYTORCHJOB)}
 
 
 class Refused(Exception):
-    """The API server will not have a child. `final`: it never will, until the spec changes."""
+    """The API server will never have a child, until the spec changes."""
 
-    def __init__(self, message: str, *, reason: str, final: bool) -> None:
+    def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
-        self.final = final
 
 
-class NameTaken(ClusterError):
-    """A child's name belongs to an object that is being deleted, or to somebody else's: wait until it is gone."""
+class Postponed(ClusterError):
+    """A child cannot be made now: a quota, a right or a kind is missing, or its name is another's."""
 
 
 class Effects:
@@ -40,15 +39,14 @@ class Effects:
         self._settings = settings
 
     async def freeze(self, model: KronosModel, run: str) -> None:
-        """Keeps what the run trains. One that an ended run left is replaced: the run begins anew, from today's spec."""
-        body = run_config_map(model, _uid(model), run, self._settings.default_image)
-        there = await self._cluster.get(CONFIGMAP, *_place(body))
-        if there is not None and there.get("data") != body["data"]:
-            await self._cluster.delete(CONFIGMAP, *_place(body), uid=there["metadata"]["uid"])
-        await self._create(body)
+        """Keeps what the run trains. One that an ended run left is replaced: the run begins anew, from today's spec.
+
+        Raises Refused or Postponed where it cannot be kept.
+        """
+        await self._put(run_config_map(model, _uid(model), run, self._settings.default_image))
 
     async def act(self, model: KronosModel, actions: Sequence[Action]) -> None:
-        """Carries out a plan's actions. Raises Refused or NameTaken where a child cannot be made."""
+        """Carries out a plan's actions. Raises Refused or Postponed where a child cannot be made."""
         for action in actions:
             if isinstance(action, StartAttempt):
                 await self._start(model, action)
@@ -102,7 +100,7 @@ class Effects:
             kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
         if kept is None:
             message = f"ConfigMap {name}, which holds what the run trains, is gone: ask for another run"
-            raise Refused(message, reason="RunConfigLost", final=True)
+            raise Refused(message, reason="RunConfigLost")
         blueprint = Blueprint(
             model=frozen(kept, model),
             uid=_uid(model),
@@ -111,24 +109,42 @@ class Effects:
             default_queue=self._settings.policy.default_queue,
         )
         for body in children(blueprint):
-            await self._create(body)
+            if body["kind"] == CONFIGMAP.kind:
+                await self._put(body)
+            else:
+                await self._create(body)
 
-    async def _create(self, body: Object) -> None:
+    async def _put(self, config_map: Object) -> None:
+        """Creates an immutable ConfigMap, or replaces one that says something else.
+
+        What an attempt that got no further has left must not be read by the one that starts now.
+        """
+        if await self._create(config_map) is Created.DONE:
+            return
+        there = await self._cluster.get(CONFIGMAP, *_place(config_map))
+        if there is not None and there.get("data") != config_map["data"]:
+            await self._cluster.delete(CONFIGMAP, *_place(config_map), uid=there["metadata"]["uid"])
+            await self._create(config_map)
+
+    async def _create(self, body: Object) -> Created:
         kind = _KINDS[body["kind"]]
         try:
             created = await self._cluster.create(kind, body)
         except Rejected as no:
             if no.final:
-                raise Refused(no.message, reason="ChildRejected", final=True) from no
+                raise Refused(no.message, reason="ChildRejected") from no
             reason = "QuotaExceeded" if "exceeded quota" in no.message else "ChildForbidden"
-            raise Refused(no.message, reason=reason, final=False) from no
+            raise Postponed(no.message, reason=reason) from no
         except NotFound as no:
             if kind is not PYTORCHJOB:
                 raise
             message = "the cluster has no PyTorchJob: install the training operator, or set backend to Job"
-            raise Refused(message, reason="BackendMissing", final=False) from no
+            raise Postponed(message, reason="BackendMissing") from no
         if created is Created.EXISTS_OTHER:
-            raise NameTaken(f"{body['kind']} {body['metadata']['name']} exists already, and is not this model's")
+            # It may be on its way out.
+            message = f"{body['kind']} {body['metadata']['name']} is there and not this model's: delete it"
+            raise Postponed(message, reason="NameTaken")
+        return created
 
     async def _stop(self, model: KronosModel, stop: StopAttempt) -> None:
         namespace = model.metadata.namespace

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 # Longer than the server's bookmarks and the longest pause of a watch together.
 _SILENCE = 300.0
+_ABSENT = 5.0
 
 
 class Operation:
@@ -36,16 +37,34 @@ class Operation:
         self.reconciler = Reconciler(cluster, self.children, recorder, settings, self.metrics)
         self.queue = WorkQueue(self.reconciler.reconcile)
         self._resynced_at: float | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._untold: set[Key] = set()  # models whose newest version a listing had, and the watch not yet
+        self._missed: set[Key] = set()  # those of them that it has not told of for a whole period
 
-    def saw(self, body: Object) -> None:
-        """A model was created or has changed."""
+    def told(self, body: Object) -> None:
+        """The watch tells that a model was created or has changed."""
+        self._untold.discard(Key.of(body))
+        self._missed.discard(Key.of(body))
         self.reconciler.saw(body)
         self.queue.add(Key.of(body))
 
     def gone(self, key: Key) -> None:
         """A model was deleted."""
+        self._untold.discard(key)
+        self._missed.discard(key)
         self.reconciler.gone(key)
         self.queue.forget(key)
+
+    async def installed(self) -> None:
+        """Returns once the API server knows KronosModels: a watch of a kind that is not there never begins."""
+        namespace = next(iter(self._settings.namespaces), None)
+        while True:
+            try:
+                await anext(self._cluster.pages(KRONOSMODEL, namespace))
+                return
+            except ClusterError as error:
+                logger.warning("%s; looking again in %.0f s", error, _ABSENT)
+            await asyncio.sleep(_ABSENT)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -56,13 +75,14 @@ class Operation:
             served(health, settings.health_port),
             served(exposition(self.metrics.registry), settings.metrics_port),
         ):
-            tasks = [asyncio.create_task(work) for work in (self.children.run(), self._work(), self._resync())]
+            works = {"children": self.children.run(), "queue": self._work(), "resync": self._resync()}
+            self._tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
             try:
                 yield
             finally:
-                for task in tasks:
+                for task in self._tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _work(self) -> None:
         # A model whose gang is not yet in sight would look as if it had none.
@@ -81,15 +101,19 @@ class Operation:
 
     async def relist(self) -> None:
         """Compares the models that are known with those that exist: no missed deletion stays missed."""
-        bodies: list[Object] = []
+        self._missed |= self._untold
+        listed: set[Key] = set()
         for namespace in self._settings.namespaces or (None,):
-            bodies += (await self._cluster.list(KRONOSMODEL, namespace))[0]
-        for key in set(self.reconciler.keys) - {Key.of(body) for body in bodies}:
+            async for page in self._cluster.pages(KRONOSMODEL, namespace):
+                for body in page.items:
+                    listed.add(Key.of(body))
+                    if self.reconciler.saw(body):
+                        self._untold.add(Key.of(body))
+                    self.queue.add(Key.of(body))
+        for key in set(self.reconciler.keys) - listed:
             # It may have been created while the list was read.
             if await self._cluster.get(KRONOSMODEL, *key) is None:
                 self.gone(key)
-        for body in bodies:
-            self.saw(body)
 
     def _child_changed(self, model: Key) -> None:
         self.queue.add(model)
@@ -99,7 +123,18 @@ class Operation:
         return {
             "watches": silence(lambda: self.children.last_activity, _SILENCE),
             "resync": silence(lambda: self._resynced_at, resync),
+            "models": self._deaf,
+            "tasks": self._ended,
         }
+
+    def _deaf(self) -> str:
+        return (
+            f"the watch does not tell of {', '.join(map('/'.join, sorted(self._missed)[:3]))}" if self._missed else ""
+        )
+
+    def _ended(self) -> str:
+        ended = [task for task in self._tasks if task.done() and not task.cancelled()]
+        return "; ".join(f"{task.get_name()} has ended: {task.exception()!r}" for task in ended)
 
     def _not_synced(self) -> str:
         return "" if self.children.synced and self._resynced_at is not None else "not everything has been seen yet"

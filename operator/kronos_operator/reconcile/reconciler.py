@@ -6,60 +6,34 @@ record is written before anything is started or stopped, and what has ended is d
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NoReturn
 
 from kronos_operator import names
 from kronos_operator.api import KronosModel, Phase, Status
-from kronos_operator.kube import Cluster, Conflict, Key, Object, Recorder
+from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recorder
 from kronos_operator.kube.kinds import KRONOSMODEL
-from kronos_operator.kube.watching import without_noise
 from kronos_operator.metrics import Metrics
-from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, StopReason, plan
-from kronos_operator.reconcile.causes import log_tail, overran
-from kronos_operator.reconcile.effects import Effects, Refused
-from kronos_operator.reconcile.gangs import Gang, attempt_of, cannot_go_on, gangs_of, lost_at
+from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan
+from kronos_operator.reconcile.causes import log_tail
+from kronos_operator.reconcile.effects import Effects, Postponed, Refused
+from kronos_operator.reconcile.gangs import cannot_go_on
 from kronos_operator.reconcile.inquiries import Inquiries
 from kronos_operator.reconcile.listening import Listening
-from kronos_operator.reconcile.record_status import completed_of, published_in, record_of
+from kronos_operator.reconcile.models import Models
+from kronos_operator.reconcile.observing import Sight, View, annotation, look, look_again_at, observed
+from kronos_operator.reconcile.record_status import record_of
 from kronos_operator.reconcile.refusals import refusal
-from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.schedule import trigger_of
 from kronos_operator.reconcile.status import Seen, condition_of, status_after, worth_writing
 from kronos_operator.reconcile.unreadable import REASON, complaint, unreadable_status
-from kronos_operator.reconcile.waiting import PATIENCE, Waiting
+from kronos_operator.reconcile.waiting import Waiting
 from kronos_operator.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 _WARNINGS = ("TrainerCrashed", "ProgressDeadlineExceeded", "StorageFailed")
 _CONFLICTS = 5  # passes over one model before others have their turn
-
-
-class Sight(Protocol):
-    """What is seen of the models' children; it may lag behind."""
-
-    def workloads(self, model: Key) -> list[Object]:
-        """Jobs and PyTorchJobs labelled with the model's name."""
-
-    def pods(self, model: Key) -> list[Object]:
-        """Pods labelled with the model's name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _View:
-    """What one pass sees."""
-
-    model: KronosModel
-    before: Status
-    record: RunRecord | None
-    gangs: list[Gang]
-    current: Gang | None
-    state: AttemptState | None  # of the current gang
-    now: float
 
 
 class Reconciler:
@@ -68,7 +42,7 @@ class Reconciler:
     def __init__(
         self,
         cluster: Cluster,
-        children: Sight,
+        sight: Sight,
         recorder: Recorder,
         settings: Settings,
         metrics: Metrics,
@@ -76,12 +50,12 @@ class Reconciler:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._cluster = cluster
-        self._children = children
+        self._sight = sight
         self._recorder = recorder
         self._settings = settings
         self._metrics = metrics
         self._now = now
-        self._models: dict[Key, Object] = {}
+        self._models = Models()
         self._effects = Effects(cluster, settings)
         self._inquiries = Inquiries(cluster)
         self._listening = Listening(cluster, settings.progress_seconds)
@@ -90,38 +64,55 @@ class Reconciler:
     @property
     def keys(self) -> Iterable[Key]:
         """The models that exist."""
-        return list(self._models)
+        return iter(self._models)
 
-    def saw(self, body: Object) -> None:
-        """Takes a model in as the API server has it, unless a newer version is known."""
-        key = Key.of(body)
-        known = self._models.get(key)
-        if known is None or _version(body) >= _version(known) or _uid(body) != _uid(known):
-            self._models[key] = without_noise(body)
+    def saw(self, body: Object) -> bool:
+        """Takes a model in as the API server has it, unless a newer version is known; whether it was news."""
+        return self._models.put(body)
 
     def gone(self, key: Key) -> None:
         """Forgets a model that was deleted; the API server collects its children."""
-        self._models.pop(key, None)
+        self._models.remove(key)
+        self._forget(key)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """One pass. Returns in how many seconds the next is due, None if only something new calls for one."""
+        with self._metrics.reconcile_seconds.time():
+            try:
+                return await self._passes(key)
+            except Postponed:
+                raise  # what it waits for is told in status
+            except Exception:
+                self._metrics.reconcile_errors.inc()
+                raise
+            finally:
+                if key not in self._models:
+                    self._forget(key)  # it went during the pass, which has told of it once more
+
+    def _forget(self, key: Key) -> None:
         self._trouble.pop(key, None)
         self._listening.forget(key)
         self._metrics.forget(key)
 
-    async def reconcile(self, key: Key) -> float | None:
-        """One pass. Returns in how many seconds the next is due, None if only something new calls for one."""
-        with self._metrics.reconcile_seconds.time(), self._metrics.reconcile_errors.count_exceptions():
-            for _ in range(_CONFLICTS):
-                body = self._models.get(key)
-                if body is None or body["metadata"].get("deletionTimestamp"):
+    async def _passes(self, key: Key) -> float | None:
+        for _ in range(_CONFLICTS):
+            known = self._models.get(key)
+            if known is None:
+                return None
+            body = known.body()
+            if body["metadata"].get("deletionTimestamp"):
+                return None
+            try:
+                return await self._pass(key, body)
+            except (Conflict, NotFound) as error:
+                fresh = await self._cluster.get(KRONOSMODEL, *key)
+                if fresh is None:
+                    self.gone(key)
                     return None
-                try:
-                    return await self._pass(key, body)
-                except Conflict:
-                    fresh = await self._cluster.get(KRONOSMODEL, *key)
-                    if fresh is None:
-                        self.gone(key)
-                        return None
-                    self._models[key] = without_noise(fresh)
-            return 1.0
+                if isinstance(error, NotFound):
+                    raise
+                self._models.correct(known, fresh)
+        return 1.0
 
     async def _pass(self, key: Key, body: Object) -> float | None:
         now = float(int(self._now()))
@@ -131,41 +122,45 @@ class Reconciler:
         except ValueError as error:
             await self._complain(body, error, now)
             return None
-        view = await self._view(key, model, record, now)
+        view = await look(model, record, self._sight, self._effects, now)
         report = None
         if view.current is not None and view.state is not None:
             report = await self._listening.hear(key, view.current, view.state, view.before, now)
-        trigger = trigger_of(model.spec.schedule, _annotation(model, names.RETRAIN_ANNOTATION), view.before, now)
-        observed = _observed(view, report, trigger.text)
-        decided = plan(model, observed, now)
+        else:
+            self._listening.forget(key)
+        request = annotation(model, names.RETRAIN_ANNOTATION)
+        cancel = annotation(model, names.CANCEL_ANNOTATION)
+        trigger = trigger_of(model.spec.schedule, request, cancel, view.before, now)
         refused = refusal(model, self._settings.policy, self._settings.default_image)
-        if refused is not None:
-            decided = _without_starts(decided, record)
-        elif _begins(record, decided.record):
-            assert decided.record is not None
-            await self._effects.freeze(model, decided.record.id)
+        situation = observed(view, report, trigger, refused=refused is not None)
+        decided = plan(model, situation, now)
         seen = Seen(
             trigger=trigger,
-            annotation=_annotation(model, names.RETRAIN_ANNOTATION),
+            annotation=request,
             report=report,
             tail=self._tail(key, view),
             waiting=self._trouble.get(key) or await self._waiting(view),
             refused=refused,
             unshared=await self._inquiries.unshared(model),
         )
+        if _begins(record, decided.record):
+            assert decided.record is not None
+            try:
+                await self._effects.freeze(model, decided.record.id)
+            except Postponed as no:
+                await self._postpone(no, model, _without_starts(decided, record), seen, now)
+            except Refused as no:
+                await self._fail(no, model, decided, situation, seen, now)
+                return None
         model = await self._write(model, decided, seen, now)
         try:
             await self._effects.act(model, decided.actions)
-            self._trouble.pop(key, None)
+        except Postponed as no:
+            await self._postpone(no, model, replace(decided, actions=()), seen, now)
         except Refused as no:
-            if not no.final:
-                self._trouble[key] = Waiting(reason=no.reason, message=str(no))
-                await self._write(model, replace(decided, actions=()), replace(seen, waiting=self._trouble[key]), now)
-                raise
-            failed = _failed(decided, no)
-            after = plan(model, replace(observed, record=failed), now)
-            await self._write(model, after, seen, now)
+            await self._fail(no, model, decided, situation, seen, now)
             return None
+        self._trouble.pop(key, None)
         for gang in view.gangs:
             if cannot_go_on(gang, now):
                 await self._effects.delete_workload(gang)
@@ -175,36 +170,30 @@ class Reconciler:
         self._metrics.used(key, resources.nodes * resources.gpus_per_node, now, running=running)
         # A tick that is due already waits for the run before it to end.
         tick = trigger.next_tick if trigger.tick is None else None
-        return _soonest(now, decided.wake_at, tick, expires, self._look_again(view, decided))
+        again = look_again_at(view, decided, self._settings.progress_seconds)
+        return _soonest(now, decided.wake_at, tick, expires, again)
 
-    async def _view(self, key: Key, model: KronosModel, record: RunRecord | None, now: float) -> _View:
-        workloads = self._children.workloads(key)
-        uid = model.metadata.uid or ""
-        gangs = gangs_of(uid, workloads, self._children.pods(key))
-        current = _current(record, gangs)
-        if record is not None and record.outcome is None and (current is None or current.workload is None):
-            # What was just created may not have been seen yet, and what is not seen need not be gone.
-            found = await self._effects.find_workload(model, record)
-            if found is not None:
-                gangs = gangs_of(uid, [*workloads, found], self._children.pods(key))
-                current = _current(record, gangs)
-        return _View(
-            model=model,
-            before=model.status or Status(),
-            record=record,
-            gangs=gangs,
-            current=current,
-            state=None if current is None else attempt_of(current, None, now).state,
-            now=now,
-        )
+    async def _postpone(self, no: Postponed, model: KronosModel, decided: Plan, seen: Seen, now: float) -> NoReturn:
+        """Tells what stands in the way; the queue comes back to it."""
+        waiting = Waiting(reason=no.reason, message=no.message)
+        self._trouble[Key(model.metadata.namespace, model.metadata.name)] = waiting
+        await self._write(model, decided, replace(seen, waiting=waiting), now)
+        raise no
 
-    async def _waiting(self, view: _View) -> Waiting | None:
+    async def _fail(
+        self, no: Refused, model: KronosModel, decided: Plan, situation: Observed, seen: Seen, now: float
+    ) -> None:
+        """Ends a run of which the API server will never have a child."""
+        after = plan(model, replace(situation, record=_failed(decided, no)), now)
+        await self._write(model, after, seen, now)
+
+    async def _waiting(self, view: View) -> Waiting | None:
         """Why the current gang does not run."""
-        if view.current is None or view.state not in (AttemptState.QUEUED, AttemptState.WAITING):
+        if view.current is None or not view.waits:
             return None
-        return await self._inquiries.waiting(view.current, view.now)
+        return await self._inquiries.waiting(view.current, view.before.queue_position, view.now)
 
-    def _tail(self, key: Key, view: _View) -> str | None:
+    def _tail(self, key: Key, view: View) -> str | None:
         """The last words of the current gang, if it has failed."""
         if view.current is None or view.state is not AttemptState.FAILED:
             return None
@@ -222,14 +211,16 @@ class Reconciler:
         if not decided.actions and not worth_writing(before, after, self._settings.progress_seconds):
             self._metrics.saw(key, before, before)
             return model
-        fresh = await self._apply(self._models[key], after.model_dump(mode="json", by_alias=True, exclude_none=True))
+        decided_on = {"metadata": model.metadata.model_dump(mode="json", by_alias=True)}
+        fresh = await self._apply(decided_on, after.model_dump(mode="json", by_alias=True, exclude_none=True))
         self._metrics.saw(key, before, after)
         await self._announce(fresh, before, after)
         return KronosModel.from_server(fresh)
 
     async def _apply(self, body: Object, status: Object) -> Object:
-        fresh = without_noise(await self._cluster.apply_status(body | {"status": status}))
-        self._models[Key.of(fresh)] = fresh
+        fresh = await self._cluster.apply_status(body | {"status": status})
+        if Key.of(fresh) in self._models:
+            self._models.put(fresh)
         return fresh
 
     async def _announce(self, body: Object, before: Status, after: Status) -> None:
@@ -254,41 +245,6 @@ class Reconciler:
         if status != body.get("status"):
             fresh = await self._apply(body, status)
             await self._recorder.post(fresh, reason=REASON, note=message, action="Reconcile", type="Warning")
-
-    def _look_again(self, view: _View, decided: Plan) -> float | None:
-        """When to look at the gang again though nothing has told of a change."""
-        if view.state is AttemptState.RUNNING:
-            return view.now + self._settings.progress_seconds
-        if decided.record is not None and decided.record.outcome is None and decided.phase is not Phase.SUSPENDED:
-            soon = view.now + max(PATIENCE, self._settings.progress_seconds)
-            lost = None if view.current is None else lost_at(view.current)
-            return soon if lost is None else min(soon, max(view.now + 1, lost))
-        return None
-
-
-def _observed(view: _View, report: Report | None, trigger: str) -> Observed:
-    attempts, record = [], view.record
-    for gang in view.gangs:
-        attempts.append(attempt_of(gang, report if gang is view.current else None, view.now))
-    ran_over = view.current is not None and view.state is AttemptState.FAILED and overran(view.current.workload)
-    if record is not None and record.stop is None and ran_over:
-        record = replace(record, stop=StopReason.OVERTIME)
-    # A request that was taken back asks for nothing.
-    cancel = _annotation(view.model, names.CANCEL_ANNOTATION) or ("" if record is None else record.cancel)
-    return Observed(
-        record=record,
-        completed=completed_of(view.before),
-        attempts=attempts,
-        published=published_in(view.before),
-        trigger=trigger,
-        cancel=cancel,
-    )
-
-
-def _current(record: RunRecord | None, gangs: list[Gang]) -> Gang | None:
-    if record is None or record.outcome is not None:
-        return None
-    return next((gang for gang in gangs if (gang.run, gang.number) == (record.id, record.number)), None)
 
 
 def _begins(earlier: RunRecord | None, record: RunRecord | None) -> bool:
@@ -316,19 +272,6 @@ def _failed(decided: Plan, no: Refused) -> RunRecord:
     )
 
 
-def _annotation(model: KronosModel, name: str) -> str:
-    return model.metadata.annotations.get(name, "")[:256]
-
-
 def _soonest(now: float, *moments: float | None) -> float | None:
     known = [moment for moment in moments if moment is not None]
     return max(0.0, min(known) - now) if known else None
-
-
-def _version(body: Object) -> int:
-    version = str(body["metadata"].get("resourceVersion", ""))
-    return int(version) if version.isdigit() else 0
-
-
-def _uid(body: Object) -> str:
-    return str(body["metadata"].get("uid", ""))

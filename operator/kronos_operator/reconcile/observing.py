@@ -1,0 +1,114 @@
+"""What one pass of the reconciler sees of a model: its record, its gangs, and what plan is told of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from kronos_operator import names
+from kronos_operator.api import KronosModel, Phase, Status
+from kronos_operator.kube import Key, Object
+from kronos_operator.plan import AttemptState, Observed, Plan, RunRecord, StopReason
+from kronos_operator.reconcile.causes import overran
+from kronos_operator.reconcile.effects import Effects
+from kronos_operator.reconcile.gangs import Gang, attempt_of, gangs_of, lost_at
+from kronos_operator.reconcile.record_status import completed_of, published_in
+from kronos_operator.reconcile.reports import Report
+from kronos_operator.reconcile.schedule import Trigger
+from kronos_operator.reconcile.waiting import PATIENCE
+
+
+class Sight(Protocol):
+    """What is seen of the models' children; it may lag behind."""
+
+    def workloads(self, model: Key) -> list[Object]:
+        """Jobs and PyTorchJobs labelled with the model's name."""
+
+    def pods(self, model: Key) -> list[Object]:
+        """Pods labelled with the model's name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What one pass sees."""
+
+    model: KronosModel
+    before: Status
+    record: RunRecord | None
+    gangs: list[Gang]
+    current: Gang | None
+    state: AttemptState | None  # of the current gang
+    now: float
+
+    @property
+    def waits(self) -> bool:
+        """Whether the current gang has been made and does not run yet."""
+        return self.current is not None and self.state in (AttemptState.QUEUED, AttemptState.WAITING)
+
+
+async def look(model: KronosModel, record: RunRecord | None, sight: Sight, effects: Effects, now: float) -> View:
+    """Gathers what there is of a model."""
+    key = Key(model.metadata.namespace, model.metadata.name)
+    uid = model.metadata.uid or ""
+    workloads, pods = sight.workloads(key), sight.pods(key)
+    gangs = gangs_of(uid, workloads, pods)
+    current = _current(record, gangs)
+    if record is not None and record.outcome is None and (current is None or current.workload is None):
+        # What was just created may not have been seen yet, and what is not seen need not be gone.
+        found = await effects.find_workload(model, record)
+        if found is not None:
+            gangs = gangs_of(uid, [*workloads, found], pods)
+            current = _current(record, gangs)
+    return View(
+        model=model,
+        before=model.status or Status(),
+        record=record,
+        gangs=gangs,
+        current=current,
+        state=None if current is None else attempt_of(current, None, now).state,
+        now=now,
+    )
+
+
+def observed(view: View, report: Report | None, trigger: Trigger, *, refused: bool) -> Observed:
+    """What plan is told. `report` is of the current gang; `refused`: the spec may not be started here."""
+    attempts, record = [], view.record
+    for gang in view.gangs:
+        attempts.append(attempt_of(gang, report if gang is view.current else None, view.now))
+    ran_over = view.current is not None and view.state is AttemptState.FAILED and overran(view.current.workload)
+    if record is not None and record.stop is None and ran_over:
+        record = replace(record, stop=StopReason.OVERTIME)
+    # A request that was taken back asks for nothing.
+    cancel = annotation(view.model, names.CANCEL_ANNOTATION) or ("" if record is None else record.cancel)
+    return Observed(
+        record=record,
+        completed=completed_of(view.before),
+        attempts=attempts,
+        published=published_in(view.before),
+        trigger=trigger.text,
+        scheduled=trigger.scheduled,
+        cancel=cancel,
+        refused=refused,
+    )
+
+
+def annotation(model: KronosModel, name: str) -> str:
+    """A request that somebody left on the object; empty without one."""
+    return model.metadata.annotations.get(name, "")[:256]
+
+
+def look_again_at(view: View, decided: Plan, every: float) -> float | None:
+    """When to look at the gang again though nothing has told of a change; logs are read `every` so many seconds."""
+    if view.state is AttemptState.RUNNING:
+        return view.now + every
+    if decided.record is not None and decided.record.outcome is None and decided.phase is not Phase.SUSPENDED:
+        soon = view.now + max(PATIENCE, every)
+        lost = None if view.current is None else lost_at(view.current)
+        return soon if lost is None else min(soon, max(view.now + 1, lost))
+    return None
+
+
+def _current(record: RunRecord | None, gangs: list[Gang]) -> Gang | None:
+    if record is None or record.outcome is not None:
+        return None
+    return next((gang for gang in gangs if (gang.run, gang.number) == (record.id, record.number)), None)
