@@ -82,8 +82,9 @@ class UserCluster(FakeCluster):
         self.logs[name] = f"{json.dumps(line)}\nhello from {node}\n" if node == 0 else f"hello from {node}\n"
 
     def finish(self, reason: str = "Succeeded") -> None:  # type: ignore[override]
-        conditions = self.model().setdefault("status", {}).setdefault("conditions", [])
-        conditions.append({"type": "Finished", "status": "True", "reason": reason})
+        status = self.model().setdefault("status", {})
+        status.setdefault("conditions", []).append({"type": "Finished", "status": "True", "reason": reason})
+        status.setdefault("run", {"id": "1"})["outcome"] = reason
         for (plural, _), body in self.objects.items():
             if plural == POD.plural:
                 body["status"]["containerStatuses"][0]["state"] = {"terminated": {}}
@@ -180,6 +181,7 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
         "progress": {"summary": "43%", "eta": "2h13m", "validationLoss": 0.25},
         "run": {"id": "1a2b3c4d", "attempt": 3, "startedAt": "2026-11-20T06:00:00Z"},
         "restarts": {"crashes": 2, "disruptions": 0},
+        "queuePosition": 2,
         "conditions": [{"type": "Ready", "status": "True", "reason": "Waiting", "message": "no node has a free GPU"}],
         "artifacts": {"tokenizer": {"path": "models/ns/m/runs/0/tokenizer/best"}},
         "failure": {"reason": "Crashed", "message": "rank 1 died", "logTail": "Segmentation fault"},
@@ -190,7 +192,8 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
     assert main(["status", "--cluster"]) == 0
     header, first, second = capsys.readouterr().out.splitlines()
     assert header.split() == [word for name in status.HEADERS for word in name.upper().split()]
-    assert first.split()[:8] == ["m", "Restarting", "predictor", "43%", "2h13m", "0.2500", "Waiting", "3"]
+    assert first.split()[:7] == ["m", "Restarting", "predictor", "43%", "2h13m", "0.2500", "Waiting,"]
+    assert first.split()[7:10] == ["place", "2", "3"]
     assert "not seen by the operator yet" in second
     assert main(["status", "m", "--cluster"]) == 0
     shown = capsys.readouterr().out
@@ -272,6 +275,14 @@ def test_following_goes_through_stages_and_lost_connections_to_the_end_of_the_ru
     out, err = capsys.readouterr()
     assert out == "m: attempt 0 reads bars\nhello from 0\nm: attempt 1 reads bars\nhello from 0\n"
     assert err == "waiting for a node\ncannot be reached\nwaiting for a node\n"
+
+
+def test_following_ends_where_a_newer_spec_waits_for_its_user(cluster: UserCluster) -> None:
+    cluster.add_model()
+    waits = {"type": "Finished", "status": "False", "reason": "UpdateWaiting"}
+    cluster.model()["status"] = {"conditions": [waits], "run": {"id": "1", "outcome": "Succeeded"}}
+    cluster.rounds = [*[lambda: None] * 2, lambda: pytest.fail("it goes on")]
+    assert main(["logs", "m", "-f", "--cluster"]) == 0
 
 
 def test_requests_say_what_becomes_of_them(cluster: UserCluster, capsys: pytest.CaptureFixture[str]) -> None:

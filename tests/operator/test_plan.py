@@ -230,6 +230,23 @@ def test_a_disruption_seen_once_is_remembered_after_the_gang_is_gone() -> None:
     assert (decided.record.disruptions, decided.record.crashes) == (1, 0)
 
 
+def test_a_gang_that_its_queue_took_back_was_disrupted_once_and_is_not_forgiven_a_crash_later() -> None:
+    model = make_model(retry={"progressDeadlineSeconds": 60})
+    record, _ = started(model)
+    story = (("stopping", True), ("queued", True), ("queued", True), ("queued", False), ("queued", False))
+    for state, disrupted in story:
+        decided = after(model, record, AttemptState(state), disrupted=disrupted, stepped=True)
+        assert decided.record is not None
+        record = decided.record
+    assert (record.number, record.disruptions, record.disrupted) == (0, 1, False)
+    # It waited for longer than a running gang may be silent.
+    again = after(model, record, AttemptState.RUNNING, now=NOW + 100, started_at=NOW + 90, reported_at=NOW)
+    assert summary(again) == ("Training",)
+    crashed = after(model, record, AttemptState.FAILED, exit_code=1, stepped=True)
+    assert crashed.record is not None
+    assert (crashed.record.crashes, crashed.record.disruptions) == (1, 1)
+
+
 def test_a_silent_gang_is_stopped_and_counted() -> None:
     model = make_model(retry={"progressDeadlineSeconds": 60, "maxRestarts": 0})
     record, _ = started(model)
@@ -300,6 +317,64 @@ def test_a_new_spec_while_running(policy: str, running: tuple[str, ...], finishe
         assert (action.stage, action.reuse_tokenizer) == (PREDICTOR, Reuse(run=record.id, hash=record.steps[0].hash))
 
 
+@pytest.mark.parametrize("stepped", [False, True])
+@pytest.mark.parametrize(
+    ("policy", "asked", "gives_way"),
+    [
+        ("Finish", {}, True),
+        ("Manual", {}, False),
+        ("Manual", {"trigger": "now"}, True),
+        ("Manual", {"trigger": "schedule 6:00", "scheduled": True}, False),
+        ("Finish", {"refused": True}, False),
+    ],
+)
+@pytest.mark.parametrize(
+    "state", [AttemptState.QUEUED, AttemptState.WAITING, AttemptState.RUNNING, AttemptState.STOPPING, None]
+)
+def test_a_run_that_has_trained_nothing_gives_way_for_it_may_be_one_that_cannot_start(
+    state: AttemptState | None, policy: str, asked: dict[str, Any], gives_way: bool, stepped: bool
+) -> None:
+    record, _ = started(make_model())
+    record = replace(record, stepped=stepped, retry_at=NOW + 1000)
+    gangs = [] if state is None else [gang(record, state)]
+    newer = make_model(updatePolicy=policy, data={"source": {"path": "no-longer-mistyped"}})
+    decided = plan(newer, Observed(record=record, attempts=gangs, **asked), NOW)
+    assert decided.record is not None
+    words = (decided.record.stop, decided.record.outcome)
+    if not gives_way or stepped:
+        assert words == (None, None)
+        assert decided.actions == ()
+        return
+    assert words == ((None, Outcome.SUPERSEDED) if state is None else (StopReason.SUPERSEDED, None))
+    ended = plan(newer, Observed(record=decided.record, **asked), NOW).record
+    (action,) = plan(newer, Observed(record=ended, **asked), NOW).actions
+    assert isinstance(action, StartAttempt)
+    assert action.run != record.id
+
+
+@pytest.mark.parametrize("last", [AttemptState.RUNNING, AttemptState.SUCCEEDED])
+def test_what_an_earlier_attempt_has_trained_is_not_given_up(last: AttemptState) -> None:
+    record, _ = started(make_model())
+    trained = after(make_model(), record, last, stepped=last is AttemptState.RUNNING).record
+    assert trained is not None
+    evicted = after(make_model(), trained, AttemptState.FAILED, exit_code=137, disrupted=True).record
+    assert evicted is not None
+    assert summary(after(make_model(predictor={"epochs": 7}), evicted, AttemptState.WAITING)) == ("Restarting",)
+
+
+def test_a_tick_of_the_schedule_waits_for_its_turn_whatever_the_policy() -> None:
+    model = make_model(updatePolicy="Cancel")
+    record, _ = started(model)
+    gangs = [gang(record, AttemptState.RUNNING, stepped=True)]
+    tick = {"trigger": "schedule 6:00", "scheduled": True}
+    assert summary(plan(model, Observed(record=record, attempts=gangs, **tick), NOW)) == ("Training",)
+    asked = plan(model, Observed(record=record, attempts=gangs, trigger="6:00"), NOW)
+    assert summary(asked) == ("Restarting", "stop 0 Superseded")
+    over = replace(record, outcome=Outcome.SUCCEEDED)
+    assert condition(plan(model, Observed(record=over), NOW), "Finished").status
+    assert summary(plan(model, Observed(record=over, **tick), NOW)) == ("Pending", "start 0")
+
+
 def test_a_finished_model_is_left_alone_until_asked_anew() -> None:
     model = make_model()
     record, _ = started(model)
@@ -315,6 +390,29 @@ def test_a_finished_model_is_left_alone_until_asked_anew() -> None:
     assert again.record is not None
     over = replace(again.record, outcome=Outcome.SUCCEEDED)
     assert plan(model, Observed(record=over, completed=facts, published=action.run, trigger="t1"), NOW).actions == ()
+
+
+def test_a_request_in_the_words_of_an_earlier_one_is_a_request() -> None:
+    model = make_model()
+    record: RunRecord | None = None
+    facts: list[Completed] = []
+    runs = []
+    for words in ("a", "b", "a", "b"):
+        for stage in StageName:
+            seen = Observed(record=record, completed=facts, published=runs[-1] if runs else "", trigger=words)
+            (action,) = plan(model, seen, NOW).actions
+            assert isinstance(action, StartAttempt)
+            assert action.stage is stage
+            record = plan(model, seen, NOW).record
+            assert record is not None
+            facts.insert(0, Completed(run=action.run, stage=stage, hash=dict(record.hashes)[stage]))
+            record = after(model, record, AttemptState.SUCCEEDED).record
+        runs.append(action.run)
+        again = Observed(record=record, completed=facts, published=runs[-1], trigger=words)
+        assert summary(plan(model, again, NOW)) == ("Succeeded",)
+    assert len(set(runs)) == 4
+    # An object that is recreated with these words finds the files that they led to.
+    assert [started(model, trigger=words)[0].id for words in "ab"] == runs[:2]
 
 
 def test_a_spec_that_is_reverted_publishes_the_old_run_without_training() -> None:
@@ -341,6 +439,108 @@ def test_other_surroundings_restart_a_gang_only_before_its_first_step() -> None:
     changed = make_model(image="trainer:2")
     assert summary(after(changed, record, AttemptState.WAITING)) == ("Restarting", "stop 0 Updated")
     assert summary(after(changed, record, AttemptState.RUNNING, stepped=True)) == ("Training",)
+
+
+def test_what_is_mended_while_a_restart_waits_is_tried_at_once_if_nothing_was_trained_yet() -> None:
+    model = make_model(retry={"backoffSeconds": 3600})
+    record, _ = started(model)
+    waiting = after(model, record, AttemptState.FAILED, exit_code=1).record
+    assert waiting is not None
+    more_memory = make_model(retry={"backoffSeconds": 3600}, resources={"memory": "64Gi"})
+    assert plan(model, Observed(record=waiting), NOW).actions == ()
+    mended = plan(more_memory, Observed(record=waiting), NOW)
+    assert summary(mended) == FREE
+    assert mended.record is not None
+    assert mended.record.crashes == 1
+    trained = replace(waiting, stepped=True)
+    assert plan(more_memory, Observed(record=trained), NOW).wake_at == waiting.retry_at
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "finished"),
+    [
+        ({}, {}, (True, "Succeeded", "every stage is trained")),
+        ({"suspend": True}, {}, (True, "Succeeded", "every stage is trained")),
+        (
+            {"suspend": True},
+            {"trigger": "schedule 6:00", "scheduled": True},
+            (True, "Succeeded", "every stage is trained"),
+        ),
+        (
+            {"suspend": True},
+            {"trigger": "now"},
+            (False, "UpdateWaiting", "retraining waits for the end of spec.suspend"),
+        ),
+        (
+            {"suspend": True, "predictor": {"epochs": 7}},
+            {},
+            (False, "UpdateWaiting", "a newer spec waits for the end of spec.suspend"),
+        ),
+        (
+            {"updatePolicy": "Manual", "predictor": {"epochs": 7}},
+            {},
+            (False, "UpdateWaiting", "a newer spec waits for a retrain request, as updatePolicy is Manual"),
+        ),
+    ],
+)
+def test_who_waits_for_finished_does_not_get_the_run_before(
+    changes: dict[str, Any], asked: dict[str, Any], finished: tuple[bool, str, str]
+) -> None:
+    model = make_model(predictor={"epochs": 0, "init": {"hub": {"repo": "a/b"}}})
+    record, _ = started(model)
+    over = after(model, record, AttemptState.SUCCEEDED).record
+    assert over is not None
+    model = make_model(**{"predictor": {"epochs": 0, "init": {"hub": {"repo": "a/b"}}}} | changes)
+    told = plan(model, Observed(record=over, published=over.id, **asked), NOW)
+    assert told.actions == ()
+    answer = condition(told, "Finished")
+    assert (answer.status, answer.reason, answer.message) == finished
+    ready = condition(told, "Ready")
+    assert (ready.status, ready.reason, ready.message) == (True, *finished[1:])
+
+
+def test_the_end_of_a_run_is_not_told_as_the_end_of_what_follows_it() -> None:
+    record, _ = started(make_model())
+    newer = make_model(predictor={"epochs": 7})
+    failed = after(newer, replace(record, stepped=True), AttemptState.FAILED, exit_code=65)
+    assert (failed.record and failed.record.outcome, failed.wake_at) == (Outcome.FAILED, NOW)
+    assert not condition(failed, "Finished").status
+
+
+@pytest.mark.parametrize("phase", [Phase.PENDING, Phase.QUEUED, Phase.TRAINING, Phase.RESTARTING, Phase.SUSPENDED])
+@pytest.mark.parametrize(
+    ("changes", "asked", "waits"),
+    [
+        ({"predictor": {"epochs": 7}}, {}, "a newer spec waits for the end of this run"),
+        ({"predictor": {"epochs": 7}, "updatePolicy": "Manual"}, {}, "a newer spec waits for a retrain request, as"),
+        ({}, {"trigger": "now"}, "retraining waits for the end of this run"),
+    ],
+)
+def test_what_waits_is_told_in_every_phase(
+    phase: Phase, changes: dict[str, Any], asked: dict[str, Any], waits: str
+) -> None:
+    so_far, remembered, state = PHASES[phase]
+    record, _ = started(make_model())
+    gangs = [] if state is None else [gang(record, state)]
+    record = replace(record, stepped=True, reason="TrainerCrashed", message="it crashed", **remembered)
+    told = plan(make_model(**so_far | changes), Observed(record=record, attempts=gangs, **asked), NOW)
+    assert told.phase is phase
+    assert f"; {waits}" in condition(told, "Ready").message
+    assert condition(told, "Finished").message.startswith(waits)
+
+
+def test_a_spec_that_is_refused_starts_nothing_and_stops_nothing() -> None:
+    newer = make_model(predictor={"epochs": 7}, image="trainer:2", updatePolicy="Cancel")
+    assert plan(newer, Observed(refused=True), NOW).record is None
+    record, _ = started(make_model())
+    seen = Observed(record=record, attempts=[gang(record, AttemptState.WAITING)], refused=True)
+    assert summary(plan(newer, seen, NOW)) == ("Pending",)
+    over = replace(record, outcome=Outcome.SUCCEEDED)
+    assert plan(newer, Observed(record=over, refused=True), NOW).record == over
+    # The next attempt would be built from what is refused.
+    crashed = after(make_model(), record, AttemptState.FAILED, exit_code=1).record
+    decided = plan(newer, Observed(record=crashed, refused=True), NOW + 1000)
+    assert (decided.record, decided.actions) == (crashed, ())
 
 
 def test_cancelling_ends_the_run_until_something_else_is_asked_for() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kronos_operator.api import KronosModel
 from kronos_operator.hashing import stage_hashes
@@ -73,11 +73,15 @@ class Executor(RuleBasedStateMachine):
             "timeframe": "1d",
             "data": {"source": {"path": "bars"}},
             "retry": {"maxRestarts": 2, "backoffSeconds": 10, "progressDeadlineSeconds": 600},
+            "updatePolicy": "Finish",
         }
         self.world = World({}, [], "", None)
         self.seen: list[Attempt] = []
         self.hashes_of_runs: dict[str, dict[StageName, str]] = {}
         self.trigger = self.cancel = ""
+        self.scheduled = False
+        self.hopeless: set[str] = set()  # runs whose gangs can never start: they have bars that do not exist
+        self.trained: set[str] = set()  # runs that the executor knows to have got somewhere
 
     @property
     def model(self) -> KronosModel:
@@ -96,15 +100,21 @@ class Executor(RuleBasedStateMachine):
             attempts=attempts,
             published=self.world.published,
             trigger=self.trigger,
+            scheduled=self.scheduled,
             cancel=self.cancel,
         )
 
     def reconcile(self, actions_before_crash: int | None = None) -> Plan:
-        decided = plan(self.model, self.observe(), self.now)
+        seen = self.observe()
+        decided = plan(self.model, seen, self.now)
+        self.check(seen, decided)
         self.world.record = decided.record
         for action in decided.actions[:actions_before_crash]:
             if isinstance(action, StartAttempt):
                 self.hashes_of_runs[action.run] = dict(action.stage_hashes)
+                mistyped = self.spec["data"]["source"]["path"] != "bars"
+                if mistyped and dict(action.stage_hashes) == stage_hashes(self.model.spec):
+                    self.hopeless.add(action.run)
                 self.world.create(action)
             else:
                 key = (action.run, action.number)
@@ -113,8 +123,44 @@ class Executor(RuleBasedStateMachine):
                     self.world.gangs[key] = replace(gang, state=AttemptState.STOPPING)
         return decided
 
+    def check(self, seen: Observed, decided: Plan) -> None:
+        """What no step may do, whatever comes after it."""
+        before, record = seen.record, decided.record
+        if record is None:
+            return
+        if before is None or before.outcome is not None:
+            self.trained.discard(record.id)
+            if before is not None and seen.trigger not in ("", before.trigger) and record.outcome is None:
+                known = {fact.run for fact in seen.completed}
+                assert record.id not in known, "what is there already is taken for the retraining"
+            return
+        for attempt in seen.attempts:
+            current = (attempt.run, attempt.number) == (before.id, before.number)
+            if current and (attempt.stepped or attempt.state is AttemptState.SUCCEEDED):
+                self.trained.add(attempt.run)
+        newly = before.stop is None and (record.stop, record.outcome) != (before.stop, before.outcome)
+        if newly and "Superseded" in (record.stop, record.outcome):
+            policy = self.spec["updatePolicy"]
+            assert policy == "Cancel" or before.id not in self.trained, "a training is not finished"
+            assert dict(before.hashes) != stage_hashes(self.model.spec) or not self.scheduled, "a tick stops a run"
+
     def live(self) -> list[tuple[str, int]]:
         return [key for key, gang in self.world.gangs.items() if gang.state.live]
+
+    def able(self) -> list[tuple[str, int]]:
+        """The gangs that are told of by more than their ends."""
+        return [key for key in self.live() if key[0] not in self.hopeless]
+
+    def end(self, code: int) -> None:
+        for key in self.live():
+            if key[0] not in self.hopeless:
+                self.world.end(key, code, self.hashes_of_runs[key[0]])
+            elif self.world.gangs[key].state is AttemptState.STOPPING:
+                self.world.end(key, 143, self.hashes_of_runs[key[0]])
+
+    @initialize(policy=st.sampled_from(["Finish", "Cancel", "Manual"]))
+    def begins_with(self, policy: str) -> None:
+        self.spec |= {"updatePolicy": policy}
 
     @rule(crash=st.sampled_from([None, None, 0, 1]))
     def reconciles(self, crash: int | None) -> None:
@@ -135,7 +181,7 @@ class Executor(RuleBasedStateMachine):
     @precondition(lambda self: self.live())
     @rule(stepped=st.booleans(), disrupted=st.booleans())
     def gang_runs(self, stepped: bool, disrupted: bool) -> None:
-        for key in self.live():
+        for key in self.able():
             gang = self.world.gangs[key]
             if gang.state is not AttemptState.STOPPING:
                 self.world.gangs[key] = replace(
@@ -148,18 +194,25 @@ class Executor(RuleBasedStateMachine):
                 )
 
     @precondition(lambda self: self.live())
+    @rule()
+    def gang_is_put_back_into_its_queue(self) -> None:
+        for key in self.live():
+            gang = self.world.gangs[key]
+            if gang.state is not AttemptState.STOPPING:
+                self.world.gangs[key] = replace(gang, state=AttemptState.QUEUED, started_at=None, disrupted=False)
+
+    @precondition(lambda self: self.live())
     @rule(code=st.sampled_from([0, 0, 0, 1, 65, 71, 74, 75, 137, 143]))
     def gang_ends(self, code: int) -> None:
-        for key in self.live():
-            self.world.end(key, code, self.hashes_of_runs[key[0]])
+        self.end(code)
 
-    @rule()
-    def a_stage_goes_well(self) -> None:
+    @rule(passes=st.sampled_from([1, 4]))
+    def a_stage_or_a_run_goes_well(self, passes: int) -> None:
         """Without it hardly any run would get far enough for its results to matter."""
-        self.sees_the_present()
-        self.reconcile()
-        for key in self.live():
-            self.world.end(key, 0, self.hashes_of_runs[key[0]])
+        for _ in range(passes):
+            self.sees_the_present()
+            self.reconcile()
+            self.end(0)
 
     @precondition(lambda self: self.live())
     @rule()
@@ -176,9 +229,13 @@ class Executor(RuleBasedStateMachine):
             if record is not None and key != (record.id, record.number):
                 del self.world.gangs[key]
 
-    @rule(epochs=st.sampled_from([30, 31]), seed=st.sampled_from([100, 101]))
-    def spec_changes(self, epochs: int, seed: int) -> None:
-        self.spec |= {"predictor": {"epochs": epochs}, "training": {"seed": seed}}
+    @rule(
+        epochs=st.sampled_from([30, 31]),
+        seed=st.sampled_from([100, 101]),
+        path=st.sampled_from(["bars", "bars", "mistyped"]),
+    )
+    def spec_changes(self, epochs: int, seed: int, path: str) -> None:
+        self.spec |= {"predictor": {"epochs": epochs}, "training": {"seed": seed}, "data": {"source": {"path": path}}}
 
     @rule(
         policy=st.sampled_from(["Finish", "Cancel", "Manual"]), suspend=st.booleans(), image=st.sampled_from(["a", "b"])
@@ -186,10 +243,11 @@ class Executor(RuleBasedStateMachine):
     def settings_change(self, policy: str, suspend: bool, image: str) -> None:
         self.spec |= {"updatePolicy": policy, "suspend": suspend, "image": image}
 
-    @rule()
-    def retraining_is_asked_for(self) -> None:
+    @rule(words=st.sampled_from(["t1", "t2"]), scheduled=st.booleans())
+    def retraining_is_asked_for(self, words: str, scheduled: bool) -> None:
+        """By somebody, who may use the same words again, or by the schedule."""
         self.world.asked_anew = True
-        self.trigger = f"t{int(self.trigger[1:] or 0) + 1}"
+        self.trigger, self.scheduled = words, scheduled
 
     @rule()
     def cancelling_is_asked_for(self) -> None:
@@ -206,14 +264,13 @@ class Executor(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """From here on nothing goes wrong, and one more request is made: it must be answered."""
-        self.spec |= {"suspend": False, "updatePolicy": "Finish"}
-        self.retraining_is_asked_for()
+        self.spec |= {"suspend": False, "updatePolicy": "Finish", "data": {"source": {"path": "bars"}}}
+        self.retraining_is_asked_for("the last", scheduled=False)
         for _ in range(30):
             self.sees_the_present()
             decided = self.reconcile()
             self.one_gang_at_a_time()
-            for key in self.live():
-                self.world.end(key, 0, self.hashes_of_runs[key[0]])
+            self.end(0)
             if decided.wake_at is not None:
                 self.now = max(self.now, decided.wake_at)
             elif not decided.actions and not self.live() and decided.record is not None and decided.record.outcome:

@@ -45,13 +45,13 @@ def test_a_tick_that_never_comes_is_none() -> None:
 
 def test_a_schedule_that_is_added_has_no_past() -> None:
     now = at(SATURDAY) + 3600
-    trigger = trigger_of(WEEKLY, "", status(), now)
+    trigger = trigger_of(WEEKLY, "", "", status(), now)
     assert trigger == Trigger(text="", next_tick=at(SATURDAY) + 7 * 86400)
 
 
 def test_a_due_tick_asks_until_it_is_answered_and_no_longer() -> None:
     now = at(SATURDAY) + 14 * 86400 + 5
-    due = trigger_of(WEEKLY, "", status(SATURDAY), now)
+    due = trigger_of(WEEKLY, "", "", status(SATURDAY), now)
     assert (due.tick, due.text) == (at(SATURDAY), "schedule 2026-11-28T06:00:00+00:00")
     waiting = schedule_state(WEEKLY, ScheduleState(next_time=SATURDAY), due, now, began=False)
     assert waiting == ScheduleState(next_time=SATURDAY)
@@ -60,24 +60,52 @@ def test_a_due_tick_asks_until_it_is_answered_and_no_longer() -> None:
     assert answered.last_time == SATURDAY
     assert answered.next_time is not None
     assert at(answered.next_time) == at(SATURDAY) + 21 * 86400  # the ticks in between count as one
-    after = trigger_of(WEEKLY, "", status(answered.next_time, trigger=due.text), now)
+    after = trigger_of(WEEKLY, "", "", status(answered.next_time, trigger=due.text), now)
     assert (after.text, after.tick) == (due.text, None)
 
 
 def test_a_changed_schedule_forgets_the_tick_of_the_old_one() -> None:
     daily = Schedule(cron="0 7 * * *")
     now = at(SATURDAY) + 60
-    assert trigger_of(daily, "", status(SATURDAY), now) == Trigger(text="", next_tick=at(SATURDAY) + 3600)
+    assert trigger_of(daily, "", "", status(SATURDAY), now) == Trigger(text="", next_tick=at(SATURDAY) + 3600)
     more_often = Schedule(cron="0 6 * * *")
     before = at(SATURDAY) - 2 * 86400
-    assert trigger_of(more_often, "", status(SATURDAY), before + 60).next_tick == before + 86400
+    assert trigger_of(more_often, "", "", status(SATURDAY), before + 60).next_tick == before + 86400
 
 
 def test_a_request_comes_before_a_tick_and_is_answered_once() -> None:
     now = at(SATURDAY) + 60
-    both = trigger_of(WEEKLY, "monday", status(SATURDAY), now)
+    both = trigger_of(WEEKLY, "monday", "", status(SATURDAY), now)
     assert (both.text, both.tick) == ("monday", at(SATURDAY))
-    assert trigger_of(None, "monday", status(trigger="monday", answered="monday"), now).text == "monday"
+    assert trigger_of(None, "monday", "", status(trigger="monday", answered="monday"), now).text == "monday"
     # A later run by schedule does not bring the old request back.
-    assert trigger_of(None, "monday", status(trigger="schedule x", answered="monday"), now).text == "schedule x"
+    assert trigger_of(None, "monday", "", status(trigger="schedule x", answered="monday"), now).text == "schedule x"
     assert schedule_state(None, ScheduleState(next_time=SATURDAY), both, now, began=True) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "cancel", "text"),
+    [
+        ("2026-11-28T08:00:00Z", "2026-11-28T09:00:00Z", "held"),
+        ("2026-11-28T09:00:00Z", "2026-11-28T09:00:00Z", "2026-11-28T09:00:00Z"),
+        ("2026-11-28T08:30:00.500-01:00", "2026-11-28T09:00:00Z", "2026-11-28T08:30:00.500-01:00"),
+        ("monday", "2026-11-28T09:00:00Z", "monday"),
+        ("2026-11-28T08:00:00Z", "stop", "2026-11-28T08:00:00Z"),
+    ],
+)
+def test_a_cancel_request_takes_back_what_was_asked_for_before_it(asked: str, cancel: str, text: str) -> None:
+    found = trigger_of(None, asked, cancel, status(trigger="held"), at(SATURDAY) + 4 * 3600)
+    assert (found.text, found.taken_back) == (text, text == "held")
+
+
+def test_a_cancel_request_takes_back_the_tick_that_waits_and_no_later_one() -> None:
+    cancel = "2026-11-28T09:00:00Z"
+    now = at(SATURDAY) + 4 * 3600
+    taken_back = trigger_of(WEEKLY, "", cancel, status(SATURDAY), now)
+    assert (taken_back.tick, taken_back.text) == (None, "")
+    state = schedule_state(WEEKLY, ScheduleState(next_time=SATURDAY), taken_back, now, began=False)
+    assert state is not None
+    assert state.last_time is None
+    assert state.next_time is not None
+    later = at(SATURDAY) + 7 * 86400
+    assert trigger_of(WEEKLY, "", cancel, status(state.next_time), later).tick == later

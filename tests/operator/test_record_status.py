@@ -39,6 +39,7 @@ records = st.builds(
     disruptions=counts,
     stalls=counts,
     out_of_memory=counts,
+    stepped=st.booleans(),
     disrupted=st.booleans(),
     stop=st.none() | st.sampled_from(StopReason),
     retry_at=st.none() | moments,

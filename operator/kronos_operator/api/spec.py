@@ -165,8 +165,9 @@ class Spec(Contract):
     retry: Retry = Field(Retry(), description="What happens after crashes and stalls.")
     update_policy: UpdatePolicy = Field(
         UpdatePolicy.FINISH,
-        description="What a new spec does to a running training. Finish: it is finished first. Cancel: it is stopped, "
-        "and the new one starts. Manual: the new spec waits for a retrain request.",
+        description="What a new spec does to a running training. Finish: it is finished first, unless it has not "
+        "reported a step yet. Cancel: it is stopped, and the new one starts. Manual: the new spec waits for a retrain "
+        "request. A tick of the schedule always waits for the end of the run in progress.",
     )
     suspend: bool = Field(
         False, description="true stops the training after saving a checkpoint; false goes on from it."

@@ -87,7 +87,9 @@ class Run(Contract):
 
     id: Id = Field(description="Run id; it names the directory of the run's results.")
     attempt: Count = Field(
-        0, description="Start number over the model's life, from 0. It rises with every start, whatever the run."
+        0,
+        description="Start number over the model's life, from 0. It rises with every start, whatever the run; once the "
+        "run has ended, it is the next one's.",
     )
     started_at: AwareDatetime | None = Field(None, description="When the run began.")
     gpus: Count | None = Field(None, description="GPUs that the run asks for, over all nodes.")
@@ -105,6 +107,9 @@ class Run(Contract):
     )
     settings: Annotated[str, Field(max_length=64)] = Field(
         "", description="Hash of what the latest attempt was built from beyond what it trains."
+    )
+    stepped: bool = Field(
+        False, description="Whether it has trained anything yet: a step was reported or a stage is done."
     )
     disrupted: bool = Field(False, description="Whether the current attempt is being evicted or preempted.")
     stop: Annotated[str, Field(max_length=64)] | None = Field(None, description="Why the attempt is being stopped.")
@@ -209,15 +214,16 @@ class Status(Contract):
     restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")
     checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
     last_trigger: Annotated[str, Field(max_length=256)] | None = Field(
-        None, description="The last retrain request that was acted on."
+        None, description="The last retrain request that was acted on, or that a cancel request has answered."
     )
     trained: Annotated[list[Trained], Field(max_length=64)] = Field(
         [], description="Stages that need not be trained again, newest first."
     )
     schedule: ScheduleState | None = Field(None, description="Retraining by schedule.")
     failure: Failure | None = Field(None, description="Why the last attempt that failed did so.")
-    queue_position: Count | None = Field(
-        None, description="Models ahead of this one in its queue, where that is known."
+    queue_position: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="Place in its Kueue LocalQueue, 1 being the next; beyond the tenth to within a tenth.",
     )
     history: Annotated[list[HistoryEntry], Field(max_length=100)] = Field(
         [], description="Ended runs, newest first, at most spec.historyLimit."

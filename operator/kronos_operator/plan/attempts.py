@@ -55,11 +55,16 @@ class Attempt:
 
 
 def absorb(record: RunRecord, attempt: Attempt | None, spec: Spec, now: float) -> RunRecord:
-    """The record after what is seen of its current attempt; unchanged while the gang goes on."""
+    """The record after what is seen of its current attempt: how it ended, or what it has done and suffered so far."""
+    if attempt is not None and (attempt.stepped or attempt.state is AttemptState.SUCCEEDED):
+        record = replace(record, stepped=True)
     if attempt is None:
         if record.stop is not None:
             return stopped(record, record.stop, spec, now)
         return _disrupted(record, stepped=True, spec=spec, now=now) if record.disrupted else record
+    if attempt.state is AttemptState.QUEUED and record.disrupted and not attempt.disrupted:
+        # Its queue has taken it back and will start it again: the same attempt, with nothing to be forgiven any more.
+        return replace(record, disrupted=False, disruptions=record.disruptions + 1)
     if attempt.state.live:
         return replace(record, disrupted=record.disrupted or attempt.disrupted)
     if attempt.state is AttemptState.SUCCEEDED:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from kronos_operator.api import KronosModel, Phase, Spec, UpdatePolicy
 from kronos_operator.hashing import Digests, settings_hash
 from kronos_operator.plan.attempts import Attempt, AttemptState, absorb, stopped
-from kronos_operator.plan.record import Completed, Outcome, Request, RunRecord, StopReason, begin
+from kronos_operator.plan.record import Completed, Request, RunRecord, StopReason, begin
 from kronos_operator.plan.story import Condition, Situation, conditions, phase_of
 from kronos_trainer.config import Reuse, RunConfig, StageName
 
@@ -32,8 +32,10 @@ class Observed:
     published: str = ""  # the run that current.json names
     digests: Digests = field(default_factory=Digests)
     trigger: str = ""  # the newest retrain request, schedule tick or --force; another value asks for another run
+    scheduled: bool = False  # whether the trigger is a schedule tick
     cancel: str = ""  # the newest cancel request
     stages: frozenset[StageName] = frozenset(StageName)  # --stage
+    refused: bool = False  # whether the spec may not be started here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,13 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
     """The next moves for `model`. `now` is in seconds since the epoch."""
     spec = model.spec
     request = Request(
-        spec=spec, digests=observed.digests, trigger=observed.trigger, cancel=observed.cancel, stages=observed.stages
+        spec=spec,
+        digests=observed.digests,
+        trigger=observed.trigger,
+        scheduled=observed.scheduled,
+        cancel=observed.cancel,
+        stages=observed.stages,
+        refused=observed.refused,
     )
     record = observed.record
     if record is None or record.outcome is not None:
@@ -123,21 +131,23 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
         return _told(request, observed, stopped(record, reason, spec, now), strays, wake_at=now)
     if any(attempt.state.live for attempt in observed.attempts):
         return _told(request, observed, record, strays, wake_at=None)
-    if record.retry_at is not None and now < record.retry_at:
+    if request.refused:
+        return _told(request, observed, record, (), wake_at=None)
+    settings = settings_hash(spec)
+    mended = not record.stepped and record.settings != settings  # perhaps what it could not do its first step for
+    if record.retry_at is not None and now < record.retry_at and not mended:
         return _told(request, observed, record, (), wake_at=record.retry_at)
-    record = replace(record, settings=settings_hash(spec), retry_at=None)
+    record = replace(record, settings=settings, retry_at=None)
     return _told(request, observed, record, (_start(record),), wake_at=None)
 
 
 def _open_run(record: RunRecord | None, request: Request, observed: Observed, now: float) -> RunRecord | None:
     """A new run where one is due, else the finished one."""
-    if request.spec.suspend:
+    if request.spec.suspend or request.refused:
         return record
     if record is not None:
-        changed = request.hashes() != record.hashes or record.outcome is Outcome.SUPERSEDED
-        by_itself = changed and request.spec.update_policy is not UpdatePolicy.MANUAL
-        mended = record.outcome is Outcome.FAILED and record.settings not in ("", settings_hash(request.spec))
-        if not (by_itself or mended or request.asks_anew(record)):
+        by_itself = request.changes(record) and request.spec.update_policy is not UpdatePolicy.MANUAL
+        if not (by_itself or request.mends(record) or request.asks_anew(record)):
             return record
     return begin(request, record, observed.completed, observed.published, now)
 
@@ -148,9 +158,7 @@ def _reason_to_stop(record: RunRecord, current: Attempt | None, request: Request
         return record.stop
     if request.cancel != record.cancel:
         return StopReason.CANCELLED
-    if request.spec.update_policy is UpdatePolicy.CANCEL and (
-        request.hashes() != record.hashes or request.asks_anew(record)
-    ):
+    if _gives_way(record, request):
         return StopReason.SUPERSEDED
     if request.spec.suspend:
         return StopReason.SUSPENDED
@@ -163,12 +171,29 @@ def _reason_to_stop(record: RunRecord, current: Attempt | None, request: Request
         if stall is not None and now >= stall:
             return StopReason.STALLED
         untouched = not current.stepped
-    return StopReason.UPDATED if untouched and record.settings != settings_hash(request.spec) else None
+    if request.refused or not untouched:
+        return None
+    return StopReason.UPDATED if record.settings != settings_hash(request.spec) else None
+
+
+def _gives_way(record: RunRecord, request: Request) -> bool:
+    """Whether the run is not to be finished, for the sake of what is asked for now.
+
+    One that has trained nothing yet always gives way to another spec: it may be one that can never start.
+    """
+    if request.refused:
+        return False
+    changed, insisted = request.changes(record), request.insists(record)
+    if request.spec.update_policy is UpdatePolicy.CANCEL:
+        return changed or insisted
+    waits_for_word = request.spec.update_policy is UpdatePolicy.MANUAL and not insisted
+    return changed and not record.stepped and not waits_for_word
 
 
 def _deadlines(attempt: Attempt, spec: Spec) -> tuple[float | None, float | None]:
     """When a running attempt counts as stalled, and when it has run for too long."""
-    alive_at = attempt.reported_at if attempt.reported_at is not None else attempt.started_at
+    # What its queue took back and has started again was silent meanwhile.
+    alive_at = max((at for at in (attempt.started_at, attempt.reported_at) if at is not None), default=None)
     stall = None if alive_at is None else alive_at + spec.retry.progress_deadline_seconds
     limit = spec.retry.max_runtime_seconds
     overtime = None if limit is None or attempt.started_at is None else attempt.started_at + limit

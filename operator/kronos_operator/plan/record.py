@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from kronos_operator.api import Spec
-from kronos_operator.hashing import Digests, run_id, stage_hashes
+from kronos_operator.hashing import Digests, run_id, settings_hash, stage_hashes
 from kronos_trainer.config import StageName
 
 
@@ -69,6 +69,7 @@ class RunRecord:
     disruptions: int = 0
     stalls: int = 0
     out_of_memory: int = 0  # of the current stage
+    stepped: bool = False  # some attempt has reported a step or finished a stage: there is something to lose
     disrupted: bool = False  # the current attempt is being evicted or preempted
     stop: StopReason | None = None  # why the current attempt is being stopped
     retry_at: float | None = None
@@ -94,8 +95,10 @@ class Request:
     spec: Spec
     digests: Digests = field(default_factory=Digests)
     trigger: str = ""
+    scheduled: bool = False  # the trigger is a tick of the schedule, which waits for its turn whatever the policy
     cancel: str = ""
     stages: frozenset[StageName] = frozenset(StageName)
+    refused: bool = False  # nothing may be started from this spec, and nothing gives way to it
 
     def hashes(self) -> tuple[tuple[StageName, str], ...]:
         """The stage hashes of the spec."""
@@ -104,6 +107,18 @@ class Request:
     def asks_anew(self, record: RunRecord | None) -> bool:
         """Whether retraining is asked for, though nothing may have changed."""
         return self.trigger not in ("", "" if record is None else record.trigger)
+
+    def insists(self, record: RunRecord) -> bool:
+        """Whether somebody asks for retraining; the schedule does not count."""
+        return self.asks_anew(record) and not self.scheduled
+
+    def changes(self, record: RunRecord) -> bool:
+        """Whether the spec is to train something else than the run does."""
+        return record.outcome is Outcome.SUPERSEDED or self.hashes() != record.hashes
+
+    def mends(self, record: RunRecord) -> bool:
+        """Whether what a failed run was built from has changed since."""
+        return record.outcome is Outcome.FAILED and record.settings not in ("", settings_hash(self.spec))
 
 
 def begin(
@@ -118,6 +133,10 @@ def begin(
     anew = request.asks_anew(before)
     trained = [(stage, value) for stage, value in hashes if getattr(request.spec, stage).epochs > 0]
     identity = run_id(dict(hashes), request.trigger)
+    if anew and before is not None and any(fact.run == identity for fact in completed):
+        # The words of an earlier request come again, and name its run, which must not be the answer this time. Only
+        # then the number tells the two apart: a recreated object, with the same words, has to find its run.
+        identity = run_id(dict(hashes), f"{request.trigger} {before.number}")
     finals = [fact.run for fact in completed if trained and (fact.stage, fact.hash) == trained[-1]]
     if before is not None and before.hashes == hashes and not anew:
         identity = before.id

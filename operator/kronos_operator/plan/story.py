@@ -35,12 +35,25 @@ class Situation:
         return self.current if self.current is not None and self.current.state.live else None
 
     @property
-    def update_waits(self) -> bool:
-        """Whether a newer spec waits for the user's word or for the end of this run."""
-        record = self.record
-        return (
-            record is not None and record.outcome is not Outcome.SUPERSEDED and self.request.hashes() != record.hashes
-        )
+    def unanswered(self) -> bool:
+        """Whether the user asks for something, by spec or by request, that the run is not the answer to."""
+        record, request = self.record, self.request
+        return record is not None and (request.changes(record) or request.mends(record) or request.insists(record))
+
+    @property
+    def waits(self) -> str:
+        """What is asked for and has to wait, and for what; empty if nothing has to."""
+        record, request = self.record, self.request
+        if record is None or not self.unanswered:
+            return ""
+        insists = request.insists(record)
+        manual = request.spec.update_policy is UpdatePolicy.MANUAL and not insists and not request.mends(record)
+        what = "retraining" if insists else "a newer spec"
+        if manual:
+            return f"{what} waits for a retrain request, as updatePolicy is Manual"
+        if record.outcome is None:
+            return f"{what} waits for the end of this run"
+        return f"{what} waits for the end of spec.suspend" if request.spec.suspend else ""
 
 
 def phase_of(situation: Situation) -> Phase:
@@ -73,7 +86,7 @@ def conditions(situation: Situation) -> tuple[Condition, ...]:
         Condition(type="Progressing", status=progressing, reason=reason, message=message),
         *(_trained(situation, stage) for stage in StageName),
         _available(situation),
-        _finished(record),
+        _finished(situation),
     )
 
 
@@ -81,21 +94,16 @@ def _reason(situation: Situation, phase: Phase) -> tuple[str, str]:
     record = situation.record
     if record is None:
         return phase.value, "no run has begun"
-    if (
-        record.outcome is not None
-        and situation.update_waits
-        and situation.request.spec.update_policy is UpdatePolicy.MANUAL
-    ):
-        return "UpdateWaiting", "the spec has changed; updatePolicy Manual waits for a retrain request"
+    waits = situation.waits
     if record.outcome is not None:
-        return record.reason, record.message
-    step = record.next_step
-    if phase is Phase.TRAINING and step is not None:
-        waiting = "; a newer spec waits for its end" if situation.update_waits else ""
-        return f"Training{step.stage.capitalize()}", f"run {record.id}, attempt {record.number}{waiting}"
+        return ("UpdateWaiting", waits) if waits else (record.reason, record.message)
+    also = f"; {waits}" if waits else ""
     if phase is Phase.RESTARTING and record.reason:
-        return record.reason, record.message
-    return phase.value, f"run {record.id}, attempt {record.number}"
+        return record.reason, record.message + also
+    reason, step = phase.value, record.next_step
+    if phase is Phase.TRAINING and step is not None:
+        reason = f"Training{step.stage.capitalize()}"
+    return reason, f"run {record.id}, attempt {record.number}{also}"
 
 
 def _trained(situation: Situation, stage: StageName) -> Condition:
@@ -121,7 +129,12 @@ def _available(situation: Situation) -> Condition:
     return Condition(type="Available", status=bool(run), reason="Published" if run else "NotPublished", message=message)
 
 
-def _finished(record: RunRecord | None) -> Condition:
-    if record is None or record.outcome is None or record.outcome is Outcome.SUPERSEDED:
-        return Condition(type="Finished", status=False, reason="InProgress", message="")
+def _finished(situation: Situation) -> Condition:
+    """True when the run that answers the newest spec and request has ended: who waits for it must not wait in vain."""
+    record, waits = situation.record, situation.waits
+    if record is None or record.outcome is None:
+        return Condition(type="Finished", status=False, reason="InProgress", message=waits)
+    if situation.unanswered:
+        reason = "UpdateWaiting" if waits else "InProgress"
+        return Condition(type="Finished", status=False, reason=reason, message=waits)
     return Condition(type="Finished", status=True, reason=record.outcome.value, message=record.message)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from croniter import croniter
 
 from kronos_operator.api import Schedule, ScheduleState, Status
-from kronos_operator.reconcile.times import moment_of
+from kronos_operator.reconcile.times import moment_of, seconds_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,23 +17,31 @@ class Trigger:
     """What asks for a run at this moment. `text` stays the run's own until something new asks."""
 
     text: str
+    scheduled: bool = False  # `text` is a tick's
+    taken_back: bool = False  # the retrain request is older than a cancel request
     tick: float | None = None  # the scheduled time that is due
     next_tick: float | None = None  # the scheduled time to wait for; the due one while it waits for a run
 
 
-def trigger_of(schedule: Schedule | None, annotation: str, status: Status, now: float) -> Trigger:
+def trigger_of(schedule: Schedule | None, annotation: str, cancel: str, status: Status, now: float) -> Trigger:
     """The newest request. Ticks that passed while nobody looked count as one.
+
+    A cancel request takes back what was asked for before it. The times that they name decide, for both may be seen at
+    once; a text that is no time takes nothing back and is not taken back.
 
     The next tick is written in status when the schedule is first seen, so that a schedule has no past: what lies before
     it was added never fires.
     """
     held = "" if status.run is None else status.run.trigger
-    tick, next_tick = _ticks(schedule, status.schedule, now)
-    if annotation and annotation != (status.last_trigger or ""):
+    asked_at, cancelled_at = seconds_of(annotation), seconds_of(cancel)
+    taken_back = asked_at is not None and cancelled_at is not None and asked_at < cancelled_at
+    tick, next_tick = _ticks(schedule, status.schedule, cancelled_at or 0.0, now)
+    if annotation and annotation != (status.last_trigger or "") and not taken_back:
         return Trigger(text=annotation, tick=tick, next_tick=next_tick)
     if tick is not None:
-        return Trigger(text=f"schedule {moment_of(tick).isoformat()}", tick=tick, next_tick=next_tick)
-    return Trigger(text=held, next_tick=next_tick)
+        text = f"schedule {moment_of(tick).isoformat()}"
+        return Trigger(text=text, scheduled=True, taken_back=taken_back, tick=tick, next_tick=next_tick)
+    return Trigger(text=held, taken_back=taken_back, next_tick=next_tick)
 
 
 def schedule_state(
@@ -58,7 +66,9 @@ def next_after(schedule: Schedule, now: float) -> float | None:
         return None
 
 
-def _ticks(schedule: Schedule | None, state: ScheduleState | None, now: float) -> tuple[float | None, float | None]:
+def _ticks(
+    schedule: Schedule | None, state: ScheduleState | None, cancelled_at: float, now: float
+) -> tuple[float | None, float | None]:
     """The tick that is due and the one to wait for."""
     if schedule is None:
         return None, None
@@ -70,5 +80,5 @@ def _ticks(schedule: Schedule | None, state: ScheduleState | None, now: float) -
     if not croniter.match(schedule.cron, state.next_time.astimezone(ZoneInfo(schedule.time_zone))):
         return None, following
     if now >= stored:
-        return stored, stored
+        return (stored, stored) if stored > cancelled_at else (None, following)
     return None, stored if following is None else min(stored, following)

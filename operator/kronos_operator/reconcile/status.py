@@ -72,10 +72,11 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
         metrics=_metrics(before, record, results),
         restarts=None if record is None else restarts_of(record),
         checkpoint=_checkpoint(before, earlier, record, seen.report),
-        last_trigger=(seen.annotation[:256] or None) if began else before.last_trigger,
+        last_trigger=(seen.annotation[:256] or None) if began or seen.trigger.taken_back else before.last_trigger,
         trained=[Trained(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in completed],
         schedule=schedule_state(model.spec.schedule, before.schedule, seen.trigger, now, began=began),
         failure=_failure(before, earlier, record, seen.tail),
+        queue_position=seen.waiting.place if seen.waiting is not None and decided.phase is Phase.QUEUED else None,
         history=_history(model, before, earlier, record, results, now),
     )
 
@@ -109,7 +110,8 @@ def _going(record: RunRecord | None) -> bool:
 def _conditions(model: KronosModel, before: Status, decided: Plan, seen: Seen, now: float) -> list[Condition]:
     told: list[planning.Condition] = []
     for item in decided.conditions:
-        if seen.refused is not None and item.type in (*_STORY, "Stalled"):
+        idle = item.type == "Finished" and not _going(decided.record)
+        if seen.refused is not None and (idle or item.type in (*_STORY, "Stalled")):
             item = replace(
                 item, status=item.type == "Stalled", reason=seen.refused.reason, message=seen.refused.message
             )

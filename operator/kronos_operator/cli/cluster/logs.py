@@ -145,7 +145,7 @@ async def _follow(gang: _Gang, print_line: Print) -> None:
                     task.result()
                 else:
                     busy = True
-            if not busy and (body is None or condition(body, "Finished").get("status") == "True"):
+            if not busy and (body is None or _nothing_follows(body)):
                 return
             if not busy and body is not None:
                 told = _say_once(condition(body, "Ready").get("message") or "", told)
@@ -153,6 +153,12 @@ async def _follow(gang: _Gang, print_line: Print) -> None:
     finally:
         for task in reading.values():
             task.cancel()
+
+
+def _nothing_follows(body: Object) -> bool:
+    """Whether no gang will start by itself; a newer spec may wait for its user."""
+    finished = condition(body, "Finished")
+    return finished.get("status") == "True" or finished.get("reason") == "UpdateWaiting"
 
 
 def _say_once(message: str, told: str) -> str:

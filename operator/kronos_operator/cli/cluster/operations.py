@@ -7,7 +7,6 @@ from typing import Any
 
 from kronos_operator import names
 from kronos_operator.cli.cluster.session import Session, connected
-from kronos_operator.cli.cluster.status import condition
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import say
@@ -55,8 +54,8 @@ def cancel(target: Target, name: str) -> None:
 
 
 def _in_progress(body: dict[str, Any]) -> bool:
-    begun = bool((body.get("status") or {}).get("run"))
-    return begun and condition(body, "Finished").get("status") != "True"
+    run = (body.get("status") or {}).get("run") or {}
+    return bool(run) and not run.get("outcome")
 
 
 def _annotate(session: Session, name: str, annotation: str) -> None:

@@ -42,6 +42,7 @@ def row_of(body: Object, now: datetime) -> list[str]:
     """A line of the table."""
     status = _status(body)
     progress, run = status.get("progress") or {}, status.get("run") or {}
+    reason = condition(body, "Ready").get("reason") or "not seen by the operator yet"
     age = now - datetime.fromisoformat(body["metadata"]["creationTimestamp"])
     return [
         body["metadata"]["name"],
@@ -50,7 +51,7 @@ def row_of(body: Object, now: datetime) -> list[str]:
         progress.get("summary") or "-",
         progress.get("eta") or "-",
         number(progress.get("validationLoss")),
-        condition(body, "Ready").get("reason") or "not seen by the operator yet",
+        f"{reason}, place {status['queuePosition']}" if "queuePosition" in status else reason,
         str(run["attempt"]) if "attempt" in run else "-",
         duration(age.total_seconds()),
     ]

@@ -177,4 +177,6 @@ def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
         return ""
     if policy is UpdatePolicy.CANCEL:
         return f"updatePolicy Cancel: run {live.id}, in progress, is stopped for it"
+    if not live.stepped:
+        return f"run {live.id} has trained nothing yet and gives way to it"
     return f"updatePolicy Finish: run {live.id}, in progress, ends first"
