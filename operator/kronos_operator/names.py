@@ -24,6 +24,7 @@ ATTEMPT_LABEL = f"{GROUP}/attempt"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kronos-operator"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # Kueue's: the queue that a workload waits in
+JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"  # Kueue's, of its Workloads: the workload that one is for
 
 RETRAIN_ANNOTATION = f"{GROUP}/retrain-requested-at"
 CANCEL_ANNOTATION = f"{GROUP}/cancel-requested-at"

@@ -129,6 +129,10 @@ def test_only_what_cannot_end_by_itself_is_deleted() -> None:
     assert cannot_go_on(gang(workload("PyTorchJob"), evicted), NOW)
     assert not cannot_go_on(gang(workload("PyTorchJob", status=said("Failed")), evicted), NOW)
     assert not cannot_go_on(gang(None, evicted), NOW + 1000)
+    failing = workload(spec={"suspend": True}, status=said("FailureTarget", "PodFailurePolicy"))
+    assert cannot_go_on(gang(failing), NOW)
+    assert not cannot_go_on(gang(failing, pod()), NOW)
+    assert not cannot_go_on(gang(workload(spec={"suspend": True}, status=said("Suspended"))), NOW)
 
 
 def test_the_lines_of_a_trainer_are_read_among_others() -> None:

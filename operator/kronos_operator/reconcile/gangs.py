@@ -110,11 +110,15 @@ def cannot_go_on(gang: Gang, now: float) -> bool:
     """Whether the workload has to be deleted for the gang to end.
 
     A lost pod never ends by itself. A pod of a PyTorchJob that was deleted is made anew, alone, and hangs the gang.
+    A Job that its queue suspends, and whose pods exit as they are told to, may count that as its failure; then it is
+    over, but says so only when it is resumed.
     """
     if gang.workload is None or gang.deleting:
         return False
     if any(is_lost(pod, now) for pod in gang.pods):
         return True
+    if gang.suspended and condition(gang.workload, "FailureTarget") and all(has_ended(pod) for pod in gang.pods):
+        return not gang.finished
     going = not gang.finished and gang.workload["kind"] == "PyTorchJob"
     return going and disrupted_by_others(gang.workload, gang.pods)
 

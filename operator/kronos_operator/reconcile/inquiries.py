@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kronos_operator.api import KronosModel
 from kronos_operator.kube import Cluster, Kind, NotFound, Object, Rejected
-from kronos_operator.kube.kinds import CORE_EVENT, PVC, WORKLOAD
+from kronos_operator.kube.kinds import CORE_EVENT, PVC
+from kronos_operator.reconcile.admission import Admissions, place_to_tell
 from kronos_operator.reconcile.gangs import Gang
 from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.waiting import PATIENCE, Waiting, why_waiting
@@ -15,17 +18,20 @@ class Inquiries:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._admissions = Admissions(cluster)
         self._shared_claims: set[tuple[str, str]] = set()
 
-    async def waiting(self, gang: Gang, now: float) -> Waiting | None:
-        """Why a gang that was created a while ago does not run."""
+    async def waiting(self, gang: Gang, place: int | None, now: float) -> Waiting | None:
+        """Why a gang that was created a while ago does not run; `place` in its queue is what was told of it last."""
         if gang.workload is None or now - created_at(gang.workload) < PATIENCE:
             return None
         metadata = gang.workload["metadata"]
         namespace, uid = metadata["namespace"], metadata["uid"]
         if gang.suspended:
-            admissions = await self._list(WORKLOAD, namespace, selector=f"kueue.x-k8s.io/job-uid={uid}")
-            return why_waiting(gang, [], next(iter(admissions), None), now)
+            admission = await self._admissions.of(namespace, uid, now)
+            if admission is not None:
+                admission = replace(admission, place=place_to_tell(admission.place, place))
+            return why_waiting(gang, [], admission, now)
         told = why_waiting(gang, [], None, now)
         if told is not None:
             return told
@@ -60,9 +66,9 @@ class Inquiries:
             "use a ReadWriteMany claim, or resources.nodes 1"
         )
 
-    async def _list(self, kind: Kind, namespace: str, *, selector: str = "", fields: str = "") -> list[Object]:
+    async def _list(self, kind: Kind, namespace: str, *, fields: str) -> list[Object]:
         try:
-            found, _ = await self._cluster.list(kind, namespace, selector=selector, fields=fields)
+            found, _ = await self._cluster.list(kind, namespace, fields=fields)
         except (NotFound, Rejected):
             return []
         return found

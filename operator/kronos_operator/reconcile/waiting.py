@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kronos_operator.kube.kinds import Object
+from kronos_operator.reconcile.admission import Admission
 from kronos_operator.reconcile.gangs import Gang
 from kronos_operator.reconcile.times import created_at
 
@@ -23,9 +24,10 @@ class Waiting:
 
     reason: str
     message: str
+    place: int | None = None  # in its queue, 1 being the next
 
 
-def why_waiting(gang: Gang, events: Sequence[Object], admission: Object | None, now: float) -> Waiting | None:
+def why_waiting(gang: Gang, events: Sequence[Object], admission: Admission | None, now: float) -> Waiting | None:
     """The reason, or None where there is none to tell. `events` regard the workload and its pods, in any order."""
     if gang.workload is None or gang.deleting or now - created_at(gang.workload) < PATIENCE:
         return None
@@ -63,11 +65,12 @@ def _not_started(pod: Object) -> Waiting | None:
     return None
 
 
-def _not_admitted(admission: Object | None) -> Waiting:
-    conditions = [] if admission is None else (admission.get("status") or {}).get("conditions") or []
-    told = [item for item in conditions if item.get("type") in ("QuotaReserved", "Admitted") and item.get("message")]
-    words = told[0]["message"] if told else "the queue has not admitted the workload"
-    return Waiting(reason="NotAdmitted", message=str(words))
+def _not_admitted(admission: Admission | None) -> Waiting:
+    words = "the queue has not admitted the workload"
+    if admission is None:
+        return Waiting(reason="NotAdmitted", message=words)
+    place = "" if admission.place is None else f"place {admission.place} in queue {admission.queue}: "
+    return Waiting(reason="NotAdmitted", message=f"{place}{admission.message or words}", place=admission.place)
 
 
 def _from_events(gang: Gang, events: Sequence[Object]) -> Waiting | None:
