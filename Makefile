@@ -8,10 +8,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
-.PHONY: help setup demo test test-cluster check fmt generate cluster-up cluster-down images e2e bench clean
+.PHONY: help setup demo test test-cluster check fmt generate cluster-up cluster-down images e2e bench bench-operator clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with every extra (about 6 GB: torch is the CUDA build; it runs on CPU too)
 
@@ -74,6 +74,10 @@ generate: setup ## rewrite the generated files: CRD, field reference, chart docs
 
 bench: setup ## measure speed and memory side by side with upstream's classes
 	$(BIN)/python -m benchmarks
+
+bench-operator: setup ## measure the operator under 1,000 and 5,000 models (builds a control plane the first time)
+	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kube-scheduler kubectl helm kwok
+	$(BIN)/python -m benchmarks.cluster
 
 clean: ## remove .venv and caches; data/ and outputs/ stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

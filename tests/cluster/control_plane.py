@@ -1,4 +1,4 @@
-"""A real control plane without nodes: etcd, kube-apiserver and kube-controller-manager, as processes of the tests.
+"""A real control plane without nodes: etcd, kube-apiserver and kube-controller-manager, for tests and benchmarks.
 
 Pods are created by the Job controller and stay Pending: tests play the kubelet by patching their status.
 """
@@ -14,7 +14,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,32 +35,38 @@ CONTROLLERS = (
 READY_SECONDS = 90
 
 
-def binaries() -> dict[str, Path]:
+def binaries(needed: Sequence[str] = NEEDED) -> dict[str, Path]:
     """Where the programs are: KUBEBUILDER_ASSETS, the project's cache, then PATH. RuntimeError names what to build."""
     cache = Path(os.environ.get("KRONOS_CACHE", "~/.cache/kronos-operator")).expanduser() / "bin"
     places = os.pathsep.join([os.environ.get("KUBEBUILDER_ASSETS", ""), str(cache), os.environ.get("PATH", "")])
-    found = {name: shutil.which(name, path=places) for name in NEEDED}
+    found = {name: shutil.which(name, path=places) for name in needed}
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise RuntimeError(
-            f"tests/cluster needs {', '.join(missing)}: run `hack/cluster/binaries {' '.join(missing)}` (some minutes, "
-            "once), set KUBEBUILDER_ASSETS to a folder that has them, or leave these tests out by -m 'not cluster'"
+            f"{', '.join(missing)}: not found; run `hack/cluster/binaries {' '.join(missing)}` (minutes, once), set "
+            "KUBEBUILDER_ASSETS to a folder that has them, or leave the tests that need them out by -m 'not cluster'"
         )
     return {name: Path(path) for name, path in found.items() if path}
 
 
 class ControlPlane:
-    """A running API server with the CRD applied and the operator's own rights, as the chart gives them, in force."""
+    """A running API server with the CRD applied and the operator's own rights, as the chart gives them, in force.
 
-    def __init__(self, directory: Path) -> None:
+    `also` names more programs than these three, for `run`; `flags` are arguments of any program beyond its usual ones.
+    """
+
+    def __init__(
+        self, directory: Path, *, also: Sequence[str] = (), flags: Mapping[str, Sequence[str | Path]] | None = None
+    ) -> None:
         self.directory = directory
-        self.binaries = binaries()
-        self.port = _free_port()
+        self.binaries = binaries((*NEEDED, *also))
+        self._flags = flags or {}
+        self.port = free_port()
         self.server = f"https://127.0.0.1:{self.port}"
         self.kubeconfig = directory / "admin.kubeconfig"
         self.operator_kubeconfig = directory / "operator.kubeconfig"
         self.certificate = directory / "certificates" / "apiserver.crt"
-        self._etcd = f"http://127.0.0.1:{_free_port()}"
+        self._etcd = f"http://127.0.0.1:{free_port()}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -73,13 +79,13 @@ class ControlPlane:
         self._write_kubeconfig(self.kubeconfig, "admin-token")
         # The garbage collector looks for new kinds twice a minute only, so the CRD comes before it.
         self._install()
-        self._start(
+        self.run(
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig}",
             f"--controllers={','.join(CONTROLLERS)}",
             f"--service-account-private-key-file={key}",
             "--leader-elect=false",
-            f"--secure-port={_free_port()}",
+            f"--secure-port={free_port()}",
             "--bind-address=127.0.0.1",
             f"--cert-dir={self.directory / 'controller-manager'}",
             "--kube-api-qps=200",
@@ -89,7 +95,7 @@ class ControlPlane:
     def start_api_server(self) -> None:
         """Starts the API server, again if it was stopped, and waits until it is ready. Call it in the main thread."""
         key = self.directory / "service-accounts.key"
-        self._start(
+        self.run(
             "kube-apiserver",
             f"--etcd-servers={self._etcd}",
             f"--secure-port={self.port}",
@@ -104,13 +110,30 @@ class ControlPlane:
             "--endpoint-reconciler-type=none",
             "--profiling=false",
         )
-        self._wait("kube-apiserver", self._api_ready)
+        self.wait("kube-apiserver", self._api_ready)
 
     def stop_api_server(self) -> None:
         """Kills the API server at once, as a crash of its machine would."""
         process = self._processes.pop("kube-apiserver")
         process.kill()
         process.wait()
+
+    def run(self, name: str, *arguments: str) -> None:
+        """Starts a program, which `stop` ends. Call it in the main thread."""
+        # The kernel ends the process with the thread that starts it, should that be killed before it can do so itself.
+        command = ["setpriv", "--pdeathsig", "KILL", "--", self.binaries[name], *arguments, *self._flags.get(name, ())]
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def wait(self, name: str, ready: Callable[[], bool]) -> None:
+        """Waits until a program that was started is ready; RuntimeError with the end of its log if it never is."""
+        deadline = time.monotonic() + READY_SECONDS
+        while not ready():
+            ended = self._processes[name].poll() is not None
+            if ended or time.monotonic() > deadline:
+                log = (self.directory / f"{name}.log").read_text()[-2000:]
+                raise RuntimeError(f"{name} {'ended' if ended else 'is not ready'}:\n{log}")
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """Ends the processes that were started here, the last first."""
@@ -142,7 +165,7 @@ class ControlPlane:
         assert done.returncode == 0, done.stderr
         for body in documents:
             if body["kind"] == "CustomResourceDefinition":
-                self._wait("kube-apiserver", lambda name=body["metadata"]["name"]: self._served(name))
+                self.wait("kube-apiserver", lambda name=body["metadata"]["name"]: self._served(name))
 
     def _install(self) -> None:
         chart = [self.binaries["helm"], "template", RELEASE, REPOSITORY / "charts" / RELEASE]
@@ -178,8 +201,8 @@ class ControlPlane:
         path.write_text(yaml.safe_dump(content))
 
     def _start_etcd(self) -> None:
-        peer = f"http://127.0.0.1:{_free_port()}"
-        self._start(
+        peer = f"http://127.0.0.1:{free_port()}"
+        self.run(
             "etcd",
             f"--data-dir={self.directory / 'etcd'}",
             f"--listen-client-urls={self._etcd}",
@@ -189,21 +212,6 @@ class ControlPlane:
             f"--initial-cluster=default={peer}",
             "--unsafe-no-fsync",
         )
-
-    def _start(self, name: str, *arguments: str) -> None:
-        # The kernel ends the process with the thread that starts it, should the tests be killed before they can do it.
-        command = ["setpriv", "--pdeathsig", "KILL", "--", str(self.binaries[name]), *arguments]
-        with (self.directory / f"{name}.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-
-    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + READY_SECONDS
-        while not ready():
-            ended = self._processes[name].poll() is not None
-            if ended or time.monotonic() > deadline:
-                log = (self.directory / f"{name}.log").read_text()[-2000:]
-                raise RuntimeError(f"{name} {'ended' if ended else 'is not ready'}:\n{log}")
-            time.sleep(0.1)
 
     def _served(self, crd: str) -> bool:
         body = self.request("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd}")
@@ -225,7 +233,8 @@ class ControlPlane:
         )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
