@@ -77,6 +77,7 @@ PHASES: dict[Phase, tuple[dict[str, Any], dict[str, Any], AttemptState | None]] 
 EVENTS: dict[str, dict[str, Any] | None] = {
     "running": {"state": AttemptState.RUNNING, "stepped": True},
     "stopping": {"state": AttemptState.STOPPING, "disrupted": True},
+    "succeeding": {"state": AttemptState.STOPPING, "succeeding": True},
     "succeeded": {"state": AttemptState.SUCCEEDED},
     "final": {"state": AttemptState.FAILED, "exit_code": 65},
     "out of memory": {"state": AttemptState.FAILED, "exit_code": 71},
@@ -90,6 +91,7 @@ FREE = ("Restarting", "start 1")
 OPEN_RUN = {
     "running": ("Training",),
     "stopping": ("Restarting",),
+    "succeeding": ("Training",),
     "succeeded": ("Pending", "start 1"),
     "final": ("Failed",),
     "out of memory": FREE,
@@ -106,9 +108,10 @@ EXPECTED: dict[Phase, dict[str, tuple[str, ...]]] = {
     Phase.RESTARTING: OPEN_RUN | {"succeeded": ("Restarting", "start 1"), "gone": ("Restarting", "start 0")},
     # Whatever a gang ends with while it is being suspended, it neither counts nor starts again.
     Phase.SUSPENDING: dict.fromkeys(EVENTS, ("Suspended",))
-    | {"running": ("Suspending", "stop 0 Suspended"), "stopping": ("Suspending",)},
+    | {"running": ("Suspending", "stop 0 Suspended"), "stopping": ("Suspending",), "succeeding": ("Suspending",)},
     Phase.SUSPENDED: dict.fromkeys(EVENTS, ("Suspended",))
-    | {"running": ("Suspending", "stop 0 Suspended"), "stopping": ("Suspending",), "final": ("Failed",)},
+    | {"running": ("Suspending", "stop 0 Suspended"), "final": ("Failed",)}
+    | dict.fromkeys(("stopping", "succeeding"), ("Suspending",)),
     Phase.SUCCEEDED: dict.fromkeys(EVENTS, ("Succeeded",)) | {"running": ("Succeeded", "stop 0 Stray")},
     Phase.FAILED: dict.fromkeys(EVENTS, ("Failed",)) | {"running": ("Failed", "stop 0 Stray")},
 }

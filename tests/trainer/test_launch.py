@@ -250,8 +250,15 @@ def test_each_node_ends_with_the_cause_of_its_own_ranks(gang: Gang) -> None:
 def test_an_absent_first_node_is_said_after_the_timeout_of_the_rendezvous(gang: Gang) -> None:
     process = gang.start("leave(0)", processes=None, PET_RDZV_CONF="is_host=0,timeout=1", **node(1, free_port()))
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 75
     assert "the first node does not answer at 127.0.0.1:" in stderr and "PET_MASTER_ADDR" in stderr
+
+
+def test_a_gang_that_does_not_come_together_has_lost_nothing(gang: Gang) -> None:
+    process = gang.start("leave(0)", processes=None, PET_RDZV_CONF="timeout=1", **node(0, free_port()))
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert "the nodes did not come together: Timed out" in stderr and "1/2 clients joined" in stderr
 
 
 def test_a_stop_while_waiting_for_the_first_node_is_a_stop(gang: Gang) -> None:

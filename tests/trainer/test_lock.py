@@ -63,6 +63,19 @@ def test_a_lower_attempt_of_the_same_stage_comes_too_late(make_run: Callable[...
     enter(attempt=0, run="run-2")
 
 
+def test_attempts_of_a_recreated_object_come_after_those_of_the_one_before(make_run: Callable[..., RunConfig]) -> None:
+    def enter(created: str, attempt: int) -> None:
+        run = make_run(model_created=created, attempt=attempt)
+        with model_lock(run.paths(), run):
+            pass
+
+    enter("2026-11-01T06:00:00Z", 3)
+    enter("2026-11-01T06:00:09Z", 0)
+    enter("2026-11-01T06:00:09Z", 1)
+    with pytest.raises(StorageError, match="attempt 4 comes too late"):
+        enter("2026-11-01T06:00:00Z", 4)
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_without_flock_a_holder_that_was_overtaken_ends_before_it_writes(
     make_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch, code: int

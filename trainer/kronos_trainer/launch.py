@@ -39,6 +39,10 @@ class _Signalled(BaseException):
     """SIGTERM or SIGINT arrived, and the ranks have had their time."""
 
 
+class _Apart(Exception):
+    """The nodes did not come together in time: nothing was trained, and nothing was lost."""
+
+
 class _Stop:
     """The handler of both signals. After the first the ranks have `patience` seconds; a SIGINT that follows ends it."""
 
@@ -87,12 +91,14 @@ def launch(run: RunConfig, command: Sequence[str], *, processes: int | None = No
             signal.signal(number, stop)
         exit_codes: dict[int, int] = {}
         try:
-            if not _master_listens(os.environ):
-                return ExitCode.CRASHED
+            _wait_for_master(os.environ)
             threading.Thread(target=ranks.end_after_failure, daemon=True).start()
             exit_codes = _torchrun(command, processes, Path(scratch), stop)
         except _Signalled:
             pass
+        except _Apart as error:
+            print(error, file=sys.stderr)
+            return ExitCode.STOPPED
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_IGN)
@@ -106,6 +112,7 @@ def _torchrun(command: Sequence[str], processes: int | None, scratch: Path, stop
     # Read when torch is loaded, here and in the ranks: its warnings of a peer's closed connection, which is how every
     # gang ends, would stand beside the message of the rank that is the cause.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from torch.distributed import DistStoreError
     from torch.distributed.elastic.multiprocessing import api
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import elastic_launch
@@ -130,6 +137,8 @@ def _torchrun(command: Sequence[str], processes: int | None, scratch: Path, stop
         elastic_launch(config, shell)("-c", _START_RANK, *command)
     except ChildFailedError as error:
         return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    except DistStoreError as error:
+        raise _Apart(f"the nodes did not come together: {error} Is every pod running?") from error
     except (RuntimeError, OSError) as error:
         print(f"the ranks of this node could not be started: {error}", file=sys.stderr)
     return {}
@@ -252,23 +261,21 @@ def _rendezvous_seconds(environ: Mapping[str, str]) -> float:
     return float(found[1]) if found else RENDEZVOUS_SECONDS
 
 
-def _master_listens(environ: Mapping[str, str]) -> bool:
-    """Waits until the first node accepts connections; says so and returns False if it does not in time."""
+def _wait_for_master(environ: Mapping[str, str]) -> None:
+    """Waits until the first node accepts connections. Raises _Apart if it does not in time."""
     if _nodes(environ) == 1 or environ.get("PET_NODE_RANK", "0") == "0" or "PET_MASTER_ADDR" not in environ:
-        return True
+        return
     address = (environ["PET_MASTER_ADDR"], int(environ.get("PET_MASTER_PORT", "29500")))
     deadline = _rendezvous_seconds(environ)
     end = time.monotonic() + deadline
     while True:
         try:
             socket.create_connection(address, timeout=5).close()
-            return True
+            return
         except OSError as error:
             if time.monotonic() >= end:
-                print(
+                raise _Apart(
                     f"the first node does not answer at {address[0]}:{address[1]} after {deadline:g} s ({error}); "
-                    "is its pod running, and does PET_MASTER_ADDR name it?",
-                    file=sys.stderr,
-                )
-                return False
+                    "is its pod running, and does PET_MASTER_ADDR name it?"
+                ) from error
         time.sleep(0.5)

@@ -63,6 +63,7 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
             "run": run.run,
             "stage": run.stage.value,
             "attempt": run.attempt,
+            "modelCreated": _created(run),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "since": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -73,9 +74,12 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
 
 
 def refuse_if_late(run: RunConfig, last: dict[str, Any], place: str) -> None:
-    """Raises StorageError if the last holder of `place` was a higher attempt at the same stage of the same run."""
+    """Raises StorageError if the last holder of `place` was a higher attempt at the same stage of the same run.
+
+    The attempts of a KronosModel that was deleted and created anew come after all of the earlier object's.
+    """
     same = (last.get("run"), last.get("stage")) == (run.run, run.stage.value)
-    if same and last["attempt"] > run.attempt:
+    if same and (last.get("modelCreated", ""), last["attempt"]) > (_created(run), run.attempt):
         raise StorageError(f"attempt {run.attempt} comes too late: {_described(last)} has been in {place} already")
 
 
@@ -88,6 +92,10 @@ def _acquire(handle: IO[str], path: Path) -> bool:
         if error.errno not in _NO_FLOCK:
             raise StorageError(f"cannot lock {path}: {error.strerror}") from error
     return True
+
+
+def _created(run: RunConfig) -> str:
+    return "" if run.model_created is None else run.model_created.astimezone(UTC).isoformat()
 
 
 def _read(path: Path) -> dict[str, Any]:

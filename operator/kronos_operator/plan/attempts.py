@@ -50,6 +50,7 @@ class Attempt:
     message: str = ""  # what the trainer said of its failure
     disrupted: bool = False  # a pod was evicted, preempted or deleted by others
     stepped: bool = False  # has reported a training step
+    succeeding: bool = False  # all of it is done, and about to be counted as succeeded
     started_at: float | None = None
     reported_at: float | None = None  # last sign of life
 

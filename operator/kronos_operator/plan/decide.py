@@ -58,6 +58,7 @@ class StartAttempt:
             run=self.run,
             stage=self.stage,
             stage_hashes=dict(self.stage_hashes),
+            model_created=model.metadata.creation_timestamp,
             attempt=self.number,
             out_of_memory_restarts=self.out_of_memory_restarts,
             publish=self.publish,

@@ -66,7 +66,7 @@ def phase_of(situation: Situation) -> Phase:
         return Phase.SUSPENDING if record.stop in quiet else Phase.RESTARTING
     if live is None and situation.request.spec.suspend:
         return Phase.SUSPENDED
-    if live is not None and live.state is AttemptState.RUNNING:
+    if live is not None and (live.state is AttemptState.RUNNING or live.succeeding):
         return Phase.TRAINING
     if live is not None and live.state is AttemptState.QUEUED:
         return Phase.QUEUED

@@ -6,7 +6,7 @@ import json
 import pathlib
 from enum import IntEnum, StrEnum
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from kronos_trainer.config.spec import (
     CheckpointPolicy,
@@ -96,6 +96,9 @@ class RunConfig(Contract):
     run: Name = Field(description="Run id: the same for both stages, and for a repeated identical run.")
     stage: StageName = Field(description="The stage to train.")
     stage_hashes: dict[StageName, str] = Field(description="Hash of each stage of the run.")
+    model_created: AwareDatetime | None = Field(
+        None, description="When the KronosModel was created; absent without a cluster. Its attempts are counted anew."
+    )
     attempt: int = Field(0, ge=0, description="Rises with every start; a higher one fences off a lower one.")
     out_of_memory_restarts: int = Field(0, ge=0, description="How often the micro-batch is to be reduced.")
     publish: bool = Field(description="Whether this is the run's last stage, which publishes current.json.")
