@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kronos_operator import names
-from kronos_operator.kube import Conflict, Created, Key, Kind, NotFound, Rejected
+from kronos_operator.kube import Conflict, Created, Key, Kind, NotFound, Rejected, Unavailable
 from kronos_operator.kube.client import Page
 from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, POD, PYTORCHJOB
 
@@ -35,11 +35,12 @@ class FakeCluster:
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
         self.objects: dict[tuple[str, str], Object] = {}
-        self.logs: dict[str, str] = {}
+        self.logs: dict[str, str | None] = {}  # None: it cannot be read
         self.writes: list[str] = []
         self.reads: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.crash_in: int | None = None  # writes until the operator is cut off
+        self.unavailable: Kind | None = None  # listings of it fail
         self.calls = 0
         self.meanwhile: dict[int, Callable[[], Awaitable[None]]] = {}  # before the answer to a call, by its number
         self.reject: dict[str, Rejected] = {}  # by kind
@@ -57,6 +58,8 @@ class FakeCluster:
         self, kind: Kind, namespace: str | None, *, selector: str = "", fields: str = ""
     ) -> tuple[list[Object], str]:
         self.reads.append(f"list {kind.plural}")
+        if kind is self.unavailable:
+            raise Unavailable("the server is busy", status=500)
         wanted = dict(part.split("=") for part in selector.split(",") if part)
         uid = fields.partition("=")[2]
         found = [
@@ -121,7 +124,7 @@ class FakeCluster:
         await self._answer()
         return answer
 
-    async def pod_log(self, namespace: str, pod: str, **_: Any) -> str:
+    async def pod_log(self, namespace: str, pod: str, **_: Any) -> str | None:
         self.reads.append(f"log {pod}")
         log = self.logs.get(pod, "")
         await self._answer()
@@ -239,7 +242,7 @@ class FakeCluster:
         """Rank 0 prints a line."""
         line = {"kronos": 1, "time": timestamp(self.now)} | fields
         pod = f"{workload}-0"
-        self.logs[pod] = self.logs.get(pod, "") + json.dumps(line) + "\n"
+        self.logs[pod] = (self.logs.get(pod) or "") + json.dumps(line) + "\n"
 
     async def _answer(self) -> None:
         happens = self.meanwhile.pop(self.calls, None)

@@ -21,14 +21,14 @@ GANG = Gang(run="r", stage=StageName.TOKENIZER, number=0, workload=None, pods=(P
 
 
 class Logs:
-    def __init__(self, *texts: str) -> None:
+    def __init__(self, *texts: str | None) -> None:
         self._texts = list(texts)
 
-    async def pod_log(self, *_: Any, **__: Any) -> str:
+    async def pod_log(self, *_: Any, **__: Any) -> str | None:
         return self._texts.pop(0)
 
 
-def heard(*texts: str) -> str:
+def heard(*texts: str | None) -> str:
     """What is remembered after each of these texts was read."""
 
     async def run() -> str:
@@ -42,6 +42,6 @@ def heard(*texts: str) -> str:
 
 def test_only_the_last_words_are_kept_and_they_outlive_a_failed_read() -> None:
     text = "early\n" + 60000 * "x" + "\nRuntimeError: no space\n\n"
-    kept = heard(text, "")
+    kept = heard(text, None)
     assert kept.endswith("x\nRuntimeError: no space")
     assert len(kept) == 2048

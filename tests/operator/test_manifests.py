@@ -187,6 +187,12 @@ def test_a_pytorchjob_leaves_to_the_training_operator_what_that_sets() -> None:
     assert set(workload(gang("pytorchjob-1-node-gpu"))["spec"]["pytorchReplicaSpecs"]) == {"Master"}
 
 
+def test_a_pytorchjob_has_no_deadline_of_its_own() -> None:
+    limited = {"retry": {"maxRuntimeSeconds": 3600}}
+    assert workload(gang("pytorchjob-2-nodes-cpu", **limited))["spec"]["runPolicy"] == {"cleanPodPolicy": "Running"}
+    assert workload(gang("job-2-nodes-gpu-kueue", **limited))["spec"]["activeDeadlineSeconds"] == 3600
+
+
 def test_users_variables_replace_defaults_but_not_the_contract() -> None:
     variables = environment(gang("job-2-nodes-gpu-kueue"))
     assert variables["NCCL_DEBUG"] == "INFO"

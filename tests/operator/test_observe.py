@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from fake_cluster import timestamp
 
+from kronos_operator.api import Failure, RunStep
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.causes import cause_of, log_tail, overran
 from kronos_operator.reconcile.gangs import Gang, attempt_of, cannot_go_on, gangs_of
-from kronos_operator.reconcile.reports import Report, duration, progress_of, read_report
+from kronos_operator.reconcile.reports import Report, duration, progress_of, read_report, result_of
 from kronos_trainer.config import StageName
 
 NOW = 1_800_000_000.0
@@ -74,7 +76,9 @@ STATES: dict[str, tuple[Gang, AttemptState]] = {
 @pytest.mark.parametrize("name", STATES)
 def test_where_a_gang_is(name: str) -> None:
     seen, expected = STATES[name]
-    assert attempt_of(seen, None, NOW).state is expected
+    attempt = attempt_of(seen, None, NOW)
+    assert attempt.state is expected
+    assert attempt.succeeding is (name in ("about to succeed", "done", "PyTorchJob done"))
 
 
 def test_a_gang_has_started_when_its_last_pod_has() -> None:
@@ -151,12 +155,27 @@ def test_the_lines_of_a_trainer_are_read_among_others() -> None:
     assert (progress.percent, progress.summary, progress.eta) == (50.0, "50%", None)
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e400", '"x"', "null", "[]", "1e30", "-5", "true"])
+WORDS = ['"x"', '"caf\\udce9"', '"0001-01-01T00:00:00+14:00"', '"9999-12-31T23:59:59-14:00"', "null", "[]", "true"]
+NUMBERS = ["NaN", "Infinity", "-1e400", "1e30", "1e300", "-5", "-1e13", "9" * 400]
+
+
+@pytest.mark.parametrize("value", [*WORDS, *NUMBERS])
 def test_no_line_can_break_a_status(value: str) -> None:
     fields = ("step", "steps", "percent", "etaSeconds", "loss", "validationLoss", "samplesPerSecond", "epoch", "phase")
-    line = ",".join(f'"{field}":{value}' for field in fields)
-    report = read_report('{"kronos":1,"event":"progress",' + line + "}", Report())
-    progress_of(report, 0, StageName.TOKENIZER).model_dump_json()
+    line = ",".join(f'"{field}":{value}' for field in (*fields, "time", "message", "digest", "seconds"))
+    report = Report()
+    for event in ("progress", "phase", "error"):
+        report = read_report(f'{{"kronos":1,"event":"{event}",{line}}}', report)
+    report = read_report(f'{{"kronos":1,"event":"result","result":{{{line}}}}}', report)
+    progress = progress_of(report, 0, StageName.TOKENIZER)
+    step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
+    for part in (progress, step, Failure(reason="x", message=report.error)):
+        json.dumps(json.loads(part.model_dump_json()), allow_nan=False).encode()
+    assert len(progress.summary or "") <= 32 and (progress.percent or 0) <= 100
+
+
+def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:
+    assert read_report('{"kronos":' + "[" * 100_000, Report()) == Report()
 
 
 @pytest.mark.parametrize(

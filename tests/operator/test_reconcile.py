@@ -182,6 +182,7 @@ def test_progress_alone_is_told_no_more_often_than_promised(
 def test_a_failed_read_of_a_log_is_no_stall_and_a_silent_trainer_is() -> None:
     world = World()
     job = world.run()
+    world.cluster.logs[f"{job}-0"] = None
     for _ in range(30):
         world.pass_time(31)
         world.reconcile()
@@ -195,6 +196,34 @@ def test_a_failed_read_of_a_log_is_no_stall_and_a_silent_trainer_is() -> None:
     world.end(75)
     assert world.status.restarts.stalls == 1
     assert world.status.failure.reason == "ProgressDeadlineExceeded"
+
+
+def test_a_trainer_that_never_says_a_word_is_stalled() -> None:
+    world = World()
+    world.run()
+    world.pass_time(599)
+    world.reconcile()
+    assert world.condition("Ready") == ("True", "TrainingTokenizer")
+    world.pass_time(2)
+    world.reconcile()
+    world.end(75)
+    assert world.status.restarts.stalls == 1
+
+
+@pytest.mark.parametrize("skew", [-86400, 86400])
+def test_a_nodes_clock_does_not_decide_who_is_stalled(skew: float) -> None:
+    world = World()
+    job = world.run()
+    for step in range(1, 30):
+        world.pass_time(100)
+        time = timestamp(world.cluster.now + skew)
+        world.cluster.say(job, event="progress", phase="training", step=step, steps=99, time=time)
+        world.reconcile()
+    assert world.cluster.workloads()[0]["metadata"].get("deletionTimestamp") is None
+    world.pass_time(601)
+    world.reconcile()
+    world.end(75)
+    assert world.status.restarts.stalls == 1
 
 
 ERROR = '{"kronos":1,"event":"error","exitCode":%d,"message":"bars.csv, row 7: no number"}\n'
@@ -734,6 +763,49 @@ def test_why_a_job_has_no_pods_is_told() -> None:
     world.pass_time(11)
     world.reconcile()
     assert world.condition("Ready") == ("True", "QuotaExceeded")
+
+
+def test_a_gang_that_is_not_whole_does_not_train_and_says_why() -> None:
+    world = World(resources={"nodes": 4})
+    world.reconcile()
+    job = world.job
+    world.cluster.make_pods(job, 2)
+    world.cluster.run_pods(job)
+    event = {"metadata": {"name": "e"}, "reason": "FailedCreate", "message": "forbidden: exceeded quota: gpus"}
+    uid = world.cluster.objects["jobs", job]["metadata"]["uid"]
+    world.cluster.put(CORE_EVENT, event | {"involvedObject": {"uid": uid}})
+    world.pass_time(11)
+    world.reconcile()
+    assert world.status.phase == "Pending"
+    assert world.condition("Ready") == ("True", "QuotaExceeded")
+
+
+def test_a_mount_that_failed_is_told_while_it_is_tried() -> None:
+    world = World()
+    world.reconcile()
+    world.cluster.make_pods(world.job)
+    uid = world.cluster.pods(world.job)[0]["metadata"]["uid"]
+    event = {"metadata": {"name": "e"}, "reason": "FailedMount", "message": "no such share"}
+    seen = {"lastTimestamp": timestamp(world.cluster.now + 11), "involvedObject": {"uid": uid}}
+    world.cluster.put(CORE_EVENT, event | seen)
+    world.pass_time(60)
+    world.reconcile()
+    assert world.condition("Ready") == ("True", "VolumeNotMounted")
+    world.pass_time(180)
+    world.reconcile()
+    assert world.condition("Ready") == ("True", "Pending")
+
+
+def test_what_cannot_be_asked_stops_nothing() -> None:
+    world = World()
+    world.reconcile()
+    world.cluster.make_pods(world.job)
+    world.pass_time(11)
+    world.cluster.unavailable = CORE_EVENT
+    world.cluster.change_spec(suspend=True)
+    world.reconcile()
+    world.reconcile()
+    assert world.status.phase == "Suspended"
 
 
 def test_a_queue_that_does_not_admit_is_told() -> None:

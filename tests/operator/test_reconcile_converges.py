@@ -17,7 +17,9 @@ from kronos_operator.kube import ClusterError, Key, Rejected
 from kronos_operator.kube.kinds import KRONOSMODEL, POD
 from kronos_operator.metrics import Metrics
 from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
+from kronos_operator.reconcile.causes import has_ended
 from kronos_operator.reconcile.effects import Refused
+from kronos_operator.reconcile.gangs import is_lost
 from kronos_operator.reconcile.reconciler import Reconciler
 from kronos_operator.settings import Settings
 
@@ -134,7 +136,7 @@ class Operator(RuleBasedStateMachine):
 
     @invariant()
     def one_gang_at_a_time(self) -> None:
-        assert len(self.cluster.live()) <= 1
+        assert len([name for name in self.cluster.live() if not self.lost(name)]) <= 1
 
     @invariant()
     def what_was_trained_is_not_trained_again(self) -> None:
@@ -144,6 +146,11 @@ class Operator(RuleBasedStateMachine):
     @invariant()
     def what_it_writes_is_a_status(self) -> None:
         Status.model_validate(self.cluster.model().get("status") or {})
+
+    def lost(self, name: str) -> bool:
+        """Whether its node has not answered for so long that the next attempt may start, and fences it off."""
+        alive = [pod for pod in self.cluster.pods(name) if not has_ended(pod)]
+        return bool(alive) and all(is_lost(pod, self.cluster.now) for pod in alive)
 
     def workload(self, name: str) -> dict[str, Any]:
         return next(body for body in self.cluster.workloads() if body["metadata"]["name"] == name)

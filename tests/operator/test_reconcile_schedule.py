@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -37,6 +39,27 @@ def at(moment: datetime) -> float:
 )
 def test_ticks_are_meant_in_their_zone(cron: str, zone: str, now: datetime, expected: datetime) -> None:
     assert next_after(Schedule(cron=cron, time_zone=zone), at(now)) == at(expected)
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "day"),
+    [
+        ("30 2 * * *", "Europe/Berlin", datetime(2026, 10, 25)),
+        ("30 1 * * *", "America/New_York", datetime(2026, 11, 1)),
+    ],
+)
+def test_an_hour_that_comes_twice_is_meant_once(cron: str, zone: str, day: datetime) -> None:
+    schedule = Schedule(cron=cron, time_zone=zone)
+    first = next_after(schedule, at(day.replace(tzinfo=ZoneInfo(zone))))
+    assert first is not None
+    assert next_after(schedule, first) == first + 25 * 3600
+
+
+def test_an_hour_that_comes_twice_has_a_tick_each_time_where_every_hour_has_one() -> None:
+    schedule = Schedule(cron="0 * * * *", time_zone="Europe/Berlin")
+    moment = at(datetime(2026, 10, 25, 0, 30, tzinfo=UTC))
+    ticks = [moment := next_after(schedule, moment) or 0.0 for _ in range(3)]
+    assert [later - earlier for earlier, later in pairwise(ticks)] == [3600, 3600]
 
 
 def test_a_tick_that_never_comes_is_none() -> None:

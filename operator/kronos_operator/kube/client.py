@@ -191,8 +191,8 @@ class Cluster:
 
     async def pod_log(
         self, namespace: str, pod: str, *, container: str, tail_lines: int, limit_bytes: int, timeout: float = 5
-    ) -> str:
-        """The end of a container's log; empty where it cannot be read, for it is never worth an error.
+    ) -> str | None:
+        """The end of a container's log; None where it cannot be read, for it is never worth an error.
 
         The server counts the lines from the end and the bytes from there on: keep the limit generous, or it is the
         last line that is cut.
@@ -203,7 +203,7 @@ class Cluster:
             async with self.stream(POD.path(namespace, pod, "log"), query, timeout=limit) as response:
                 return (await response.read()).decode(errors="replace")
         except (*_UNREACHABLE, ClusterError):
-            return ""
+            return None
 
     async def follow_log(
         self, namespace: str, pod: str, *, container: str, tail_lines: int | None = None, follow: bool = True

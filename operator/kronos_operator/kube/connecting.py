@@ -37,6 +37,7 @@ class Access:
     async def configuration(self) -> Configuration:
         """Address and credentials. Raises NoCluster, saying what is missing."""
         configuration = Configuration()
+        configuration.connection_pool_maxsize = 0  # without limit: each watch of each namespace holds a connection
         try:
             if self.kubeconfig is None:
                 load_incluster_config(client_configuration=configuration)

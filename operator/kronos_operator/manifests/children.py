@@ -97,7 +97,8 @@ def _pytorch_job(gang: Gang) -> Manifest:
             "nprocPerNode": str(gang.model.spec.resources.processes),
             # A backoffLimit would delete pods before their exit codes can be read; a failed worker alone would leave
             # the others waiting for it.
-            "runPolicy": {"cleanPodPolicy": "Running", **_deadline(gang)},
+            # Nor has it a deadline: it would delete the pods and then say only that it failed. The operator keeps it.
+            "runPolicy": {"cleanPodPolicy": "Running"},
             "pytorchReplicaSpecs": {"Master": replicas(1), **workers},
         },
     }

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kronos_operator.kube import Cluster, Expired, NotFound, Object, Rejected
+from kronos_operator.kube import Cluster, ClusterError, Object
 from kronos_operator.kube.kinds import WORKLOAD
 from kronos_operator.names import JOB_UID_LABEL
 from kronos_operator.reconcile.times import created_at, seconds_of
@@ -48,7 +48,7 @@ class Admissions:
         try:
             async for page in self._cluster.pages(WORKLOAD, namespace):
                 workloads += map(_trimmed, page.items)
-        except (Expired, NotFound, Rejected):
+        except ClusterError:
             return {}
         return admissions(workloads)
 

@@ -83,5 +83,9 @@ def _trimmed(body: Object) -> Object:
     if body.get("kind") == POD.kind:
         body["spec"] = {}
     else:
-        body["spec"] = {name: spec[name] for name in ("suspend", "runPolicy") if name in spec}
+        body["spec"] = {name: spec[name] for name in ("suspend", "parallelism", "runPolicy") if name in spec}
+        replicas = spec.get("pytorchReplicaSpecs") or {}
+        if replicas:
+            counts = {kind: {"replicas": one.get("replicas", 1)} for kind, one in replicas.items()}
+            body["spec"]["pytorchReplicaSpecs"] = counts
     return body

@@ -33,6 +33,14 @@ class Gang:
         return next((pod for pod in self.pods if _is_first(pod)), None)
 
     @property
+    def missing(self) -> int:
+        """How many of its pods have not been made."""
+        spec = {} if self.workload is None else self.workload.get("spec") or {}
+        replicas = spec.get("pytorchReplicaSpecs") or {}
+        wanted = sum(one.get("replicas", 0) for one in replicas.values()) if replicas else spec.get("parallelism", 0)
+        return max(0, int(wanted) - len(self.pods))
+
+    @property
     def finished(self) -> str:
         """How the workload ended, `Complete` or `Failed`; empty while it goes on."""
         for name, word in (("Complete", "Complete"), ("Succeeded", "Complete"), ("Failed", "Failed")):
@@ -97,8 +105,9 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
         state=AttemptState.FAILED if lost else _state(gang, alive),
         disrupted=disrupted_by_others(gang.workload, gang.pods),
         stepped=report.stepped,
+        succeeding=gang.finished == "Complete" or bool(condition(gang.workload, "SuccessCriteriaMet")),
         started_at=_started_at(gang),
-        reported_at=report.said_at,
+        reported_at=report.heard_at,
     )
     if attempt.state is not AttemptState.FAILED:
         return attempt
@@ -119,7 +128,8 @@ def cannot_go_on(gang: Gang, now: float) -> bool:
         return True
     if gang.suspended and condition(gang.workload, "FailureTarget") and all(has_ended(pod) for pod in gang.pods):
         return not gang.finished
-    going = not gang.finished and gang.workload["kind"] == "PyTorchJob"
+    # One that its queue has taken back is made anew as a whole.
+    going = not gang.finished and not gang.suspended and gang.workload["kind"] == "PyTorchJob"
     return going and disrupted_by_others(gang.workload, gang.pods)
 
 
@@ -133,6 +143,11 @@ def is_lost(pod: Object, now: float) -> bool:
     """Whether the pod should have been gone for a while: its node does not answer."""
     moment = _gone_by(pod)
     return moment is not None and not has_ended(pod) and now >= moment
+
+
+def has_started(pod: Object) -> bool:
+    """Whether its containers run, or have run."""
+    return str((pod.get("status") or {}).get("phase", "")) in ("Running", "Succeeded", "Failed")
 
 
 def condition(body: Object | None, *types: str) -> Object | None:
@@ -153,8 +168,8 @@ def _state(gang: Gang, alive: list[Object]) -> AttemptState:
         return AttemptState.STOPPING
     if gang.suspended:
         return AttemptState.STOPPING if alive else AttemptState.QUEUED
-    started = [pod for pod in gang.pods if _pod_phase(pod) in ("Running", "Succeeded", "Failed")]
-    return AttemptState.RUNNING if gang.pods and len(started) == len(gang.pods) else AttemptState.WAITING
+    complete = gang.pods and not gang.missing and all(map(has_started, gang.pods))
+    return AttemptState.RUNNING if complete else AttemptState.WAITING
 
 
 def _started_at(gang: Gang) -> float | None:
@@ -193,7 +208,3 @@ def _is_first(pod: Object) -> bool:
         index.get("batch.kubernetes.io/job-completion-index") == "0"
         or index.get("training.kubeflow.org/replica-type") == "master"
     )
-
-
-def _pod_phase(pod: Object) -> str:
-    return str((pod.get("status") or {}).get("phase", ""))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kronos_operator.api import KronosModel
-from kronos_operator.kube import Cluster, Kind, NotFound, Object, Rejected
+from kronos_operator.kube import Cluster, ClusterError, Kind, Object
 from kronos_operator.kube.kinds import CORE_EVENT, PVC
 from kronos_operator.reconcile.admission import Admissions, place_to_tell
-from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.gangs import Gang, has_started
 from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.waiting import PATIENCE, Waiting, why_waiting
 
@@ -35,7 +35,8 @@ class Inquiries:
         told = why_waiting(gang, [], None, now)
         if told is not None:
             return told
-        uids = [uid, *(pod["metadata"]["uid"] for pod in gang.pods[:1])]
+        held = next((pod for pod in gang.pods if not has_started(pod)), None)
+        uids = [uid] if held is None else [uid, held["metadata"]["uid"]]
         events = [
             event
             for one in uids
@@ -53,7 +54,7 @@ class Inquiries:
             return ""
         try:
             claim = await self._cluster.get(PVC, *place)
-        except Rejected:
+        except ClusterError:
             return ""
         if claim is None:
             return ""  # its pods will say so
@@ -69,6 +70,6 @@ class Inquiries:
     async def _list(self, kind: Kind, namespace: str, *, fields: str) -> list[Object]:
         try:
             found, _ = await self._cluster.list(kind, namespace, fields=fields)
-        except (NotFound, Rejected):
+        except ClusterError:
             return []
         return found

@@ -13,7 +13,7 @@ from kronos_operator.reconcile.gangs import Gang
 from kronos_operator.reconcile.reports import Report, read_report
 
 _AT_ONCE = 20
-_LINES = 50
+_LINES = 250  # libraries print between the trainer's own lines
 _BYTES = 65536
 _SECONDS = 5.0
 
@@ -65,12 +65,12 @@ class Listening:
                 limit_bytes=_BYTES,
                 timeout=_SECONDS,
             )
-        report = read_report(log, heard.report)
+        report = read_report(log or "", heard.report)
         if report.said_at is not None:
             report = replace(report, said_at=min(report.said_at, now))
-        if not log and not ended:
-            report = replace(report, said_at=now)
-        last = log.strip()[-LAST_WORDS:] or heard.log
+        if _words(report) != _words(heard.report) or (log is None and not ended):
+            report = replace(report, heard_at=now)
+        last = (log or "").strip()[-LAST_WORDS:] or heard.log
         self._heard[key] = _Heard(attempt=attempt, report=report, log=last, read_at=now, at_end=ended)
         return report
 
@@ -82,6 +82,10 @@ class Listening:
     def forget(self, key: Key) -> None:
         """Forgets a model: it is gone, or nothing of it runs."""
         self._heard.pop(key, None)
+
+
+def _words(report: Report) -> tuple[object, ...]:
+    return report.progress, report.result, report.error
 
 
 def _remembered(before: Status, gang: Gang) -> Report:

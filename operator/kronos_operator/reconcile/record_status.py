@@ -9,7 +9,7 @@ from kronos_operator.plan import Completed, Outcome, RunRecord, Step, StopReason
 from kronos_operator.reconcile.times import moment_of
 from kronos_trainer.config import StageName
 
-MOST_TRAINED = 64  # entries of status.trained
+MOST_TRAINED = 16  # entries of status.trained
 _TEXT = 1024
 
 

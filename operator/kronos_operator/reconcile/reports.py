@@ -13,6 +13,7 @@ from kronos_operator.reconcile.times import moment_of, seconds_of
 from kronos_trainer.config import StageName
 
 # Numbers of a stage's result that are worth a place in status.
+_LONGEST_ETA = 1e9  # seconds
 _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
 
@@ -20,7 +21,8 @@ _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "sa
 class Report:
     """The newest of each thing that was said."""
 
-    said_at: float | None = None
+    said_at: float | None = None  # by the clock of the trainer's node
+    heard_at: float | None = None  # by ours: when something new was heard, or nothing could be
     stepped: bool = False
     progress: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: CheckpointState | None = None
@@ -41,7 +43,7 @@ def read_report(log: str, before: Report | None = None) -> Report:
 def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
     """status.progress of the newest progress line."""
     said = report.progress
-    percent, left = _number(said, "percent"), _number(said, "etaSeconds")
+    percent, left = _bounded(said, "percent", 100.0), _bounded(said, "etaSeconds", _LONGEST_ETA)
     at = report.said_at or 0.0
     return Progress(
         stage=stage,
@@ -50,10 +52,10 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
         epochs=_count(said, "epochs"),
         step=_count(said, "step"),
         steps=_count(said, "steps"),
-        percent=None if percent is None else min(100.0, max(0.0, percent)),
-        summary=str(said.get("phase", ""))[:32] or None if percent is None else f"{percent:.0f}%",
+        percent=percent,
+        summary=_text(said, "phase")[:32] or None if percent is None else f"{percent:.0f}%",
         eta=None if left is None else duration(left),
-        estimated_completion_time=None if left is None else moment_of(at + min(left, 1e9)),
+        estimated_completion_time=None if left is None else moment_of(at + left),
         loss=_number(said, "loss"),
         validation_loss=_number(said, "validationLoss"),
         samples_per_second=_positive(_number(said, "samplesPerSecond")),
@@ -63,15 +65,14 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
 
 def result_of(report: Report, step: RunStep) -> RunStep:
     """A finished step of a run with what the trainer told of its result."""
-    said = report.result.get("digest")
-    digest = said[:128] if isinstance(said, str) and said else None
+    digest = _text(report.result, "digest")[:128] or None
     metrics = {name: value for name in _METRICS if (value := _number(report.result, name)) is not None}
     return step.model_copy(update={"digest": digest, "metrics": metrics})
 
 
 def duration(seconds: float) -> str:
     """A span of time for the eye: 2h13m, 13m, 45s."""
-    whole = int(min(max(seconds, 0), 1e9))
+    whole = int(min(max(seconds, 0), _LONGEST_ETA))
     days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
     if days:
         return f"{days}d{hours}h"
@@ -98,7 +99,7 @@ def _heard(report: Report, message: Mapping[str, Any]) -> Report:
     if event == "result" and isinstance(message.get("result"), dict):
         return replace(report, result=message["result"], stepped=True)
     if event == "error":
-        return replace(report, error=str(message.get("message", "")))
+        return replace(report, error=_text(message, "message"))
     return report
 
 
@@ -107,7 +108,7 @@ def _message(line: str) -> dict[str, Any] | None:
         return None
     try:
         message = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return message if isinstance(message, dict) and "kronos" in message else None
 
@@ -115,8 +116,24 @@ def _message(line: str) -> dict[str, Any] | None:
 def _number(values: Mapping[str, Any], name: str) -> float | None:
     value = values.get(name)
     # Python reads NaN and Infinity where JSON has none; the API server would refuse the whole status.
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable and value is not None else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _bounded(values: Mapping[str, Any], name: str, most: float) -> float | None:
+    value = _number(values, name)
+    return None if value is None else min(most, max(0.0, value))
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    """A string that can be written as JSON: file names may hold bytes that no character stands for."""
+    value = values.get(name)
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:

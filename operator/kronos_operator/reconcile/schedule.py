@@ -59,11 +59,17 @@ def schedule_state(
 
 def next_after(schedule: Schedule, now: float) -> float | None:
     """The first scheduled time after `now`; None for one that never comes, such as 30 February."""
-    start = datetime.fromtimestamp(now, ZoneInfo(schedule.time_zone))
+    zone = ZoneInfo(schedule.time_zone)
+    every_hour = schedule.cron.split()[1].startswith("*")
     try:
-        return croniter(schedule.cron, start).get_next(datetime).timestamp()  # type: ignore[no-any-return]
+        ticks = croniter(schedule.cron, datetime.fromtimestamp(now, zone))
+        tick = ticks.get_next(datetime)
+        # When clocks go back, an hour comes twice: one that is named is meant once.
+        while tick.astimezone(zone).fold and not every_hour:
+            tick = ticks.get_next(datetime)
     except ValueError:
         return None
+    return float(tick.timestamp())
 
 
 def _ticks(

@@ -134,7 +134,8 @@ def _condition(item: planning.Condition, before: Condition | None, model: Kronos
         observed_generation=model.metadata.generation,
         last_transition_time=moment_of(now) if flipped or before is None else before.last_transition_time,
         reason=item.reason,
-        message=item.message[:4096],
+        # The whole is told once: an object's status is read and watched as a whole by many.
+        message=item.message[: 1024 if item.type == "Ready" else 256],
     )
 
 

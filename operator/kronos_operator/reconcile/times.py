@@ -6,14 +6,16 @@ from datetime import UTC, datetime
 
 
 def seconds_of(text: str | None) -> float | None:
-    """Seconds since the epoch of an RFC 3339 text; None for none, and for what is no time."""
+    """Seconds since the epoch of an RFC 3339 text; None for none, and for what is no time of ours."""
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment.timestamp() if moment.tzinfo is not None else None
+    if moment.tzinfo is None or not 1970 <= moment.year < 9999:  # beyond, it has no equivalent in other time zones
+        return None
+    return moment.timestamp()
 
 
 def moment_of(seconds: float) -> datetime:

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from kronos_operator.kube.kinds import Object
 from kronos_operator.reconcile.admission import Admission
 from kronos_operator.reconcile.gangs import Gang
-from kronos_operator.reconcile.times import created_at
+from kronos_operator.reconcile.times import created_at, seconds_of
 
 # Every pod is unscheduled for a moment; only what lasts is told.
 PATIENCE = 10.0
+
+# The kubelet tries a mount again after two minutes at most, and says so each time.
+_REPEATED = 180.0
 
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CREATE_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
@@ -37,7 +40,7 @@ def why_waiting(gang: Gang, events: Sequence[Object], admission: Admission | Non
         told = _unscheduled(pod) or _not_started(pod)
         if told is not None:
             return told
-    return _from_events(gang, events)
+    return _from_events(gang, events, now)
 
 
 def _unscheduled(pod: Object) -> Waiting | None:
@@ -73,12 +76,19 @@ def _not_admitted(admission: Admission | None) -> Waiting:
     return Waiting(reason="NotAdmitted", message=f"{place}{admission.message or words}", place=admission.place)
 
 
-def _from_events(gang: Gang, events: Sequence[Object]) -> Waiting | None:
+def _from_events(gang: Gang, events: Sequence[Object], now: float) -> Waiting | None:
     for event in events:
         reason, message = event.get("reason", ""), str(event.get("message") or event.get("note") or "")
-        if reason == "FailedCreate" and not gang.pods:
+        if reason == "FailedCreate" and (gang.missing or not gang.pods):
             over = "exceeded quota" in message
             return Waiting(reason="QuotaExceeded" if over else "PodsRefused", message=message)
-        if reason in ("FailedMount", "FailedAttachVolume"):
+        if reason in ("FailedMount", "FailedAttachVolume") and now - _seen_at(event) <= _REPEATED:
             return Waiting(reason="VolumeNotMounted", message=message)
     return None
+
+
+def _seen_at(event: Object) -> float:
+    """When it was seen last."""
+    series = event.get("series") or {}
+    moments = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((at for text in moments if (at := seconds_of(text)) is not None), created_at(event))
