@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rendering import FOLDER, KUBERNETES, REPOSITORY, Chart, binary
@@ -55,3 +57,23 @@ def test_table_of_values_is_current(tmp_path: Path) -> None:
 def test_chart_is_of_the_packages_version(chart: Chart) -> None:
     package = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     assert chart.about["version"] == chart.about["appVersion"] == package["version"]
+
+
+def test_older_release_lacks_one_field_of_the_spec_alone() -> None:
+    """What today's operator writes into a status, the older definition must take too."""
+    older = REPOSITORY / "tests" / "chart" / "old" / "kronos-operator" / "templates" / "crd.yaml"
+    paths = [set(_fields(yaml.safe_load(path.read_text()))) for path in (FOLDER / "files" / "crd.yaml", older)]
+    assert paths[0] ^ paths[1] == {"spec.training.compile"}
+
+
+def _fields(crd: dict[str, Any]) -> Iterator[str]:
+    def walk(schema: dict[str, Any], place: str) -> Iterator[str]:
+        for name, one in schema.get("properties", {}).items():
+            yield f"{place}{name}"
+            yield from walk(one, f"{place}{name}.")
+        for part in ("items", "additionalProperties"):
+            if isinstance(schema.get(part), dict):
+                yield from walk(schema[part], place)
+
+    (version,) = crd["spec"]["versions"]
+    yield from walk(version["schema"]["openAPIV3Schema"], "")
