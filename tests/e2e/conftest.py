@@ -16,10 +16,10 @@ import yaml
 # The support module beside this file; pytest's importlib mode leaves it out of the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import release
 from live import Live, Manifest
+from release import REPOSITORY, RESTRICTED
 
-REPOSITORY = Path(__file__).parents[2]
-SYSTEM = "kronos-system"
 # The shortest training that still has steps to be interrupted in.
 TINY = {"init": {"scratch": {"size": "tiny"}}, "batchSize": 32, "microBatchSize": 16, "learningRate": 1.0e-3}
 
@@ -36,20 +36,10 @@ def live() -> Live:
 @pytest.fixture(scope="session")
 def operator(live: Live) -> Live:
     """The cluster with the chart installed and the operator ready."""
-    settings = {
-        "image.repository": "localhost/kronos-operator",
-        "image.tag": "dev",
-        "trainer.image.repository": "localhost/kronos-trainer",
-        "trainer.image.tag": "dev",
-        "progressSeconds": "1",
-        "logFormat": "text",
-    }
-    chosen = [f"--set={name}={value}" for name, value in settings.items()]
-    place = ["--namespace", SYSTEM, "--create-namespace"]
-    live.helm("upgrade", "--install", "kronos", str(REPOSITORY / "charts/kronos-operator"), *place, *chosen)
+    release.install(live)
     # An image that was built anew has the same tag.
-    live.kubectl("rollout", "restart", "deployment", "-n", SYSTEM)
-    live.kubectl("rollout", "status", "deployment", "-n", SYSTEM, "--timeout=120s")
+    live.kubectl("rollout", "restart", f"deployment/{release.NAME}", "-n", release.SYSTEM)
+    live.kubectl("rollout", "status", f"deployment/{release.NAME}", "-n", release.SYSTEM, "--timeout=120s")
     return live
 
 
@@ -66,8 +56,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def namespace(live: Live, bars: Path) -> Iterator[str]:
     """A namespace that enforces Pod Security's restricted profile, with claims `bars` and `models`."""
     name = next(f"e2e-{number}" for number in itertools.count() if not (live.volumes / f"e2e-{number}").exists())
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    live.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    live.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
     subprocess.run(["cp", "-r", f"{bars}/.", live.volume("bars", name)], check=True)
     live.volume("models", name)
     yield name

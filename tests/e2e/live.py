@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ class Live:
         if result.returncode != 0:
             raise AssertionError(f"helm {' '.join(arguments)}: {result.stderr}")
         return result.stdout
+
+    def kronos(self, command: str, model: str, namespace: str, *options: str) -> list[str]:
+        """The kronos command for a model of this cluster, to be started."""
+        kronos = str(Path(sys.executable).parent / "kronos")
+        return [kronos, command, model, f"--kubeconfig={self.kubeconfig}", f"--namespace={namespace}", *options]
 
     def apply(self, *manifests: Manifest) -> None:
         """Applies manifests."""

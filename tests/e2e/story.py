@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from typing import IO, Any, Self
+from collections.abc import Callable
+from typing import IO, Self
 
 from live import Live, Manifest, wait_until
 
@@ -16,10 +17,11 @@ class Story:
     def __init__(self, live: Live, namespace: str, name: str) -> None:
         self.lines: list[str] = []  # what `kubectl get km -w` printed
         self.pods: dict[str, Manifest] = {}  # the last that was seen of each, by name
+        self.said: list[str] = []  # what `kronos logs -f` printed
         self._live = live
         self._namespace = namespace
         self._name = name
-        self._watches: list[subprocess.Popen[str]] = []
+        self._processes: list[subprocess.Popen[str]] = []
 
     def __enter__(self) -> Self:
         self._watch(["kronosmodels"], self._read_lines)
@@ -27,9 +29,9 @@ class Story:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for watch in self._watches:
-            watch.kill()
-            watch.communicate()
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
     @property
     def model(self) -> Manifest:
@@ -53,6 +55,11 @@ class Story:
     def log(self, pod: str) -> str:
         """What a pod has printed."""
         return self._live.kubectl("logs", pod, "-n", self._namespace)
+
+    def follow_logs(self) -> subprocess.Popen[str]:
+        """Starts `kronos logs -f`, which fills `said` and ends when the run has ended."""
+        command = self._live.kronos("logs", self._name, self._namespace, "--follow")
+        return self._start(command, lambda stream: self.said.extend(line.rstrip() for line in stream))
 
     def wait_for_step(self, stage: str, step: int = 1, attempt: int | None = None) -> Manifest:
         """The status once it reports a step of a stage (and attempt)."""
@@ -78,13 +85,21 @@ class Story:
             gangs.setdefault(pod["metadata"]["ownerReferences"][0]["name"], []).append(pod)
         return gangs
 
-    def _watch(self, arguments: list[str], read: Any) -> None:
-        command = [self._live.binaries / "kubectl", "--kubeconfig", self._live.kubeconfig]
-        watch = subprocess.Popen(
-            [*command, "get", *arguments, "-n", self._namespace, "--watch"], stdout=subprocess.PIPE, text=True
-        )
-        self._watches.append(watch)
-        threading.Thread(target=read, args=[watch.stdout], daemon=True).start()
+    def _watch(self, arguments: list[str], read: Callable[[IO[str]], None]) -> None:
+        command = [str(self._live.binaries / "kubectl"), "--kubeconfig", str(self._live.kubeconfig)]
+        self._start([*command, "get", *arguments, "-n", self._namespace, "--watch"], read)
+
+    def _start(self, command: list[str], read: Callable[[IO[str]], None]) -> subprocess.Popen[str]:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self._processes.append(process)
+
+        def drain() -> None:
+            assert process.stdout is not None
+            with process.stdout as stream:
+                read(stream)
+
+        threading.Thread(target=drain, daemon=True).start()
+        return process
 
     def _read_lines(self, stream: IO[str]) -> None:
         self.lines += (line.rstrip() for line in stream)

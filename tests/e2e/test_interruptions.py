@@ -1,4 +1,4 @@
-"""What happens to a gang at night: ranks die, pods are evicted, the operator is away, somebody suspends it."""
+"""What happens to a gang at night: ranks die, pods are evicted, somebody suspends or deletes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from live import Live, Manifest, wait_until
 from story import Story, exit_codes
 
-SYSTEM = "kronos-system"
 LONG = 40  # epochs: more than any test waits for
 KILL_RANKS = "kill -9 $(grep -lz '^-u$' /proc/[0-9]*/cmdline | cut -d / -f 3)"  # only ranks are started with -u
 
@@ -39,9 +38,14 @@ def test_a_killed_rank_restarts_the_whole_gang_from_the_checkpoint(
 ) -> None:
     with Story(operator, namespace, "model-b-1d") as story:
         start(operator, story, model(epochs=LONG))
+        story.follow_logs()
         operator.kubectl("exec", pods_of(story, 0)[1], "-n", namespace, "--", "sh", "-c", KILL_RANKS)
         restarted_from_checkpoint(story, cause="crashes")
         assert 1 in exit_codes(next(iter(story.gangs().values())))
+        # `kronos logs -f` heard both pods and went over to the next attempt.
+        assert any(line.startswith("[rank 1] ") and "killed by SIGKILL" in line for line in story.said), story.said
+        trained = [line for line in story.said if line.startswith("[rank 0] model-b-1d tokenizer training")]
+        assert "step 0/" in trained[0] and "step 0/" not in trained[-1]
 
 
 def test_an_evicted_pod_is_no_crash(operator: Live, namespace: str, model: Callable[..., Manifest]) -> None:
@@ -77,20 +81,26 @@ def test_suspending_saves_and_frees_the_pods_and_resuming_goes_on(
         assert not any(restarted.get("restarts", {}).values())
 
 
-def test_an_operator_that_was_away_takes_up_what_happened_meanwhile(
+def test_deleting_a_model_ends_its_pods_and_applying_it_again_goes_on_from_its_checkpoint(
     operator: Live, namespace: str, model: Callable[..., Manifest]
 ) -> None:
-    def scale(replicas: int) -> None:
-        operator.kubectl("scale", "deployment", "--all", f"--replicas={replicas}", "-n", SYSTEM)
-
+    manifest = model(epochs=LONG)
+    directory = operator.volumes / namespace / "models/models" / namespace / "model-b-1d"
     with Story(operator, namespace, "model-b-1d") as story:
-        start(operator, story, model(epochs=2))
-        scale(0)
-        try:
-            job = next(iter(story.gangs()))
-            place = [f"job/{job}", "-n", namespace, "--timeout=300s"]
-            operator.kubectl("wait", "--for=condition=Complete", *place)
-        finally:
-            scale(1)
-        assert story.wait_for_end() == ("True", "Succeeded"), story.status
-        assert [len(pods) for pods in story.gangs().values()] == [2, 2]  # nothing was trained twice
+        start(operator, story, manifest)
+        # An attempt that is not the first: the object that follows begins to count anew.
+        operator.kubectl("delete", "pod", pods_of(story, 0)[0], "-n", namespace, "--wait=false")
+        run = story.wait_for_step("tokenizer", 1, attempt=1)["run"]["id"]
+        operator.kubectl("delete", "kronosmodel", "model-b-1d", "-n", namespace)
+        wait_until("no pods", lambda: not operator.list("pods", namespace), seconds=60)
+        assert not operator.list("jobs,services", namespace)
+    kept = json.loads((directory / "runs" / run / "tokenizer/checkpoint.json").read_text())["latest"]["step"]
+    assert kept > 0
+
+    with Story(operator, namespace, "model-b-1d") as again:
+        operator.apply(manifest)
+        status = again.wait_for_step("tokenizer", kept)
+        assert status["run"]["id"] == run
+        assert not any(status["restarts"].values())
+        lines = [json.loads(line) for line in again.log(pods_of(again, 0)[0]).splitlines() if line.startswith("{")]
+        assert next(line["step"] for line in lines if line.get("phase") == "training") >= kept

@@ -25,12 +25,16 @@ def test_a_pytorchjob_trains_both_stages(
 ) -> None:
     with Story(training_operator, namespace, "model-b-1d") as story:
         training_operator.apply(model(backend="PyTorchJob"))
+        logs = story.follow_logs()
         assert story.wait_for_end() == ("True", "Succeeded"), story.status
+        assert logs.wait(timeout=30) == 0
     assert {owner["kind"] for pod in story.pods.values() for owner in pod["metadata"]["ownerReferences"]} == {
         "PyTorchJob"
     }
     assert [len(pods) for pods in story.gangs().values()] == [2, 2]
     assert exit_codes(list(story.pods.values())) == {0}
+    for stage in ("tokenizer", "predictor"):
+        assert any(line.startswith(f"[rank 0] model-b-1d {stage} complete") for line in story.said), story.said
 
 
 def test_a_deleted_worker_restarts_the_whole_gang(

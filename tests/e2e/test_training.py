@@ -1,12 +1,13 @@
-"""`kubectl apply -f model_b_1d.yaml` on a real Kubernetes: both stages, two pods each, until Finished."""
+"""`kubectl apply -f model_b_1d.yaml` on a real Kubernetes: both stages, two pods each, until Finished, and again."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 
 from kronos_finance._vendor.kronos_model.kronos import Kronos, KronosTokenizer
-from live import Live, Manifest
+from live import Live, Manifest, wait_until
 from story import Story, exit_codes
 
 
@@ -15,8 +16,10 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
 ) -> None:
     with Story(operator, namespace, "model-b-1d") as story:
         operator.apply(model())
+        logs = story.follow_logs()
         assert story.wait_for_end() == ("True", "Succeeded"), story.status
         status = story.status
+        assert logs.wait(timeout=30) == 0
 
     # Two gangs of two pods, one after the other, that passed the restricted profile and ended well.
     assert [len(pods) for pods in story.gangs().values()] == [2, 2]
@@ -26,6 +29,7 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
     # The story, as `kubectl get km` told it.
     told = "\n".join(story.lines)
     assert all(word in told for word in ("Training", "tokenizer", "predictor", "Succeeded", "100%")), told
+    assert "Restarting" not in told, told
     assert status["phase"] == "Succeeded"
     for condition in ("Ready", "TokenizerTrained", "PredictorTrained", "Available"):
         assert story.condition(condition)[0] == "True"
@@ -41,10 +45,30 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
         assert json.loads((stage_directory / "checkpoint.json").read_text())["latest"]
         upstream.from_pretrained(str(stage_directory / "best"))
 
-    # Children are removed by their time to live, not by us; recreating the object retrains nothing.
+    # `kronos logs -f` went on from stage to stage. Only rank 0 speaks while all goes well.
+    for stage in ("tokenizer", "predictor"):
+        assert any(line.startswith(f"[rank 0] model-b-1d {stage} complete") for line in story.said), story.said
+
+    # The files outlive the object, and recreating it retrains nothing.
     operator.kubectl("delete", "kronosmodel", "model-b-1d", "-n", namespace)
-    with Story(operator, namespace, "model-b-1d") as again:
+    with Story(operator, namespace, "model-b-1d") as recreated:
         operator.apply(model())
-        assert again.wait_for_end() == ("True", "Succeeded"), again.status
-    assert exit_codes(list(again.pods.values())) == {0}
+        assert recreated.wait_for_end() == ("True", "Succeeded"), recreated.status
+    assert exit_codes(list(recreated.pods.values())) == {0}
     assert json.loads((directory / "current.json").read_text())["publishedAt"] == current["publishedAt"]
+
+    # A retrain request trains both stages once more, in a run of its own, and publishes that.
+    with Story(operator, namespace, "model-b-1d") as retrained:
+        command = operator.kronos("retrain", "model-b-1d", namespace)
+        subprocess.run(command, check=True, capture_output=True)
+        wait_until("the new run", lambda: retrained.condition("Finished")[0] == "False", seconds=30)
+        assert retrained.condition("Available")[0] == "True"  # the earlier one, meanwhile
+        assert retrained.wait_for_end() == ("True", "Succeeded"), retrained.status
+        status = retrained.status
+    fresh = [pods for name, pods in retrained.gangs().items() if name not in recreated.gangs()]
+    assert [len(pods) for pods in fresh] == [2, 2]
+    published = json.loads((directory / "current.json").read_text())
+    assert published["run"] == status["artifacts"]["run"] != current["run"]
+    assert [entry["run"] for entry in status["history"]] == [published["run"], current["run"]]
+    for run in (current["run"], published["run"]):
+        assert (directory / "runs" / run / "predictor/best/model.safetensors").exists()
