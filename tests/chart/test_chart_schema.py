@@ -60,6 +60,13 @@ def test_every_object_is_closed(chart: Chart) -> None:
     assert all(closed.values()), closed
 
 
+def test_what_may_not_be_null_has_to_be_there(chart: Chart) -> None:
+    """Helm takes a value that is set to null away, default and all, before it looks at the schema."""
+    for path, one in _objects(chart.schema, ""):
+        nullable = {name for name, value in one.get("properties", {}).items() if "null" in value.get("type", ())}
+        assert set(one.get("required", ())) == set(one.get("properties", ())) - nullable - {"global"}, path
+
+
 def _properties(schema: dict[str, Any], prefix: str = "") -> list[str]:
     found: list[str] = []
     for name, one in schema["properties"].items():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from control_plane import ControlPlane
@@ -244,17 +246,31 @@ def test_logs(cluster: ControlPlane, namespace: str) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 404, 429, 500])
-def test_a_log_that_cannot_be_read_is_empty_for_the_operator_and_an_error_for_a_user(
+def test_a_log_that_cannot_be_read_is_none_for_the_operator_and_an_error_for_a_user(
     cluster: ControlPlane, namespace: str, status: int
 ) -> None:
     async def main() -> None:
         async with FaultProxy(cluster) as proxy, await Cluster.connect(kubeconfig=proxy.kubeconfig) as connection:
             proxy.answer(status, times=9)
-            assert not await connection.pod_log(namespace, "pod", container="trainer", tail_lines=1, limit_bytes=99)
+            read = await connection.pod_log(namespace, "pod", container="trainer", tail_lines=1, limit_bytes=99)
+            assert read is None
             with pytest.raises(ClusterError):
                 [line async for line in connection.follow_log(namespace, "pod", container="trainer")]
 
     asyncio.run(main())
+
+
+def test_however_many_watches_there_are_others_are_answered(cluster: ControlPlane, namespace: str) -> None:
+    async def use(connection: Cluster) -> None:
+        async with AsyncExitStack() as watches, asyncio.timeout(60):
+            for _ in range(120):
+                limit = aiohttp.ClientTimeout(total=None)
+                await watches.enter_async_context(
+                    connection.stream(POD.path(namespace), {"watch": "true"}, timeout=limit)
+                )
+            assert await connection.get(NAMESPACE, None, namespace) is not None
+
+    connected(cluster.kubeconfig, use)
 
 
 def test_expired_credentials_are_read_again(cluster: ControlPlane, namespace: str, tmp_path: Path) -> None:

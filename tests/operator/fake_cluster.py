@@ -40,7 +40,7 @@ class FakeCluster:
         self.reads: list[str] = []
         self.events: list[tuple[str, str]] = []
         self.crash_in: int | None = None  # writes until the operator is cut off
-        self.unavailable: Kind | None = None  # listings of it fail
+        self.unavailable: Kind | None = None  # it cannot be read
         self.calls = 0
         self.meanwhile: dict[int, Callable[[], Awaitable[None]]] = {}  # before the answer to a call, by its number
         self.reject: dict[str, Rejected] = {}  # by kind
@@ -50,6 +50,7 @@ class FakeCluster:
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         self.reads.append(f"get {kind.plural} {name}")
+        self._refuse(kind)
         found = copy.deepcopy(self.objects.get((kind.plural, name)))
         await self._answer()
         return found
@@ -58,8 +59,7 @@ class FakeCluster:
         self, kind: Kind, namespace: str | None, *, selector: str = "", fields: str = ""
     ) -> tuple[list[Object], str]:
         self.reads.append(f"list {kind.plural}")
-        if kind is self.unavailable:
-            raise Unavailable("the server is busy", status=500)
+        self._refuse(kind)
         wanted = dict(part.split("=") for part in selector.split(",") if part)
         uid = fields.partition("=")[2]
         found = [
@@ -243,6 +243,10 @@ class FakeCluster:
         line = {"kronos": 1, "time": timestamp(self.now)} | fields
         pod = f"{workload}-0"
         self.logs[pod] = (self.logs.get(pod) or "") + json.dumps(line) + "\n"
+
+    def _refuse(self, kind: Kind) -> None:
+        if kind is self.unavailable:
+            raise Unavailable("the server is busy", status=500)
 
     async def _answer(self) -> None:
         happens = self.meanwhile.pop(self.calls, None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_cluster import FakeCluster, timestamp
 
-from kronos_operator.kube import Rejected
+from kronos_operator.kube import ClusterError, Rejected, Unavailable
 from kronos_operator.kube.kinds import WORKLOAD
 from kronos_operator.reconcile.admission import Admissions, admissions, place_to_tell
 
@@ -105,11 +105,12 @@ def test_however_many_models_wait_their_namespace_is_read_once_in_half_a_minute(
     assert cluster.reads == ["list workloads"] * 2
 
 
-def test_workloads_that_may_not_be_read_are_not_asked_for_by_each_model() -> None:
+@pytest.mark.parametrize("error", [Rejected("forbidden", status=403), Unavailable("the server is busy", status=500)])
+def test_workloads_that_cannot_be_read_are_not_asked_for_by_each_model(error: ClusterError) -> None:
     class Closed(FakeCluster):
         async def list(self, *_: Any, **__: Any) -> Any:
             self.reads.append("list workloads")
-            raise Rejected("workloads is forbidden", status=403)
+            raise error
 
     cluster: Any = Closed(NOW)
     known = Admissions(cluster)

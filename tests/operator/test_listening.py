@@ -40,6 +40,18 @@ def heard(*texts: str | None) -> str:
     return asyncio.run(run())
 
 
+def test_what_libraries_print_does_not_drown_a_line_of_the_trainer() -> None:
+    lines = ['{"kronos":1,"event":"progress","step":7}', *(200 * ["W1125 a library has something to say"])]
+
+    class Chatty:
+        async def pod_log(self, *_: Any, tail_lines: int, limit_bytes: int, **__: Any) -> str:
+            return "\n".join(lines[-tail_lines:])[:limit_bytes]
+
+    listening = Listening(cast(Cluster, Chatty()), every_seconds=30.0)
+    report = asyncio.run(listening.hear(KEY, GANG, AttemptState.RUNNING, Status(), 1000.0))
+    assert (report.progress["step"], report.heard_at) == (7, 1000.0)
+
+
 def test_only_the_last_words_are_kept_and_they_outlive_a_failed_read() -> None:
     text = "early\n" + 60000 * "x" + "\nRuntimeError: no space\n\n"
     kept = heard(text, None)

@@ -13,6 +13,8 @@ from kronos_operator import names
 from kronos_operator.api import KronosModel
 from kronos_operator.manifests import Gang, children, frozen, local_paths, run_config_map
 from kronos_operator.plan import StartAttempt
+from kronos_operator.reconcile import gangs
+from kronos_operator.reconcile.children import trimmed
 from kronos_trainer.config import ExitCode, Reuse, RunConfig, StageName, load_run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -191,6 +193,16 @@ def test_a_pytorchjob_has_no_deadline_of_its_own() -> None:
     limited = {"retry": {"maxRuntimeSeconds": 3600}}
     assert workload(gang("pytorchjob-2-nodes-cpu", **limited))["spec"]["runPolicy"] == {"cleanPodPolicy": "Running"}
     assert workload(gang("job-2-nodes-gpu-kueue", **limited))["spec"]["activeDeadlineSeconds"] == 3600
+
+
+@pytest.mark.parametrize(
+    ("case", "pods"), [("job-2-nodes-cpu", 2), ("pytorchjob-2-nodes-cpu", 2), ("pytorchjob-1-node-gpu", 1)]
+)
+def test_what_is_kept_in_sight_of_a_workload_tells_how_many_pods_it_has(case: str, pods: int) -> None:
+    seen = trimmed(workload(gang(case)))
+    known = gangs.Gang(run=RUN, stage=StageName.TOKENIZER, number=0, workload=seen)
+    assert known.missing == pods
+    assert "template" not in str(seen)
 
 
 def test_users_variables_replace_defaults_but_not_the_contract() -> None:

@@ -12,7 +12,7 @@ import pytest
 from fake_cluster import Crash, FakeCluster, Sight, frozen_runs, make_model, timestamp
 
 from kronos_operator.api import Phase, Progress, Status
-from kronos_operator.kube import ClusterError, Key, Rejected
+from kronos_operator.kube import ClusterError, Key, Kind, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, CORE_EVENT, JOB, KRONOSMODEL, POD, PVC, PYTORCHJOB, SERVICE, WORKLOAD
 from kronos_operator.metrics import Metrics
 from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
@@ -224,6 +224,15 @@ def test_a_nodes_clock_does_not_decide_who_is_stalled(skew: float) -> None:
     world.reconcile()
     world.end(75)
     assert world.status.restarts.stalls == 1
+
+
+def test_a_long_message_is_told_in_full_only_once() -> None:
+    world = World()
+    world.run()
+    world.end(65, '{"kronos":1,"event":"error","message":"%s"}' % ("x" * 2000))
+    said = {condition.type: condition.message for condition in world.status.conditions}
+    assert said.pop("Ready") == "x" * 1024
+    assert max(map(len, said.values())) == 256
 
 
 ERROR = '{"kronos":1,"event":"error","exitCode":%d,"message":"bars.csv, row 7: no number"}\n'
@@ -754,11 +763,14 @@ def test_why_a_pod_does_not_run_is_told(status: dict[str, Any], reason: str) -> 
     assert world.cluster.events[-1] == ("Normal", reason)
 
 
-def test_why_a_job_has_no_pods_is_told() -> None:
-    world = World()
+@pytest.mark.parametrize(
+    ("backend", "plural", "reason"), [("Job", "jobs", "FailedCreate"), ("PyTorchJob", "pytorchjobs", "FailedCreatePod")]
+)
+def test_why_a_workload_has_no_pods_is_told(backend: str, plural: str, reason: str) -> None:
+    world = World(backend=backend)
     world.reconcile()
-    uid = world.cluster.objects["jobs", world.job]["metadata"]["uid"]
-    event = {"metadata": {"name": "e"}, "reason": "FailedCreate", "message": "forbidden: exceeded quota: gpus"}
+    uid = world.cluster.objects[plural, world.job]["metadata"]["uid"]
+    event = {"metadata": {"name": "e"}, "reason": reason, "message": "forbidden: exceeded quota: gpus"}
     world.cluster.put(CORE_EVENT, event | {"involvedObject": {"uid": uid}})
     world.pass_time(11)
     world.reconcile()
@@ -796,12 +808,13 @@ def test_a_mount_that_failed_is_told_while_it_is_tried() -> None:
     assert world.condition("Ready") == ("True", "Pending")
 
 
-def test_what_cannot_be_asked_stops_nothing() -> None:
-    world = World()
+@pytest.mark.parametrize("kind", [CORE_EVENT, PVC])
+def test_what_cannot_be_asked_stops_nothing(kind: Kind) -> None:
+    world = World(resources={"nodes": 2})
+    world.cluster.unavailable = kind
     world.reconcile()
     world.cluster.make_pods(world.job)
     world.pass_time(11)
-    world.cluster.unavailable = CORE_EVENT
     world.cluster.change_spec(suspend=True)
     world.reconcile()
     world.reconcile()

@@ -32,7 +32,7 @@ class Children:
                     namespace=namespace or None,
                     selector=_SELECTOR,
                     labels=(names.MODEL_LABEL,),
-                    trim=_trimmed,
+                    trim=trimmed,
                     optional=kind is PYTORCHJOB,
                 )
 
@@ -76,7 +76,7 @@ class Children:
             self._on_change(Key(change.key.namespace, model))
 
 
-def _trimmed(body: Object) -> Object:
+def trimmed(body: Object) -> Object:
     """Without the pod's specification and the workload's template, which nobody here reads and which are large."""
     body = without_noise(body)
     spec = body.get("spec") or {}

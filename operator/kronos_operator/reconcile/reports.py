@@ -12,8 +12,8 @@ from kronos_operator.api import CheckpointState, Progress, RunStep
 from kronos_operator.reconcile.times import moment_of, seconds_of
 from kronos_trainer.config import StageName
 
-# Numbers of a stage's result that are worth a place in status.
 _LONGEST_ETA = 1e9  # seconds
+# Numbers of a stage's result that are worth a place in status.
 _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
 

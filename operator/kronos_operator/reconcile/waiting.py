@@ -18,6 +18,7 @@ _REPEATED = 180.0
 
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CREATE_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
+_REFUSED_REASONS = ("FailedCreate", "FailedCreatePod")  # the Job controller's word, and the training operator's
 _VOLUME_WORDS = ("persistentvolumeclaim", "volume node affinity", "PersistentVolume")
 
 
@@ -79,7 +80,7 @@ def _not_admitted(admission: Admission | None) -> Waiting:
 def _from_events(gang: Gang, events: Sequence[Object], now: float) -> Waiting | None:
     for event in events:
         reason, message = event.get("reason", ""), str(event.get("message") or event.get("note") or "")
-        if reason == "FailedCreate" and (gang.missing or not gang.pods):
+        if reason in _REFUSED_REASONS and gang.missing:
             over = "exceeded quota" in message
             return Waiting(reason="QuotaExceeded" if over else "PodsRefused", message=message)
         if reason in ("FailedMount", "FailedAttachVolume") and now - _seen_at(event) <= _REPEATED:
