@@ -11,7 +11,7 @@ SOURCES := operator trainer tests benchmarks
 .PHONY: help setup demo test test-cluster check fmt generate cluster-up cluster-down images e2e bench bench-operator clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with every extra (about 6 GB: torch is the CUDA build; it runs on CPU too)
 
