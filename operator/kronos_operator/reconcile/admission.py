@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from kronos_operator.kube import Cluster, ClusterError, Object
+from kronos_operator.kube.conditions import condition
 from kronos_operator.kube.kinds import WORKLOAD
 from kronos_operator.names import JOB_UID_LABEL
 from kronos_operator.reconcile.times import created_at, seconds_of
@@ -83,7 +84,7 @@ def place_to_tell(place: int | None, told: int | None) -> int | None:
 
 
 def _order(workload: Object) -> tuple[int, float, str]:
-    evicted = _condition(workload, "Evicted")
+    evicted = condition(workload, "Evicted")
     anew = evicted.get("status") == "True" and evicted.get("reason") in _LINED_UP_ANEW
     since = seconds_of(evicted.get("lastTransitionTime")) if anew else None
     priority = workload["spec"].get("priority") or 0
@@ -92,23 +93,18 @@ def _order(workload: Object) -> tuple[int, float, str]:
 
 def _in_line(workload: Object) -> bool:
     """Whether it waits for quota, and for nothing else: its queue is there and open."""
-    reserved = _condition(workload, "QuotaReserved")
+    reserved = condition(workload, "QuotaReserved")
     return not (
         workload["spec"].get("active") is False
-        or _condition(workload, "Finished").get("status") == "True"
+        or condition(workload, "Finished").get("status") == "True"
         or reserved.get("status") == "True"
         or reserved.get("reason") == "Inadmissible"
     )
 
 
 def _message(workload: Object) -> str:
-    words = (_condition(workload, kind).get("message") for kind in ("QuotaReserved", "Admitted"))
+    words = (condition(workload, kind).get("message") for kind in ("QuotaReserved", "Admitted"))
     return next((str(message) for message in words if message), "")
-
-
-def _condition(workload: Object, kind: str) -> Object:
-    conditions = (workload.get("status") or {}).get("conditions") or []
-    return next((item for item in conditions if item.get("type") == kind), {})
 
 
 def _trimmed(workload: Object) -> Object:

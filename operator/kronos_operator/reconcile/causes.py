@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kronos_operator import names
+from kronos_operator.kube.conditions import true_condition
 from kronos_operator.kube.kinds import Object
 from kronos_operator.reconcile.reports import read_report
 from kronos_operator.reconcile.times import seconds_of
@@ -47,7 +48,7 @@ def disrupted_by_others(workload: Object | None, pods: Sequence[Object]) -> bool
     The Job controller deletes the pods that are left when one has failed, a moment before it says so. Therefore a
     deletion counts only if it was asked for before any other pod had failed, to the second.
     """
-    if any(_condition(pod, "DisruptionTarget") for pod in pods):
+    if any(true_condition(pod, "DisruptionTarget") for pod in pods):
         return True
     if workload is not None and workload["metadata"].get("deletionTimestamp"):
         return False
@@ -61,7 +62,7 @@ def disrupted_by_others(workload: Object | None, pods: Sequence[Object]) -> bool
 
 def overran(workload: Object | None) -> bool:
     """Whether the workload was ended by its activeDeadlineSeconds."""
-    failed = _condition(workload, "FailureTarget") or _condition(workload, "Failed")
+    failed = true_condition(workload, "FailureTarget", "Failed")
     return failed is not None and failed.get("reason") == "DeadlineExceeded"
 
 
@@ -104,7 +105,7 @@ def _deletion_asked_at(pod: Object) -> float | None:
 def _is_ending(workload: Object | None, asked: float) -> bool:
     """Whether the workload had come to its end, or was put back into its queue, when a deletion was asked for."""
     for kind in ("FailureTarget", "SuccessCriteriaMet", "Failed", "Complete", "Succeeded"):
-        found = _condition(workload, kind)
+        found = true_condition(workload, kind)
         if found is not None and asked >= (seconds_of(found.get("lastTransitionTime")) or 0.0):
             return True
     return False
@@ -112,7 +113,7 @@ def _is_ending(workload: Object | None, asked: float) -> bool:
 
 def _told_codes(workload: Object | None) -> list[int]:
     """Exit codes that the Job controller has written down, for when the pods are gone already."""
-    failed = _condition(workload, "Failed") or _condition(workload, "FailureTarget") or {}
+    failed = true_condition(workload, "Failed", "FailureTarget") or {}
     return [int(code) for code in _TOLD_CODE.findall(str(failed.get("message", "")))]
 
 
@@ -129,13 +130,8 @@ def _words(pod: Object | None, workload: Object | None) -> str:
         if lines:
             return lines[-1].strip()[:500]
         return f"the trainer ended with exit code {ended.get('exitCode')}"
-    failed = _condition(workload, "Failed") or {}
+    failed = true_condition(workload, "Failed") or {}
     return str(failed.get("message", ""))[:500]
-
-
-def _condition(body: Object | None, kind: str) -> Object | None:
-    conditions = [] if body is None else (body.get("status") or {}).get("conditions") or []
-    return next((item for item in conditions if item["type"] == kind and item.get("status") == "True"), None)
 
 
 def _phase(pod: Object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from kronos_operator import names
+from kronos_operator.kube.conditions import true_condition
 from kronos_operator.kube.kinds import Object
 from kronos_operator.plan import Attempt, AttemptState
 from kronos_operator.reconcile.causes import cause_of, container_status, disrupted_by_others, has_ended
@@ -44,14 +45,14 @@ class Gang:
     def finished(self) -> str:
         """How the workload ended, `Complete` or `Failed`; empty while it goes on."""
         for name, word in (("Complete", "Complete"), ("Succeeded", "Complete"), ("Failed", "Failed")):
-            if condition(self.workload, name):
+            if true_condition(self.workload, name):
                 return word
         return ""
 
     @property
     def finished_at(self) -> float | None:
         """When the workload ended."""
-        ended = condition(self.workload, "Complete", "Succeeded", "Failed")
+        ended = true_condition(self.workload, "Complete", "Succeeded", "Failed")
         return None if ended is None else seconds_of(ended.get("lastTransitionTime"))
 
     @property
@@ -105,7 +106,7 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
         state=AttemptState.FAILED if lost else _state(gang, alive),
         disrupted=disrupted_by_others(gang.workload, gang.pods),
         stepped=report.stepped,
-        succeeding=gang.finished == "Complete" or bool(condition(gang.workload, "SuccessCriteriaMet")),
+        succeeding=gang.finished == "Complete" or bool(true_condition(gang.workload, "SuccessCriteriaMet")),
         started_at=_started_at(gang),
         reported_at=report.heard_at,
     )
@@ -126,7 +127,7 @@ def cannot_go_on(gang: Gang, now: float) -> bool:
         return False
     if any(is_lost(pod, now) for pod in gang.pods):
         return True
-    if gang.suspended and condition(gang.workload, "FailureTarget") and all(has_ended(pod) for pod in gang.pods):
+    if gang.suspended and true_condition(gang.workload, "FailureTarget") and all(has_ended(pod) for pod in gang.pods):
         return not gang.finished
     # One that its queue has taken back is made anew as a whole.
     going = not gang.finished and not gang.suspended and gang.workload["kind"] == "PyTorchJob"
@@ -150,13 +151,6 @@ def has_started(pod: Object) -> bool:
     return str((pod.get("status") or {}).get("phase", "")) in ("Running", "Succeeded", "Failed")
 
 
-def condition(body: Object | None, *types: str) -> Object | None:
-    """The first of these conditions that is True."""
-    conditions = [] if body is None else (body.get("status") or {}).get("conditions") or []
-    by_type: dict[str, Object] = {item["type"]: item for item in conditions if item.get("status") == "True"}
-    return next((by_type[kind] for kind in types if kind in by_type), None)
-
-
 def _state(gang: Gang, alive: list[Object]) -> AttemptState:
     if gang.workload is None or gang.deleting:
         return AttemptState.STOPPING
@@ -164,7 +158,7 @@ def _state(gang: Gang, alive: list[Object]) -> AttemptState:
         return AttemptState.STOPPING  # a PyTorchJob ends before its pods do
     if gang.finished:
         return AttemptState.SUCCEEDED if gang.finished == "Complete" else AttemptState.FAILED
-    if condition(gang.workload, "FailureTarget", "SuccessCriteriaMet"):
+    if true_condition(gang.workload, "FailureTarget", "SuccessCriteriaMet"):
         return AttemptState.STOPPING
     if gang.suspended:
         return AttemptState.STOPPING if alive else AttemptState.QUEUED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from kronos_operator.api import KronosModel
-from kronos_operator.kube import Cluster, ClusterError, Kind, Object
+from kronos_operator.kube import Cluster, ClusterError, Object
 from kronos_operator.kube.kinds import CORE_EVENT, PVC
 from kronos_operator.reconcile.admission import Admissions, place_to_tell
 from kronos_operator.reconcile.gangs import Gang, has_started
@@ -37,11 +37,7 @@ class Inquiries:
             return told
         held = next((pod for pod in gang.pods if not has_started(pod)), None)
         uids = [uid] if held is None else [uid, held["metadata"]["uid"]]
-        events = [
-            event
-            for one in uids
-            for event in await self._list(CORE_EVENT, namespace, fields=f"involvedObject.uid={one}")
-        ]
+        events = [event for one in uids for event in await self._events(namespace, one)]
         return why_waiting(gang, events, None, now)
 
     async def unshared(self, model: KronosModel) -> str:
@@ -67,9 +63,9 @@ class Inquiries:
             "use a ReadWriteMany claim, or resources.nodes 1"
         )
 
-    async def _list(self, kind: Kind, namespace: str, *, fields: str) -> list[Object]:
+    async def _events(self, namespace: str, uid: str) -> list[Object]:
         try:
-            found, _ = await self._cluster.list(kind, namespace, fields=fields)
+            found, _ = await self._cluster.list(CORE_EVENT, namespace, fields=f"involvedObject.uid={uid}")
         except ClusterError:
             return []
         return found

@@ -40,11 +40,6 @@ class View:
     state: AttemptState | None  # of the current gang
     now: float
 
-    @property
-    def waits(self) -> bool:
-        """Whether the current gang has been made and does not run yet."""
-        return self.current is not None and self.state in (AttemptState.QUEUED, AttemptState.WAITING)
-
 
 async def look(model: KronosModel, record: RunRecord | None, sight: Sight, effects: Effects, now: float) -> View:
     """Gathers what there is of a model."""

@@ -128,9 +128,8 @@ class Operation:
         }
 
     def _deaf(self) -> str:
-        return (
-            f"the watch does not tell of {', '.join(map('/'.join, sorted(self._missed)[:3]))}" if self._missed else ""
-        )
+        some = ", ".join("/".join(key) for key in sorted(self._missed)[:3])
+        return f"the watch does not tell of {some}" if some else ""
 
     def _ended(self) -> str:
         ended = [task for task in self._tasks if task.done() and not task.cancelled()]

@@ -16,7 +16,7 @@ from kronos_operator.api import KronosModel, Phase, Status
 from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recorder
 from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.metrics import Metrics
-from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan
+from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, plan
 from kronos_operator.reconcile.causes import log_tail
 from kronos_operator.reconcile.effects import Effects, Postponed, Refused
 from kronos_operator.reconcile.gangs import cannot_go_on
@@ -148,7 +148,7 @@ class Reconciler:
             try:
                 await self._effects.freeze(model, decided.record.id)
             except Postponed as no:
-                await self._postpone(no, model, _without_starts(decided, record), seen, now)
+                await self._postpone(no, model, replace(decided, record=record), seen, now)
             except Refused as no:
                 await self._fail(no, model, decided, situation, seen, now)
                 return None
@@ -156,7 +156,7 @@ class Reconciler:
         try:
             await self._effects.act(model, decided.actions)
         except Postponed as no:
-            await self._postpone(no, model, replace(decided, actions=()), seen, now)
+            await self._postpone(no, model, decided, seen, now)
         except Refused as no:
             await self._fail(no, model, decided, situation, seen, now)
             return None
@@ -177,7 +177,7 @@ class Reconciler:
         """Tells what stands in the way; the queue comes back to it."""
         waiting = Waiting(reason=no.reason, message=no.message)
         self._trouble[Key(model.metadata.namespace, model.metadata.name)] = waiting
-        await self._write(model, decided, replace(seen, waiting=waiting), now)
+        await self._write(model, replace(decided, actions=()), replace(seen, waiting=waiting), now)
         raise no
 
     async def _fail(
@@ -189,7 +189,7 @@ class Reconciler:
 
     async def _waiting(self, view: View) -> Waiting | None:
         """Why the current gang does not run."""
-        if view.current is None or not view.waits:
+        if view.current is None or view.state not in (AttemptState.QUEUED, AttemptState.WAITING):
             return None
         return await self._inquiries.waiting(view.current, view.before.queue_position, view.now)
 
@@ -252,13 +252,6 @@ def _begins(earlier: RunRecord | None, record: RunRecord | None) -> bool:
     if record is None or record.outcome is not None:
         return False
     return earlier is None or earlier.outcome is not None
-
-
-def _without_starts(decided: Plan, earlier: RunRecord | None) -> Plan:
-    """The plan with nothing new in it: what runs already may go on, and its end is noted."""
-    record = earlier if _begins(earlier, decided.record) else decided.record
-    stops = tuple(action for action in decided.actions if not isinstance(action, StartAttempt))
-    return replace(decided, record=record, actions=stops)
 
 
 def _failed(decided: Plan, no: Refused) -> RunRecord:
