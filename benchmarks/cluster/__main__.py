@@ -48,6 +48,8 @@ async def _measure(cluster: FakedCluster, models: int) -> None:
     async with await Cluster.connect(kubeconfig=cluster.kubeconfig) as admin:
         with running(cluster) as operator:
             _show_life(await life(admin, operator, audit, models))
+        with running(cluster) as operator:
+            _show_restart(await restart(operator, audit, models, begun=0, unstarted=0))
             jobs = await begin_anew(admin, audit, begun)
         unstarted = begun - jobs - await after_the_end(audit)
         with running(cluster) as operator:
@@ -85,9 +87,12 @@ def _show_life(seen: Life) -> None:
 
 
 def _show_restart(seen: Restart) -> None:
-    _say("killed while", f"{seen.begun} trained once more, {seen.unstarted} of these without their Job yet")
+    undone = f"{seen.begun} trained once more, {seen.unstarted} of these without their Job yet"
+    _say("killed while", undone if seen.begun else "nothing was left to do")
     _say("converged after", f"{seen.seconds:.1f} s", seen.seconds, _RESTART_SECONDS)
-    _say("  writes meanwhile", ", ".join(f"{count} {request}" for request, count in sorted(seen.writes.items())))
+    _say("  of it", f"{seen.cpu_seconds:.1f} s of the operator's own processor time, {seen.passes} reconciliations")
+    writes = ", ".join(f"{count} {request}" for request, count in sorted(seen.writes.items()))
+    _say("  writes meanwhile", writes or "none")
     _say("  peak RSS", f"{seen.peak_mib:.0f} MiB", seen.peak_mib, _RSS_MIB)
 
 

@@ -50,7 +50,9 @@ class Restart:
     begun: int  # of these, asked to train once more before the operator was killed
     unstarted: int  # of these, without their Job at that moment
     seconds: float
+    passes: int
     writes: Counter[str]
+    cpu_seconds: float
     peak_mib: float
 
 
@@ -121,7 +123,7 @@ async def restart(operator: Operator, audit: AuditLog, models: int, begun: int, 
     """
     start, requests = time.monotonic(), list[Request]()
     while True:
-        await _until(operator, lambda seen: seen.models == models and seen.waiting == 0, every=0.1)
+        scrape = await _until(operator, lambda seen: seen.models == models and seen.waiting == 0, every=0.1)
         requests += audit.read()
         if len(created(requests, JOB.plural)) >= unstarted:
             break
@@ -130,7 +132,9 @@ async def restart(operator: Operator, audit: AuditLog, models: int, begun: int, 
         begun=begun,
         unstarted=unstarted,
         seconds=time.monotonic() - start,
+        passes=int(scrape.durations[-1][1]),
         writes=tally(requests, writes=True),
+        cpu_seconds=operator.cpu_seconds,
         peak_mib=operator.peak_mib,
     )
 

@@ -170,6 +170,25 @@ def test_a_resync_repairs_missed_deletions_and_creations() -> None:
     asyncio.run(run())
 
 
+def test_an_echo_of_what_is_known_calls_for_no_reconciliation() -> None:
+    async def run() -> None:
+        cluster: Any = FakeCluster()
+        operation = Operation(cluster, Settings(default_image="example.org/trainer:1"))
+        cluster.put(KRONOSMODEL, make_model())
+        operation.told(cluster.model())
+        assert len(operation.queue) == 1
+        operation.queue.forget(Key("ns", "m"))
+        await operation.reconciler.reconcile(Key("ns", "m"))
+        assert cluster.model()["status"]["phase"] == "Pending"
+        operation.told(cluster.model())  # what has just been written
+        assert len(operation.queue) == 0
+        cluster.change_spec(suspend=True)
+        operation.told(cluster.model())
+        assert len(operation.queue) == 1
+
+    asyncio.run(run())
+
+
 def test_a_watch_of_models_that_has_died_fails_liveness_and_one_that_is_late_does_not() -> None:
     async def run() -> None:
         cluster: Any = FakeCluster()

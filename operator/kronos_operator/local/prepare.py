@@ -172,7 +172,7 @@ def _for_this_machine(model: KronosModel) -> tuple[KronosModel, tuple[str, ...]]
 
 def _latest(files: ModelFiles, request: Request) -> RunRecord | None:
     """The run to go on with: the newest that was started with the same hashes; without one, only the number counts."""
-    hashes = request.hashes()
+    hashes = request.hashes
     same = [run for run in files.started if tuple(run.stage_hashes.items()) == hashes]
     if not files.started:
         return None

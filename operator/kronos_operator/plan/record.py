@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 
 from kronos_operator.api import Spec
 from kronos_operator.hashing import Digests, run_id, settings_hash, stage_hashes
@@ -100,6 +101,7 @@ class Request:
     stages: frozenset[StageName] = frozenset(StageName)
     refused: bool = False  # nothing may be started from this spec, and nothing gives way to it
 
+    @cached_property
     def hashes(self) -> tuple[tuple[StageName, str], ...]:
         """The stage hashes of the spec."""
         return tuple(stage_hashes(self.spec, self.digests).items())
@@ -114,7 +116,7 @@ class Request:
 
     def changes(self, record: RunRecord) -> bool:
         """Whether the spec is to train something else than the run does."""
-        return record.outcome is Outcome.SUPERSEDED or self.hashes() != record.hashes
+        return record.outcome is Outcome.SUPERSEDED or self.hashes != record.hashes
 
     def mends(self, record: RunRecord) -> bool:
         """Whether what a failed run was built from has changed since."""
@@ -129,7 +131,7 @@ def begin(
     `before` is the latest run and `completed` all finished stages, newest first. Stages finished with the same hash are
     not trained again, in whichever run that was, unless retraining is asked for.
     """
-    hashes = request.hashes()
+    hashes = request.hashes
     anew = request.asks_anew(before)
     trained = [(stage, value) for stage, value in hashes if getattr(request.spec, stage).epochs > 0]
     identity = run_id(dict(hashes), request.trigger)

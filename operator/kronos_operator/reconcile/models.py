@@ -26,11 +26,11 @@ class Models:
 
     def put(self, body: Object) -> bool:
         """Takes a model in, unless a newer version of it, or of a namesake, is known; whether it was news."""
-        key, packed = Key.of(body), Packed.of(without_noise(body))
+        key = Key.of(body)
         known = self._known.get(key)
-        if known is not None and _age(packed) <= _age(known):
+        if known is not None and _age(str(body["metadata"].get("resourceVersion", ""))) <= _age(known.version):
             return False
-        self._known[key] = packed
+        self._known[key] = Packed.of(without_noise(body))
         return True
 
     def correct(self, wrong: Packed, body: Object) -> None:
@@ -45,5 +45,5 @@ class Models:
         self._known.pop(key, None)
 
 
-def _age(packed: Packed) -> int:
-    return int(packed.version) if packed.version.isdigit() else 0
+def _age(version: str) -> int:
+    return int(version) if version.isdigit() else 0

@@ -45,8 +45,9 @@ class Operation:
         """The watch tells that a model was created or has changed."""
         self._untold.discard(Key.of(body))
         self._missed.discard(Key.of(body))
-        self.reconciler.saw(body)
-        self.queue.add(Key.of(body))
+        # The echo of the operator's own writes is no news, and what a listing has told at the start neither.
+        if self.reconciler.saw(body):
+            self.queue.add(Key.of(body))
 
     def gone(self, key: Key) -> None:
         """A model was deleted."""

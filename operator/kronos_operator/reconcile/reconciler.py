@@ -151,7 +151,7 @@ class Reconciler:
                 await self._postpone(no, model, replace(decided, record=record), seen, now)
             except Refused as no:
                 await self._fail(no, model, decided, situation, seen, now)
-                return None
+                return 0.0
         model = await self._write(model, decided, seen, now)
         try:
             await self._effects.act(model, decided.actions)
@@ -159,7 +159,7 @@ class Reconciler:
             await self._postpone(no, model, decided, seen, now)
         except Refused as no:
             await self._fail(no, model, decided, situation, seen, now)
-            return None
+            return 0.0
         self._trouble.pop(key, None)
         for gang in view.gangs:
             if cannot_go_on(gang, now):
