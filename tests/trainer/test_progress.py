@@ -121,3 +121,20 @@ def test_other_ranks_say_nothing(make_run: Callable[..., RunConfig], tmp_path: P
     session.progress.phase("training")
     session.progress.error(ExitCode.CRASHED, "message")
     assert session.lines == [] and not session.termination.exists()
+
+
+def test_a_line_reaches_an_unbuffered_stdout_whole(make_run: Callable[..., RunConfig]) -> None:
+    """As under PYTHONUNBUFFERED, which both images set: the ranks of a pod write to the same pipe."""
+    writes: list[bytes] = []
+
+    class Pipe(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            writes.append(bytes(data))
+            return len(data)
+
+    stdout = io.TextIOWrapper(Pipe(), write_through=True)  # type: ignore[arg-type] # as CPython makes it, without a buffer
+    Progress(make_run(), stream=stdout).error(ExitCode.OUT_OF_MEMORY, "out of GPU memory")
+    assert [data.endswith(b"\n") for data in writes] == [True]

@@ -101,7 +101,9 @@ class Progress:
             return
         time_text = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         message = {"kronos": 1, "event": event, **self._common, **fields, "time": time_text}
-        print(strict_json.line(message), file=self._stream, flush=True)
+        # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
+        self._stream.write(strict_json.line(message) + "\n")
+        self._stream.flush()
         if self._termination_log is not None:
             _leave(self._termination_log, message)
 
