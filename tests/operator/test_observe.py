@@ -85,6 +85,15 @@ def test_a_gang_has_started_when_its_last_pod_has() -> None:
     assert attempt_of(gang(workload(), pod(), pod(5)), None, NOW).started_at == NOW + 5
 
 
+def test_a_gang_that_its_queue_takes_back_has_not_crashed_even_if_all_pods_end_in_the_second_they_are_told_to() -> None:
+    deleted = {"deletionTimestamp": timestamp(NOW + 130), "deletionGracePeriodSeconds": 120}
+    pods = [pod(code=143, **deleted), pod(code=143, **deleted)]
+    assert not attempt_of(gang(workload(), *pods), None, NOW).disrupted
+    assert attempt_of(gang(workload(spec={"suspend": True}), *pods), None, NOW).disrupted
+    failing = workload(spec={"suspend": True}, status=said("FailureTarget"))
+    assert not attempt_of(gang(failing, *pods), None, NOW).disrupted
+
+
 def test_gangs_are_found_by_owner_and_orphaned_pods_by_label() -> None:
     stranger = workload()
     stranger["metadata"] = stranger["metadata"] | {"ownerReferences": [{"uid": "other", "controller": True}]}

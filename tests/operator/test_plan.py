@@ -236,15 +236,19 @@ def test_a_disruption_seen_once_is_remembered_after_the_gang_is_gone() -> None:
 def test_a_gang_that_its_queue_took_back_was_disrupted_once_and_is_not_forgiven_a_crash_later() -> None:
     model = make_model(retry={"progressDeadlineSeconds": 60})
     record, _ = started(model)
-    story = (("stopping", True), ("queued", True), ("queued", True), ("queued", False), ("queued", False))
-    for state, disrupted in story:
-        decided = after(model, record, AttemptState(state), disrupted=disrupted, stepped=True)
+    for state in ("running", "stopping", "queued"):
+        decided = after(model, record, AttemptState(state), disrupted=True, stepped=True)
         assert decided.record is not None
         record = decided.record
-    assert (record.number, record.disruptions, record.disrupted) == (0, 1, False)
+    assert after(model, record, AttemptState.WAITING).phase is Phase.RESTARTING
     # It waited for longer than a running gang may be silent.
-    again = after(model, record, AttemptState.RUNNING, now=NOW + 100, started_at=NOW + 90, reported_at=NOW)
-    assert summary(again) == ("Training",)
+    for _ in range(2):
+        fields = {"now": NOW + 100, "started_at": NOW + 90, "reported_at": NOW, "intact": True}
+        again = after(model, record, AttemptState.RUNNING, **fields)
+        assert summary(again) == ("Training",)
+        assert again.record is not None
+        record = again.record
+        assert (record.number, record.disruptions, record.disrupted) == (0, 1, False)
     crashed = after(model, record, AttemptState.FAILED, exit_code=1, stepped=True)
     assert crashed.record is not None
     assert (crashed.record.crashes, crashed.record.disruptions) == (1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -292,6 +293,71 @@ def test_a_pod_that_others_delete_is_noted_at_once_and_costs_nothing() -> None:
     world.reconcile()
     assert world.status.restarts.disruptions == 1
     assert world.status.restarts.crashes == 0
+
+
+@pytest.mark.parametrize("looks", [*itertools.product([False, True], repeat=3)])
+def test_a_deleted_pod_counts_once_though_all_end_in_one_second(looks: tuple[bool, ...]) -> None:
+    world = World(resources={"nodes": 2})
+    job = world.run(pods=2)
+    first, second = world.cluster.pods(job)
+    world.cluster.delete_pod(first)
+    world.reconcile()
+    ends = [
+        lambda: world.cluster.end_pod(second, 1),
+        lambda: world.cluster.end_pod(first, 75),
+        lambda: world.cluster.finish(job, failed=True),
+    ]
+    for end, look in zip(ends, looks, strict=True):
+        end()
+        if look:
+            world.reconcile()
+    world.reconcile()
+    assert (world.status.restarts.crashes, world.status.restarts.disruptions) == (0, 1)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("looks", [*itertools.product([False, True], repeat=5)])
+def test_an_eviction_by_a_queue_counts_once_whenever_it_is_looked_at(looks: tuple[bool, ...], fails: bool) -> None:
+    world = World(resources={"nodes": 2})
+    name = world.run(pods=2)
+    job = world.cluster.objects["jobs", name]
+
+    def is_suspended() -> None:
+        job["spec"]["suspend"] = True
+        for pod in world.cluster.pods(name):
+            world.cluster.delete_pod(pod)
+
+    def pods_end() -> None:
+        for pod in world.cluster.pods(name):
+            world.cluster.end_pod(pod, 75)
+
+    def job_is_about_to_fail() -> None:
+        if fails:
+            message = "failed with exit code 75 matching FailJob rule at index 1"
+            told = {"type": "FailureTarget", "status": "True", "reason": "PodFailurePolicy", "message": message}
+            job["status"]["conditions"] = [told | {"lastTransitionTime": timestamp(world.cluster.now)}]
+
+    def pods_are_gone() -> None:
+        for pod in world.cluster.pods(name):
+            world.cluster.remove(POD, pod["metadata"]["name"])
+
+    def is_resumed() -> None:
+        job["spec"]["suspend"] = False
+        if fails:
+            job["status"]["conditions"] += [job["status"]["conditions"][0] | {"type": "Failed"}]
+
+    events = [is_suspended, pods_end, pods_are_gone, job_is_about_to_fail, is_resumed]
+    for event, look in zip(events, looks, strict=True):
+        event()
+        if look:
+            world.reconcile()
+    world.reconcile()
+    world.pass_time(20)
+    world.run(pods=2)
+    seen = fails or looks[0] or looks[1]  # a gang that only lost its pods for a moment has left no trace
+    assert world.status.restarts.disruptions == int(seen)
+    assert world.status.restarts.crashes == 0
+    assert world.status.phase == "Training"
 
 
 def test_pods_that_go_because_another_crashed_are_no_disruption() -> None:

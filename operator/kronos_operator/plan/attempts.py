@@ -49,6 +49,7 @@ class Attempt:
     exit_code: int | None = None  # the gang's cause, once failed
     message: str = ""  # what the trainer said of its failure
     disrupted: bool = False  # a pod was evicted, preempted or deleted by others
+    intact: bool = False  # all of it runs, and nothing of it is told to end
     stepped: bool = False  # has reported a training step
     succeeding: bool = False  # all of it is done, and about to be counted as succeeded
     started_at: float | None = None
@@ -63,8 +64,9 @@ def absorb(record: RunRecord, attempt: Attempt | None, spec: Spec, now: float) -
         if record.stop is not None:
             return stopped(record, record.stop, spec, now)
         return _disrupted(record, stepped=True, spec=spec, now=now) if record.disrupted else record
-    if attempt.state is AttemptState.QUEUED and record.disrupted and not attempt.disrupted:
-        # Its queue has taken it back and will start it again: the same attempt, with nothing to be forgiven any more.
+    if attempt.intact and record.disrupted:
+        # Its queue had taken it back and has started it again: the same attempt, with nothing to be forgiven any more.
+        # Not counted before, for the end of its pods may still be told to have failed it, which counts too.
         return replace(record, disrupted=False, disruptions=record.disruptions + 1)
     if attempt.state.live:
         return replace(record, disrupted=record.disrupted or attempt.disrupted)

@@ -70,7 +70,8 @@ def phase_of(situation: Situation) -> Phase:
         return Phase.TRAINING
     if live is not None and live.state is AttemptState.QUEUED:
         return Phase.QUEUED
-    again = (record is not None and record.restarts > 0) or (live is not None and live.state is AttemptState.STOPPING)
+    restarted = record is not None and (record.restarts > 0 or record.disrupted)
+    again = restarted or (live is not None and live.state is AttemptState.STOPPING)
     return Phase.RESTARTING if again else Phase.PENDING
 
 

@@ -13,7 +13,7 @@ from kronos_operator.plan import Attempt, AttemptState
 from kronos_operator.reconcile.causes import cause_of, container_status, disrupted_by_others, has_ended
 from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.times import seconds_of
-from kronos_trainer.config import StageName
+from kronos_trainer.config import ExitCode, StageName
 
 LOST_AFTER = 60.0  # seconds that a pod may outlive its grace before it counts as lost
 
@@ -99,12 +99,15 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
     alive = [pod for pod in gang.pods if not has_ended(pod)]
     lost = (gang.workload is None or gang.deleting) and bool(alive) and all(is_lost(pod, now) for pod in alive)
     report = report or Report()
+    state = AttemptState.FAILED if lost else _state(gang, alive)
+    disrupted = _taken_back(gang) or disrupted_by_others(gang.workload, gang.pods)
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
         number=gang.number,
-        state=AttemptState.FAILED if lost else _state(gang, alive),
-        disrupted=disrupted_by_others(gang.workload, gang.pods),
+        state=state,
+        disrupted=disrupted,
+        intact=state is AttemptState.RUNNING and len(alive) == len(gang.pods) and not disrupted,
         stepped=report.stepped,
         succeeding=gang.finished == "Complete" or bool(true_condition(gang.workload, "SuccessCriteriaMet")),
         started_at=_started_at(gang),
@@ -164,6 +167,15 @@ def _state(gang: Gang, alive: list[Object]) -> AttemptState:
         return AttemptState.STOPPING if alive else AttemptState.QUEUED
     complete = gang.pods and not gang.missing and all(map(has_started, gang.pods))
     return AttemptState.RUNNING if complete else AttemptState.WAITING
+
+
+def _taken_back(gang: Gang) -> bool:
+    """Whether its queue makes its pods end, in whichever second they do so and whatever their Job takes that for."""
+    if not gang.suspended:
+        return False
+    failing = true_condition(gang.workload, "FailureTarget")
+    told = not failing and any(pod["metadata"].get("deletionTimestamp") for pod in gang.pods)
+    return told or cause_of(gang.workload, gang.pods).exit_code == ExitCode.STOPPED
 
 
 def _started_at(gang: Gang) -> float | None:
