@@ -44,6 +44,13 @@ def operator(live: Live) -> Live:
 
 
 @pytest.fixture(scope="session")
+def training_operator(operator: Live) -> Live:
+    """The cluster with Kubeflow's training operator in it too."""
+    subprocess.run([REPOSITORY / "hack/cluster/training-operator"], check=True)
+    return operator
+
+
+@pytest.fixture(scope="session")
 def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample bars, as `kronos data sample` writes them."""
     directory = tmp_path_factory.mktemp("data")

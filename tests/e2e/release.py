@@ -32,4 +32,6 @@ def install(live: Live, chart: Path = CHART) -> None:
 def uninstall(live: Live) -> None:
     """Removes it and waits until the operator is gone."""
     live.helm("uninstall", NAME, "--namespace", SYSTEM, "--wait")
-    live.kubectl("wait", "--for=delete", "pod", f"--selector=app.kubernetes.io/instance={NAME}", "-n", SYSTEM)
+    live.kubectl(
+        "wait", "--for=delete", "pod", f"--selector=app.kubernetes.io/instance={NAME}", "-n", SYSTEM, "--timeout=120s"
+    )

@@ -16,8 +16,8 @@ class Story:
 
     def __init__(self, live: Live, namespace: str, name: str) -> None:
         self.lines: list[str] = []  # what `kubectl get km -w` printed
-        self.pods: dict[str, Manifest] = {}  # the last that was seen of each, by name
         self.said: list[str] = []  # what `kronos logs -f` printed
+        self._pods: dict[str, Manifest] = {}  # by uid, for a PyTorchJob makes them again by the same name
         self._live = live
         self._namespace = namespace
         self._name = name
@@ -32,6 +32,11 @@ class Story:
         for process in self._processes:
             process.kill()
             process.wait()
+
+    @property
+    def pods(self) -> list[Manifest]:
+        """Every pod that there was, as it was seen last, in the order in which they were made."""
+        return sorted([*self._pods.values()], key=lambda pod: pod["metadata"]["creationTimestamp"])
 
     @property
     def model(self) -> Manifest:
@@ -52,9 +57,11 @@ class Story:
                 return condition["status"], condition["reason"]
         return "", ""
 
-    def log(self, pod: str) -> str:
-        """What a pod has printed."""
-        return self._live.kubectl("logs", pod, "-n", self._namespace)
+    def steps(self, pod: str) -> list[int]:
+        """The steps that a pod has reported from training; only rank 0's speaks of them."""
+        log = self._live.kubectl("logs", pod, "-n", self._namespace)
+        lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        return [line["step"] for line in lines if line.get("phase") == "training"]
 
     def follow_logs(self) -> subprocess.Popen[str]:
         """Starts `kronos logs -f`, which fills `said` and ends when the run has ended."""
@@ -81,7 +88,7 @@ class Story:
     def gangs(self) -> dict[str, list[Manifest]]:
         """Pods by the Job or PyTorchJob that owned them, in the order in which they were made."""
         gangs: dict[str, list[Manifest]] = {}
-        for pod in sorted(self.pods.values(), key=lambda pod: pod["metadata"]["creationTimestamp"]):
+        for pod in self.pods:
             gangs.setdefault(pod["metadata"]["ownerReferences"][0]["name"], []).append(pod)
         return gangs
 
@@ -110,7 +117,7 @@ class Story:
             text += line
             if line == "}\n":  # the end of an object
                 pod = json.loads(text)
-                self.pods[pod["metadata"]["name"]] = pod
+                self._pods[pod["metadata"]["uid"]] = pod
                 text = ""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from live import Live, Manifest, wait_until
 from story import Story, exit_codes
 
-LONG = 40  # epochs: more than any test waits for
+LONG = 1000  # epochs: more than any test waits for
 KILL_RANKS = "kill -9 $(grep -lz '^-u$' /proc/[0-9]*/cmdline | cut -d / -f 3)"  # only ranks are started with -u
 
 
@@ -18,8 +18,7 @@ def restarted_from_checkpoint(story: Story, *, cause: str) -> None:
     status = story.wait_for_step("tokenizer", attempt=1)
     assert {name for name, count in status["restarts"].items() if count} == {cause}
     assert [len(pods) for pods in story.gangs().values()] == [2, 2]
-    lines = [json.loads(line) for line in story.log(pods_of(story, 1)[0]).splitlines() if line.startswith("{")]
-    assert next(line["step"] for line in lines if line.get("phase") == "training") > 0
+    assert story.steps(pods_of(story, 1)[0])[0] > 0
 
 
 def start(live: Live, story: Story, manifest: Manifest) -> None:
@@ -39,13 +38,19 @@ def test_a_killed_rank_restarts_the_whole_gang_from_the_checkpoint(
     with Story(operator, namespace, "model-b-1d") as story:
         start(operator, story, model(epochs=LONG))
         story.follow_logs()
+
+        def trained() -> list[str]:
+            return [line for line in story.said if line.startswith("[rank 0] model-b-1d tokenizer training")]
+
+        wait_until("its log", trained)
         operator.kubectl("exec", pods_of(story, 0)[1], "-n", namespace, "--", "sh", "-c", KILL_RANKS)
         restarted_from_checkpoint(story, cause="crashes")
         assert 1 in exit_codes(next(iter(story.gangs().values())))
         # `kronos logs -f` heard both pods and went over to the next attempt.
         assert any(line.startswith("[rank 1] ") and "killed by SIGKILL" in line for line in story.said), story.said
-        trained = [line for line in story.said if line.startswith("[rank 0] model-b-1d tokenizer training")]
-        assert "step 0/" in trained[0] and "step 0/" not in trained[-1]
+        before = len(story.steps(pods_of(story, 0)[0]))
+        again = wait_until("the log of the next attempt", lambda: trained()[before:])
+        assert "step 0/" in trained()[0] and "step 0/" not in again[0]
 
 
 def test_an_evicted_pod_is_no_crash(operator: Live, namespace: str, model: Callable[..., Manifest]) -> None:
@@ -72,8 +77,8 @@ def test_suspending_saves_and_frees_the_pods_and_resuming_goes_on(
     with Story(operator, namespace, "model-b-1d") as story:
         start(operator, story, model(epochs=LONG))
         patch(True)
-        wait_until("Suspended", lambda: story.status["phase"] == "Suspended", seconds=60)
-        wait_until("no pods", lambda: not operator.list("pods", namespace), seconds=60)
+        wait_until("Suspended", lambda: story.status["phase"] == "Suspended")
+        wait_until("no pods", lambda: not operator.list("pods", namespace))
         run = story.status["run"]["id"]
         patch(False)
         restarted = story.wait_for_step("tokenizer", 1, attempt=1)
@@ -92,8 +97,7 @@ def test_deleting_a_model_ends_its_pods_and_applying_it_again_goes_on_from_its_c
         operator.kubectl("delete", "pod", pods_of(story, 0)[0], "-n", namespace, "--wait=false")
         run = story.wait_for_step("tokenizer", 1, attempt=1)["run"]["id"]
         operator.kubectl("delete", "kronosmodel", "model-b-1d", "-n", namespace)
-        wait_until("no pods", lambda: not operator.list("pods", namespace), seconds=60)
-        assert not operator.list("jobs,services", namespace)
+        wait_until("nothing of it", lambda: not operator.list("pods,jobs,services", namespace))
     kept = json.loads((directory / "runs" / run / "tokenizer/checkpoint.json").read_text())["latest"]["step"]
     assert kept > 0
 
@@ -102,5 +106,4 @@ def test_deleting_a_model_ends_its_pods_and_applying_it_again_goes_on_from_its_c
         status = again.wait_for_step("tokenizer", kept)
         assert status["run"]["id"] == run
         assert not any(status["restarts"].values())
-        lines = [json.loads(line) for line in again.log(pods_of(again, 0)[0]).splitlines() if line.startswith("{")]
-        assert next(line["step"] for line in lines if line.get("phase") == "training") >= kept
+        assert again.steps(pods_of(again, 0)[0])[0] >= kept

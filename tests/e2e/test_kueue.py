@@ -12,16 +12,18 @@ from live import Live, Manifest, wait_until
 from release import REPOSITORY
 from story import Story
 
-LONG = 40  # epochs: more than any test waits for
+LONG = 1000  # epochs: more than any test waits for
 QUEUE = "team-a"
-INDEX = "batch.kubernetes.io/job-completion-index"
+ATTEMPT = "kronos.io/attempt"
+# What the pod of rank 0 is known by, in a Job and in a PyTorchJob.
+FIRST = {("batch.kubernetes.io/job-completion-index", "0"), ("training.kubeflow.org/replica-type", "master")}
 
 
 @pytest.fixture(scope="module")
-def kueue(operator: Live) -> Live:
+def kueue(training_operator: Live) -> Live:
     """The cluster with Kueue in it too."""
     subprocess.run([REPOSITORY / "hack/cluster/kueue"], check=True)
-    return operator
+    return training_operator
 
 
 @pytest.fixture
@@ -60,13 +62,7 @@ def told(story: Story, *words: str) -> dict[str, Any]:
         message = next((one["message"] for one in status.get("conditions", []) if one["type"] == "Ready"), "")
         return status if status.get("phase") == "Queued" and all(word in message for word in words) else None
 
-    return wait_until(f"Queued: {', '.join(words)}", found, seconds=90)
-
-
-def steps(log: str) -> list[int]:
-    """The steps that rank 0 has reported from training."""
-    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
-    return [line["step"] for line in lines if line.get("phase") == "training"]
+    return wait_until(f"Queued: {', '.join(words)}", found)
 
 
 def test_a_gang_waits_for_quota_tells_its_place_and_trains_when_another_makes_room(
@@ -81,7 +77,7 @@ def test_a_gang_waits_for_quota_tells_its_place_and_trains_when_another_makes_ro
         status = told(second, "place 1 in queue team-a", "insufficient unused quota for memory")
         assert status["queuePosition"] == 1
         assert second.condition("Ready") == ("True", "NotAdmitted")
-        assert {pod["metadata"]["labels"]["kronos.io/model"] for pod in second.pods.values()} == {"first"}
+        assert {pod["metadata"]["labels"]["kronos.io/model"] for pod in second.pods} == {"first"}
 
         kueue.kubectl("patch", "km/first", "-n", cluster_queue, "--type=merge", "-p", '{"spec": {"suspend": true}}')
         assert second.wait_for_end() == ("True", "Succeeded"), second.status
@@ -91,30 +87,30 @@ def test_a_gang_waits_for_quota_tells_its_place_and_trains_when_another_makes_ro
         assert not any(first.status["restarts"].values())
 
 
+@pytest.mark.parametrize("backend", ["Job", "PyTorchJob"])
 def test_a_gang_that_kueue_evicts_waits_again_and_goes_on_from_its_checkpoint(
-    kueue: Live, cluster_queue: str, model: Callable[..., Manifest]
+    kueue: Live, cluster_queue: str, model: Callable[..., Manifest], backend: str
 ) -> None:
     def policy(stop: str) -> None:
         body = json.dumps({"spec": {"stopPolicy": stop}})
         kueue.kubectl("patch", "clusterqueue", cluster_queue, "--type=merge", "-p", body)
 
+    def trained() -> list[int]:
+        """The steps that are told of by the gang that runs: the same Job again, or the next."""
+        attempt = str(story.status["run"]["attempt"])
+        running = [pod["metadata"] for pod in story.pods if pod["status"]["phase"] == "Running"]
+        mine = [
+            meta["name"] for meta in running if meta["labels"][ATTEMPT] == attempt and FIRST & {*meta["labels"].items()}
+        ]
+        return story.steps(mine[0]) if mine else []
+
     with Story(kueue, cluster_queue, "evicted") as story:
-        kueue.apply(queued(model(epochs=LONG), "evicted"))
+        kueue.apply(queued(model(epochs=LONG, backend=backend), "evicted"))
         wait_until("a checkpoint", lambda: story.status.get("checkpoint", {}).get("step", 0) > 0)
         policy("HoldAndDrain")
         assert "queuePosition" not in told(story, f"ClusterQueue {cluster_queue} is")
-        wait_until("no pods", lambda: not kueue.list("pods", cluster_queue), seconds=30)
+        wait_until("no pods", lambda: not kueue.list("pods", cluster_queue))
         policy("None")
         wait_until("trained on", lambda: len(story.pods) == 4 and story.status["phase"] == "Training")
-
-        status = story.status
-        assert {cause: count for cause, count in status["restarts"].items() if count} == {"disruptions": 1}
-        # The same Job again, or the next if its pods' end has failed it.
-        speaks = {"kronos.io/attempt": str(status["run"]["attempt"]), INDEX: "0"}
-        (pod,) = (
-            name
-            for name, pod in story.pods.items()
-            if pod["status"]["phase"] == "Running" and speaks.items() <= pod["metadata"]["labels"].items()
-        )
-        trained = wait_until("a step", lambda: steps(story.log(pod)))
-        assert trained[0] > 0
+        assert {cause: count for cause, count in story.status["restarts"].items() if count} == {"disruptions": 1}
+        assert wait_until("a step", trained)[0] > 0

@@ -61,7 +61,7 @@ def test_upgrade_removal_and_reinstallation_leave_a_training_alone(
 
     # Two gangs of two pods, as if nothing had happened: nothing was restarted or trained twice.
     assert [len(pods) for pods in story.gangs().values()] == [2, 2]
-    assert exit_codes(list(story.pods.values())) == {0}
+    assert exit_codes(story.pods) == {0}
     assert not any(status["restarts"].values())
     assert status["run"]["id"] == before["run"]["id"]
     assert {fact["stage"] for fact in status["trained"]} == {"tokenizer", "predictor"}

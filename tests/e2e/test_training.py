@@ -19,12 +19,12 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
         logs = story.follow_logs()
         assert story.wait_for_end() == ("True", "Succeeded"), story.status
         status = story.status
-        assert logs.wait(timeout=30) == 0
+        assert logs.wait(timeout=60) == 0
 
     # Two gangs of two pods, one after the other, that passed the restricted profile and ended well.
     assert [len(pods) for pods in story.gangs().values()] == [2, 2]
     assert [name.split("-")[3] for name in story.gangs()] == ["tok", "pred"]
-    assert exit_codes(list(story.pods.values())) == {0}
+    assert exit_codes(story.pods) == {0}
 
     # The story, as `kubectl get km` told it.
     told = "\n".join(story.lines)
@@ -54,14 +54,14 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
     with Story(operator, namespace, "model-b-1d") as recreated:
         operator.apply(model())
         assert recreated.wait_for_end() == ("True", "Succeeded"), recreated.status
-    assert exit_codes(list(recreated.pods.values())) == {0}
+    assert exit_codes(recreated.pods) == {0}
     assert json.loads((directory / "current.json").read_text())["publishedAt"] == current["publishedAt"]
 
     # A retrain request trains both stages once more, in a run of its own, and publishes that.
     with Story(operator, namespace, "model-b-1d") as retrained:
         command = operator.kronos("retrain", "model-b-1d", namespace)
         subprocess.run(command, check=True, capture_output=True)
-        wait_until("the new run", lambda: retrained.condition("Finished")[0] == "False", seconds=30)
+        wait_until("the new run", lambda: retrained.condition("Finished")[0] == "False")
         assert retrained.condition("Available")[0] == "True"  # the earlier one, meanwhile
         assert retrained.wait_for_end() == ("True", "Succeeded"), retrained.status
         status = retrained.status

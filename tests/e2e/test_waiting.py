@@ -45,7 +45,7 @@ def test_why_nothing_runs_is_told_and_what_is_mended_runs(
             condition = conditions(operator, name, namespace).get("Ready", {})
             return condition if condition.get("reason") == reason else None
 
-        condition = wait_until(f"{name}: {reason}", ready, seconds=60)
+        condition = wait_until(f"{name}: {reason}", ready)
         # The cluster may help itself, so that nothing is wrong with the model.
         assert condition["status"] == "True"
         assert all(word in condition["message"] for word in words), condition["message"]
@@ -53,7 +53,7 @@ def test_why_nothing_runs_is_told_and_what_is_mended_runs(
     def quota(pods: int) -> None:
         body = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "pods", "namespace": namespace}}
         operator.apply(body | {"spec": {"hard": {"pods": str(pods)}}})
-        place = ["resourcequota/pods", "-n", namespace, "--timeout=30s"]
+        place = ["resourcequota/pods", "-n", namespace, "--timeout=180s"]
         operator.kubectl("wait", f"--for=jsonpath={{.status.hard.pods}}={pods}", *place)
 
     operator.apply(claim("private", namespace))
@@ -71,20 +71,21 @@ def test_why_nothing_runs_is_told_and_what_is_mended_runs(
     told("gpu", "Unschedulable", "Insufficient nvidia.com/gpu")
     told("image", "ImageNotPulled", "localhost/absent:1")
     about = ["--field-selector=regarding.name=image,reason=ImageNotPulled", "-n", namespace]
-    assert "localhost/absent:1" in operator.kubectl("get", "events.v1.events.k8s.io", "-o", "wide", *about)
+    events = ["get", "events.v1.events.k8s.io", "-o", "wide", *about]
+    wait_until("an Event", lambda: "localhost/absent:1" in operator.kubectl(*events))
 
     # What a scrape of the chart's metrics Service counts.
     pending = f'kronos_models{{namespace="{namespace}",phase="Pending"}} 4.0'
     scrape = f"/api/v1/namespaces/{release.SYSTEM}/services/{release.NAME}-metrics:metrics/proxy/metrics"
-    assert pending in operator.kubectl("get", "--raw", scrape)
+    wait_until(pending, lambda: pending in operator.kubectl("get", "--raw", scrape))
 
     taken = len(operator.list("pods", namespace))
     quota(taken)
     apply("quota")
     told("quota", "QuotaExceeded", f"used: pods={taken}, limited: pods={taken}")
     quota(taken + 1)
-    operator.kubectl("wait", "--for=jsonpath={.status.phase}=Training", "km/quota", "-n", namespace, "--timeout=120s")
+    operator.kubectl("wait", "--for=jsonpath={.status.phase}=Training", "km/quota", "-n", namespace, "--timeout=180s")
 
     mended = json.dumps({"spec": {"image": None}})
     operator.kubectl("patch", "kronosmodel", "image", "-n", namespace, "--type=merge", "-p", mended)
-    operator.kubectl("wait", "--for=jsonpath={.status.phase}=Training", "km/image", "-n", namespace, "--timeout=60s")
+    operator.kubectl("wait", "--for=jsonpath={.status.phase}=Training", "km/image", "-n", namespace, "--timeout=180s")
