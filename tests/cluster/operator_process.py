@@ -16,14 +16,14 @@ from control_plane import ControlPlane
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+PATIENCE = 120.0  # seconds
 MODELS = "/apis/kronos.io/v1alpha1/namespaces/{}/kronosmodels"
 JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 PODS = "/api/v1/namespaces/{}/pods"
 
 
 def eventually(look: Callable[[], T | None], what: str) -> T:
-    """The first result that is not None or False. Fails after a minute, saying what was waited for."""
+    """The first result that is not None or False. Fails after PATIENCE, saying what was waited for."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         found = look()

@@ -215,9 +215,12 @@ def test_what_stands_in_the_way_is_told(cluster: ControlPlane, kubelet: Kubelet,
     eventually(lambda: reason("local") == "LocalPathInCluster", "LocalPathInCluster")
     eventually(lambda: reason("rejected") == "ChildRejected", "ChildRejected")
     eventually(lambda: reason("zone") == "SpecInvalid", "SpecInvalid")
-    told = cluster.request("GET", f"/apis/events.k8s.io/v1/namespaces/{kubelet.namespace}/events")["items"]
-    about = {(event["regarding"]["name"], event["reason"], event["type"]) for event in told}
-    assert ("local", "LocalPathInCluster", "Warning") in about
+
+    def events() -> set[tuple[str, str, str]]:
+        told = cluster.request("GET", f"/apis/events.k8s.io/v1/namespaces/{kubelet.namespace}/events")["items"]
+        return {(event["regarding"]["name"], event["reason"], event["type"]) for event in told}
+
+    eventually(lambda: ("local", "LocalPathInCluster", "Warning") in events(), "an Event")
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": kubelet.namespace}}
     cluster.apply([quota | {"spec": {"hard": {"pods": "0"}}}])
     # The controller that would do this is not running.

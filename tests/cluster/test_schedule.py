@@ -24,7 +24,7 @@ def test_a_scheduled_time_retrains_once_though_the_operator_dies_in_that_run(
         return status if status.get("phase") == "Succeeded" and len(status["history"]) == runs else None
 
     # The next full minute that leaves time for the first run, and no other one of this day.
-    due = (datetime.now(UTC) + timedelta(seconds=75)).replace(second=0, microsecond=0)
+    due = (datetime.now(UTC) + timedelta(seconds=90)).replace(second=0, microsecond=0)
     with operator(cluster, namespace, log):
         cluster.apply([model("m", namespace, schedule={"cron": f"{due.minute} {due.hour} * * *"})])
         kubelet.train("tok", 0)
