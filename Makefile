@@ -57,7 +57,8 @@ images: setup ## build the operator's and the trainer's image and load them into
 	hack/cluster/images operator trainer
 
 e2e: setup ## helm install, train, kill, evict, suspend: the tests that need the cluster
-	$(BIN)/pytest -m e2e tests/e2e
+	@# The first test that needs them waits until Kueue and the training operator are built.
+	$(BIN)/pytest -m e2e --timeout=1200 tests/e2e
 
 fmt: setup ## format the code
 	$(BIN)/ruff format $(SOURCES)
