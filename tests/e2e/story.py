@@ -10,6 +10,8 @@ from typing import IO, Self
 
 from live import Live, Manifest, wait_until
 
+LONG = 1000  # epochs, more than any test waits for: of a training that is to be interrupted
+
 
 class Story:
     """Watches one model of a namespace and all of its pods, from entering the context until leaving it."""
@@ -36,7 +38,7 @@ class Story:
     @property
     def pods(self) -> list[Manifest]:
         """Every pod that there was, as it was seen last, in the order in which they were made."""
-        return sorted([*self._pods.values()], key=lambda pod: pod["metadata"]["creationTimestamp"])
+        return sorted(self._pods.values(), key=lambda pod: pod["metadata"]["creationTimestamp"])
 
     @property
     def model(self) -> Manifest:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from live import Live, Manifest, wait_until
-from story import Story, exit_codes
+from story import LONG, Story, exit_codes
 
-LONG = 1000  # epochs: more than any test waits for
 KILL_RANKS = "kill -9 $(grep -lz '^-u$' /proc/[0-9]*/cmdline | cut -d / -f 3)"  # only ranks are started with -u
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from live import Live, Manifest
-from story import Story, exit_codes
+from story import LONG, Story, exit_codes
 
 
 def test_a_pytorchjob_trains_both_stages(
@@ -27,7 +27,7 @@ def test_a_deleted_worker_restarts_the_whole_gang(
     training_operator: Live, namespace: str, model: Callable[..., Manifest]
 ) -> None:
     with Story(training_operator, namespace, "model-b-1d") as story:
-        training_operator.apply(model(backend="PyTorchJob", epochs=1000))
+        training_operator.apply(model(backend="PyTorchJob", epochs=LONG))
         story.wait_for_step("tokenizer", 2)
         worker = next(pod["metadata"]["name"] for pod in story.pods if "worker" in pod["metadata"]["name"])
         training_operator.kubectl("delete", "pod", worker, "-n", namespace)

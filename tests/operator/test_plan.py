@@ -243,7 +243,7 @@ def test_a_gang_that_its_queue_took_back_was_disrupted_once_and_is_not_forgiven_
     assert after(model, record, AttemptState.WAITING).phase is Phase.RESTARTING
     # It waited for longer than a running gang may be silent.
     for _ in range(2):
-        fields = {"now": NOW + 100, "started_at": NOW + 90, "reported_at": NOW, "intact": True}
+        fields = {"now": NOW + 100, "started_at": NOW + 90, "reported_at": NOW, "whole": True}
         again = after(model, record, AttemptState.RUNNING, **fields)
         assert summary(again) == ("Training",)
         assert again.record is not None

@@ -191,7 +191,7 @@ class Executor(RuleBasedStateMachine):
                     reported_at=self.now,
                     stepped=gang.stepped or stepped,
                     disrupted=gang.disrupted or disrupted,
-                    intact=not (gang.disrupted or disrupted),
+                    whole=True,
                 )
 
     @precondition(lambda self: self.live())

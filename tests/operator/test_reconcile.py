@@ -6,7 +6,7 @@ import asyncio
 import copy
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -82,6 +82,14 @@ class World:
 
     def end(self, code: int = 0, message: str = "") -> None:
         self.cluster.end_pods(self.job, code, message)
+        self.reconcile()
+
+    def live_through(self, happenings: Sequence[Callable[[], None]], looks: Sequence[bool]) -> None:
+        """All happens in turn; the operator looks after what is marked, and at the end."""
+        for happens, look in zip(happenings, looks, strict=True):
+            happens()
+            if look:
+                self.reconcile()
         self.reconcile()
 
     def step(self) -> None:
@@ -307,11 +315,7 @@ def test_a_deleted_pod_counts_once_though_all_end_in_one_second(looks: tuple[boo
         lambda: world.cluster.end_pod(first, 75),
         lambda: world.cluster.finish(job, failed=True),
     ]
-    for end, look in zip(ends, looks, strict=True):
-        end()
-        if look:
-            world.reconcile()
-    world.reconcile()
+    world.live_through(ends, looks)
     assert (world.status.restarts.crashes, world.status.restarts.disruptions) == (0, 1)
 
 
@@ -346,12 +350,7 @@ def test_an_eviction_by_a_queue_counts_once_whenever_it_is_looked_at(looks: tupl
         if fails:
             job["status"]["conditions"] += [job["status"]["conditions"][0] | {"type": "Failed"}]
 
-    events = [is_suspended, pods_end, pods_are_gone, job_is_about_to_fail, is_resumed]
-    for event, look in zip(events, looks, strict=True):
-        event()
-        if look:
-            world.reconcile()
-    world.reconcile()
+    world.live_through([is_suspended, pods_end, pods_are_gone, job_is_about_to_fail, is_resumed], looks)
     world.pass_time(20)
     world.run(pods=2)
     seen = fails or looks[0] or looks[1]  # a gang that only lost its pods for a moment has left no trace

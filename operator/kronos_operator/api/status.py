@@ -111,7 +111,10 @@ class Run(Contract):
     stepped: bool = Field(
         False, description="Whether it has trained anything yet: a step was reported or a stage is done."
     )
-    disrupted: bool = Field(False, description="Whether the current attempt is being evicted or preempted.")
+    disrupted: bool = Field(
+        False,
+        description="Whether the current attempt is being evicted or preempted, or was and does not run again yet.",
+    )
     stop: Annotated[str, Field(max_length=64)] | None = Field(None, description="Why the attempt is being stopped.")
     retry_at: AwareDatetime | None = Field(None, description="When the next attempt may start.")
     outcome: Annotated[str, Field(max_length=64)] | None = Field(

@@ -49,7 +49,7 @@ class Attempt:
     exit_code: int | None = None  # the gang's cause, once failed
     message: str = ""  # what the trainer said of its failure
     disrupted: bool = False  # a pod was evicted, preempted or deleted by others
-    intact: bool = False  # all of it runs, and nothing of it is told to end
+    whole: bool = False  # none of its pods has ended
     stepped: bool = False  # has reported a training step
     succeeding: bool = False  # all of it is done, and about to be counted as succeeded
     started_at: float | None = None
@@ -64,7 +64,8 @@ def absorb(record: RunRecord, attempt: Attempt | None, spec: Spec, now: float) -
         if record.stop is not None:
             return stopped(record, record.stop, spec, now)
         return _disrupted(record, stepped=True, spec=spec, now=now) if record.disrupted else record
-    if attempt.intact and record.disrupted:
+    runs = attempt.state is AttemptState.RUNNING and attempt.whole and not attempt.disrupted
+    if runs and record.disrupted:
         # Its queue had taken it back and has started it again: the same attempt, with nothing to be forgiven any more.
         # Not counted before, for the end of its pods may still be told to have failed it, which counts too.
         return replace(record, disrupted=False, disruptions=record.disruptions + 1)

@@ -71,7 +71,7 @@ class RunRecord:
     stalls: int = 0
     out_of_memory: int = 0  # of the current stage
     stepped: bool = False  # some attempt has reported a step or finished a stage: there is something to lose
-    disrupted: bool = False  # the current attempt is being evicted or preempted
+    disrupted: bool = False  # the current attempt is being evicted or preempted, or was and does not run again yet
     stop: StopReason | None = None  # why the current attempt is being stopped
     retry_at: float | None = None
     outcome: Outcome | None = None

@@ -99,15 +99,13 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
     alive = [pod for pod in gang.pods if not has_ended(pod)]
     lost = (gang.workload is None or gang.deleting) and bool(alive) and all(is_lost(pod, now) for pod in alive)
     report = report or Report()
-    state = AttemptState.FAILED if lost else _state(gang, alive)
-    disrupted = _taken_back(gang) or disrupted_by_others(gang.workload, gang.pods)
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
         number=gang.number,
-        state=state,
-        disrupted=disrupted,
-        intact=state is AttemptState.RUNNING and len(alive) == len(gang.pods) and not disrupted,
+        state=AttemptState.FAILED if lost else _state(gang, alive),
+        disrupted=_taken_back(gang) or disrupted_by_others(gang.workload, gang.pods),
+        whole=len(alive) == len(gang.pods),
         stepped=report.stepped,
         succeeding=gang.finished == "Complete" or bool(true_condition(gang.workload, "SuccessCriteriaMet")),
         started_at=_started_at(gang),
