@@ -157,9 +157,9 @@ def test_the_lines_of_a_trainer_are_read_among_others() -> None:
             '{"kronos":1,"event":"progress","step":6,"st',
         ]
     )
-    report = read_report(log)
+    report = read_report(log.splitlines())
     assert (report.stepped, report.said_at) == (True, NOW + 0.123)
-    assert read_report("", report) == report
+    assert read_report([], report) == report
     progress = progress_of(report, 3, StageName.TOKENIZER)
     assert (progress.percent, progress.summary, progress.eta) == (50.0, "50%", None)
 
@@ -174,8 +174,8 @@ def test_no_line_can_break_a_status(value: str) -> None:
     line = ",".join(f'"{field}":{value}' for field in (*fields, "time", "message", "digest", "seconds"))
     report = Report()
     for event in ("progress", "phase", "error"):
-        report = read_report(f'{{"kronos":1,"event":"{event}",{line}}}', report)
-    report = read_report(f'{{"kronos":1,"event":"result","result":{{{line}}}}}', report)
+        report = read_report([f'{{"kronos":1,"event":"{event}",{line}}}'], report)
+    report = read_report([f'{{"kronos":1,"event":"result","result":{{{line}}}}}'], report)
     progress = progress_of(report, 0, StageName.TOKENIZER)
     step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
     for part in (progress, step, Failure(reason="x", message=report.error)):
@@ -184,7 +184,7 @@ def test_no_line_can_break_a_status(value: str) -> None:
 
 
 def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:
-    assert read_report('{"kronos":' + "[" * 100_000, Report()) == Report()
+    assert read_report(['{"kronos":' + "[" * 100_000], Report()) == Report()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from kronos_operator.kube.client import Cluster, Created
 from kronos_operator.kube.errors import ClusterError, Conflict, Expired, NoCluster, NotFound, Rejected, Unavailable
 from kronos_operator.kube.events import Recorder
 from kronos_operator.kube.kinds import Kind, Object
+from kronos_operator.kube.logs import LogEnd
 from kronos_operator.kube.watching import Change, Key, Packed, Store, Watch
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Expired",
     "Key",
     "Kind",
+    "LogEnd",
     "NoCluster",
     "NotFound",
     "Object",

@@ -84,6 +84,11 @@ def container_status(pod: Object) -> Object:
     return next((status for status in statuses if status.get("name") in _CONTAINERS), {})
 
 
+def last_message(pod: Object) -> str:
+    """What the training container has left as its termination message; empty while it runs."""
+    return str(_terminated(pod).get("message") or "")
+
+
 def _terminated(pod: Object) -> Object:
     return (container_status(pod).get("state") or {}).get("terminated") or {}
 
@@ -121,7 +126,7 @@ def _words(pod: Object | None, workload: Object | None) -> str:
     if pod is not None:
         ended = _terminated(pod)
         text = str(ended.get("message") or "")
-        told = read_report(text)
+        told = read_report(text.splitlines())
         if told.error:
             return told.error
         if ended.get("reason") == "OOMKilled":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,8 @@ from kronos_operator.api import CheckpointState, Progress, RunStep
 from kronos_operator.reconcile.times import moment_of, seconds_of
 from kronos_trainer.config import StageName
 
+_MARK = '{"kronos":'
+_DECODER = json.JSONDecoder()
 _LONGEST_ETA = 1e9  # seconds
 # Numbers of a stage's result that are worth a place in status.
 _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
@@ -30,12 +32,14 @@ class Report:
     error: str = ""
 
 
-def read_report(log: str, before: Report | None = None) -> Report:
-    """What a piece of log adds to what was known. Lines that are not the trainer's, or cut off, are passed over."""
+def read_report(lines: Iterable[str], before: Report | None = None) -> Report:
+    """What lines of a log add to what was known. What is not the trainer's, or cut off, is passed over.
+
+    Lines that were read before change nothing.
+    """
     report = before or Report()
-    for line in log.splitlines():
-        message = _message(line)
-        if message is not None:
+    for line in lines:
+        for message in _messages(line):
             report = _heard(report, message)
     return report
 
@@ -103,14 +107,18 @@ def _heard(report: Report, message: Mapping[str, Any]) -> Report:
     return report
 
 
-def _message(line: str) -> dict[str, Any] | None:
-    if not line.startswith("{"):
-        return None
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return message if isinstance(message, dict) and "kronos" in message else None
+def _messages(line: str) -> Iterator[dict[str, Any]]:
+    """The trainer's messages in a line: another writer of the same log may have left its own line without an end."""
+    start = line.find(_MARK)
+    while start >= 0:
+        try:
+            message, end = _DECODER.raw_decode(line, start)
+        except (ValueError, RecursionError):
+            end = start + len(_MARK)
+        else:
+            if isinstance(message, dict):
+                yield message
+        start = line.find(_MARK, end)
 
 
 def _number(values: Mapping[str, Any], name: str) -> float | None:
