@@ -37,7 +37,7 @@ RESULT = '{"kronos":1,"event":"result","result":{"stage":"tokenizer","digest":"a
 
 
 class Kubelet:
-    """A container's log as the API server hands it on: since a time, rounded down to the second, and at most its end."""
+    """A container's log as the API server hands it on: since a time rounded down to the second, and only its end."""
 
     def __init__(self) -> None:
         self.written: list[tuple[float, str]] = []  # seconds, line

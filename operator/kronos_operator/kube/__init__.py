@@ -4,6 +4,7 @@ Objects are the plain values of their JSON, as the server sends them. Nothing in
 """
 
 from kronos_operator.kube.client import Cluster, Created
+from kronos_operator.kube.connecting import service_address
 from kronos_operator.kube.errors import ClusterError, Conflict, Expired, NoCluster, NotFound, Rejected, Unavailable
 from kronos_operator.kube.events import Recorder
 from kronos_operator.kube.kinds import Kind, Object
@@ -29,4 +30,5 @@ __all__ = [
     "Store",
     "Unavailable",
     "Watch",
+    "service_address",
 ]
