@@ -26,6 +26,16 @@ class Policy(Contract):
     )
     max_nodes: int | None = Field(None, ge=1, description="Most nodes of a model.")
     max_gpus: int | None = Field(None, ge=0, description="Most GPUs of a model, over all nodes.")
+    gang_start_seconds: int = Field(
+        300,
+        ge=10,
+        le=86400,
+        description="Seconds in which all pods of a model without a Kueue queue must find a place; then it gives back "
+        "those that did, and waits for its turn.",
+    )
+    max_running: int | None = Field(
+        None, ge=1, description="Most models without a Kueue queue that hold or look for places at the same time."
+    )
     default_queue: str = Field(
         "", max_length=63, description="Kueue queue of models that name none by their label. Empty: no queue."
     )

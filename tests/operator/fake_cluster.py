@@ -184,7 +184,7 @@ class FakeCluster:
             return
         for index in range(count):
             labels = body["metadata"]["labels"] | {"batch.kubernetes.io/job-completion-index": str(index)}
-            owner = {"uid": body["metadata"]["uid"], "controller": True}
+            owner = {"uid": body["metadata"]["uid"], "name": workload, "controller": True}
             pod = {
                 "metadata": {"name": f"{workload}-{index}", "labels": labels, "ownerReferences": [owner]},
                 "status": {"phase": "Pending"},

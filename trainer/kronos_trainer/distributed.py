@@ -204,7 +204,7 @@ def _ask_for_equal_bits() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     # Would fill every new tensor with NaN, for programs that read what they have not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _attempt(work: Callable[[], Value]) -> tuple[Value | None, TrainerError | None]:

@@ -13,7 +13,7 @@ from kronos_operator.manifests import Gang as Blueprint
 from kronos_operator.manifests import children, frozen, run_config_map
 from kronos_operator.plan import Action, RunRecord, StartAttempt, StopAttempt
 from kronos_operator.reconcile.causes import has_ended
-from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.gangs import Gang, is_child
 from kronos_operator.settings import Settings
 
 _KINDS = {kind.kind: kind for kind in (CONFIGMAP, SERVICE, JOB, PYTORCHJOB)}
@@ -163,9 +163,10 @@ class Effects:
                 continue
             for body in found:
                 metadata = body["metadata"]
-                await self._cluster.delete(
-                    kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
-                )
+                if is_child(body, model.metadata.name, _uid(model)):
+                    await self._cluster.delete(
+                        kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
+                    )
 
     async def _sweep(self, model: KronosModel, record: RunRecord | None, left: Sequence[Gang]) -> None:
         """Deletes the ConfigMaps and Services of gangs whose workload is gone, and what froze earlier runs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +16,8 @@ from kronos_trainer.config import StageName
 _MARK = '{"kronos":'
 _DECODER = json.JSONDecoder()
 _LONGEST_ETA = 1e9  # seconds
+_LONGEST_SKIPPED = 256
+_MOST_SKIPPED = 8
 # Numbers of a stage's result that are worth a place in status.
 _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
@@ -30,6 +33,8 @@ class Report:
     checkpoint: CheckpointState | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    cause: str = ""  # the trainer's own word for why it stopped
+    skipped: tuple[str, ...] = ()  # checkpoints that were damaged and passed over
 
 
 def read_report(lines: Iterable[str], before: Report | None = None) -> Report:
@@ -103,7 +108,12 @@ def _heard(report: Report, message: Mapping[str, Any]) -> Report:
     if event == "result" and isinstance(message.get("result"), dict):
         return replace(report, result=message["result"], stepped=True)
     if event == "error":
-        return replace(report, error=_text(message, "message"))
+        return replace(report, error=_text(message, "message"), cause=_word(message, "cause"))
+    if event == "checkpointSkipped":
+        step, reason = _count(message, "step"), _text(message, "reason")
+        text = f"{'checkpoint' if step is None else f'step {step}'}: {reason}"[:_LONGEST_SKIPPED]
+        if text not in report.skipped:
+            return replace(report, skipped=(*report.skipped, text)[-_MOST_SKIPPED:])
     return report
 
 
@@ -142,6 +152,12 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     """A string that can be written as JSON: file names may hold bytes that no character stands for."""
     value = values.get(name)
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _word(values: Mapping[str, Any], name: str) -> str:
+    """A reason as conditions have them, in one CamelCase word; empty for anything else."""
+    value = _text(values, name)
+    return value if re.fullmatch(r"[A-Z][A-Za-z0-9]{0,63}", value) else ""
 
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:

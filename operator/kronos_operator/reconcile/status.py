@@ -76,7 +76,7 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
         trained=[Trained(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in completed],
         schedule=schedule_state(model.spec.schedule, before.schedule, seen.trigger, now, began=began),
         failure=_failure(before, earlier, record, seen.tail),
-        queue_position=seen.waiting.place if seen.waiting is not None and decided.phase is Phase.QUEUED else None,
+        queue_position=_place(decided, seen),
         history=_history(model, before, earlier, record, results, now),
     )
 
@@ -101,6 +101,13 @@ def worth_writing(before: Status, after: Status, interval: float) -> bool:
 def condition_of(status: Status, kind: str) -> Condition | None:
     """The condition of this type."""
     return next((condition for condition in status.conditions if condition.type == kind), None)
+
+
+def _place(decided: Plan, seen: Seen) -> int | None:
+    """Its place in whichever line it stands."""
+    if decided.phase is not Phase.QUEUED:
+        return None
+    return decided.place if decided.place is not None else (None if seen.waiting is None else seen.waiting.place)
 
 
 def _going(record: RunRecord | None) -> bool:
@@ -240,13 +247,7 @@ def _why_it_failed(earlier: RunRecord | None, record: RunRecord) -> tuple[str, s
         return record.reason, record.message
     if earlier is None or earlier.id != record.id or earlier.outcome is not None:
         return None
-    if record.crashes > earlier.crashes or record.stalls > earlier.stalls:
-        return record.reason, record.message
-    if record.out_of_memory > earlier.out_of_memory:
-        return "OutOfMemory", "out of GPU memory; the next attempt uses a smaller micro-batch"
-    if record.disruptions > earlier.disruptions:
-        return "Disrupted", "a pod was evicted, preempted or deleted; restarted free of charge"
-    return None
+    return None if record.last is None or record.last == earlier.last else (record.last.reason, record.last.message)
 
 
 def _history(
