@@ -153,7 +153,7 @@ def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(
     before = state(bare)
     assert before["pods"] and before["phase"] == "Training"
 
-    helm(bare, "upgrade", RELEASE, CHART)
+    helm(bare, "upgrade", RELEASE, CHART, "--reset-then-reuse-values")
     # The new schema's default shows in the old object, and is no change of its spec.
     kubectl(bare, "wait", f"--for=jsonpath={{.{ADDED}}}=false", "kronosmodel/model-b-1d")
     assert state(bare) == before
