@@ -59,8 +59,11 @@ def config_map(namespace: str, name: str, owner: dict[str, Any]) -> dict[str, An
             "name": name,
             "namespace": namespace,
             "ownerReferences": [reference],
-            "labels": {"kronos.io/model": owner["metadata"]["name"]},
+            "labels": {"kronos.io/model": owner["metadata"]["name"], "app.kubernetes.io/managed-by": "kronos-operator"},
         },
+        # What the operator's token may make is bounded to what the operator makes.
+        "immutable": True,
+        "data": {"run.json": "{}"},
     }
 
 

@@ -306,6 +306,7 @@ def test_a_gang_that_is_not_whole_gives_its_places_back(
         [stops] if stops else []
     )
     if stops is None:
+        assert decided.wake_at is None or decided.wake_at > NOW + seconds
         return
     decided = plan(model, Observed(record=decided.record, place=3, **observed), NOW + seconds)
     assert decided.record is not None and decided.record.restarts == 0

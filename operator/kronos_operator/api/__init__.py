@@ -2,7 +2,7 @@
 
 from kronos_operator.api.model import KronosModel, Metadata
 from kronos_operator.api.pod import PodTemplate, SecretKey
-from kronos_operator.api.resources import Resources, quantity
+from kronos_operator.api.resources import Quantity, Resources, quantity
 from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
 from kronos_operator.api.status import (
     Artifact,
@@ -37,6 +37,7 @@ __all__ = [
     "Phase",
     "PodTemplate",
     "Progress",
+    "Quantity",
     "Resources",
     "Restarts",
     "Retry",

@@ -17,14 +17,15 @@ from kronos_trainer.config import (
     Contract,
     Data,
     Evaluation,
+    InnerPath,
     OneOf,
-    Path,
     PredictorStage,
     RunConfig,
     Timeframe,
     TimeZone,
     TokenizerStage,
     Training,
+    Uri,
     Window,
     cel,
 )
@@ -49,8 +50,10 @@ class Storage(OneOf):
     """Where checkpoints and results go. Exactly one field."""
 
     claim: ClaimPath | None = Field(None, description="On a PersistentVolumeClaim; ReadWriteMany if nodes is above 1.")
-    path: Path | None = Field(None, description="On this machine's disk (local runs only).")
-    uri: Path | None = Field(None, description="In an object store (s3://, gs://), to which results are mirrored.")
+    path: InnerPath | None = Field(None, description="On this machine's disk (local runs only).")
+    uri: Uri | None = Field(
+        None, description="In an object store (s3://, gs://, az://) or on a hub (hf://), to which results are mirrored."
+    )
 
 
 class Comet(trainer.Comet):

@@ -130,7 +130,7 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
     if current is not None:
         record = replace(record, stop=reason)
         if reason is None:
-            return _told(request, observed, record, strays, wake_at=_deadline(current, observed, spec))
+            return _told(request, observed, record, strays, wake_at=_deadline(current, observed, spec, now))
         stop = _stop(current, reason)
         return _told(request, observed, record, (*strays, *stop), wake_at=None)
     if reason is StopReason.SUSPENDED:
@@ -229,9 +229,12 @@ def _deadlines(attempt: Attempt, spec: Spec) -> tuple[float | None, float | None
     return stall, overtime
 
 
-def _deadline(attempt: Attempt, observed: Observed, spec: Spec) -> float | None:
+def _deadline(attempt: Attempt, observed: Observed, spec: Spec, now: float) -> float | None:
     if attempt.state is AttemptState.WAITING and attempt.unplaced_since is not None:
-        return None if observed.gang_start_seconds is None else attempt.unplaced_since + observed.gang_start_seconds
+        if observed.gang_start_seconds is None:
+            return None
+        late = attempt.unplaced_since + observed.gang_start_seconds
+        return late if late > now else None  # late, and in nobody's way
     if attempt.state is not AttemptState.RUNNING:
         return None
     return min((moment for moment in _deadlines(attempt, spec) if moment is not None), default=None)
