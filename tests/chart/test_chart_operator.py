@@ -53,6 +53,8 @@ def test_each_value_of_the_policy_is_a_limit(chart: Chart) -> None:
         "maxGpus": 1000000,
         "maxCpuPerNode": "16",
         "maxMemoryPerNode": "64Gi",
+        "maxRunning": 3,
+        "gangStartSeconds": 60,
         "defaultQueue": "gpu",
     }
     assert values.keys() == chart.values["policy"].keys()

@@ -37,6 +37,7 @@ def granted(role: Object) -> Counter[tuple[str, str, str]]:
     )
 
 
+NODES = Counter({("", "nodes", "get"): 1})
 EXPECTED = Counter((group, resource, verb) for (group, resource), verbs in RIGHTS.items() for verb in verbs.split())
 
 
@@ -46,7 +47,7 @@ def of_kind(objects: dict[tuple[str, str], Object], kind: str) -> dict[str, Obje
 
 def test_cluster_mode_has_one_cluster_role_with_exactly_these_rights(chart: Chart) -> None:
     objects = chart.render({"userRoles.create": False})
-    assert granted(of_kind(objects, "ClusterRole").pop("kronos-operator")) == EXPECTED
+    assert granted(of_kind(objects, "ClusterRole").pop("kronos-operator")) == EXPECTED + NODES
     assert of_kind(objects, "ClusterRoleBinding").keys() == {"kronos-operator"}
     assert not of_kind(objects, "Role")
 

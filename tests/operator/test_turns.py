@@ -80,7 +80,7 @@ class Place:
         self.turns.put(key, None, self.now)
 
     def live(self, seconds: float, *, lasts: float = 1e9, shuffle: random.Random | None = None) -> None:
-        """Time passes: the scheduler looks every second, the operator if woken or every 10 s; a gang `lasts` so long."""
+        """Time passes: the scheduler looks every second, the operator if woken or every 10 s; a gang `lasts`."""
         until = self.now + seconds
         ready: dict[Key, float] = {}
         while self.now < until:

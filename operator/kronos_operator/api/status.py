@@ -235,6 +235,9 @@ class Status(Contract):
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
     restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")
     checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
+    skipped_checkpoints: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=8)] = Field(
+        [], description="Checkpoints of the run that were damaged, and that a restart has passed over for an older one."
+    )
     last_trigger: Annotated[str, Field(max_length=256)] | None = Field(
         None, description="The last retrain request that was acted on, or that a cancel request has answered."
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from kronos_operator import names
-from kronos_operator.kube.conditions import true_condition
+from kronos_operator.kube.conditions import condition, true_condition
 from kronos_operator.kube.kinds import Object
 from kronos_operator.plan import Attempt, AttemptState
 from kronos_operator.reconcile.causes import (
@@ -179,6 +179,20 @@ def lost_at(gang: Gang) -> float | None:
     """When the first of its pods that are being deleted will count as lost."""
     moments = [_gone_by(pod) for pod in gang.pods if not has_ended(pod)]
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def silent_nodes(gang: Gang) -> list[str]:
+    """Nodes from which nothing is heard while a pod of the gang runs there: then its Ready is taken back by others."""
+    silent = []
+    for pod in gang.pods:
+        runs = "running" in (container_status(pod).get("state") or {}) and not has_ended(pod)
+        if (
+            runs
+            and condition(pod, "Ready").get("status") in ("False", "Unknown")
+            and container_status(pod).get("ready")
+        ):
+            silent.append(node_of(pod))
+    return sorted({node for node in silent if node})
 
 
 def is_lost(pod: Object, now: float) -> bool:

@@ -40,6 +40,7 @@ class View:
     current: Gang | None
     attempt: Attempt | None  # of the current gang, before its log is read
     now: float
+    driven_away_by: str = ""  # the taints of the node that the current gang has to leave
 
     @property
     def state(self) -> AttemptState | None:
@@ -85,7 +86,10 @@ def observed(
     """What plan is told. `report` is of the current gang; `refused`: the spec may not be started here."""
     attempts, record = [], view.record
     for gang in view.gangs:
-        attempts.append(attempt_of(gang, report if gang is view.current else None, view.now))
+        attempt = attempt_of(gang, report if gang is view.current else None, view.now)
+        if gang is view.current and attempt.disrupted and view.driven_away_by:
+            attempt = replace(attempt, message=f"{attempt.message}; {view.driven_away_by}")
+        attempts.append(attempt)
     ran_over = view.current is not None and view.state is AttemptState.FAILED and overran(view.current.workload)
     if record is not None and record.stop is None and ran_over:
         record = replace(record, stop=StopReason.OVERTIME)

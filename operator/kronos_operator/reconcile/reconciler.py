@@ -14,14 +14,15 @@ from typing import NoReturn
 from kronos_operator import names
 from kronos_operator.api import KronosModel, Phase, Status
 from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recorder
+from kronos_operator.kube.conditions import true_condition
 from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.metrics import Metrics
 from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan
 from kronos_operator.reconcile.admission import place_to_tell
-from kronos_operator.reconcile.causes import log_tail
+from kronos_operator.reconcile.causes import log_tail, node_of
 from kronos_operator.reconcile.claims import claim_of, in_queue
 from kronos_operator.reconcile.effects import Effects, Postponed, Refused
-from kronos_operator.reconcile.gangs import cannot_go_on
+from kronos_operator.reconcile.gangs import cannot_go_on, silent_nodes
 from kronos_operator.reconcile.inquiries import Inquiries
 from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.models import Models
@@ -131,6 +132,7 @@ class Reconciler:
             await self._complain(body, error, now)
             return None
         view = await look(model, record, self._sight, self._effects, now)
+        view = await self._with_taints(view)
         report = None
         if view.current is not None and view.state is not None:
             report = await self._listening.hear(key, view.current, view.state, view.before, now)
@@ -151,6 +153,7 @@ class Reconciler:
             waiting=waiting,
             refused=refused,
             unshared=await self._inquiries.unshared(model),
+            silent=[] if view.current is None else silent_nodes(view.current),
         )
         if _begins(record, decided.record):
             assert decided.record is not None
@@ -244,6 +247,15 @@ class Reconciler:
         """Ends a run of which the API server will never have a child."""
         after = plan(model, replace(situation, record=_failed(decided, no)), now)
         await self._write(model, after, seen, now)
+
+    async def _with_taints(self, view: View) -> View:
+        """The view with the taints by which a gang is being driven away, once."""
+        attempt, known = view.attempt, view.record is not None and view.record.disrupted
+        if attempt is None or view.current is None or known or attempt.reason != "DeletionByTaintManager":
+            return view
+        node = next((node_of(pod) for pod in view.current.pods if true_condition(pod, "DisruptionTarget")), "")
+        taints = await self._inquiries.taints(node) if node else ""
+        return replace(view, driven_away_by=taints)
 
     async def _waiting(self, view: View) -> Waiting | None:
         """Why the current gang does not run."""

@@ -17,7 +17,7 @@ _MARK = '{"kronos":'
 _DECODER = json.JSONDecoder()
 _LONGEST_ETA = 1e9  # seconds
 _LONGEST_SKIPPED = 256
-_MOST_SKIPPED = 8
+MOST_SKIPPED = 8
 # Numbers of a stage's result that are worth a place in status.
 _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
@@ -113,7 +113,7 @@ def _heard(report: Report, message: Mapping[str, Any]) -> Report:
         step, reason = _count(message, "step"), _text(message, "reason")
         text = f"{'checkpoint' if step is None else f'step {step}'}: {reason}"[:_LONGEST_SKIPPED]
         if text not in report.skipped:
-            return replace(report, skipped=(*report.skipped, text)[-_MOST_SKIPPED:])
+            return replace(report, skipped=(*report.skipped, text)[-MOST_SKIPPED:])
     return report
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from kronos_operator.reconcile.record_status import (
     restarts_of,
     run_of,
 )
-from kronos_operator.reconcile.reports import Report, progress_of, result_of
+from kronos_operator.reconcile.reports import MOST_SKIPPED, Report, progress_of, result_of
 from kronos_operator.reconcile.schedule import Trigger, schedule_state
 from kronos_operator.reconcile.times import moment_of
 from kronos_operator.reconcile.waiting import Waiting
@@ -52,6 +52,7 @@ class Seen:
     waiting: Waiting | None = None
     refused: Waiting | None = None  # why nothing new is started
     unshared: str = ""  # a warning about the storage
+    silent: Sequence[str] = ()  # nodes of the gang that are not ready
 
 
 def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> Status:
@@ -74,6 +75,7 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
         checkpoint=_checkpoint(before, earlier, record, seen.report),
         last_trigger=(seen.annotation[:256] or None) if began or seen.trigger.taken_back else before.last_trigger,
         trained=[Trained(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in completed],
+        skipped_checkpoints=_skipped(before, earlier, record, seen.report),
         schedule=schedule_state(model.spec.schedule, before.schedule, seen.trigger, now, began=began),
         failure=_failure(before, earlier, record, seen.tail),
         queue_position=_place(decided, seen),
@@ -124,6 +126,8 @@ def _conditions(model: KronosModel, before: Status, decided: Plan, seen: Seen, n
             )
         elif seen.waiting is not None and item.type in _STORY and decided.phase in _STILL:
             item = replace(item, reason=seen.waiting.reason, message=seen.waiting.message)
+        elif seen.silent and item.type in _STORY and decided.phase is Phase.TRAINING:
+            item = replace(item, message=f"{item.message}; not ready: node {', '.join(seen.silent)}")
         told.append(item)
     if seen.unshared:
         told.append(
@@ -230,6 +234,14 @@ def _checkpoint(
     if not same_stage:
         return None
     return report.checkpoint if report is not None and report.checkpoint is not None else before.checkpoint
+
+
+def _skipped(before: Status, earlier: RunRecord | None, record: RunRecord | None, report: Report | None) -> list[str]:
+    """Damaged checkpoints that trainers of this run have passed over."""
+    if record is None or earlier is None or record.id != earlier.id:
+        return []
+    new = [text for text in (() if report is None else report.skipped) if text not in before.skipped_checkpoints]
+    return [*before.skipped_checkpoints, *new][-MOST_SKIPPED:]
 
 
 def _failure(before: Status, earlier: RunRecord | None, record: RunRecord | None, tail: str | None) -> Failure | None:
