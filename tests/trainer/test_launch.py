@@ -62,7 +62,7 @@ signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
 trains()
 ready()
 while not stop: time.sleep(0.02)
-time.sleep(1.5)
+time.sleep(4)  # more than a rank gets that does not train yet
 print('saved', flush=True)
 leave(75)
 """
@@ -210,10 +210,11 @@ def test_sigterm_reaches_every_rank_and_their_saving_is_waited_for_even_if_it_co
     )
 
 
-def test_ctrl_c_in_the_launchers_terminal_is_a_stop(gang: Gang) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_in_the_launchers_terminal_is_a_stop_and_so_is_closing_it(gang: Gang, number: signal.Signals) -> None:
     process = gang.start(SAVE_ON_TERM, start_new_session=True)
     gang.wait_until_ready(2)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 75 and others(stdout) == ["saved", "saved"]
 
@@ -351,7 +352,8 @@ def node(rank: int, port: int) -> dict[str, str]:
 
 
 def test_two_nodes_form_one_gang_and_the_second_waits_for_the_first(gang: Gang) -> None:
-    say = "print(rank, os.environ['LOCAL_RANK'], os.environ['WORLD_SIZE'], flush=True); leave(0)"
+    # In one write: PYTHONUNBUFFERED makes several of what print is given.
+    say = "os.write(1, f\"{rank} {os.environ['LOCAL_RANK']} {os.environ['WORLD_SIZE']}\\n\".encode()); leave(0)"
     port = free_port()
     second = gang.start(say, processes=None, **node(1, port))
     time.sleep(2)

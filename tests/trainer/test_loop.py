@@ -226,6 +226,20 @@ def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(traina
     assert skipped["directory"] in skipped["message"] and "going on from step 0 instead" in skipped["message"]
 
 
+def test_a_rank_is_given_time_to_save_from_the_first_step_on(trainable: MakeRun) -> None:
+    run, stream, begun = trainable(), io.StringIO(), []
+
+    def on_training() -> None:
+        said = [json.loads(line) for line in stream.getvalue().splitlines()]
+        begun.append([event["phase"] for event in said if event["event"] == "phase"])
+
+    for _ in range(2):  # the second time there is nothing to train
+        progress = Progress(run, stream=stream)
+        ranks = Ranks(device=torch.device("cpu"))
+        train.train_stage(run, ranks, progress=progress, stop_requested=lambda: False, on_training=on_training)
+    assert begun == [["loading"]]
+
+
 def test_a_stop_while_bars_are_read_needs_no_checkpoint(trainable: MakeRun) -> None:
     run = trainable()
     with pytest.raises(Stopped, match="before training began"):

@@ -1,4 +1,4 @@
-"""The request to stop, SIGTERM or Ctrl-C, and the end of a process.
+"""The request to stop, a signal, and the end of a process.
 
 Imports nothing that takes time, for it is the first thing that a process of ours sets up. Until then SIGTERM ends a
 process, with nothing lost; only process 1 of a container would ignore it, which is why pods share their process
@@ -20,8 +20,9 @@ class StopSignal:
     def __init__(self) -> None:
         self.requested = False
         self.urgent = False  # Ctrl-C after a first signal: do not wait for anything
-        signal.signal(signal.SIGTERM, self._note)
-        signal.signal(signal.SIGINT, self._note)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup
+                signal.signal(number, self._note)
 
     def __call__(self) -> bool:
         """Whether a stop was requested."""
