@@ -50,9 +50,12 @@ class LogReader:
     def _take(self, raw: bytes) -> None:
         if len(raw) > _LONGEST_LINE:
             return
-        time, _, text = raw.decode(errors="replace").partition(" ")
+        line = raw.decode(errors="replace")
+        time, _, text = line.partition(" ")
+        if not time[:1].isdigit():
+            time, text = "", line  # a runtime that gives no times
         # The times of one kubelet have one form and length, and are in the order of their texts.
-        if time < self._since:
+        if time and time < self._since:
             return
         self.newest = max(self.newest, time)
         self._lines.append((text.rstrip("\r"), len(raw)))
