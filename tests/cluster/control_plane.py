@@ -29,6 +29,7 @@ CONTROLLERS = (
     "garbage-collector-controller",
     "job-controller",
     "namespace-controller",
+    "resourcequota-controller",
     "serviceaccount-controller",
     "ttl-after-finished-controller",
     "validatingadmissionpolicy-status-controller",  # looks for mistakes in the chart's policy
