@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from kronos_operator.names import TRAINER_IMAGE_ENV
+
 Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
@@ -28,4 +30,14 @@ Overrides = Annotated[
 ]
 OneStage = Annotated[Stage | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
 Force = Annotated[bool, typer.Option("--force", help="Train again what is already complete.")]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE",
+        envvar=TRAINER_IMAGE_ENV,
+        help="Image of the trainer, for the pod that does it.",
+        show_default="the model's, else the operator's",
+        rich_help_panel="Which cluster",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

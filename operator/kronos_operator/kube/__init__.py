@@ -6,6 +6,7 @@ Objects are the plain values of their JSON, as the server sends them. Nothing in
 from kronos_operator.kube.client import Cluster, Created
 from kronos_operator.kube.errors import ClusterError, Conflict, Expired, NoCluster, NotFound, Rejected, Unavailable
 from kronos_operator.kube.events import Recorder
+from kronos_operator.kube.executing import Command, execute
 from kronos_operator.kube.kinds import Kind, Object
 from kronos_operator.kube.watching import Change, Key, Packed, Store, Watch
 
@@ -13,6 +14,7 @@ __all__ = [
     "Change",
     "Cluster",
     "ClusterError",
+    "Command",
     "Conflict",
     "Created",
     "Expired",
@@ -27,4 +29,5 @@ __all__ = [
     "Store",
     "Unavailable",
     "Watch",
+    "execute",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from importlib.metadata import version
@@ -22,10 +22,11 @@ from kronos_operator.names import MANAGED_BY
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+_FAREWELL = aiohttp.ClientWSTimeout(ws_close=2)
 _PAGE = 100  # objects: a page of pods is a megabyte, and ten times as much when it is parsed
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
-_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
+UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 _AGENT = f"{MANAGED_BY}/{version('kronos-operator')}"
 
 
@@ -202,7 +203,7 @@ class Cluster:
             limit = aiohttp.ClientTimeout(total=timeout)
             async with self.stream(POD.path(namespace, pod, "log"), query, timeout=limit) as response:
                 return (await response.read()).decode(errors="replace")
-        except (*_UNREACHABLE, ClusterError):
+        except (*UNREACHABLE, ClusterError):
             return None
 
     async def follow_log(
@@ -216,7 +217,7 @@ class Cluster:
             try:
                 async for line in response.content:
                     yield line.decode(errors="replace").rstrip("\r\n")
-            except _UNREACHABLE as error:
+            except UNREACHABLE as error:
                 raise Unavailable(f"the log of {pod} broke off: {error or type(error).__name__}") from error
 
     @asynccontextmanager
@@ -230,6 +231,47 @@ class Cluster:
         finally:
             response.close()
 
+    @asynccontextmanager
+    async def websocket(
+        self, path: str, query: Sequence[tuple[str, str]], *, protocols: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A connection in both directions, which speaks the first of these protocols that the server knows."""
+        socket = await self._connect(path, f"{path}?{urlencode(query)}", protocols)
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
+    async def _connect(self, path: str, target: str, protocols: Sequence[str]) -> aiohttp.ClientWebSocketResponse:
+        rest = self._api.rest_client
+        if rest.pool_manager is None:  # the library opens it with the first request
+            rest.pool_manager = rest._create_pool_manager()
+        for renewed in (False, True):
+            headers = {"User-Agent": _AGENT}
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            try:
+                socket: aiohttp.ClientWebSocketResponse = await rest.pool_manager.ws_connect(
+                    self.server + target,
+                    protocols=protocols,
+                    headers=headers,
+                    proxy=rest.proxy,
+                    proxy_headers=rest.proxy_headers,
+                    server_hostname=self._api.configuration.tls_server_name,
+                    timeout=_FAREWELL,
+                    max_msg_size=0,
+                )
+                return socket
+            except aiohttp.WSServerHandshakeError as error:
+                refusal = error
+            except UNREACHABLE as error:
+                raise Unavailable(f"{self.server} cannot be reached: {error or type(error).__name__}") from error
+            if refusal.status != 401 or renewed:
+                break
+            await self._renew()
+        # What the server answered in words does not outlive the handshake.
+        told = {"message": f"{path}: refused with HTTP status {refusal.status}", "reason": refusal.message}
+        raise from_response(refusal.status, json.dumps(told), refusal.headers or {})
+
     async def _json(
         self,
         method: str,
@@ -242,7 +284,7 @@ class Cluster:
         response = await self._request(method, path, query=query or {}, body=body, content=content)
         try:
             answer: Object = json.loads(await response.read())
-        except (*_UNREACHABLE, ValueError) as error:
+        except (*UNREACHABLE, ValueError) as error:
             raise Unavailable(f"{self.server} broke off its answer: {error or type(error).__name__}") from error
         return answer
 
@@ -270,7 +312,7 @@ class Cluster:
                     response: aiohttp.ClientResponse = answer.response
                     return response
                 text = (await answer.read()).decode(errors="replace")
-            except _UNREACHABLE as error:
+            except UNREACHABLE as error:
                 raise Unavailable(f"{self.server} cannot be reached: {error or type(error).__name__}") from error
             if answer.status != 401 or renewed:
                 break
