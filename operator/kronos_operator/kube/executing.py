@@ -29,7 +29,7 @@ class Command:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse, pod: str) -> None:
         self._socket = socket
-        self._pod = pod
+        self.pod = pod
         self._stderr = bytearray()
         self.exit_code: int | None = None  # None while it runs
 
@@ -68,7 +68,7 @@ class Command:
         raise self._broken(f"closed with code {self._socket.close_code}")
 
     def _broken(self, why: str) -> Unavailable:
-        return Unavailable(f"the connection to pod {self._pod} broke off: {why or 'no reason was given'}")
+        return Unavailable(f"the connection to pod {self.pod} broke off: {why or 'no reason was given'}")
 
 
 @asynccontextmanager

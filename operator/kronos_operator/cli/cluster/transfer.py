@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MODULE = ("python", "-m", "kronos_trainer.transfer")
 _PIECE = 64 * 2**10  # bytes
 _PAUSES = (1, 2, 4, 8)  # seconds before the connection is tried anew
-_OUT_OF_MEMORY = 137  # 128 + SIGKILL
+_KILLED = 137  # 128 + SIGKILL
 
 Moved = Callable[[int, int], None]
 """Takes the bytes that were sent and those that are to be sent."""
@@ -172,9 +172,9 @@ def _require_done(command: Command) -> None:
     if not code:
         return
     said = [line for line in command.stderr.splitlines() if line.strip()]
-    last = said[-1].removeprefix("error: ") if said else "it gave no reason"
-    if code == _OUT_OF_MEMORY:
-        last = f"the pod's command was killed, most likely for want of memory: {last}"
+    last = said[-1].removeprefix("error: ") if said else "no reason was given"
+    if code == _KILLED:
+        last = f"pod {command.pod} was deleted or evicted, or ran out of memory: {last}"
     if "No module named" in last:
         last = f"{last}: is the pod's image of the trainer, and as new as this kronos?"
     raise Failure(last, code)
