@@ -20,6 +20,7 @@ from pod_server import PodServer
 from kronos_operator import names
 from kronos_operator.cli import main
 from kronos_operator.cli.cluster import transfer
+from kronos_operator.cli.options import TRAINER_IMAGE_ENV
 
 BARS = {"IBM.csv": b"timestamps,close\n2020-01-01,1\n", "more/FB.csv": b"f" * 300_000, "A.parquet": b"p" * 300_000}
 RUN = "3c1f930d"
@@ -50,7 +51,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodServe
     }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.delenv(names.TRAINER_IMAGE_ENV, raising=False)
+    monkeypatch.delenv(TRAINER_IMAGE_ENV, raising=False)
     monkeypatch.delenv("KRONOS_OUTPUT_PATH", raising=False)
     monkeypatch.setattr(transfer, "_PAUSES", (0.1, 0.1))
     monkeypatch.chdir(work)
@@ -145,7 +146,7 @@ def test_the_image_is_the_named_one_or_a_failure_says_how_to_name_it(
     err = capsys.readouterr().err
     assert "--image or KRONOS_TRAINER_IMAGE" in err and "is not there" in err
     assert push("--image", "mine:1") == 0
-    monkeypatch.setenv(names.TRAINER_IMAGE_ENV, "mine:2")
+    monkeypatch.setenv(TRAINER_IMAGE_ENV, "mine:2")
     assert push() == 0
     assert [pod["spec"]["containers"][0]["image"] for pod in server.made] == ["mine:1", "mine:2"]
 

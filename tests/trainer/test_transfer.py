@@ -123,9 +123,12 @@ def hostile(kind: str) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["above", "link", "size", "content"])
-def test_a_stream_that_is_not_what_was_offered_changes_nothing(claim: Path, kind: str) -> None:
-    with pytest.raises(DataError):
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("above", "not offered"), ("link", "not offered"), ("size", "not offered"), ("content", "changed while")],
+)
+def test_a_stream_that_is_not_what_was_offered_changes_nothing(claim: Path, kind: str, words: str) -> None:
+    with pytest.raises(DataError, match=words):
         take(claim, offer({"IBM.csv": FILES["IBM.csv"]}), hostile(kind))
     assert tree(claim) == {}
     assert not (claim.parent / "outside.csv").exists()

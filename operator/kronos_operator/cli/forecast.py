@@ -11,6 +11,7 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.options import Image
 from kronos_operator.cli.target import Context, Kubeconfig, OnCluster, target_of
 
+OF_CLUSTER = frozenset({"on_cluster", "kubeconfig", "kube_context", "image"})  # options that the tool does not know
 _WEIGHTS, _BARS, _SAMPLING = "Weights", "Bars", "Sampling"
 
 
@@ -150,8 +151,7 @@ def forecast(
 
     In a cluster a short pod computes it, on CPU; the files are of this machine all the same.
     """
-    not_the_tools = ("on_cluster", "kubeconfig", "kube_context", "image")
-    options = {name: value for name, value in context.params.items() if name not in not_the_tools}
+    options = {name: value for name, value in context.params.items() if name not in OF_CLUSTER}
     target = target_of(on_cluster, kubeconfig, kube_context, namespace)
     if target is None:
         raise typer.Exit(run_tool("kronos_trainer.forecast", flags(options), needs=("torch", "pandas")))

@@ -7,11 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from kronos_operator.names import TRAINER_IMAGE_ENV
-
 Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
+TRAINER_IMAGE_ENV = "KRONOS_TRAINER_IMAGE"
 _FILE_HELP = "KronosModel YAML file; give it again for more models."
 
 Files = Annotated[list[Path], typer.Option("--file", "-f", metavar="FILE", help=_FILE_HELP, show_default=False)]

@@ -269,7 +269,8 @@ class Cluster:
                 break
             await self._renew()
         # What the server answered in words does not outlive the handshake.
-        told = {"message": f"{path}: refused with HTTP status {refusal.status}", "reason": refusal.message}
+        hint = ": a role needs create and get on it" if refusal.status == 403 else ""
+        told = {"message": f"{path} was refused with HTTP status {refusal.status}{hint}", "reason": refusal.message}
         raise from_response(refusal.status, json.dumps(told), refusal.headers or {})
 
     async def _json(

@@ -15,6 +15,7 @@ from kronos_operator import names
 from kronos_operator.api import PodTemplate
 from kronos_operator.cli.cluster.session import Session
 from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.options import TRAINER_IMAGE_ENV
 from kronos_operator.cli.terminal import duration, say
 from kronos_operator.manifests.command_pod import CONTAINER, Mount, Size, command_pod
 from kronos_trainer.config import ExitCode
@@ -105,7 +106,7 @@ def trainer_image(session: Session, named: str | None, model: KronosModel | None
     published = ((found or {}).get("data") or {}).get(names.CLIENT_IMAGE_KEY)
     if not published:
         raise Failure(
-            f"which image has the trainer? Name it with --image or {names.TRAINER_IMAGE_ENV}: {place}, in which the "
+            f"which image has the trainer? Name it with --image or {TRAINER_IMAGE_ENV}: {place}, in which the "
             f"operator's chart publishes it, {why}",
             ExitCode.ENVIRONMENT,
         )
