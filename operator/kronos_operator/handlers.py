@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import kopf
 
-from kronos_operator.kube import Cluster, Key
+from kronos_operator.kube import Cluster, Key, service_address
 from kronos_operator.names import GROUP, PLURAL, VERSION
 from kronos_operator.reconcile.operation import Operation
 from kronos_operator.settings import Settings
@@ -22,7 +23,11 @@ def handlers(settings: Settings) -> kopf.OperatorRegistry:
     @kopf.on.login(registry=registry)
     async def login(**details: Any) -> kopf.ConnectionInfo | None:
         # Kopf's other ways import the whole synchronous client, which is half of the operator's memory.
-        return kopf.login_with_service_account(**details) or kopf.login_with_kubeconfig(**details)
+        inside = kopf.login_with_service_account(**details)
+        if inside is not None:
+            # Kopf asks for kubernetes.default.svc. A cluster whose DNS is down must not be deaf too.
+            return replace(inside, server=service_address())
+        return kopf.login_with_kubeconfig(**details)
 
     @kopf.on.startup(registry=registry)
     async def start(**_: Any) -> None:

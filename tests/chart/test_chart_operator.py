@@ -42,10 +42,19 @@ def test_ports_and_probes_are_the_operators(chart: Chart) -> None:
 def test_each_value_of_the_policy_is_a_limit(chart: Chart) -> None:
     values = {
         "allowedImagePrefixes": ["example.org/ml"],
+        "allowedEnv": ["PYTHONUNBUFFERED", "TRITON_*"],
+        "allowedAnnotations": ["linkerd.io/inject"],
         "allowedServiceAccounts": ["trainer"],
         "allowedPriorityClasses": ["low"],
+        "allowedClaims": ["bars"],
+        "allowedSecrets": ["hub"],
+        "requiredNodeSelector": {"pool": "training"},
         "maxNodes": 2,
         "maxGpus": 1000000,
+        "maxCpuPerNode": "16",
+        "maxMemoryPerNode": "64Gi",
+        "maxRunning": 3,
+        "gangStartSeconds": 60,
         "defaultQueue": "gpu",
     }
     assert values.keys() == chart.values["policy"].keys()

@@ -10,6 +10,7 @@ from rendering import NAMESPACE, Chart, Object, at
 
 from kronos_operator import names
 
+SERVICE_ACCOUNT = "spec/template/spec/serviceAccountName"
 ALL = "create get list watch delete"
 RIGHTS = {
     ("kronos.io", "kronosmodels"): "get list watch",
@@ -38,6 +39,7 @@ def granted(role: Object) -> Counter[tuple[str, str, str]]:
     )
 
 
+NODES = Counter({("", "nodes", "get"): 1})
 EXPECTED = Counter((group, resource, verb) for (group, resource), verbs in RIGHTS.items() for verb in verbs.split())
 
 
@@ -47,7 +49,7 @@ def of_kind(objects: dict[tuple[str, str], Object], kind: str) -> dict[str, Obje
 
 def test_cluster_mode_has_one_cluster_role_with_exactly_these_rights(chart: Chart) -> None:
     objects = chart.render({"userRoles.create": False})
-    assert granted(of_kind(objects, "ClusterRole").pop("kronos-operator")) == EXPECTED
+    assert granted(of_kind(objects, "ClusterRole").pop("kronos-operator")) == EXPECTED + NODES
     assert of_kind(objects, "ClusterRoleBinding").keys() == {"kronos-operator"}
     assert not of_kind(objects, "Role")
 
@@ -68,7 +70,50 @@ def test_rights_go_to_the_operators_service_account_alone(chart: Chart, namespac
     subject = {"kind": "ServiceAccount", "name": "kronos-operator", "namespace": NAMESPACE}
     assert [one["subjects"] for one in bindings.values()] == [[subject]]
     assert [one["roleRef"]["name"] for one in bindings.values()] == ["kronos-operator"]
-    assert at(objects["Deployment", "kronos-operator"], "spec/template/spec/serviceAccountName") == subject["name"]
+    assert at(objects["Deployment", "kronos-operator"], SERVICE_ACCOUNT) == subject["name"]
+
+
+@pytest.mark.parametrize(
+    ("values", "account"),
+    [
+        ({}, "kronos-operator"),
+        ({"serviceAccount.name": "robot"}, "robot"),
+        ({"serviceAccount.create": False}, "default"),
+        ({"fullnameOverride": "kronos", "namespaces": ["quant"]}, "kronos"),
+    ],
+)
+def test_rights_are_bounded_for_the_account_that_has_them(chart: Chart, values: Object, account: str) -> None:
+    objects = chart.render(values)
+    (policy,) = of_kind(objects, "ValidatingAdmissionPolicy").values()
+    (binding,) = of_kind(objects, "ValidatingAdmissionPolicyBinding").values()
+    (condition,) = policy["spec"]["matchConditions"]
+    user = f"'system:serviceaccount:{NAMESPACE}:{account}'"
+    assert condition["expression"] == f"request.userInfo.username == {user}"
+    assert at(objects["Deployment", values.get("fullnameOverride", "kronos-operator")], SERVICE_ACCOUNT) == account
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+    assert policy["spec"]["failurePolicy"] == "Fail"
+
+
+def test_whatever_the_operator_may_create_or_delete_is_bounded_but_events(chart: Chart) -> None:
+    (policy,) = of_kind(chart.render(), "ValidatingAdmissionPolicy").values()
+    rules = policy["spec"]["matchConstraints"]["resourceRules"]
+    assert all(rule["operations"] == ["CREATE", "UPDATE", "DELETE"] for rule in rules)
+    bounded = {(group, one) for rule in rules for group in rule["apiGroups"] for one in rule["resources"]}
+    writable = {key for key, verbs in RIGHTS.items() if {"create", "delete"} & set(verbs.split())}
+    assert bounded == writable - {("events.k8s.io", "events")}
+
+
+def test_limits_of_the_policy_on_names_bind_the_token_too(chart: Chart) -> None:
+    limits = {f"policy.allowed{kind}": [f"only-{kind.lower()}"] for kind in ("ServiceAccounts", "Claims", "Secrets")}
+    free, bound = (
+        next(iter(of_kind(chart.render(values), "ValidatingAdmissionPolicy").values()))["spec"]["validations"]
+        for values in ({}, limits)
+    )
+    assert bound[: len(free)] == free
+    assert [
+        f"'only-{kind}'" in rule["expression"]
+        for kind, rule in zip(("serviceaccounts", "claims", "secrets"), bound[len(free) :], strict=True)
+    ] == [True] * 3
 
 
 def test_users_get_models_but_not_their_status(chart: Chart) -> None:

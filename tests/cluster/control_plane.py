@@ -31,6 +31,7 @@ CONTROLLERS = (
     "namespace-controller",
     "serviceaccount-controller",
     "ttl-after-finished-controller",
+    "validatingadmissionpolicy-status-controller",  # looks for mistakes in the chart's policy
 )
 READY_SECONDS = 90
 
@@ -50,7 +51,7 @@ def binaries(needed: Sequence[str] = NEEDED) -> dict[str, Path]:
 
 
 class ControlPlane:
-    """A running API server with the CRD applied and the operator's own rights, as the chart gives them, in force.
+    """A running API server with the CRD and, as the chart gives them, the operator's own rights and their bounds.
 
     `also` names more programs than these three, for `run`; `flags` are arguments of any program beyond its usual ones.
     """
@@ -108,6 +109,7 @@ class ControlPlane:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--endpoint-reconciler-type=none",
+            "--allow-privileged=true",  # as every distribution does: what forbids it is not the flag
             "--profiling=false",
         )
         self.wait("kube-apiserver", self._api_ready)
@@ -156,8 +158,11 @@ class ControlPlane:
 
     def kubectl(self, *arguments: str | Path, input: str | None = None) -> subprocess.CompletedProcess[str]:
         """Runs kubectl as the administrator."""
-        command = [self.binaries["kubectl"], f"--kubeconfig={self.kubeconfig}", *arguments]
-        return subprocess.run(command, input=input, capture_output=True, text=True, check=False)
+        return self._kubectl(self.kubeconfig, *arguments, input=input)
+
+    def kubectl_as_operator(self, *arguments: str | Path, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Runs kubectl with the operator's own token, as somebody who has stolen it would."""
+        return self._kubectl(self.operator_kubeconfig, *arguments, input=input)
 
     def apply(self, documents: Sequence[Any]) -> None:
         """Applies objects as the administrator and waits until new kinds are served; AssertionError if it fails."""
@@ -167,10 +172,15 @@ class ControlPlane:
             if body["kind"] == "CustomResourceDefinition":
                 self.wait("kube-apiserver", lambda name=body["metadata"]["name"]: self._served(name))
 
+    def _kubectl(self, kubeconfig: Path, *arguments: str | Path, input: str | None) -> subprocess.CompletedProcess[str]:
+        command = [self.binaries["kubectl"], f"--kubeconfig={kubeconfig}", *arguments]
+        return subprocess.run(command, input=input, capture_output=True, text=True, check=False)
+
     def _install(self) -> None:
         chart = [self.binaries["helm"], "template", RELEASE, REPOSITORY / "charts" / RELEASE]
         shown = [
             "--kube-version=1.37.0",
+            "--show-only=templates/admission-policy.yaml",
             "--show-only=templates/rbac.yaml",
             "--show-only=templates/serviceaccount.yaml",
         ]

@@ -25,6 +25,9 @@ EVERY_PART = (
     "priorityClassName=system-cluster-critical",
     "metrics.dashboard.enabled=true",
 )
+CLUSTER_WIDE = (
+    "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings"  # beside the CRD
+)
 # Of the Prometheus operator: its schemas are not the API server's.
 FOREIGN = ("metrics.serviceMonitor.enabled=true", "metrics.rules.enabled=true")
 
@@ -37,7 +40,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         plane.start()
         kubectl(plane, "delete", "crd/kronosmodels.kronos.io")
         ours = f"--selector=app.kubernetes.io/instance={RELEASE}"
-        kubectl(plane, "delete", "clusterroles,clusterrolebindings,serviceaccounts", "--all-namespaces", ours)
+        kubectl(plane, "delete", f"serviceaccounts,{CLUSTER_WIDE}", "--all-namespaces", ours)
         yield plane
     finally:
         plane.stop()
@@ -150,7 +153,7 @@ def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(
     before = state(bare)
     assert before["pods"] and before["phase"] == "Training"
 
-    helm(bare, "upgrade", RELEASE, CHART)
+    helm(bare, "upgrade", RELEASE, CHART, "--reset-then-reuse-values")
     # The new schema's default shows in the old object, and is no change of its spec.
     kubectl(bare, "wait", f"--for=jsonpath={{.{ADDED}}}=false", "kronosmodel/model-b-1d")
     assert state(bare) == before
@@ -158,7 +161,7 @@ def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(
 
     helm(bare, "uninstall", RELEASE)
     assert state(bare) == before
-    left = kubectl(bare, "get", "deployments,clusterroles,clusterrolebindings", "--all-namespaces", "--output=name")
+    left = kubectl(bare, "get", f"deployments,{CLUSTER_WIDE}", "--all-namespaces", "--output=name")
     assert RELEASE not in left
 
     helm(bare, "install", RELEASE, CHART)

@@ -61,8 +61,11 @@ def config_map(namespace: str, name: str, owner: dict[str, Any]) -> dict[str, An
             "name": name,
             "namespace": namespace,
             "ownerReferences": [reference],
-            "labels": {"kronos.io/model": owner["metadata"]["name"]},
+            "labels": {"kronos.io/model": owner["metadata"]["name"], "app.kubernetes.io/managed-by": "kronos-operator"},
         },
+        # What the operator's token may make is bounded to what the operator makes.
+        "immutable": True,
+        "data": {"run.json": "{}"},
     }
 
 
@@ -233,13 +236,17 @@ def test_too_busy_and_unreachable(cluster: ControlPlane, namespace: str) -> None
 def test_logs(cluster: ControlPlane, namespace: str) -> None:
     """A kubelet would give the lines; the proxy gives them in its place."""
     text = '{"kronos": 1}\nétape 2\r\n\nlast, without its end'
+    since, newest = "2026-11-27T06:00:00.000000001Z", "2026-11-27T06:00:00.000000002Z"
+    timed = "2026-11-27T06:00:00.000000000Z read before\n" + "\n".join(f"{newest} {line}" for line in text.split("\n"))
 
     async def main() -> None:
         async with FaultProxy(cluster) as proxy, await Cluster.connect(kubeconfig=proxy.kubeconfig) as connection:
-            proxy.answer(200, times=2, text=text, matches=lambda request: request.path.endswith("/pod/log"))
-            read = await connection.pod_log(namespace, "pod", container="trainer", tail_lines=20, limit_bytes=4096)
-            assert read == text
-            assert proxy.requests[-1].query == {"container": "trainer", "tailLines": "20", "limitBytes": "4096"}
+            proxy.answer(200, text=timed, matches=lambda request: request.path.endswith("/pod/log"))
+            read = await connection.pod_log(namespace, "pod", container="trainer", since=since, tail_lines=20)
+            assert read == (['{"kronos": 1}', "étape 2", "", "last, without its end"], newest)
+            asked = {"container": "trainer", "timestamps": "true", "sinceTime": since, "tailLines": "20"}
+            assert proxy.requests[-1].query == asked
+            proxy.answer(200, text=text, matches=lambda request: request.path.endswith("/pod/log"))
             lines = [line async for line in connection.follow_log(namespace, "pod", container="trainer")]
             assert lines == ['{"kronos": 1}', "étape 2", "", "last, without its end"]
             assert proxy.requests[-1].query == {"container": "trainer", "follow": "true"}
@@ -254,7 +261,7 @@ def test_a_log_that_cannot_be_read_is_none_for_the_operator_and_an_error_for_a_u
     async def main() -> None:
         async with FaultProxy(cluster) as proxy, await Cluster.connect(kubeconfig=proxy.kubeconfig) as connection:
             proxy.answer(status, times=9)
-            read = await connection.pod_log(namespace, "pod", container="trainer", tail_lines=1, limit_bytes=99)
+            read = await connection.pod_log(namespace, "pod", container="trainer", tail_lines=1)
             assert read is None
             with pytest.raises(ClusterError):
                 [line async for line in connection.follow_log(namespace, "pod", container="trainer")]

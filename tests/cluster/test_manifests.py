@@ -1,4 +1,7 @@
-"""The golden objects of every backend before a real API server, in a namespace that enforces `restricted`."""
+"""The golden objects of every backend before a real API server, in a namespace that enforces `restricted`.
+
+The operator's own token creates them, held to its children by the chart's admission policy.
+"""
 
 import copy
 import json
@@ -90,9 +93,10 @@ def create(cluster: ControlPlane, documents: Iterable[dict[str, Any]]) -> subpro
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_objects_are_accepted_without_a_warning(restricted: ControlPlane, case: str) -> None:
+def test_objects_are_accepted_without_a_warning_from_the_operators_token(restricted: ControlPlane, case: str) -> None:
     documents = objects(case)
-    done = create(restricted, documents)
+    text = yaml.safe_dump_all(documents)
+    done = restricted.kubectl_as_operator("create", "--dry-run=server", "-f", "-", input=text)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("created (server dry run)") == len(documents)
 

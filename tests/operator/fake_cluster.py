@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kronos_operator import names
-from kronos_operator.kube import Conflict, Created, Key, Kind, NotFound, Rejected, Unavailable
+from kronos_operator.kube import Conflict, Created, Key, Kind, LogEnd, NotFound, Rejected, Unavailable
 from kronos_operator.kube.client import Page
 from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, POD, PYTORCHJOB
 
@@ -124,11 +124,13 @@ class FakeCluster:
         await self._answer()
         return answer
 
-    async def pod_log(self, namespace: str, pod: str, **_: Any) -> str | None:
+    async def pod_log(self, namespace: str, pod: str, *, since: str, tail_lines: int, **_: Any) -> LogEnd | None:
         self.reads.append(f"log {pod}")
         log = self.logs.get(pod, "")
+        lines = None if log is None else log.splitlines()
         await self._answer()
-        return log
+        # The number of a line serves as its time.
+        return None if lines is None else LogEnd(lines[int(since or 0) :][-tail_lines:], str(len(lines)))
 
     async def post(self, regarding: Object, *, reason: str, note: str, action: str, type: str = "Normal") -> None:
         self.events.append((type, reason))
@@ -182,7 +184,7 @@ class FakeCluster:
             return
         for index in range(count):
             labels = body["metadata"]["labels"] | {"batch.kubernetes.io/job-completion-index": str(index)}
-            owner = {"uid": body["metadata"]["uid"], "controller": True}
+            owner = {"uid": body["metadata"]["uid"], "name": workload, "controller": True}
             pod = {
                 "metadata": {"name": f"{workload}-{index}", "labels": labels, "ownerReferences": [owner]},
                 "status": {"phase": "Pending"},

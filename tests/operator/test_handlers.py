@@ -39,6 +39,22 @@ def test_kopf_only_watches() -> None:
     assert isinstance(settings.persistence.progress_storage, kopf.AnnotationsProgressStorage)
 
 
+@pytest.mark.parametrize(
+    ("host", "server"), [("10.96.0.1", "https://10.96.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")]
+)
+def test_in_a_pod_kopf_logs_in_at_the_address_of_the_environment_and_not_by_name(
+    monkeypatch: pytest.MonkeyPatch, host: str, server: str
+) -> None:
+    inside = kopf.ConnectionInfo(server="https://kubernetes.default.svc", token="t")
+    monkeypatch.setattr(kopf, "login_with_service_account", lambda **_: inside)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+    (handler,) = handlers(Settings())._activities.get_all_handlers()[:1]
+    login: Any = handler.fn
+    info = asyncio.run(login())
+    assert (info.server, info.token) == (server, "t")
+
+
 class Work:
     """Notes what the queue asks for, and does as the test says."""
 

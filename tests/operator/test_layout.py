@@ -44,3 +44,12 @@ def test_the_operator_names_no_hyper_parameter() -> None:
 def test_the_api_group_is_spelled_in_one_module() -> None:
     found = [file.name for file in (ROOT / "operator").rglob("*.py") if "kronos.io" in file.read_text()]
     assert found == ["names.py"]
+
+
+def test_every_promise_of_the_security_page_names_a_test_that_there_is() -> None:
+    page = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", page)
+    absent = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()]
+    assert absent == [] and len(named) > 25
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "| ---"))]
+    assert [row for row in rows if "::test_" not in row] == []

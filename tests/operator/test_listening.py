@@ -1,59 +1,165 @@
-"""What is kept of the logs that are read: thousands of gangs may run at once."""
+"""What the operator learns from logs that are longer, wilder or shorter-lived than it would like."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
+import pytest
+from fake_cluster import timestamp
+
 from kronos_operator.api import Status
-from kronos_operator.kube import Cluster, Key
+from kronos_operator.kube import Cluster, Key, LogEnd
+from kronos_operator.kube.logs import LogReader
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.gangs import Gang
 from kronos_operator.reconcile.listening import Listening
+from kronos_operator.reconcile.reports import Report
+from kronos_operator.reconcile.times import seconds_of
 from kronos_trainer.config import StageName
 
 KEY = Key("ns", "m")
 POD = {
     "metadata": {"name": "p", "namespace": "ns", "labels": {"batch.kubernetes.io/job-completion-index": "0"}},
-    "status": {"containerStatuses": [{"name": "trainer"}]},
+    "status": {"containerStatuses": [{"name": "trainer", "state": {"running": {}}}]},
 }
 GANG = Gang(run="r", stage=StageName.TOKENIZER, number=0, workload=None, pods=(POD,))
 
 
-class Logs:
-    def __init__(self, *texts: str | None) -> None:
-        self._texts = list(texts)
-
-    async def pod_log(self, *_: Any, **__: Any) -> str | None:
-        return self._texts.pop(0)
-
-
-def heard(*texts: str | None) -> str:
-    """What is remembered after each of these texts was read."""
-
-    async def run() -> str:
-        listening = Listening(cast(Cluster, Logs(*texts)), every_seconds=30.0)
-        for turn in range(len(texts)):
-            await listening.hear(KEY, GANG, AttemptState.RUNNING, Status(), 1000.0 + 31 * turn)
-        return listening.log(KEY)
-
-    return asyncio.run(run())
+LINE = (
+    '{"kronos":1,"event":"progress","stage":"tokenizer","run":"5989faac","attempt":0,"phase":"training","epoch":3,'
+    '"validationLoss":2.02655532102411,"epochs":50,"step":%d,"steps":10000,"loss":2.0501553058624267,'
+    '"learningRate":1.1477443619193254e-06,"gradientNorm":0.2389007642865181,"samplesPerSecond":75.1,"time":"%s"}'
+)
+RESULT = '{"kronos":1,"event":"result","result":{"stage":"tokenizer","digest":"abc","bestValidationLoss":2.0}}'
 
 
-def test_what_libraries_print_does_not_drown_a_line_of_the_trainer() -> None:
-    lines = ['{"kronos":1,"event":"progress","step":7}', *(200 * ["W1125 a library has something to say"])]
+class Kubelet:
+    """A container's log as the API server hands it on: since a time rounded down to the second, and only its end."""
 
-    class Chatty:
-        async def pod_log(self, *_: Any, tail_lines: int, limit_bytes: int, **__: Any) -> str:
-            return "\n".join(lines[-tail_lines:])[:limit_bytes]
+    def __init__(self) -> None:
+        self.written: list[tuple[float, str]] = []  # seconds, line
+        self.asked: list[int] = []
+        self.readable = True
 
-    listening = Listening(cast(Cluster, Chatty()), every_seconds=30.0)
-    report = asyncio.run(listening.hear(KEY, GANG, AttemptState.RUNNING, Status(), 1000.0))
-    assert (report.progress["step"], report.heard_at) == (7, 1000.0)
+    def write(self, at: float, *lines: str) -> None:
+        self.written += [(at, line) for line in lines]
+
+    async def pod_log(self, *_: Any, since: str, tail_lines: int, **__: Any) -> LogEnd | None:
+        self.asked.append(tail_lines)
+        if not self.readable:
+            return None
+        after = int((seconds_of(since) or 0.0) if since else 0)
+        reader = LogReader(since)
+        for at, line in self.written[-tail_lines:]:
+            if at >= after:
+                moment = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
+                for piece in (moment + " ", line, "\n"):
+                    reader.feed(piece.encode())
+        return reader.read(whole=True)
+
+
+class Ear:
+    """A Listening and the clock by which it is asked."""
+
+    def __init__(self, kubelet: Kubelet) -> None:
+        self.now = 1_800_000_000.0
+        self.listening = Listening(cast(Cluster, kubelet), every_seconds=30.0)
+
+    def hear(self, state: AttemptState = AttemptState.RUNNING, gang: Gang = GANG) -> Report:
+        return asyncio.run(self.listening.hear(KEY, gang, state, Status(), self.now))
+
+
+def test_ten_thousand_lines_are_followed_to_the_last_one_and_its_result() -> None:
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    for step in range(1, 10_001):
+        ear.now += 5
+        kubelet.write(ear.now, LINE % (step, timestamp(ear.now)))
+        if step % 6 == 0:
+            report = ear.hear()
+            assert (report.progress["step"], report.heard_at) == (step, ear.now)
+    kubelet.write(ear.now, RESULT)
+    report = ear.hear(AttemptState.SUCCEEDED)
+    assert (report.progress["step"], report.result["digest"]) == (10_000, "abc")
+
+
+def test_a_log_that_was_never_read_is_read_from_its_end() -> None:
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    kubelet.write(ear.now, *(LINE % (step, timestamp(ear.now)) for step in range(10_000)), RESULT)
+    report = ear.hear(AttemptState.SUCCEEDED)
+    assert (report.progress["step"], report.result["digest"]) == (9_999, "abc")
+    assert kubelet.asked == [250]
+
+
+def test_lines_of_the_second_that_was_read_last_are_read_too() -> None:
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    kubelet.write(ear.now + 0.25, LINE % (1, timestamp(ear.now)))
+    ear.now += 31
+    ear.hear()
+    kubelet.write(ear.now - 30.5, LINE % (2, timestamp(ear.now)))
+    ear.now += 31
+    assert ear.hear().progress["step"] == 2
+
+
+@pytest.mark.parametrize("noise", [200 * ["W1125 a library has something to say"], ["x" * 1_000_000]])
+def test_what_libraries_print_does_not_drown_a_line_of_the_trainer(noise: list[str]) -> None:
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    kubelet.write(ear.now, LINE % (7, timestamp(ear.now)), *noise)
+    report = ear.hear()
+    assert (report.progress["step"], report.heard_at) == (7, ear.now)
+
+
+def test_two_writers_of_one_line_do_not_hide_each_other() -> None:
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    first, second = (LINE % (step, timestamp(ear.now)) for step in (1, 2))
+    kubelet.write(ear.now, f"Downloading: 45%|####     |{first}{second}", '{"kronos":1,"event":"progress","st' + RESULT)
+    report = ear.hear()
+    assert (report.progress["step"], report.result["digest"]) == (2, "abc")
+
+
+def test_a_log_that_was_rotated_goes_on_in_the_new_file() -> None:
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    kubelet.write(ear.now, LINE % (1, timestamp(ear.now)))
+    ear.hear()
+    ear.now += 31
+    kubelet.written = [(ear.now, LINE % (2, timestamp(ear.now)))]
+    assert ear.hear().progress["step"] == 2
+
+
+def test_the_termination_message_has_the_result_of_a_pod_whose_log_is_gone() -> None:
+    kubelet = Kubelet()
+    kubelet.readable = False
+    ended = {"name": "trainer", "state": {"terminated": {"exitCode": 0, "message": RESULT + "\n"}}}
+    pod = POD | {"status": {"containerStatuses": [ended]}}
+    report = Ear(kubelet).hear(AttemptState.SUCCEEDED, replace(GANG, pods=(pod,)))
+    assert report.result["digest"] == "abc"
 
 
 def test_only_the_last_words_are_kept_and_they_outlive_a_failed_read() -> None:
-    text = "early\n" + 60000 * "x" + "\nRuntimeError: no space\n\n"
-    kept = heard(text, None)
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    kubelet.write(ear.now, "early", 60000 * "x", "RuntimeError: no space", "")
+    ear.hear()
+    kubelet.readable = False
+    ear.now += 31
+    ear.hear()
+    kept = ear.listening.log(KEY)
     assert kept.endswith("x\nRuntimeError: no space")
     assert len(kept) == 2048
+
+
+def test_of_a_flood_only_the_newest_megabyte_is_kept() -> None:
+    reader = LogReader()
+    for number in range(200_000):
+        reader.feed(f"2026-01-01T00:00:00.{number:09}Z line {number}\n".encode())
+    lines = reader.read(whole=True).lines
+    assert lines[-1] == "line 199999"
+    assert 900_000 < sum(len(line) + 31 for line in lines) <= 1 << 20

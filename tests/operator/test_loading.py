@@ -31,7 +31,7 @@ ADDED = [
     ),
     (
         "  colour: red",
-        "8: spec.colour: unknown field; the fields here are timeframe, image, data, window, tokenizer, predictor, training, evaluation, checkpoint, resources, storage, backend, hubTokenSecret, comet, retry, updatePolicy, suspend, schedule, historyLimit, childTTLSecondsAfterFinished, podTemplate",
+        "8: spec.colour: unknown field; the fields here are timeframe, image, data, window, tokenizer, predictor, training, evaluation, checkpoint, resources, storage, backend, hubTokenSecret, comet, retry, updatePolicy, suspend, priority, schedule, historyLimit, childTTLSecondsAfterFinished, podTemplate",
     ),
     ("  window:\n    lookback: 600", "8: spec.window: lookback 600 + horizon 10 exceeds maxContext 512"),
     ("  window: {lookback: 1}", "8: spec.window.lookback: must be at least 2; found 1"),
@@ -92,6 +92,19 @@ ADDED = [
     (
         "  storage: {claim: {path: a}}",
         "8: spec.storage.claim.name: is required: Name of the PersistentVolumeClaim, in the model's namespace.",
+    ),
+    (
+        "  storage: {claim: {name: models, path: ../others}}",
+        "8: spec.storage.claim.path: must stay inside: no part of it may be '..'; found '../others'",
+    ),
+    ("  storage: {path: a/..}", "8: spec.storage.path: must stay inside: no part of it may be '..'; found 'a/..'"),
+    (
+        "  storage: {uri: 'file:///mnt'}",
+        "8: spec.storage.uri: must begin with s3://, gs://, az:// or hf://, and have neither '..' as a part nor '::'; found 'file:///mnt'",
+    ),
+    (
+        "  podTemplate: {securityContext: {fsGroup: 0}}",
+        "8: spec.podTemplate.securityContext.fsGroup: must be at least 1; found 0",
     ),
     ("  backend: job", "8: spec.backend: must be one of Job, PyTorchJob; found 'job'; did you mean Job?"),
     ("  updatePolicy: Stop", "8: spec.updatePolicy: must be one of Finish, Cancel, Manual; found 'Stop'"),

@@ -16,12 +16,15 @@ from kronos_operator.reconcile.reports import Report, duration, progress_of, rea
 from kronos_trainer.config import StageName
 
 NOW = 1_800_000_000.0
+JOB = "m-tok-0123abcd-3"
+MODEL = {"name": "m", "uid": "model"}
 LABELS = {"kronos.io/run": "r", "kronos.io/stage": "tokenizer", "kronos.io/attempt": "3"}
 
 
 def workload(kind: str = "Job", **changes: Any) -> dict[str, Any]:
     owner = {"uid": "model", "controller": True}
-    metadata = {"name": "j", "namespace": "ns", "uid": "job", "labels": LABELS, "ownerReferences": [owner]}
+    metadata = {"name": JOB, "namespace": "ns", "uid": "job", "labels": LABELS, "ownerReferences": [owner]}
+    metadata |= {"creationTimestamp": timestamp(NOW)}
     return {"kind": kind, "metadata": metadata, "spec": {}, "status": {}} | changes
 
 
@@ -33,7 +36,8 @@ def pod(
         phase = "Failed" if code else "Succeeded"
         state = {"terminated": {"exitCode": code, "finishedAt": timestamp(NOW + 10 + index)}}
     labels = LABELS | {"batch.kubernetes.io/job-completion-index": str(index)}
-    metadata = {"name": f"j-{index}", "labels": labels, "ownerReferences": [{"uid": owner, "controller": True}]} | meta
+    owners = [{"uid": owner, "name": JOB, "controller": True}]
+    metadata = {"name": f"j-{index}", "uid": f"pod-{index}", "labels": labels, "ownerReferences": owners} | meta
     containers = [] if phase == "Pending" else [{"name": "trainer", "state": state}]
     return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": containers}}
 
@@ -95,12 +99,22 @@ def test_a_gang_that_its_queue_takes_back_has_not_crashed_even_if_all_pods_end_i
 
 
 def test_gangs_are_found_by_owner_and_orphaned_pods_by_label() -> None:
-    stranger = workload()
-    stranger["metadata"] = stranger["metadata"] | {"ownerReferences": [{"uid": "other", "controller": True}]}
-    found = gangs_of("model", [workload(), stranger], [pod(), pod(1, owner="gone"), pod(2, owner="gone", code=1)])
+    found, foreign = gangs_of(MODEL, [workload()], [pod(), pod(1, owner="gone"), pod(2, owner="gone", code=1)])
     assert [(one.workload is not None, len(one.pods)) for one in found] == [(True, 1), (False, 1)]
     assert found[0].first_pod is not None
     assert found[0].number == 3
+    assert foreign == []
+
+
+def test_what_only_carries_the_labels_is_no_gang() -> None:
+    """A Job of another model's, a copy for debugging, with its pod, and a pod that somebody made."""
+    other, copied = workload(), workload()
+    other["metadata"] |= {"uid": "other", "ownerReferences": [{"uid": "other", "controller": True}]}
+    copied["metadata"] |= {"uid": "copy", "name": f"{JOB}-debug"}
+    pods = [pod(), pod(1, owner="copy"), pod(2, ownerReferences=[])]
+    found, foreign = gangs_of(MODEL, [workload(), other, copied], pods)
+    assert [len(one.pods) for one in found] == [1]
+    assert foreign == [other, copied, pods[2]]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,7 @@ def test_a_gang_has_one_cause(pods: list[dict[str, Any]], code: int | None, disr
     if len(pods) == 1:
         pods[0]["status"]["containerStatuses"] = []
     cause = cause_of(workload(status=said("Failed")), pods)
-    assert (cause.exit_code, cause.disrupted) == (code, disrupted)
+    assert (cause.exit_code, cause.disruption is not None) == (code, disrupted)
 
 
 def test_a_failure_is_told_in_the_best_words_there_are() -> None:
@@ -131,8 +145,58 @@ def test_a_failure_is_told_in_the_best_words_there_are() -> None:
     assert log_tail([failed], "") == "Traceback\nRuntimeError: no space"
     assert len((log_tail([failed], "ü" * 5000) or "").encode()) <= 2048
     ended["reason"], ended["message"] = "OOMKilled", ""
-    assert "resources.memory" in cause_of(None, [failed]).message
+    assert cause_of(None, [failed]).memory_killed
     assert overran(workload(status=said("Failed", "DeadlineExceeded")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "words"),
+    [
+        (
+            {"reason": "TerminationByKubelet", "message": "The node was low on resource: ephemeral-storage."},
+            "TerminationByKubelet",
+            "j-0 on node gpu-7: The node was low on resource: ephemeral-storage.",
+        ),
+        (
+            {"reason": "DeletionByTaintManager", "message": "Taint manager: deleting due to NoExecute taint"},
+            "DeletionByTaintManager",
+            "j-0 on node gpu-7: Taint manager: deleting due to NoExecute taint",
+        ),
+    ],
+)
+def test_an_eviction_is_reported_in_the_words_of_who_evicted_and_names_the_node(
+    changes: dict[str, str], reason: str, words: str
+) -> None:
+    evicted = pod(code=137) | {"spec": {"nodeName": "gpu-7"}}
+    evicted["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"} | changes]
+    disruption = cause_of(workload(status=said("Failed")), [evicted]).disruption
+    assert disruption is not None
+    assert (disruption.reason, disruption.message) == (reason, words)
+
+
+def test_nodes_that_did_not_meet_are_told_from_a_stop() -> None:
+    line = '{"kronos":1,"event":"error","exitCode":75,"cause":"NodesDidNotMeet","message":"node 1 did not answer"}'
+    apart = pod(code=75)
+    apart["status"]["containerStatuses"][0]["state"]["terminated"]["message"] = line
+    cause = cause_of(workload(status=said("Failed")), [apart])
+    assert cause.disruption is not None
+    assert (cause.disruption.reason, cause.disruption.message) == ("NodesDidNotMeet", "node 1 did not answer")
+    stopped = cause_of(workload(status=said("Failed")), [pod(code=75)])
+    assert stopped.disruption is not None and stopped.disruption.reason == "Stopped"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "killed"),
+    [(137, "OOMKilled", True), (1, "OOMKilled", True), (72, "Error", True), (137, "", False)],
+)
+def test_a_kill_for_memory_is_known_by_the_kubelets_word_or_the_launchers_code(
+    code: int, reason: str, killed: bool
+) -> None:
+    ended = pod(code=code)
+    ended["status"]["containerStatuses"][0]["state"]["terminated"]["reason"] = reason
+    assert cause_of(workload(status=said("Failed")), [ended]).memory_killed is killed
+    ended["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
+    assert not cause_of(workload(status=said("Failed")), [ended]).memory_killed
 
 
 def test_only_what_cannot_end_by_itself_is_deleted() -> None:
@@ -157,9 +221,9 @@ def test_the_lines_of_a_trainer_are_read_among_others() -> None:
             '{"kronos":1,"event":"progress","step":6,"st',
         ]
     )
-    report = read_report(log)
+    report = read_report(log.splitlines())
     assert (report.stepped, report.said_at) == (True, NOW + 0.123)
-    assert read_report("", report) == report
+    assert read_report([], report) == report
     progress = progress_of(report, 3, StageName.TOKENIZER)
     assert (progress.percent, progress.summary, progress.eta) == (50.0, "50%", None)
 
@@ -174,8 +238,8 @@ def test_no_line_can_break_a_status(value: str) -> None:
     line = ",".join(f'"{field}":{value}' for field in (*fields, "time", "message", "digest", "seconds"))
     report = Report()
     for event in ("progress", "phase", "error"):
-        report = read_report(f'{{"kronos":1,"event":"{event}",{line}}}', report)
-    report = read_report(f'{{"kronos":1,"event":"result","result":{{{line}}}}}', report)
+        report = read_report([f'{{"kronos":1,"event":"{event}",{line}}}'], report)
+    report = read_report([f'{{"kronos":1,"event":"result","result":{{{line}}}}}'], report)
     progress = progress_of(report, 0, StageName.TOKENIZER)
     step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
     for part in (progress, step, Failure(reason="x", message=report.error)):
@@ -184,7 +248,7 @@ def test_no_line_can_break_a_status(value: str) -> None:
 
 
 def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:
-    assert read_report('{"kronos":' + "[" * 100_000, Report()) == Report()
+    assert read_report(['{"kronos":' + "[" * 100_000], Report()) == Report()
 
 
 @pytest.mark.parametrize(

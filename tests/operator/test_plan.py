@@ -210,16 +210,118 @@ def test_out_of_memory_reduces_until_it_cannot_and_starts_afresh_for_the_next_st
     assert action.out_of_memory_restarts == 0
 
 
-def test_disruptions_are_free_but_do_not_spin_before_the_first_step() -> None:
+def disrupted(model: KronosModel, record: RunRecord, now: float, **fields: Any) -> Plan:
+    fields = {
+        "exit_code": 137,
+        "disrupted": True,
+        "stepped": True,
+        "reason": "Evicted",
+        "message": "low on disk",
+    } | fields
+    return after(model, record, AttemptState.FAILED, now, **fields)
+
+
+def test_a_disruption_is_free_but_does_not_spin_before_the_first_step() -> None:
     model = make_model(retry={"maxRestarts": 0, "backoffSeconds": 10})
     record, _ = started(model)
-    for _ in range(5):
-        decided = after(model, record, AttemptState.FAILED, exit_code=75, stepped=True)
-        assert len(decided.actions) == 1
+    assert len(disrupted(model, record, NOW).actions) == 1
+    early = disrupted(model, record, NOW, stepped=False)
+    assert (early.actions, early.wake_at) == ((), NOW + 10)
+
+
+def test_from_the_third_disruption_in_ten_minutes_on_the_run_waits_longer_each_time() -> None:
+    model = make_model(retry={"maxRestarts": 0, "backoffSeconds": 10})
+    record, _ = started(model)
+    waits = []
+    for number in range(5):
+        decided = disrupted(model, record, NOW + 60 * number)
+        assert decided.record is not None
+        waits.append(0.0 if decided.actions else (decided.wake_at or 0.0) - NOW - 60 * number)
+        record = replace(decided.record, retry_at=None)
+    assert waits == [0, 0, 10, 20, 40]
+    assert record.last is not None and (record.last.reason, record.last.message) == ("Evicted", "low on disk")
+    assert len(disrupted(model, record, NOW + 3600).actions) == 1
+
+
+def test_a_run_that_is_driven_away_too_often_has_failed() -> None:
+    model = make_model(retry={"maxDisruptions": 2})
+    record, _ = started(model)
+    for hour in range(2):
+        decided = disrupted(model, record, NOW + 3600 * hour)
         assert decided.record is not None
         record = decided.record
-    decided = after(model, record, AttemptState.FAILED, exit_code=75)
-    assert (decided.actions, decided.wake_at) == ((), NOW + 10)
+    decided = disrupted(model, record, NOW + 9999)
+    assert condition(decided, "Stalled").reason == "TooManyDisruptions"
+    assert condition(decided, "Stalled").message == "low on disk; given up after 2 disruptions"
+
+
+def test_a_kill_for_memory_is_retried_once_and_names_the_limit_and_what_to_raise() -> None:
+    model = make_model(resources={"memory": "4Gi"})
+    record, _ = started(model)
+    decided = after(model, record, AttemptState.FAILED, exit_code=137, memory_killed=True)
+    assert decided.record is not None and decided.wake_at == NOW + 10
+    decided = after(model, replace(decided.record, retry_at=None), AttemptState.FAILED, exit_code=1, memory_killed=True)
+    stalled = condition(decided, "Stalled")
+    assert (decided.phase, stalled.reason) == (Phase.FAILED, "MemoryLimitExceeded")
+    assert "4Gi" in stalled.message and "resources.memory" in stalled.message
+
+
+@pytest.mark.parametrize("gone", ["deleted in sight", "gone unseen"])
+def test_a_workload_that_somebody_deletes_is_a_disruption_and_gets_a_new_number(gone: str) -> None:
+    model = make_model()
+    record, _ = started(model)
+    running = after(model, record, AttemptState.RUNNING)
+    if gone == "deleted in sight":
+        assert running.record is not None
+        running = after(model, running.record, AttemptState.STOPPING, disrupted=True, reason="WorkloadDeleted")
+    decided = plan(model, Observed(record=running.record), NOW)
+    assert decided.record is not None
+    assert summary(decided) == FREE
+    assert decided.record.disruptions == 1
+
+
+HALF = {"unplaced_since": NOW, "placed": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "observed", "seconds", "stops"),
+    [
+        (HALF, {"gang_start_seconds": 300}, 299, None),
+        (HALF, {"gang_start_seconds": 300}, 300, StopReason.INCOMPLETE),
+        (HALF, {"gang_start_seconds": None}, 9999, None),  # a queue of Kueue sees to it
+        (HALF | {"placed": 0}, {"gang_start_seconds": 300}, 9999, None),  # in nobody's way
+        (HALF | {"placed": 0}, {"gang_start_seconds": 300, "contended": True}, 300, StopReason.INCOMPLETE),
+        (HALF | {"placed": 0}, {"gang_start_seconds": 300, "outranked": True}, 1, StopReason.OUTRANKED),
+        ({"unplaced_since": None, "placed": 2}, {"gang_start_seconds": 300}, 9999, None),  # pulls its image
+    ],
+)
+def test_a_gang_that_is_not_whole_gives_its_places_back(
+    fields: dict[str, Any], observed: dict[str, Any], seconds: float, stops: StopReason | None
+) -> None:
+    model = make_model(resources={"nodes": 2, "gpusPerNode": 0})
+    record, _ = started(model)
+    waiting = gang(record, AttemptState.WAITING, **fields)
+    decided = plan(model, Observed(record=record, attempts=[waiting], **observed), NOW + seconds)
+    assert [action.reason for action in decided.actions if isinstance(action, StopAttempt)] == (
+        [stops] if stops else []
+    )
+    if stops is None:
+        assert decided.wake_at is None or decided.wake_at > NOW + seconds
+        return
+    decided = plan(model, Observed(record=decided.record, place=3, **observed), NOW + seconds)
+    assert decided.record is not None and decided.record.restarts == 0
+    if stops is StopReason.INCOMPLETE:
+        assert decided.wake_at == NOW + seconds + 10
+        decided = plan(model, Observed(record=decided.record, place=3, **observed), NOW + seconds + 10)
+    ready = condition(decided, "Ready")
+    assert (decided.phase, decided.actions, ready.reason) == (Phase.QUEUED, (), "GangIncomplete")
+    assert "place 3" in ready.message
+
+
+def test_a_run_whose_turn_it_is_not_waits_in_line() -> None:
+    decided = plan(make_model(), Observed(place=7), NOW)
+    assert (decided.phase, decided.actions) == (Phase.QUEUED, ())
+    assert condition(decided, "Ready").reason == "WaitingForTurn"
 
 
 def test_a_disruption_seen_once_is_remembered_after_the_gang_is_gone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import pickle
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kronos_trainer import legacy
 from kronos_trainer.errors import DataError, InputMissing
 from kronos_trainer.legacy import import_pickles, load_pickle
 from kronos_trainer.readers import read_frame
@@ -105,3 +107,21 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a data set of upstream's finetune scripts"):
         load_pickle(tmp_path / "x.pkl")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_unpickles_no_file() -> None:
+    """Bars, weights and checkpoints are data: only this import, a user's own command, reads pickles."""
+    package = Path(legacy.__file__).parent
+    readers = {"pickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
+    calls = {"torch.load", "torch.jit.load", "torch.package", "torch.hub", "np.load", "numpy.load", "pd.read_pickle"}
+    found = {}
+    for path in package.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        run = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"eval", "exec", "__import__"}
+        found[path.name] = {name.split(".")[0] for name in imported} & readers | used & calls | run
+        if "kronos_trainer.legacy" in imported:
+            found[path.name].add("legacy")
+    assert {name: what for name, what in found.items() if what} == {"legacy.py": {"pickle"}, "data.py": {"legacy"}}

@@ -189,9 +189,22 @@ def _device(local_rank: int, processes: int, *, gpu_required: bool) -> torch.dev
             f"{processes} processes on this machine share {gpus} GPU(s), which NCCL cannot do; start at most {gpus} "
             "(resources.processesPerNode, or torchrun's --nproc_per_node)"
         )
+    _ask_for_equal_bits()
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
+
+
+def _ask_for_equal_bits() -> None:
+    """Makes a step on a GPU repeatable, which exact resume rests on. Called before the first use of CUDA.
+
+    Left to itself torch adds up the gradients of embeddings and of long attention with atomics, in any order.
+    """
+    # Without a fixed workspace cuBLAS may choose another kernel from one call to the next.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # Would fill every new tensor with NaN, for programs that read what they have not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def _attempt(work: Callable[[], Value]) -> tuple[Value | None, TrainerError | None]:

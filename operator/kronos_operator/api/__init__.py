@@ -2,7 +2,7 @@
 
 from kronos_operator.api.model import KronosModel, Metadata
 from kronos_operator.api.pod import PodTemplate, SecretKey
-from kronos_operator.api.resources import Resources, quantity
+from kronos_operator.api.resources import Quantity, Resources, quantity
 from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
 from kronos_operator.api.status import (
     Artifact,
@@ -11,6 +11,7 @@ from kronos_operator.api.status import (
     Condition,
     Failure,
     HistoryEntry,
+    LastRestart,
     Phase,
     Progress,
     Restarts,
@@ -31,10 +32,12 @@ __all__ = [
     "Failure",
     "HistoryEntry",
     "KronosModel",
+    "LastRestart",
     "Metadata",
     "Phase",
     "PodTemplate",
     "Progress",
+    "Quantity",
     "Resources",
     "Restarts",
     "Retry",

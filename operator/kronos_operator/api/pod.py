@@ -18,7 +18,7 @@ from kronos_trainer.config import Contract, Name, OneOf, cel
 EnvName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 SecretOrMapKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
 Annotations = Annotated[dict[LabelKey, Annotated[str, Field(max_length=4096)]], Field(max_length=32)]
-Id = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Id = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 class SecretKey(Contract):
@@ -101,12 +101,10 @@ class PullSecret(Contract):
 
 
 class PodSecurity(Contract):
-    """Ids under which the pods run. Everything else is fixed: no root, no privileges, no capabilities."""
+    """Ids under which the pods run, none of them root's. Everything else is fixed: no privileges, no capabilities."""
 
-    run_as_user: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = Field(
-        None, description="User id of the processes, never 0. Absent: the image's."
-    )
-    run_as_group: Id | None = Field(None, description="Group id of the processes. Absent: the image's.")
+    run_as_user: Id | None = Field(None, description="User id of the processes, never 0. Absent: the image's.")
+    run_as_group: Id | None = Field(None, description="Group id of the processes, never 0. Absent: the image's.")
     fs_group: Id | None = Field(None, description="Group id that owns the volumes, where the storage supports it.")
     supplemental_groups: Annotated[list[Id], Field(max_length=16)] = Field(
         [], description="More group ids of the processes."

@@ -17,14 +17,15 @@ from kronos_trainer.config import (
     Contract,
     Data,
     Evaluation,
+    InnerPath,
     OneOf,
-    Path,
     PredictorStage,
     RunConfig,
     Timeframe,
     TimeZone,
     TokenizerStage,
     Training,
+    Uri,
     Window,
     cel,
 )
@@ -49,8 +50,10 @@ class Storage(OneOf):
     """Where checkpoints and results go. Exactly one field."""
 
     claim: ClaimPath | None = Field(None, description="On a PersistentVolumeClaim; ReadWriteMany if nodes is above 1.")
-    path: Path | None = Field(None, description="On this machine's disk (local runs only).")
-    uri: Path | None = Field(None, description="In an object store (s3://, gs://), to which results are mirrored.")
+    path: InnerPath | None = Field(None, description="On this machine's disk (local runs only).")
+    uri: Uri | None = Field(
+        None, description="In an object store (s3://, gs://, az://) or on a hub (hf://), to which results are mirrored."
+    )
 
 
 class Comet(trainer.Comet):
@@ -67,7 +70,7 @@ class Comet(trainer.Comet):
 
 
 class Retry(Contract):
-    """What happens after crashes and stalls. Disruptions of nodes are always retried and never counted."""
+    """What happens after crashes, stalls and disruptions."""
 
     max_restarts: int = Field(
         3, ge=0, le=1000, description="Crashes and stalls of a run before it has failed for good."
@@ -76,7 +79,17 @@ class Retry(Contract):
         30, ge=0, le=3600, description="Seconds before the first restart; doubled for each further one, up to an hour."
     )
     progress_deadline_seconds: int = Field(
-        1800, ge=60, le=604800, description="Seconds without a sign of life after which a run counts as stalled."
+        1800,
+        ge=60,
+        le=604800,
+        description="Seconds without a sign of life after which a run counts as stalled; for the first one, at least "
+        "600 from the start.",
+    )
+    max_disruptions: int = Field(
+        100,
+        ge=0,
+        le=100000,
+        description="Evictions, preemptions and lost nodes of a run before it has failed for good.",
     )
     max_runtime_seconds: int | None = Field(
         None, ge=60, le=31536000, description="Most seconds that one attempt of a stage may take. Absent: no limit."
@@ -171,6 +184,11 @@ class Spec(Contract):
     )
     suspend: bool = Field(
         False, description="true stops the training after saving a checkpoint; false goes on from it."
+    )
+    priority: Annotated[int, Field(ge=-1000000, le=1000000)] = Field(
+        0,
+        description="Order among the models that wait for their turn at the operator: higher first, then older. "
+        "Models in a Kueue queue wait there instead.",
     )
     schedule: Schedule | None = Field(None, description="When the model is retrained by itself. Absent: never.")
     history_limit: int = Field(10, ge=0, le=100, description="Finished runs listed in status. Files are never deleted.")

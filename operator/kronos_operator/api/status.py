@@ -115,6 +115,10 @@ class Run(Contract):
         False,
         description="Whether the current attempt is being evicted or preempted, or was and does not run again yet.",
     )
+    begun: bool = Field(False, description="Whether all pods of the current attempt were seen to run.")
+    disrupted_at: Annotated[list[AwareDatetime], Field(max_length=16)] = Field(
+        [], description="When the latest disruptions were: many in a short time are followed by a pause."
+    )
     stop: Annotated[str, Field(max_length=64)] | None = Field(None, description="Why the attempt is being stopped.")
     retry_at: AwareDatetime | None = Field(None, description="When the next attempt may start.")
     outcome: Annotated[str, Field(max_length=64)] | None = Field(
@@ -152,13 +156,28 @@ class Artifacts(Contract):
     predictor: Artifact | None = Field(None, description="The predictor.")
 
 
+class LastRestart(Contract):
+    """Why the run was restarted last."""
+
+    reason: Id = Field(description="Cause, in one CamelCase word.")
+    message: Text = Field("", description="What happened, to which pod, on which node.")
+    time: AwareDatetime = Field(description="When the operator learned of it.")
+
+
 class Restarts(Contract):
-    """Restarts of the current run, by cause. Disruptions and memory restarts do not count against retry.maxRestarts."""
+    """Restarts of the current run, by cause. Crashes and stalls alone count against retry.maxRestarts."""
 
     crashes: Count = Field(0, description="Restarts after crashes and failed writes.")
     disruptions: Count = Field(0, description="Restarts after evictions, preemptions and lost nodes.")
     stalls: Count = Field(0, description="Restarts after retry.progressDeadlineSeconds without a sign of life.")
     out_of_memory: Count = Field(0, description="Restarts with a smaller micro-batch after running out of GPU memory.")
+    memory_kills: Count = Field(
+        0, description="Restarts of the stage after a process was killed for lack of main memory."
+    )
+    incomplete: Count = Field(
+        0, description="Starts in a row that were given up because not all pods found a place; 0 once all run."
+    )
+    last: LastRestart | None = Field(None, description="Why it was restarted last.")
 
 
 class CheckpointState(Contract):
@@ -216,6 +235,9 @@ class Status(Contract):
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
     restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")
     checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
+    skipped_checkpoints: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=8)] = Field(
+        [], description="Checkpoints of the run that were damaged, and that a restart has passed over for an older one."
+    )
     last_trigger: Annotated[str, Field(max_length=256)] | None = Field(
         None, description="The last retrain request that was acted on, or that a cancel request has answered."
     )
@@ -226,7 +248,8 @@ class Status(Contract):
     failure: Failure | None = Field(None, description="Why the last attempt that failed did so.")
     queue_position: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Place in its Kueue LocalQueue, 1 being the next; beyond the tenth to within a tenth.",
+        description="Place in its Kueue LocalQueue, or without one among the models that wait for their turn, 1 being "
+        "the next; beyond the tenth to within a tenth.",
     )
     history: Annotated[list[HistoryEntry], Field(max_length=100)] = Field(
         [], description="Ended runs, newest first, at most spec.historyLimit."

@@ -4,10 +4,12 @@ Objects are the plain values of their JSON, as the server sends them. Nothing in
 """
 
 from kronos_operator.kube.client import Cluster, Created
+from kronos_operator.kube.connecting import service_address
 from kronos_operator.kube.errors import ClusterError, Conflict, Expired, NoCluster, NotFound, Rejected, Unavailable
 from kronos_operator.kube.events import Recorder
 from kronos_operator.kube.executing import Command, execute
 from kronos_operator.kube.kinds import Kind, Object
+from kronos_operator.kube.logs import LogEnd
 from kronos_operator.kube.watching import Change, Key, Packed, Store, Watch
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Expired",
     "Key",
     "Kind",
+    "LogEnd",
     "NoCluster",
     "NotFound",
     "Object",
@@ -30,4 +33,5 @@ __all__ = [
     "Unavailable",
     "Watch",
     "execute",
+    "service_address",
 ]

@@ -17,6 +17,7 @@ from kubernetes.aio.client import ApiClient
 from kronos_operator.kube.connecting import Access
 from kronos_operator.kube.errors import ClusterError, Conflict, NotFound, Unavailable, from_response
 from kronos_operator.kube.kinds import KRONOSMODEL, POD, Kind, Object
+from kronos_operator.kube.logs import LogEnd, LogReader
 from kronos_operator.names import MANAGED_BY
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -191,20 +192,23 @@ class Cluster:
         return await self._json("PATCH", kind.path(namespace, name), query=query, body=dict(patch), content=_MERGE)
 
     async def pod_log(
-        self, namespace: str, pod: str, *, container: str, tail_lines: int, limit_bytes: int, timeout: float = 5
-    ) -> str | None:
-        """The end of a container's log; None where it cannot be read, for it is never worth an error.
+        self, namespace: str, pod: str, *, container: str, since: str = "", tail_lines: int, timeout: float = 5
+    ) -> LogEnd | None:
+        """What a container has logged since `since`, but no more than the last lines; None where it cannot be read.
 
-        The server counts the lines from the end and the bytes from there on: keep the limit generous, or it is the
-        last line that is cut.
+        A log is never worth an error. The server is not asked for a limit in bytes: it would cut off the newest.
         """
-        query = {"container": container, "tailLines": str(tail_lines), "limitBytes": str(limit_bytes)}
+        query = {"container": container, "timestamps": "true", "sinceTime": since, "tailLines": str(tail_lines)}
+        end = LogReader(since)
         try:
             limit = aiohttp.ClientTimeout(total=timeout)
             async with self.stream(POD.path(namespace, pod, "log"), query, timeout=limit) as response:
-                return (await response.read()).decode(errors="replace")
+                async for chunk in response.content.iter_any():
+                    end.feed(chunk)
         except (*UNREACHABLE, ClusterError):
-            return None
+            # What was read in time is the older part; the next read goes on from there.
+            return end.read(whole=False) if end.newest != since else None
+        return end.read(whole=True)
 
     async def follow_log(
         self, namespace: str, pod: str, *, container: str, tail_lines: int | None = None, follow: bool = True

@@ -1,8 +1,9 @@
-"""Finds how to reach the API server, and proves who asks. Used by `client` alone."""
+"""Finds how to reach the API server, and proves who asks. Used by `client`, and by the login of Kopf."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from kronos_operator.kube.errors import NoCluster
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _KUBECONFIG_ENV = "KUBECONFIG"
 _KUBECONFIG_DEFAULT = Path("~/.kube/config")
+
+
+def service_address(environ: Mapping[str, str] = os.environ) -> str:
+    """URL of the API server for a pod, by the address that the kubelet gives it: no name has to be resolved."""
+    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT", "443")
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,4 +44,5 @@ PVC = Kind(group="", version="v1", plural="persistentvolumeclaims", kind="Persis
 CORE_EVENT = Kind(group="", version="v1", plural="events", kind="Event")
 EVENT = Kind(group="events.k8s.io", version="v1", plural="events", kind="Event")
 WORKLOAD = Kind(group="kueue.x-k8s.io", version="v1beta2", plural="workloads", kind="Workload")
+NODE = Kind(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
 NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)

@@ -2,7 +2,7 @@
 
 from kronos_operator.plan.attempts import Attempt, AttemptState
 from kronos_operator.plan.decide import Action, Observed, Plan, StartAttempt, StopAttempt, plan
-from kronos_operator.plan.record import Completed, Outcome, Request, RunRecord, Step, StopReason, begin
+from kronos_operator.plan.record import Completed, Outcome, Request, Restart, RunRecord, Step, StopReason, begin
 from kronos_operator.plan.story import Condition
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Outcome",
     "Plan",
     "Request",
+    "Restart",
     "RunRecord",
     "StartAttempt",
     "Step",

@@ -6,10 +6,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from kronos_operator.api import Spec
-from kronos_operator.plan.record import Outcome, RunRecord, StopReason
+from kronos_operator.plan.record import Outcome, Restart, RunRecord, StopReason
 from kronos_trainer.config import FINAL_CODES, ExitCode, StageName
 
 MOST_BACKOFF = 3600.0  # seconds, as promised by retry.backoffSeconds
+# The third disruption within this time, and each further one, is followed by a pause: something drives the gang away.
+SOON_AGAIN = 600.0  # seconds
+_FREE_IN_A_ROW = 2
+_MOST_RECENT = 16  # disruptions whose times are kept
+_MEMORY_RESTARTS = 1  # another gang on the node may have been the cause, once
 
 _REASONS = {
     ExitCode.CONFIG: "ConfigInvalid",
@@ -48,8 +53,12 @@ class Attempt:
     state: AttemptState
     exit_code: int | None = None  # the gang's cause, once failed
     message: str = ""  # what the trainer said of its failure
-    disrupted: bool = False  # a pod was evicted, preempted or deleted by others
+    disrupted: bool = False  # a pod, or the workload, was evicted, preempted or deleted by others
+    reason: str = ""  # why it was disrupted, in one CamelCase word
+    memory_killed: bool = False  # a process was killed for lack of main memory
     whole: bool = False  # none of its pods has ended
+    placed: int = 0  # pods that have a node
+    unplaced_since: float | None = None  # since when some of its pods wait for one; None if none does
     stepped: bool = False  # has reported a training step
     succeeding: bool = False  # all of it is done, and about to be counted as succeeded
     started_at: float | None = None
@@ -63,14 +72,24 @@ def absorb(record: RunRecord, attempt: Attempt | None, spec: Spec, now: float) -
     if attempt is None:
         if record.stop is not None:
             return stopped(record, record.stop, spec, now)
-        return _disrupted(record, stepped=True, spec=spec, now=now) if record.disrupted else record
-    runs = attempt.state is AttemptState.RUNNING and attempt.whole and not attempt.disrupted
-    if runs and record.disrupted:
-        # Its queue had taken it back and has started it again: the same attempt, with nothing to be forgiven any more.
-        # Not counted before, for the end of its pods may still be told to have failed it, which counts too.
-        return replace(record, disrupted=False, disruptions=record.disruptions + 1)
+        if record.disrupted:
+            return _disrupted(record, record.reason, record.message, stepped=True, spec=spec, now=now)
+        if record.begun:
+            gone = "the workload and its pods are gone"
+            return _disrupted(record, "WorkloadGone", gone, stepped=True, spec=spec, now=now)
+        return record
+    if attempt.state is AttemptState.RUNNING:
+        record = replace(record, begun=True, incomplete=0)
+        if attempt.whole and not attempt.disrupted and record.disrupted:
+            # Its queue had taken it back and has started it again: the same attempt, with nothing to be forgiven any
+            # more. Not counted before, for the end of its pods may still be found to have failed it, which counts too.
+            last = Restart(reason=record.reason, message=record.message, at=now)
+            counted = replace(record, disruptions=record.disruptions + 1, last=last)
+            return replace(counted, disrupted=False, reason="", message="")
     if attempt.state.live:
-        return replace(record, disrupted=record.disrupted or attempt.disrupted)
+        if attempt.disrupted and not record.disrupted:
+            return replace(record, disrupted=True, reason=attempt.reason, message=attempt.message)
+        return record
     if attempt.state is AttemptState.SUCCEEDED:
         return _succeeded(record, attempt)
     if record.stop is not None:
@@ -88,6 +107,8 @@ def stopped(record: RunRecord, reason: StopReason, spec: Spec, now: float) -> Ru
         return replace(ended, outcome=Outcome.CANCELLED, reason="Cancelled", message="cancelled by request")
     if reason is StopReason.SUPERSEDED:
         return replace(ended, outcome=Outcome.SUPERSEDED, reason="Superseded", message="a newer spec took its place")
+    if reason in (StopReason.INCOMPLETE, StopReason.OUTRANKED):
+        return _gave_back(record, reason, spec, now)
     if reason is StopReason.OVERTIME:
         message = f"ran longer than maxRuntimeSeconds ({spec.retry.max_runtime_seconds} s)"
         return replace(ended, outcome=Outcome.FAILED, reason="MaxRuntimeExceeded", message=message)
@@ -96,7 +117,7 @@ def stopped(record: RunRecord, reason: StopReason, spec: Spec, now: float) -> Ru
 
 def _succeeded(record: RunRecord, attempt: Attempt) -> RunRecord:
     steps = tuple(replace(step, done=step.done or step.stage is attempt.stage) for step in record.steps)
-    record = replace(_next_attempt(record), steps=steps, out_of_memory=0)
+    record = replace(_next_attempt(record), steps=steps, out_of_memory=0, memory_kills=0)
     if record.next_step is not None:
         return record
     return replace(record, outcome=Outcome.SUCCEEDED, reason="Succeeded", message="every stage is trained")
@@ -109,27 +130,74 @@ def _failed(record: RunRecord, attempt: Attempt, spec: Spec, now: float) -> RunR
     if code == ExitCode.OUT_OF_MEMORY:
         if record.out_of_memory >= getattr(spec, attempt.stage).memory_restarts:
             return _lost(record, "OutOfMemory", attempt.message or "out of memory with the smallest micro-batch")
-        return replace(_next_attempt(record), out_of_memory=record.out_of_memory + 1)
+        message = attempt.message or "out of GPU memory; the next attempt uses a smaller micro-batch"
+        counted = replace(record, out_of_memory=record.out_of_memory + 1)
+        return _again(counted, "OutOfMemory", message, now)
+    if attempt.memory_killed:
+        return _memory_killed(record, attempt, spec, now)
     if code == ExitCode.STOPPED or attempt.disrupted or record.disrupted:
-        return _disrupted(record, stepped=attempt.stepped, spec=spec, now=now)
+        reason, message = attempt.reason, attempt.message
+        if record.disrupted and record.reason:
+            reason, message = record.reason, record.message  # what came first
+        return _disrupted(record, reason, message, stepped=attempt.stepped, spec=spec, now=now)
     reason = _REASONS[ExitCode.STORAGE] if code == ExitCode.STORAGE else "TrainerCrashed"
     message = attempt.message or f"the trainer ended with exit code {'unknown' if code is None else code}"
     return _counted(replace(record, crashes=record.crashes + 1), reason, message, spec, now)
 
 
-def _disrupted(record: RunRecord, *, stepped: bool, spec: Spec, now: float) -> RunRecord:
-    """Free of charge; only a gang that was stopped before its first step waits, so that it does not spin."""
-    retry_at = None if stepped else now + spec.retry.backoff_seconds
-    return replace(_next_attempt(record), disruptions=record.disruptions + 1, retry_at=retry_at)
+def _memory_killed(record: RunRecord, attempt: Attempt, spec: Spec, now: float) -> RunRecord:
+    limit = spec.resources.memory
+    advice = "raise resources.memory, or lower resources.processesPerNode"
+    bound = f"its limit is {limit} a pod" if limit else "its pods have no limit, so the node itself ran out"
+    message = attempt.message or f"a process was killed for lack of main memory: {bound}; {advice}"
+    if record.memory_kills >= _MEMORY_RESTARTS:
+        return _lost(record, "MemoryLimitExceeded", f"{message}; it was killed again after a restart")
+    counted = replace(record, memory_kills=record.memory_kills + 1)
+    return _again(counted, "MemoryLimitExceeded", message, now, after=spec.retry.backoff_seconds)
+
+
+def _disrupted(record: RunRecord, reason: str, message: str, *, stepped: bool, spec: Spec, now: float) -> RunRecord:
+    """Free of charge. It waits if it was stopped before its first step, or time and again, so that it does not spin."""
+    reason, message = reason or "Disrupted", message or "a pod was evicted, preempted or deleted"
+    most = spec.retry.max_disruptions
+    recent = (*(at for at in record.recent if now - at < SOON_AGAIN), now)[-_MOST_RECENT:]
+    record = replace(record, disruptions=record.disruptions + 1, recent=recent)
+    if record.disruptions > most:
+        return _lost(record, "TooManyDisruptions", f"{message}; given up after {most} disruptions")
+    delay = 0.0 if stepped else float(spec.retry.backoff_seconds)
+    if len(recent) > _FREE_IN_A_ROW:
+        delay = _backoff(spec, len(recent) - _FREE_IN_A_ROW)
+    return _again(record, reason, message, now, after=delay)
+
+
+def _gave_back(record: RunRecord, reason: StopReason, spec: Spec, now: float) -> RunRecord:
+    nodes = spec.resources.nodes
+    if reason is StopReason.OUTRANKED:
+        message = f"not all of its {nodes} pod(s) found a place, and another model's come first"
+        return _again(replace(record, incomplete=max(1, record.incomplete)), "GangIncomplete", message, now)
+    counted = replace(record, incomplete=record.incomplete + 1)
+    message = f"not all of its {nodes} pod(s) found a place in time; it has given back those that did"
+    return _again(counted, "GangIncomplete", message, now, after=_backoff(spec, counted.incomplete))
 
 
 def _counted(record: RunRecord, reason: str, message: str, spec: Spec, now: float) -> RunRecord:
     counted = record.crashes + record.stalls
     if counted > spec.retry.max_restarts:
         return _lost(record, reason, f"{message}; given up after {spec.retry.max_restarts} restarts")
+    return _again(record, reason, message, now, after=_backoff(spec, counted))
+
+
+def _backoff(spec: Spec, count: int) -> float:
+    """Seconds before the restart after the `count`th failure in a row."""
     # The exponent is bounded before the power: a large maxRestarts must not overflow.
-    delay = min(spec.retry.backoff_seconds * 2.0 ** min(counted - 1, 30), MOST_BACKOFF)
-    return replace(_next_attempt(record), retry_at=now + delay, reason=reason, message=message)
+    return float(min(spec.retry.backoff_seconds * 2.0 ** min(count - 1, 30), MOST_BACKOFF))
+
+
+def _again(record: RunRecord, reason: str, message: str, now: float, after: float = 0.0) -> RunRecord:
+    """The record with its next attempt to come, `after` so many seconds."""
+    last = Restart(reason=reason, message=message, at=now)
+    retry_at = now + after if after > 0 else None
+    return replace(_next_attempt(record), retry_at=retry_at, reason=reason, message=message, last=last)
 
 
 def _lost(record: RunRecord, reason: str, message: str) -> RunRecord:
@@ -137,4 +205,6 @@ def _lost(record: RunRecord, reason: str, message: str) -> RunRecord:
 
 
 def _next_attempt(record: RunRecord) -> RunRecord:
-    return replace(record, number=record.number + 1, stop=None, disrupted=False, retry_at=None, reason="", message="")
+    return replace(
+        record, number=record.number + 1, stop=None, disrupted=False, begun=False, retry_at=None, reason="", message=""
+    )

@@ -17,6 +17,8 @@ from kronos_operator.plan.record import Completed, Request, RunRecord, StopReaso
 from kronos_operator.plan.story import Condition, Situation, conditions, phase_of
 from kronos_trainer.config import Reuse, RunConfig, StageName
 
+START_PATIENCE = 600.0  # seconds from a gang's start to its first line
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observed:
@@ -36,6 +38,10 @@ class Observed:
     cancel: str = ""  # the newest cancel request
     stages: frozenset[StageName] = frozenset(StageName)  # --stage
     refused: bool = False  # whether the spec may not be started here
+    place: int | None = None  # in the line of the models that wait for their turn, 1 being the next; None: it may start
+    gang_start_seconds: float | None = None  # in which all pods must find a place; None: a queue sees to that
+    outranked: bool = False  # a model that comes first lacks places of the same kind
+    contended: bool = False  # others wait for their turn at places of the same kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,7 @@ class Plan:
     stage: StageName | None
     conditions: tuple[Condition, ...]
     wake_at: float | None
+    place: int | None = None  # in the line of the models that wait for their turn
 
 
 def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
@@ -119,11 +126,11 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
 
     current = _current(record, observed.attempts)
     strays = _stop_strays(record, observed.attempts)
-    reason = _reason_to_stop(record, current, request, now)
+    reason = _reason_to_stop(record, current, request, now) or _reason_to_give_back(current, observed, now)
     if current is not None:
         record = replace(record, stop=reason)
         if reason is None:
-            return _told(request, observed, record, strays, wake_at=_deadline(current, spec))
+            return _told(request, observed, record, strays, wake_at=_deadline(current, observed, spec, now))
         stop = _stop(current, reason)
         return _told(request, observed, record, (*strays, *stop), wake_at=None)
     if reason is StopReason.SUSPENDED:
@@ -138,6 +145,8 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
     mended = not record.stepped and record.settings != settings  # perhaps what it could not do its first step for
     if record.retry_at is not None and now < record.retry_at and not mended:
         return _told(request, observed, record, (), wake_at=record.retry_at)
+    if observed.place is not None:
+        return _told(request, observed, replace(record, retry_at=None), (), wake_at=None)
     record = replace(record, settings=settings, retry_at=None)
     return _told(request, observed, record, (_start(record),), wake_at=None)
 
@@ -177,6 +186,20 @@ def _reason_to_stop(record: RunRecord, current: Attempt | None, request: Request
     return StopReason.UPDATED if record.settings != settings_hash(request.spec) else None
 
 
+def _reason_to_give_back(current: Attempt | None, observed: Observed, now: float) -> StopReason | None:
+    """Why a gang that waits for places must leave them to others."""
+    if current is None or current.state is not AttemptState.WAITING or current.unplaced_since is None:
+        return None
+    if observed.gang_start_seconds is None:
+        return None
+    if observed.outranked:
+        return StopReason.OUTRANKED
+    # One that holds nothing is in nobody's way, unless others wait for their turn.
+    in_the_way = current.placed > 0 or observed.contended
+    late = now >= current.unplaced_since + observed.gang_start_seconds
+    return StopReason.INCOMPLETE if late and in_the_way else None
+
+
 def _gives_way(record: RunRecord, request: Request) -> bool:
     """Whether the run is not to be finished, for the sake of what is asked for now.
 
@@ -193,15 +216,25 @@ def _gives_way(record: RunRecord, request: Request) -> bool:
 
 def _deadlines(attempt: Attempt, spec: Spec) -> tuple[float | None, float | None]:
     """When a running attempt counts as stalled, and when it has run for too long."""
-    # What its queue took back and has started again was silent meanwhile.
-    alive_at = max((at for at in (attempt.started_at, attempt.reported_at) if at is not None), default=None)
-    stall = None if alive_at is None else alive_at + spec.retry.progress_deadline_seconds
+    if attempt.reported_at is None:
+        # Until its first line a trainer starts Python and mounts what it needs; a short deadline is not meant for that.
+        allowed = max(spec.retry.progress_deadline_seconds, START_PATIENCE)
+        stall = None if attempt.started_at is None else attempt.started_at + allowed
+    else:
+        # What its queue took back and has started again was silent meanwhile.
+        alive_at = max(attempt.reported_at, attempt.started_at or 0.0)
+        stall = alive_at + spec.retry.progress_deadline_seconds
     limit = spec.retry.max_runtime_seconds
     overtime = None if limit is None or attempt.started_at is None else attempt.started_at + limit
     return stall, overtime
 
 
-def _deadline(attempt: Attempt, spec: Spec) -> float | None:
+def _deadline(attempt: Attempt, observed: Observed, spec: Spec, now: float) -> float | None:
+    if attempt.state is AttemptState.WAITING and attempt.unplaced_since is not None:
+        if observed.gang_start_seconds is None:
+            return None
+        late = attempt.unplaced_since + observed.gang_start_seconds
+        return late if late > now else None  # late, and in nobody's way
     if attempt.state is not AttemptState.RUNNING:
         return None
     return min((moment for moment in _deadlines(attempt, spec) if moment is not None), default=None)
@@ -250,7 +283,9 @@ def _told(
     wake_at: float | None,
 ) -> Plan:
     current = None if record is None else _current(record, observed.attempts)
-    situation = Situation(request=request, record=record, current=current, published=observed.published)
+    situation = Situation(
+        request=request, record=record, current=current, published=observed.published, place=observed.place
+    )
     step = None if record is None else record.next_step
     return Plan(
         record=record,
@@ -259,4 +294,5 @@ def _told(
         stage=None if step is None else step.stage,
         conditions=conditions(situation),
         wake_at=wake_at,
+        place=observed.place,
     )

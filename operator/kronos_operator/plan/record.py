@@ -30,6 +30,8 @@ class StopReason(StrEnum):
     UPDATED = "Updated"  # nothing that it trains changed, but what it is built from did, and it has done no step yet
     STALLED = "Stalled"
     OVERTIME = "Overtime"
+    INCOMPLETE = "Incomplete"  # not all of its pods found a place in time
+    OUTRANKED = "Outranked"  # not all of its pods found a place, and another model's come first
     STRAY = "Stray"  # a gang that the record knows nothing of
 
 
@@ -55,6 +57,15 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restart:
+    """Why the run was restarted last, by whatever cause; `at` in seconds since the epoch."""
+
+    reason: str
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """A run as it is remembered. `number` is the current attempt's; it never falls, not even from run to run."""
 
@@ -69,7 +80,12 @@ class RunRecord:
     crashes: int = 0
     disruptions: int = 0
     stalls: int = 0
-    out_of_memory: int = 0  # of the current stage
+    out_of_memory: int = 0  # of the current stage: GPU memory
+    memory_kills: int = 0  # of the current stage: main memory
+    incomplete: int = 0  # starts in a row that were given up because not all pods found a place
+    recent: tuple[float, ...] = ()  # when the latest disruptions were
+    last: Restart | None = None
+    begun: bool = False  # all pods of the current attempt were seen to run
     stepped: bool = False  # some attempt has reported a step or finished a stage: there is something to lose
     disrupted: bool = False  # the current attempt is being evicted or preempted, or was and does not run again yet
     stop: StopReason | None = None  # why the current attempt is being stopped
@@ -86,7 +102,7 @@ class RunRecord:
     @property
     def restarts(self) -> int:
         """Restarts of any kind, also those that are free."""
-        return self.crashes + self.disruptions + self.stalls + self.out_of_memory
+        return self.crashes + self.disruptions + self.stalls + self.out_of_memory + self.memory_kills
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ class Situation:
     record: RunRecord | None
     current: Attempt | None
     published: str
+    place: int | None = None  # in the line of the models that wait for their turn
 
     @property
     def live(self) -> Attempt | None:
@@ -70,6 +71,8 @@ def phase_of(situation: Situation) -> Phase:
         return Phase.TRAINING
     if live is not None and live.state is AttemptState.QUEUED:
         return Phase.QUEUED
+    if live is None and situation.place is not None:
+        return Phase.QUEUED
     restarted = record is not None and (record.restarts > 0 or record.disrupted)
     again = restarted or (live is not None and live.state is AttemptState.STOPPING)
     return Phase.RESTARTING if again else Phase.PENDING
@@ -99,6 +102,9 @@ def _reason(situation: Situation, phase: Phase) -> tuple[str, str]:
     if record.outcome is not None:
         return ("UpdateWaiting", waits) if waits else (record.reason, record.message)
     also = f"; {waits}" if waits else ""
+    if phase is Phase.QUEUED and situation.place is not None:
+        turn = f"place {situation.place} of the models that wait for their turn"
+        return (record.reason, f"{record.message}; {turn}{also}") if record.reason else ("WaitingForTurn", turn + also)
     if phase is Phase.RESTARTING and record.reason:
         return record.reason, record.message + also
     reason, step = phase.value, record.next_step

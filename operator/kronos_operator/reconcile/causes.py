@@ -19,12 +19,21 @@ LAST_WORDS = 2048  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
+class Disruption:
+    """What somebody else did to a gang: the reason in one CamelCase word, and the words of who did it."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cause:
-    """The one cause of a gang's end."""
+    """The one cause of a gang's end. `disruption` stands in for a failure where others are to blame."""
 
     exit_code: int | None
     message: str
-    disrupted: bool
+    disruption: Disruption | None
+    memory_killed: bool
 
 
 def cause_of(workload: Object | None, pods: Sequence[Object]) -> Cause:
@@ -32,32 +41,63 @@ def cause_of(workload: Object | None, pods: Sequence[Object]) -> Cause:
     ended = sorted((pod for pod in pods if _exit_code(pod) is not None), key=_ended_at)
     codes = [int(_terminated(pod)["exitCode"]) for pod in ended] or _told_codes(workload)
     code = gang_cause(codes) or None
-    speaker = next((pod for pod in ended if code is not None and _exit_code(pod) == code), None)
-    never_ran = not codes and any(_phase(pod) == "Failed" for pod in pods)
-    return Cause(
-        exit_code=code,
-        message=_words(speaker, workload),
+    killed = next((pod for pod in ended if _memory_killed(pod)), None)
+    speaker = killed or next((pod for pod in ended if code is not None and _exit_code(pod) == code), None)
+    message = _words(speaker, workload)
+    disruption = disruption_of(workload, pods)
+    if disruption is None and code == ExitCode.STOPPED:
+        reported = read_report(last_message(speaker or {}).splitlines()).cause
+        disruption = Disruption(reason=reported or "Stopped", message=message)
+    if disruption is None and not codes:
+        turned_away = next((pod for pod in pods if _phase(pod) == "Failed"), None)
         # A kubelet that turned the pod away says nothing of the training.
-        disrupted=disrupted_by_others(workload, pods) or code == ExitCode.STOPPED or never_ran,
-    )
+        disruption = None if turned_away is None else _by_kubelet(turned_away)
+    return Cause(exit_code=code, message=message, disruption=disruption, memory_killed=killed is not None)
 
 
-def disrupted_by_others(workload: Object | None, pods: Sequence[Object]) -> bool:
-    """Whether a pod was evicted, preempted or deleted by somebody else, rather than as a consequence of a failure.
+def disruption_of(workload: Object | None, pods: Sequence[Object]) -> Disruption | None:
+    """What others did: a pod was evicted, preempted or deleted, and not as a consequence of a failure.
 
     The Job controller deletes the pods that are left when one has failed, a moment before it says so. Therefore a
     deletion counts only if it was asked for before any other pod had failed, to the second.
     """
-    if any(true_condition(pod, "DisruptionTarget") for pod in pods):
-        return True
+    for pod in pods:
+        target = true_condition(pod, "DisruptionTarget")
+        if target is not None:
+            words = (pod.get("status") or {}).get("message") or target.get("message") or ""
+            return Disruption(reason=str(target.get("reason") or "Disrupted"), message=f"{_named(pod)}: {words}")
     if workload is not None and workload["metadata"].get("deletionTimestamp"):
-        return False
+        return None
     for pod in pods:
         asked = _deletion_asked_at(pod)
         others = [_ended_at(other) for other in pods if other is not pod and _exit_code(other) not in (None, 0)]
         if asked is not None and not _is_ending(workload, asked) and all(asked < moment for moment in others):
-            return True
-    return False
+            return Disruption(reason="PodDeleted", message=f"{_named(pod)} was deleted")
+    return None
+
+
+def _by_kubelet(pod: Object) -> Disruption:
+    status = pod.get("status") or {}
+    words = status.get("message") or "the kubelet turned it away"
+    return Disruption(reason=str(status.get("reason") or "PodFailed"), message=f"{_named(pod)}: {words}")
+
+
+def _named(pod: Object) -> str:
+    node = node_of(pod)
+    name = str(pod["metadata"]["name"])
+    return f"{name} on node {node}" if node else name
+
+
+def node_of(pod: Object) -> str:
+    """Name of the node that the pod was placed on; empty while it has none."""
+    return str((pod.get("spec") or {}).get("nodeName") or "")
+
+
+def _memory_killed(pod: Object) -> bool:
+    """Whether the kernel killed the container, or a rank of it, for lack of main memory."""
+    if true_condition(pod, "DisruptionTarget"):
+        return False  # the kubelet ended it for the sake of the node
+    return _exit_code(pod) == ExitCode.MEMORY_LIMIT or _terminated(pod).get("reason") == "OOMKilled"
 
 
 def overran(workload: Object | None) -> bool:
@@ -82,6 +122,11 @@ def container_status(pod: Object) -> Object:
     """The status of the training container; empty while there is none."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     return next((status for status in statuses if status.get("name") in _CONTAINERS), {})
+
+
+def last_message(pod: Object) -> str:
+    """What the training container has left as its termination message; empty while it runs."""
+    return str(_terminated(pod).get("message") or "")
 
 
 def _terminated(pod: Object) -> Object:
@@ -121,11 +166,11 @@ def _words(pod: Object | None, workload: Object | None) -> str:
     if pod is not None:
         ended = _terminated(pod)
         text = str(ended.get("message") or "")
-        told = read_report(text)
+        told = read_report(text.splitlines())
         if told.error:
             return told.error
         if ended.get("reason") == "OOMKilled":
-            return "the container was killed for using more main memory than resources.memory allows"
+            return ""  # plan knows the limit
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
         if lines:
             return lines[-1].strip()[:500]

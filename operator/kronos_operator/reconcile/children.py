@@ -77,11 +77,11 @@ class Children:
 
 
 def trimmed(body: Object) -> Object:
-    """Without the pod's specification and the workload's template, which nobody here reads and which are large."""
+    """Without what nobody here reads and what is large: most of a pod's specification, and the workload's template."""
     body = without_noise(body)
     spec = body.get("spec") or {}
     if body.get("kind") == POD.kind:
-        body["spec"] = {}
+        body["spec"] = {name: spec[name] for name in ("nodeName",) if name in spec}
     else:
         body["spec"] = {name: spec[name] for name in ("suspend", "parallelism", "runPolicy") if name in spec}
         replicas = spec.get("pytorchReplicaSpecs") or {}

@@ -12,8 +12,9 @@ from kronos_operator.kube.kinds import CONFIGMAP, JOB, PYTORCHJOB, SERVICE
 from kronos_operator.manifests import Gang as Blueprint
 from kronos_operator.manifests import children, frozen, run_config_map
 from kronos_operator.plan import Action, RunRecord, StartAttempt, StopAttempt
+from kronos_operator.policy import violations
 from kronos_operator.reconcile.causes import has_ended
-from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.gangs import Gang, is_child
 from kronos_operator.settings import Settings
 
 _KINDS = {kind.kind: kind for kind in (CONFIGMAP, SERVICE, JOB, PYTORCHJOB)}
@@ -101,8 +102,13 @@ class Effects:
         if kept is None:
             message = f"ConfigMap {name}, which holds what the run trains, is gone: ask for another run"
             raise Refused(message, reason="RunConfigLost")
+        built_from = frozen(kept, model)
+        denied = self._denied(built_from)
+        if denied:
+            # The policy may have changed since, or somebody has made another ConfigMap of that name.
+            raise Refused(f"what the run was begun with is no longer allowed: {denied}", reason="PolicyDenied")
         blueprint = Blueprint(
-            model=frozen(kept, model),
+            model=built_from,
             uid=_uid(model),
             start=start,
             image=self._settings.default_image,
@@ -113,6 +119,13 @@ class Effects:
                 await self._put(body)
             else:
                 await self._create(body)
+
+    def _denied(self, model: KronosModel) -> str:
+        """What the policy denies of a model with its frozen image; an earlier default image was the administrator's."""
+        spec, default = model.spec, self._settings.default_image
+        if spec.image is not None and _repository(spec.image) == _repository(default):
+            spec = spec.model_copy(update={"image": None})
+        return "; ".join(violations(spec, self._settings.policy))
 
     async def _put(self, config_map: Object) -> None:
         """Creates an immutable ConfigMap, or replaces one that says something else.
@@ -163,9 +176,10 @@ class Effects:
                 continue
             for body in found:
                 metadata = body["metadata"]
-                await self._cluster.delete(
-                    kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
-                )
+                if is_child(body, model.metadata.name, _uid(model)):
+                    await self._cluster.delete(
+                        kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
+                    )
 
     async def _sweep(self, model: KronosModel, record: RunRecord | None, left: Sequence[Gang]) -> None:
         """Deletes the ConfigMaps and Services of gangs whose workload is gone, and what froze earlier runs."""
@@ -199,6 +213,13 @@ def _kept(ended: Sequence[Gang], ttl: float, now: float) -> tuple[list[Gang], fl
     if last is not None and all(gang.number < last.number for gang in successes):
         kept.append(last)
     return kept, min((moment for moment in expiries.values() if moment > now), default=None)
+
+
+def _repository(image: str) -> str:
+    """The image without its tag or digest."""
+    name = image.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return head + slash + last.partition(":")[0]
 
 
 def _workload_kind(model: KronosModel) -> Kind:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from kronos_operator import names
-from kronos_operator.kube.conditions import true_condition
+from kronos_operator.kube.conditions import condition, true_condition
 from kronos_operator.kube.kinds import Object
 from kronos_operator.plan import Attempt, AttemptState
-from kronos_operator.reconcile.causes import cause_of, container_status, disrupted_by_others, has_ended
+from kronos_operator.reconcile.causes import (
+    Disruption,
+    cause_of,
+    container_status,
+    disruption_of,
+    has_ended,
+    node_of,
+)
 from kronos_operator.reconcile.reports import Report
-from kronos_operator.reconcile.times import seconds_of
+from kronos_operator.reconcile.times import created_at, seconds_of
 from kronos_trainer.config import ExitCode, StageName
 
 LOST_AFTER = 60.0  # seconds that a pod may outlive its grace before it counts as lost
@@ -67,45 +75,68 @@ class Gang:
         return bool(spec.get("suspend") or (spec.get("runPolicy") or {}).get("suspend"))
 
 
-def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> list[Gang]:
-    """The gangs of the model with this uid.
+def gangs_of(model: Object, workloads: Iterable[Object], pods: Iterable[Object]) -> tuple[list[Gang], list[Object]]:
+    """The gangs of a model, and the objects that carry its labels without being its children.
 
-    Pods are found by label, for their controller is the workload. Pods without their workload are gangs too: whoever
-    deleted it, they may hold a GPU and the model's directory still.
+    `model` has name and uid. A workload is its child if the model is its controller and it has the name that an attempt
+    has; a copy that somebody made to look into a failure has another name. Pods are found by their controller. Those
+    whose workload is gone are gangs too: whoever deleted it, they may hold a GPU and the model's directory still.
     """
-    own = [body for body in workloads if _controller(body) == uid and _identity(body) is not None]
+    own, foreign = {}, []
+    for body in workloads:
+        if is_child(body, model["name"], model["uid"]):
+            own[body["metadata"]["uid"]] = body
+        else:
+            foreign.append(body)
+    strangers = {body["metadata"]["uid"] for body in foreign}
     by_owner: defaultdict[str, list[Object]] = defaultdict(list)
-    for pod in pods:
-        by_owner[_controller(pod)].append(pod)
-    gangs = []
-    for body in own:
-        run, stage, number = _identity(body) or ("", StageName.TOKENIZER, 0)
-        mine = by_owner.pop(body["metadata"]["uid"], [])
-        gangs.append(Gang(run=run, stage=stage, number=number, workload=body, pods=tuple(mine)))
     left: defaultdict[tuple[str, StageName, int], list[Object]] = defaultdict(list)
-    for group in by_owner.values():
-        for pod in group:
-            identity = _identity(pod)
-            if identity is not None and not has_ended(pod):
-                left[identity].append(pod)
-    return gangs + [
+    for pod in pods:
+        controller = _controller(pod)
+        identity = _identity(pod)
+        if controller.get("uid") in own:
+            by_owner[controller["uid"]].append(pod)
+        elif controller.get("uid") in strangers:
+            continue  # its workload is spoken of
+        elif identity is None or not _is_attempt(controller.get("name", ""), pod, model["name"]):
+            foreign.append(pod)
+        elif not has_ended(pod):
+            left[identity].append(pod)
+    gangs = []
+    for uid, body in own.items():
+        run, stage, number = _identity(body) or ("", StageName.TOKENIZER, 0)
+        gangs.append(Gang(run=run, stage=stage, number=number, workload=body, pods=tuple(by_owner[uid])))
+    gangs += [
         Gang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
         for (run, stage, number), group in left.items()
     ]
+    return gangs, foreign
+
+
+def is_child(body: Object, model: str, uid: str) -> bool:
+    """Whether a workload is one of the model's attempts: by its controller, and by the name that an attempt has."""
+    return bool(_controller(body).get("uid") == uid) and _is_attempt(body["metadata"]["name"], body, model)
 
 
 def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
     """The attempt as plan sees it. It has failed once it is lost: its workload gone or going, and its nodes silent."""
     alive = [pod for pod in gang.pods if not has_ended(pod)]
-    lost = (gang.workload is None or gang.deleting) and bool(alive) and all(is_lost(pod, now) for pod in alive)
+    gone = gang.workload is None or gang.deleting
+    lost = gone and bool(alive) and all(is_lost(pod, now) for pod in alive)
     report = report or Report()
+    disruption = _disruption(gang)
+    unplaced = not gang.suspended and (gang.missing > 0 or any(not _is_placed(pod) for pod in alive))
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
         number=gang.number,
         state=AttemptState.FAILED if lost else _state(gang, alive),
-        disrupted=_taken_back(gang) or disrupted_by_others(gang.workload, gang.pods),
+        disrupted=disruption is not None,
+        reason="" if disruption is None else disruption.reason,
+        message="" if disruption is None else disruption.message,
         whole=len(alive) == len(gang.pods),
+        placed=sum(map(_is_placed, alive)),
+        unplaced_since=created_at(gang.workload) if unplaced and gang.workload is not None else None,
         stepped=report.stepped,
         succeeding=gang.finished == "Complete" or bool(true_condition(gang.workload, "SuccessCriteriaMet")),
         started_at=_started_at(gang),
@@ -114,7 +145,16 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
     if attempt.state is not AttemptState.FAILED:
         return attempt
     cause = cause_of(gang.workload, gang.pods)
-    return replace(attempt, exit_code=cause.exit_code, message=cause.message or report.error, disrupted=cause.disrupted)
+    disruption = cause.disruption or (disruption if gone else None)
+    message = cause.message or report.error
+    return replace(
+        attempt,
+        exit_code=cause.exit_code,
+        message=message if disruption is None else disruption.message,
+        disrupted=disruption is not None,
+        reason="" if disruption is None else disruption.reason,
+        memory_killed=cause.memory_killed,
+    )
 
 
 def cannot_go_on(gang: Gang, now: float) -> bool:
@@ -132,13 +172,27 @@ def cannot_go_on(gang: Gang, now: float) -> bool:
         return not gang.finished
     # One that its queue has taken back is made anew as a whole.
     going = not gang.finished and not gang.suspended and gang.workload["kind"] == "PyTorchJob"
-    return going and disrupted_by_others(gang.workload, gang.pods)
+    return going and disruption_of(gang.workload, gang.pods) is not None
 
 
 def lost_at(gang: Gang) -> float | None:
     """When the first of its pods that are being deleted will count as lost."""
     moments = [_gone_by(pod) for pod in gang.pods if not has_ended(pod)]
     return min((moment for moment in moments if moment is not None), default=None)
+
+
+def silent_nodes(gang: Gang) -> list[str]:
+    """Nodes from which nothing is heard while a pod of the gang runs there: then its Ready is taken back by others."""
+    silent = []
+    for pod in gang.pods:
+        runs = "running" in (container_status(pod).get("state") or {}) and not has_ended(pod)
+        if (
+            runs
+            and condition(pod, "Ready").get("status") in ("False", "Unknown")
+            and container_status(pod).get("ready")
+        ):
+            silent.append(node_of(pod))
+    return sorted({node for node in silent if node})
 
 
 def is_lost(pod: Object, now: float) -> bool:
@@ -165,6 +219,26 @@ def _state(gang: Gang, alive: list[Object]) -> AttemptState:
         return AttemptState.STOPPING if alive else AttemptState.QUEUED
     complete = gang.pods and not gang.missing and all(map(has_started, gang.pods))
     return AttemptState.RUNNING if complete else AttemptState.WAITING
+
+
+def _disruption(gang: Gang) -> Disruption | None:
+    """What others are doing to the gang, or have done."""
+    found = disruption_of(gang.workload, gang.pods)
+    if found is not None:
+        return found
+    if gang.deleting and not gang.finished:
+        assert gang.workload is not None
+        return Disruption(reason="WorkloadDeleted", message=f"{gang.workload['metadata']['name']} is being deleted")
+    if gang.workload is None:
+        return Disruption(reason="WorkloadDeleted", message="the workload was deleted while its pods ran")
+    if _taken_back(gang):
+        return Disruption(reason="QueueEvicted", message="its queue has taken its quota back")
+    return None
+
+
+def _is_placed(pod: Object) -> bool:
+    """Whether the pod has a node."""
+    return bool(node_of(pod)) or has_started(pod)
 
 
 def _taken_back(gang: Gang) -> bool:
@@ -200,9 +274,18 @@ def _identity(body: Object) -> tuple[str, StageName, int] | None:
         return None
 
 
-def _controller(body: Object) -> str:
+def _is_attempt(name: str, body: Object, model: str) -> bool:
+    """Whether a workload of this name is the model's attempt that the labels of `body` speak of."""
+    identity = _identity(body)
+    if identity is None:
+        return False
+    _, stage, number = identity
+    return bool(re.fullmatch(rf"{re.escape(model)}-{names.STAGE_SHORT[stage]}-[0-9a-f]{{8}}-{number}", name))
+
+
+def _controller(body: Object) -> Object:
     owners = body["metadata"].get("ownerReferences") or []
-    return next((owner["uid"] for owner in owners if owner.get("controller")), "")
+    return next((owner for owner in owners if owner.get("controller")), {})
 
 
 def _is_first(pod: Object) -> bool:

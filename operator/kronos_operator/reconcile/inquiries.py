@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from kronos_operator.api import KronosModel
 from kronos_operator.kube import Cluster, ClusterError, Object
-from kronos_operator.kube.kinds import CORE_EVENT, PVC
+from kronos_operator.kube.kinds import CORE_EVENT, NODE, PVC
 from kronos_operator.reconcile.admission import Admissions, place_to_tell
 from kronos_operator.reconcile.gangs import Gang, has_started
 from kronos_operator.reconcile.times import created_at
@@ -40,6 +40,18 @@ class Inquiries:
         events = [event for one in uids for event in await self._events(namespace, one)]
         return why_waiting(gang, events, None, now)
 
+    async def taints(self, node: str) -> str:
+        """The taints of a node that drive pods away, in words; empty where nodes may not be read, as in a namespace."""
+        try:
+            body = await self._cluster.get(NODE, None, node)
+        except ClusterError:
+            return ""
+        if body is None:
+            return f"node {node} is gone"
+        taints = (body.get("spec") or {}).get("taints") or []
+        driving = [_taint(taint) for taint in taints if taint.get("effect") == "NoExecute"]
+        return f"node {node} is tainted {', '.join(driving)}" if driving else ""
+
     async def unshared(self, model: KronosModel) -> str:
         """A warning if several nodes are to write to a volume that one node at a time can mount; else empty."""
         storage = model.spec.storage
@@ -69,3 +81,8 @@ class Inquiries:
         except ClusterError:
             return []
         return found
+
+
+def _taint(taint: Object) -> str:
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint.get('key', '')}{value}:{taint['effect']}"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from kronos_operator.api import Status
 from kronos_operator.kube import Cluster, Key
 from kronos_operator.plan import AttemptState
-from kronos_operator.reconcile.causes import LAST_WORDS, container_status
+from kronos_operator.reconcile.causes import LAST_WORDS, container_status, last_message
 from kronos_operator.reconcile.gangs import Gang
 from kronos_operator.reconcile.reports import Report, read_report
 
 _AT_ONCE = 20
-_LINES = 250  # libraries print between the trainer's own lines
-_BYTES = 65536
+_FIRST_LINES = 250  # of a log that was not read before; libraries print between the trainer's own lines
+_MORE_LINES = 5000  # since the last read; what is lost beyond is older than what is kept
 _SECONDS = 5.0
 
 
@@ -24,7 +25,8 @@ class _Heard:
 
     attempt: tuple[str, int]
     report: Report
-    log: str
+    log: str  # its last characters
+    since: str  # the kubelet's time of the last line
     read_at: float
     at_end: bool
 
@@ -46,32 +48,44 @@ class Listening:
         attempt = (gang.run, gang.number)
         heard = self._heard.get(key)
         if heard is None or heard.attempt != attempt:
-            heard = _Heard(attempt=attempt, report=_remembered(before, gang), log="", read_at=0.0, at_end=False)
+            heard = _Heard(
+                attempt=attempt, report=_remembered(before, gang), log="", since="", read_at=0.0, at_end=False
+            )
         ended = not state.live
         pod = gang.first_pod
         due = now - heard.read_at >= self._every or (ended and not heard.at_end)
         readable = state is AttemptState.RUNNING or state is AttemptState.STOPPING or ended
         if pod is None or not readable or not due or (ended and heard.at_end):
             return heard.report
-        name = container_status(pod).get("name")
-        if name is None:
+        container = container_status(pod)
+        if "name" not in container:
             return heard.report
         async with self._slots:
-            log = await self._cluster.pod_log(
+            end = await self._cluster.pod_log(
                 pod["metadata"]["namespace"],
                 pod["metadata"]["name"],
-                container=name,
-                tail_lines=_LINES,
-                limit_bytes=_BYTES,
+                container=container["name"],
+                since=heard.since,
+                tail_lines=_MORE_LINES if heard.since else _FIRST_LINES,
                 timeout=_SECONDS,
             )
-        report = read_report(log or "", heard.report)
+        lines = [] if end is None else end.lines
+        if ended:
+            # The kubelet keeps the last line apart, for as long as the pod is there.
+            lines = [*lines, *last_message(pod).splitlines()]
+        report = read_report(lines, heard.report)
         if report.said_at is not None:
             report = replace(report, said_at=min(report.said_at, now))
-        if _words(report) != _words(heard.report) or (log is None and not ended):
+        if _words(report) != _words(heard.report) or (end is None and not ended):
             report = replace(report, heard_at=now)
-        last = (log or "").strip()[-LAST_WORDS:] or heard.log
-        self._heard[key] = _Heard(attempt=attempt, report=report, log=last, read_at=now, at_end=ended)
+        self._heard[key] = _Heard(
+            attempt=attempt,
+            report=report,
+            log=("" if end is None else _joined(heard.log, end.lines)) or heard.log,
+            since=heard.since if end is None else end.newest,
+            read_at=now,
+            at_end=ended,
+        )
         return report
 
     def log(self, key: Key) -> str:
@@ -82,6 +96,10 @@ class Listening:
     def forget(self, key: Key) -> None:
         """Forgets a model: it is gone, or nothing of it runs."""
         self._heard.pop(key, None)
+
+
+def _joined(log: str, lines: Sequence[str]) -> str:
+    return "\n".join([log, *lines[-LAST_WORDS:]]).strip()[-LAST_WORDS:]
 
 
 def _words(report: Report) -> tuple[object, ...]:

@@ -8,7 +8,7 @@ from typing import Protocol
 from kronos_operator import names
 from kronos_operator.api import KronosModel, Phase, Status
 from kronos_operator.kube import Key, Object
-from kronos_operator.plan import AttemptState, Observed, Plan, RunRecord, StopReason
+from kronos_operator.plan import Attempt, AttemptState, Observed, Plan, RunRecord, StopReason
 from kronos_operator.reconcile.causes import overran
 from kronos_operator.reconcile.effects import Effects
 from kronos_operator.reconcile.gangs import Gang, attempt_of, gangs_of, lost_at
@@ -36,40 +36,60 @@ class View:
     before: Status
     record: RunRecord | None
     gangs: list[Gang]
+    foreign: list[Object]  # with the labels of its children, but not its own
     current: Gang | None
-    state: AttemptState | None  # of the current gang
+    attempt: Attempt | None  # of the current gang, before its log is read
     now: float
+    driven_away_by: str = ""  # the taints of the node that the current gang has to leave
+
+    @property
+    def state(self) -> AttemptState | None:
+        """Of the current gang."""
+        return None if self.attempt is None else self.attempt.state
 
 
 async def look(model: KronosModel, record: RunRecord | None, sight: Sight, effects: Effects, now: float) -> View:
     """Gathers what there is of a model."""
     key = Key(model.metadata.namespace, model.metadata.name)
-    uid = model.metadata.uid or ""
+    itself = {"name": model.metadata.name, "uid": model.metadata.uid or ""}
     workloads, pods = sight.workloads(key), sight.pods(key)
-    gangs = gangs_of(uid, workloads, pods)
+    gangs, foreign = gangs_of(itself, workloads, pods)
     current = _current(record, gangs)
     if record is not None and record.outcome is None and (current is None or current.workload is None):
         # What was just created may not have been seen yet, and what is not seen need not be gone.
         found = await effects.find_workload(model, record)
         if found is not None:
-            gangs = gangs_of(uid, [*workloads, found], pods)
+            gangs, foreign = gangs_of(itself, [*workloads, found], pods)
             current = _current(record, gangs)
     return View(
         model=model,
         before=model.status or Status(),
         record=record,
         gangs=gangs,
+        foreign=foreign,
         current=current,
-        state=None if current is None else attempt_of(current, None, now).state,
+        attempt=None if current is None else attempt_of(current, None, now),
         now=now,
     )
 
 
-def observed(view: View, report: Report | None, trigger: Trigger, *, refused: bool) -> Observed:
+def observed(
+    view: View,
+    report: Report | None,
+    trigger: Trigger,
+    *,
+    refused: bool,
+    gang_start_seconds: float | None = None,
+    outranked: bool = False,
+    contended: bool = False,
+) -> Observed:
     """What plan is told. `report` is of the current gang; `refused`: the spec may not be started here."""
     attempts, record = [], view.record
     for gang in view.gangs:
-        attempts.append(attempt_of(gang, report if gang is view.current else None, view.now))
+        attempt = attempt_of(gang, report if gang is view.current else None, view.now)
+        if gang is view.current and attempt.disrupted and view.driven_away_by:
+            attempt = replace(attempt, message=f"{attempt.message}; {view.driven_away_by}")
+        attempts.append(attempt)
     ran_over = view.current is not None and view.state is AttemptState.FAILED and overran(view.current.workload)
     if record is not None and record.stop is None and ran_over:
         record = replace(record, stop=StopReason.OVERTIME)
@@ -84,6 +104,9 @@ def observed(view: View, report: Report | None, trigger: Trigger, *, refused: bo
         scheduled=trigger.scheduled,
         cancel=cancel,
         refused=refused,
+        gang_start_seconds=gang_start_seconds,
+        outranked=outranked,
+        contended=contended,
     )
 
 
@@ -96,6 +119,8 @@ def look_again_at(view: View, decided: Plan, every: float) -> float | None:
     """When to look at the gang again though nothing has told of a change; logs are read `every` so many seconds."""
     if view.state is AttemptState.RUNNING:
         return view.now + every
+    if view.current is None and decided.phase is Phase.QUEUED:
+        return None  # it is called when its turn has come
     if decided.record is not None and decided.record.outcome is None and decided.phase is not Phase.SUSPENDED:
         soon = view.now + max(PATIENCE, every)
         lost = None if view.current is None else lost_at(view.current)

@@ -34,7 +34,9 @@ class Operation:
         self.metrics = Metrics(lambda: len(self.queue))
         self.children = Children(cluster, settings.namespaces, self._child_changed)
         recorder = Recorder(cluster, instance=os.environ.get("HOSTNAME", "kronos-operator"))
-        self.reconciler = Reconciler(cluster, self.children, recorder, settings, self.metrics)
+        self.reconciler = Reconciler(
+            cluster, self.children, recorder, settings, self.metrics, wake=lambda key: self.queue.add(key)
+        )
         self.queue = WorkQueue(self.reconciler.reconcile)
         self._resynced_at: float | None = None
         self._tasks: list[asyncio.Task[None]] = []

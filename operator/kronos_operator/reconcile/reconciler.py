@@ -14,20 +14,25 @@ from typing import NoReturn
 from kronos_operator import names
 from kronos_operator.api import KronosModel, Phase, Status
 from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recorder
+from kronos_operator.kube.conditions import true_condition
 from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.metrics import Metrics
-from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, plan
-from kronos_operator.reconcile.causes import log_tail
+from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan
+from kronos_operator.reconcile.admission import place_to_tell
+from kronos_operator.reconcile.causes import log_tail, node_of
+from kronos_operator.reconcile.claims import claim_of, in_queue
 from kronos_operator.reconcile.effects import Effects, Postponed, Refused
-from kronos_operator.reconcile.gangs import cannot_go_on
+from kronos_operator.reconcile.gangs import cannot_go_on, silent_nodes
 from kronos_operator.reconcile.inquiries import Inquiries
 from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.models import Models
 from kronos_operator.reconcile.observing import Sight, View, annotation, look, look_again_at, observed
 from kronos_operator.reconcile.record_status import record_of
 from kronos_operator.reconcile.refusals import refusal
-from kronos_operator.reconcile.schedule import trigger_of
+from kronos_operator.reconcile.reports import Report
+from kronos_operator.reconcile.schedule import Trigger, trigger_of
 from kronos_operator.reconcile.status import Seen, condition_of, status_after, worth_writing
+from kronos_operator.reconcile.turns import Turns
 from kronos_operator.reconcile.unreadable import REASON, complaint, unreadable_status
 from kronos_operator.reconcile.waiting import Waiting
 from kronos_operator.settings import Settings
@@ -48,6 +53,7 @@ class Reconciler:
         metrics: Metrics,
         *,
         now: Callable[[], float] = time.time,
+        wake: Callable[[Key], None] = lambda key: None,
     ) -> None:
         self._cluster = cluster
         self._sight = sight
@@ -59,7 +65,9 @@ class Reconciler:
         self._effects = Effects(cluster, settings)
         self._inquiries = Inquiries(cluster)
         self._listening = Listening(cluster, settings.progress_seconds)
+        self._turns = Turns(settings.policy.max_running, wake)
         self._trouble: dict[Key, Waiting] = {}
+        self._mentioned: set[str] = set()  # uids of what is not ours
 
     @property
     def keys(self) -> Iterable[Key]:
@@ -91,6 +99,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._trouble.pop(key, None)
+        self._turns.forget(key, self._now())
         self._listening.forget(key)
         self._metrics.forget(key)
 
@@ -123,6 +132,7 @@ class Reconciler:
             await self._complain(body, error, now)
             return None
         view = await look(model, record, self._sight, self._effects, now)
+        view = await self._with_taints(view)
         report = None
         if view.current is not None and view.state is not None:
             report = await self._listening.hear(key, view.current, view.state, view.before, now)
@@ -132,16 +142,18 @@ class Reconciler:
         cancel = annotation(model, names.CANCEL_ANNOTATION)
         trigger = trigger_of(model.spec.schedule, request, cancel, view.before, now)
         refused = refusal(model, self._settings.policy, self._settings.default_image)
-        situation = observed(view, report, trigger, refused=refused is not None)
-        decided = plan(model, situation, now)
+        waiting = self._trouble.get(key) or await self._waiting(view)
+        situation, decided = self._decide(key, view, report, trigger, waiting, refused=refused is not None)
+        await self._mention(body, view.foreign)
         seen = Seen(
             trigger=trigger,
             annotation=request,
             report=report,
             tail=self._tail(key, view),
-            waiting=self._trouble.get(key) or await self._waiting(view),
+            waiting=waiting,
             refused=refused,
             unshared=await self._inquiries.unshared(model),
+            silent=[] if view.current is None else silent_nodes(view.current),
         )
         if _begins(record, decided.record):
             assert decided.record is not None
@@ -173,6 +185,55 @@ class Reconciler:
         again = look_again_at(view, decided, self._settings.progress_seconds)
         return _soonest(now, decided.wake_at, tick, expires, again)
 
+    def _decide(
+        self,
+        key: Key,
+        view: View,
+        report: Report | None,
+        trigger: Trigger,
+        waiting: Waiting | None,
+        *,
+        refused: bool,
+    ) -> tuple[Observed, Plan]:
+        """What is planned, once it is known whether it is the model's turn."""
+        policy, record = self._settings.policy, view.record
+        queued = in_queue(view.model, policy)
+        live = view.attempt if view.attempt is not None and view.attempt.state.live else None
+        claim = claim_of(view.model, record, live, waiting) if record is not None and live is not None else None
+        if claim is not None and not queued:
+            self._turns.put(key, claim, view.now)
+        situation = observed(
+            view,
+            report,
+            trigger,
+            refused=refused,
+            gang_start_seconds=None if queued else policy.gang_start_seconds,
+            outranked=self._turns.outranked(key),
+            contended=self._turns.contended(key),
+        )
+        decided = plan(view.model, situation, view.now)
+        if any(isinstance(action, StartAttempt) for action in decided.actions) and not queued:
+            assert decided.record is not None
+            place = self._turns.ask(key, claim_of(view.model, decided.record, None, None), view.now)
+            if place is not None:
+                situation = replace(situation, place=place_to_tell(place, view.before.queue_position))
+                decided = plan(view.model, situation, view.now)
+        elif claim is None:
+            self._turns.put(key, None, view.now)
+        return situation, decided
+
+    async def _mention(self, body: Object, foreign: Iterable[Object]) -> None:
+        """Says once of each object that it looks like a child and is none."""
+        for other in foreign:
+            uid = other["metadata"]["uid"]
+            if uid not in self._mentioned:
+                self._mentioned.add(uid)
+                note = (
+                    f"{other.get('kind', 'an object')} {other['metadata']['name']} carries the labels of this model's "
+                    "children and is none of them: it is left alone"
+                )
+                await self._recorder.post(body, reason="ForeignObject", note=note, action="Reconcile", type="Warning")
+
     async def _postpone(self, no: Postponed, model: KronosModel, decided: Plan, seen: Seen, now: float) -> NoReturn:
         """Tells what stands in the way; the queue comes back to it."""
         waiting = Waiting(reason=no.reason, message=no.message)
@@ -186,6 +247,15 @@ class Reconciler:
         """Ends a run of which the API server will never have a child."""
         after = plan(model, replace(situation, record=_failed(decided, no)), now)
         await self._write(model, after, seen, now)
+
+    async def _with_taints(self, view: View) -> View:
+        """The view with the taints by which a gang is being driven away, once."""
+        attempt, known = view.attempt, view.record is not None and view.record.disrupted
+        if attempt is None or view.current is None or known or attempt.reason != "DeletionByTaintManager":
+            return view
+        node = next((node_of(pod) for pod in view.current.pods if true_condition(pod, "DisruptionTarget")), "")
+        taints = await self._inquiries.taints(node) if node else ""
+        return replace(view, driven_away_by=taints)
 
     async def _waiting(self, view: View) -> Waiting | None:
         """Why the current gang does not run."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kronos_operator.api import KronosModel, Restarts, Run, RunStep, Status
-from kronos_operator.plan import Completed, Outcome, RunRecord, Step, StopReason
+from kronos_operator.api import KronosModel, LastRestart, Restarts, Run, RunStep, Status
+from kronos_operator.plan import Completed, Outcome, Restart, RunRecord, Step, StopReason
 from kronos_operator.reconcile.times import moment_of
 from kronos_trainer.config import StageName
 
@@ -37,6 +37,11 @@ def record_of(status: Status) -> RunRecord | None:
         out_of_memory=restarts.out_of_memory,
         stepped=run.stepped,
         disrupted=run.disrupted,
+        memory_kills=restarts.memory_kills,
+        incomplete=restarts.incomplete,
+        recent=tuple(moment.timestamp() for moment in run.disrupted_at),
+        last=None if restarts.last is None else _restart(restarts.last),
+        begun=run.begun,
         stop=None if run.stop is None else StopReason(run.stop),
         retry_at=None if run.retry_at is None else run.retry_at.timestamp(),
         outcome=None if run.outcome is None else Outcome(run.outcome),
@@ -60,6 +65,8 @@ def run_of(record: RunRecord, model: KronosModel, results: Mapping[StageName, Ru
         settings=record.settings,
         stepped=record.stepped,
         disrupted=record.disrupted,
+        begun=record.begun,
+        disrupted_at=[moment_of(at) for at in record.recent],
         stop=None if record.stop is None else record.stop.value,
         retry_at=None if record.retry_at is None else moment_of(record.retry_at),
         outcome=None if record.outcome is None else record.outcome.value,
@@ -75,6 +82,13 @@ def restarts_of(record: RunRecord) -> Restarts:
         disruptions=record.disruptions,
         stalls=record.stalls,
         out_of_memory=record.out_of_memory,
+        memory_kills=record.memory_kills,
+        incomplete=record.incomplete,
+        last=None
+        if record.last is None
+        else LastRestart(
+            reason=record.last.reason, message=record.last.message[:_TEXT], time=moment_of(record.last.at)
+        ),
     )
 
 
@@ -98,6 +112,10 @@ def completed_after(before: tuple[Completed, ...], record: RunRecord | None) -> 
 def published_in(status: Status) -> str:
     """The run whose model is published; empty without one."""
     return "" if status.artifacts is None else status.artifacts.run or ""
+
+
+def _restart(last: LastRestart) -> Restart:
+    return Restart(reason=last.reason, message=last.message, at=last.time.timestamp())
 
 
 def _step(step: Step, result: RunStep | None) -> RunStep:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +13,11 @@ from kronos_operator.api import CheckpointState, Progress, RunStep
 from kronos_operator.reconcile.times import moment_of, seconds_of
 from kronos_trainer.config import StageName
 
+_MARK = '{"kronos":'
+_DECODER = json.JSONDecoder()
 _LONGEST_ETA = 1e9  # seconds
+_LONGEST_SKIPPED = 256
+MOST_SKIPPED = 8
 # Numbers of a stage's result that are worth a place in status.
 _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
@@ -28,14 +33,18 @@ class Report:
     checkpoint: CheckpointState | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    cause: str = ""  # the trainer's own word for why it stopped
+    skipped: tuple[str, ...] = ()  # checkpoints that were damaged and passed over
 
 
-def read_report(log: str, before: Report | None = None) -> Report:
-    """What a piece of log adds to what was known. Lines that are not the trainer's, or cut off, are passed over."""
+def read_report(lines: Iterable[str], before: Report | None = None) -> Report:
+    """What lines of a log add to what was known. What is not the trainer's, or cut off, is passed over.
+
+    Lines that were read before change nothing.
+    """
     report = before or Report()
-    for line in log.splitlines():
-        message = _message(line)
-        if message is not None:
+    for line in lines:
+        for message in _messages(line):
             report = _heard(report, message)
     return report
 
@@ -99,18 +108,27 @@ def _heard(report: Report, message: Mapping[str, Any]) -> Report:
     if event == "result" and isinstance(message.get("result"), dict):
         return replace(report, result=message["result"], stepped=True)
     if event == "error":
-        return replace(report, error=_text(message, "message"))
+        return replace(report, error=_text(message, "message"), cause=_word(message, "cause"))
+    if event == "checkpointSkipped":
+        step, reason = _count(message, "step"), _text(message, "reason")
+        text = f"{'checkpoint' if step is None else f'step {step}'}: {reason}"[:_LONGEST_SKIPPED]
+        if text not in report.skipped:
+            return replace(report, skipped=(*report.skipped, text)[-MOST_SKIPPED:])
     return report
 
 
-def _message(line: str) -> dict[str, Any] | None:
-    if not line.startswith("{"):
-        return None
-    try:
-        message = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return message if isinstance(message, dict) and "kronos" in message else None
+def _messages(line: str) -> Iterator[dict[str, Any]]:
+    """The trainer's messages in a line: another writer of the same log may have left its own line without an end."""
+    start = line.find(_MARK)
+    while start >= 0:
+        try:
+            message, end = _DECODER.raw_decode(line, start)
+        except (ValueError, RecursionError):
+            end = start + len(_MARK)
+        else:
+            if isinstance(message, dict):
+                yield message
+        start = line.find(_MARK, end)
 
 
 def _number(values: Mapping[str, Any], name: str) -> float | None:
@@ -134,6 +152,12 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     """A string that can be written as JSON: file names may hold bytes that no character stands for."""
     value = values.get(name)
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _word(values: Mapping[str, Any], name: str) -> str:
+    """A reason as conditions have them, in one CamelCase word; empty for anything else."""
+    value = _text(values, name)
+    return value if re.fullmatch(r"[A-Z][A-Za-z0-9]{0,63}", value) else ""
 
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:

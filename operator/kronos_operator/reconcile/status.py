@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from kronos_operator.reconcile.record_status import (
     restarts_of,
     run_of,
 )
-from kronos_operator.reconcile.reports import Report, progress_of, result_of
+from kronos_operator.reconcile.reports import MOST_SKIPPED, Report, progress_of, result_of
 from kronos_operator.reconcile.schedule import Trigger, schedule_state
 from kronos_operator.reconcile.times import moment_of
 from kronos_operator.reconcile.waiting import Waiting
@@ -52,6 +52,7 @@ class Seen:
     waiting: Waiting | None = None
     refused: Waiting | None = None  # why nothing new is started
     unshared: str = ""  # a warning about the storage
+    silent: Sequence[str] = ()  # nodes of the gang that are not ready
 
 
 def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> Status:
@@ -74,9 +75,10 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
         checkpoint=_checkpoint(before, earlier, record, seen.report),
         last_trigger=(seen.annotation[:256] or None) if began or seen.trigger.taken_back else before.last_trigger,
         trained=[Trained(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in completed],
+        skipped_checkpoints=_skipped(before, earlier, record, seen.report),
         schedule=schedule_state(model.spec.schedule, before.schedule, seen.trigger, now, began=began),
         failure=_failure(before, earlier, record, seen.tail),
-        queue_position=seen.waiting.place if seen.waiting is not None and decided.phase is Phase.QUEUED else None,
+        queue_position=_place(decided, seen),
         history=_history(model, before, earlier, record, results, now),
     )
 
@@ -103,6 +105,13 @@ def condition_of(status: Status, kind: str) -> Condition | None:
     return next((condition for condition in status.conditions if condition.type == kind), None)
 
 
+def _place(decided: Plan, seen: Seen) -> int | None:
+    """Its place in whichever line it stands."""
+    if decided.phase is not Phase.QUEUED:
+        return None
+    return decided.place if decided.place is not None else (None if seen.waiting is None else seen.waiting.place)
+
+
 def _going(record: RunRecord | None) -> bool:
     return record is not None and record.outcome is None
 
@@ -117,6 +126,8 @@ def _conditions(model: KronosModel, before: Status, decided: Plan, seen: Seen, n
             )
         elif seen.waiting is not None and item.type in _STORY and decided.phase in _STILL:
             item = replace(item, reason=seen.waiting.reason, message=seen.waiting.message)
+        elif seen.silent and item.type in _STORY and decided.phase is Phase.TRAINING:
+            item = replace(item, message=f"{item.message}; not ready: node {', '.join(seen.silent)}")
         told.append(item)
     if seen.unshared:
         told.append(
@@ -225,6 +236,14 @@ def _checkpoint(
     return report.checkpoint if report is not None and report.checkpoint is not None else before.checkpoint
 
 
+def _skipped(before: Status, earlier: RunRecord | None, record: RunRecord | None, report: Report | None) -> list[str]:
+    """Damaged checkpoints that trainers of this run have passed over."""
+    if record is None or earlier is None or record.id != earlier.id:
+        return []
+    new = [text for text in (() if report is None else report.skipped) if text not in before.skipped_checkpoints]
+    return [*before.skipped_checkpoints, *new][-MOST_SKIPPED:]
+
+
 def _failure(before: Status, earlier: RunRecord | None, record: RunRecord | None, tail: str | None) -> Failure | None:
     if record is None or record.outcome is Outcome.SUCCEEDED:
         return None
@@ -240,13 +259,7 @@ def _why_it_failed(earlier: RunRecord | None, record: RunRecord) -> tuple[str, s
         return record.reason, record.message
     if earlier is None or earlier.id != record.id or earlier.outcome is not None:
         return None
-    if record.crashes > earlier.crashes or record.stalls > earlier.stalls:
-        return record.reason, record.message
-    if record.out_of_memory > earlier.out_of_memory:
-        return "OutOfMemory", "out of GPU memory; the next attempt uses a smaller micro-batch"
-    if record.disruptions > earlier.disruptions:
-        return "Disrupted", "a pod was evicted, preempted or deleted; restarted free of charge"
-    return None
+    return None if record.last is None or record.last == earlier.last else (record.last.reason, record.last.message)
 
 
 def _history(

@@ -40,10 +40,18 @@ class ExitCode(IntEnum):
     DATA = 65
     INPUT_MISSING = 66
     DIVERGED = 70
-    OUT_OF_MEMORY = 71
+    OUT_OF_MEMORY = 71  # of the GPU
+    MEMORY_LIMIT = 72  # main memory: the kernel killed a rank
     STORAGE = 74
     STOPPED = 75
     ENVIRONMENT = 78
+
+
+class StopCause(StrEnum):
+    """Field `cause` of the error line: the reasons to end with STOPPED."""
+
+    STOPPED = "Stopped"
+    NODES_DID_NOT_MEET = "NodesDidNotMeet"
 
 
 FINAL_CODES = frozenset(
@@ -51,7 +59,7 @@ FINAL_CODES = frozenset(
 )
 
 # A gang has one cause: the first of these that any rank ended with.
-CAUSE_ORDER = (64, 65, 66, 70, 78, 71, 74, 75)
+CAUSE_ORDER = (64, 65, 66, 70, 78, 71, 72, 74, 75)
 
 
 def gang_cause(codes: list[int]) -> int:

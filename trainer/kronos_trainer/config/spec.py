@@ -7,6 +7,7 @@ with its unit, and every string, list and map a bound.
 from __future__ import annotations
 
 import difflib
+import re
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -88,11 +89,48 @@ class Timeframe(StrEnum):
         return int(self.value[:-1]) * {"m": 60, "h": 3600, "d": 86400, "w": 604800}[self.value[-1]]
 
 
+_INSIDE = "must stay inside: no part of it may be '..'"
+_URI = "must begin with s3://, gs://, az:// or hf://, and have neither '..' as a part nor '::'"
+
+
+def _inside(path: str) -> str:
+    if ".." in path.split("/"):
+        raise ValueError(f"{_INSIDE}; found {path!r}")
+    return path
+
+
+def _remote(uri: str) -> str:
+    if not re.fullmatch(r"(s3|gs|az|hf)://\S+", uri) or "::" in uri or ".." in uri.split("/"):
+        raise ValueError(f"{_URI}; found {uri!r}")
+    return uri
+
+
+# A path that climbs out of its volume, or a URI of another protocol, would name files of the pod itself. By '::' fsspec
+# chains protocols.
+_CLIMBS = "self.matches('(^|/)[.][.](/|$)')"
+InnerPath = Annotated[
+    str,
+    Field(min_length=1, max_length=1024, json_schema_extra=cel((f"!{_CLIMBS}", _INSIDE))),
+    AfterValidator(_inside),
+]
+Uri = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=cel(
+            (f"self.matches('^(s3|gs|az|hf)://[^[:space:]]+$') && !self.contains('::') && !{_CLIMBS}", _URI)
+        ),
+    ),
+    AfterValidator(_remote),
+]
+
+
 class ClaimPath(Contract):
     """A directory or file on a PersistentVolumeClaim."""
 
     name: Name = Field(description="Name of the PersistentVolumeClaim, in the model's namespace.")
-    path: Path | None = Field(None, description="Path inside the volume, relative to its root. Absent: the root.")
+    path: InnerPath | None = Field(None, description="Path inside the volume, relative to its root. Absent: the root.")
 
 
 class Source(OneOf):
@@ -100,8 +138,8 @@ class Source(OneOf):
 
     claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
     path: Path | None = Field(None, description="Bars on this machine's disk (local runs only).")
-    uri: Path | None = Field(
-        None, description="Bars in an object store or on a hub (s3://, gs://, hf://), downloaded to a cache."
+    uri: Uri | None = Field(
+        None, description="Bars in an object store or on a hub (s3://, gs://, az://, hf://), downloaded to a cache."
     )
 
 

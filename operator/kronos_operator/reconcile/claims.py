@@ -1,0 +1,47 @@
+"""What places a model needs, and what it has of them: the claim that `turns` puts in order. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from kronos_operator.api import KronosModel, Spec
+from kronos_operator.names import QUEUE_LABEL
+from kronos_operator.plan import Attempt, RunRecord
+from kronos_operator.policy import Policy
+from kronos_operator.reconcile.turns import Claim, Kind, Standing
+from kronos_operator.reconcile.waiting import Waiting
+
+# What decides on which nodes a pod fits; the rest of the template may differ between pods that compete.
+_PLACEMENT = ("node_selector", "tolerations", "affinity", "scheduler_name", "runtime_class_name", "priority_class_name")
+
+
+def in_queue(model: KronosModel, policy: Policy) -> bool:
+    """Whether the model waits in a queue of Kueue, which gives a gang all of its places or none."""
+    return bool(model.metadata.labels.get(QUEUE_LABEL) or policy.default_queue)
+
+
+def claim_of(model: KronosModel, record: RunRecord, attempt: Attempt | None, waiting: Waiting | None) -> Claim:
+    """The model's claim; `attempt` is its current one while any of it is left, `waiting` why that does not run."""
+    namespace, shape = model.metadata.namespace, _shape(model.spec)
+    standing = Standing.WAITS
+    if attempt is not None:
+        placed = record.begun or attempt.unplaced_since is None
+        standing = Standing.HOLDS if placed else Standing.TRIES
+    kinds: dict[str, Kind] = {"QuotaExceeded": ("quota", namespace), "Unschedulable": ("nodes", shape)}
+    lacks = kinds.get(waiting.reason) if waiting is not None and standing is Standing.TRIES else None
+    return Claim(
+        priority=model.spec.priority,
+        since=record.started_at,
+        namespace=namespace,
+        shape=shape,
+        standing=standing,
+        lacks=lacks,
+        gave_back=record.incomplete > 0,
+    )
+
+
+def _shape(spec: Spec) -> str:
+    pods = spec.pod_template.model_dump(mode="json", include=set(_PLACEMENT), exclude_defaults=True)
+    size = spec.resources.model_dump(mode="json", exclude={"nodes", "processes_per_node"}, exclude_defaults=True)
+    return hashlib.sha256(json.dumps([pods, size], sort_keys=True).encode()).hexdigest()[:16]
