@@ -123,6 +123,13 @@ class Story:
                 text = ""
 
 
+def last_words(pod: Manifest) -> Manifest | None:
+    """The termination message of a pod's training container; None if it left none."""
+    statuses = pod["status"].get("containerStatuses", [])
+    texts = [status["state"].get("terminated", {}).get("message") for status in statuses]
+    return next((json.loads(text) for text in texts if text), None)
+
+
 def exit_codes(pods: list[Manifest]) -> set[int]:
     """Exit codes of the training containers that have ended."""
     return {

@@ -66,20 +66,40 @@ def test_an_evicted_pod_is_no_crash(operator: Live, namespace: str, model: Calla
         restarted_from_checkpoint(story, cause="disruptions")
 
 
+def suspend(live: Live, namespace: str, value: bool) -> None:
+    """Sets spec.suspend."""
+    body = json.dumps({"spec": {"suspend": value}})
+    live.kubectl("patch", "kronosmodel", "model-b-1d", "-n", namespace, "--type=merge", "-p", body)
+
+
+def test_a_stop_in_the_first_moment_of_a_pod_is_not_lost(
+    operator: Live, namespace: str, model: Callable[..., Manifest]
+) -> None:
+    """Python takes a while to start, and more to import torch; a lost SIGTERM would cost the grace period of 120 s."""
+    with Story(operator, namespace, "model-b-1d") as story:
+        operator.apply(model(epochs=LONG))
+
+        def runs() -> bool:
+            return any(pod["status"]["phase"] == "Running" for pod in operator.list("pods", namespace))
+
+        wait_until("a running pod", runs, every=0.1)
+        suspend(operator, namespace, True)
+        wait_until("no pods", lambda: not operator.list("pods", namespace), seconds=60)
+        wait_until("Suspended", lambda: story.status["phase"] == "Suspended")
+        assert not any(story.status.get("restarts", {}).values())
+    assert exit_codes(story.pods) <= {75, 143}
+
+
 def test_suspending_saves_and_frees_the_pods_and_resuming_goes_on(
     operator: Live, namespace: str, model: Callable[..., Manifest]
 ) -> None:
-    def patch(suspend: bool) -> None:
-        body = json.dumps({"spec": {"suspend": suspend}})
-        operator.kubectl("patch", "kronosmodel", "model-b-1d", "-n", namespace, "--type=merge", "-p", body)
-
     with Story(operator, namespace, "model-b-1d") as story:
         start(operator, story, model(epochs=LONG))
-        patch(True)
+        suspend(operator, namespace, True)
         wait_until("Suspended", lambda: story.status["phase"] == "Suspended")
         wait_until("no pods", lambda: not operator.list("pods", namespace))
         run = story.status["run"]["id"]
-        patch(False)
+        suspend(operator, namespace, False)
         restarted = story.wait_for_step("tokenizer", 1, attempt=1)
         assert restarted["run"]["id"] == run
         assert not any(restarted.get("restarts", {}).values())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from kronos_finance._vendor.kronos_model.kronos import Kronos, KronosTokenizer
 from live import Live, Manifest, wait_until
-from story import Story, exit_codes
+from story import Story, exit_codes, last_words
 
 
 def test_a_model_is_trained_from_kubectl_apply_to_finished(
@@ -25,6 +25,11 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
     assert [len(pods) for pods in story.gangs().values()] == [2, 2]
     assert [name.split("-")[3] for name in story.gangs()] == ["tok", "pred"]
     assert exit_codes(story.pods) == {0}
+
+    # The result of a stage is what the container of rank 0 leaves, which outlives its log.
+    for stage, pods in zip(("tokenizer", "predictor"), story.gangs().values(), strict=True):
+        words = [left for pod in pods if (left := last_words(pod))]
+        assert [left["result"]["digest"] for left in words] == [status["artifacts"][stage]["digest"]]
 
     # The story, as `kubectl get km` told it.
     told = "\n".join(story.lines)

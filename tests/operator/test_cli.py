@@ -206,7 +206,34 @@ def test_logs_choose_the_latest_and_read_progress_aloud(workplace: Path) -> None
     event = {"kronos": 1, "event": "progress", "stage": "predictor", "phase": "training", "percent": 12.0, "loss": 4.5}
     assert readable("a", json.dumps(event)) == "a predictor training  12%  loss 4.5000"
     assert readable("a", "W1124 torch says something") == "W1124 torch says something"
-    assert readable("a", '{"kronos": 1, "ev') == '{"kronos": 1, "ev'
+    skipped = {"kronos": 1, "event": "checkpointSkipped", "step": 3, "message": "step-3: torn; going on from step 2"}
+    assert readable("a", json.dumps(skipped)) == "a: step-3: torn; going on from step 2"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        '": 1, "ev',
+        '": ' + "[" * 20000 + "]" * 20000 + "}",
+        '": 1, "event": "result", "stage": "tokenizer"}',
+        '": 1, "event": "result", "stage": "tokenizer", "result": 5}',
+        '": 1, "event": "progress", "stage": "tokenizer", "percent": "x", "etaSeconds": "soon"}',
+        f'": 1, "event": "progress", "stage": "tokenizer", "loss": {"9" * 400}}}',
+    ],
+)
+def test_a_line_that_only_begins_like_the_trainers_ends_no_command(rest: str) -> None:
+    line = '{"kronos' + rest
+    assert readable("a", line) == line
+
+
+def test_what_a_log_holds_cannot_steer_the_terminal(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Names of symbols come from files of bars."""
+    log = workplace / "outputs" / "logs" / "default" / "a" / "r1-tokenizer-0.log"
+    log.parent.mkdir(parents=True)
+    note = {"kronos": 1, "event": "note", "stage": "tokenizer", "message": "\x1b]0;title\x07[red]FB[/red] \x9b2Jgone"}
+    log.write_text(f"{json.dumps(note)}\n\x1b[2Jcleared \u202etxt\n")
+    assert main(["logs", "a"]) == 0
+    assert capsys.readouterr().out == "a: [red]FB[/red] gone\ncleared \ufffdtxt\n"
 
 
 def test_spans_of_time_are_short() -> None:

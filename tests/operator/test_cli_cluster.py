@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rich.console
 import yaml
 from fake_cluster import FakeCluster, make_model
 
@@ -220,6 +221,38 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
     assert main(["status", "m", "--cluster", "--json"]) == 0
     (document,) = json.loads(capsys.readouterr().out)
     assert document["status"]["run"]["id"] == "1a2b3c4d"
+
+
+def test_nothing_that_a_cluster_tells_can_steer_the_terminal(
+    cluster: UserCluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "\x1b]0;title\x07\x1b[2J[red]a[/red]\x9b1m\u202eb\rc"
+    shown = "[red]a[/red]\ufffdb\ufffdc"
+    cluster.add_model()
+    cluster.model()["status"] = {
+        "phase": hostile,
+        "progress": {"summary": hostile},
+        "conditions": [{"type": "Ready", "status": "False", "reason": hostile, "message": hostile}],
+        "failure": {"reason": "Crashed", "message": hostile, "logTail": hostile},
+        "history": [{"run": "0", "outcome": "Failed", "reason": hostile}],
+    }
+    for terminal in (False, True):
+        monkeypatch.setattr(rich.console.Console, "is_terminal", terminal)
+        monkeypatch.setenv("COLUMNS", "300")
+        assert main(["status", "m", "--cluster"]) == 0
+        out = capsys.readouterr().out
+        assert out.count(shown) == 7 and not set(out.replace(shown, "")) & set("\x07\x9b\u202e\r")
+        assert "\x1b[2J" not in out and "\x1b]" not in out
+    assert main(["status", "m", "--cluster", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert json.loads(out)[0]["status"]["phase"] == hostile and not set(out) & set("\x1b\x9b\u202e")
+    cluster.add_pod(0)
+    cluster.logs["m-tokenizer-0-0"] = json.dumps({"kronos": 1, "event": "note", "message": hostile})
+    assert main(["logs", "m", "--cluster"]) == 0
+    assert capsys.readouterr().out == f"m: {shown}\n"
+    cluster.objects.clear()
+    assert main(["logs", hostile, "--cluster"]) == 66
+    assert shown in capsys.readouterr().err
 
 
 def away() -> None:

@@ -150,7 +150,7 @@ def test_any_failure_ends_the_gang_and_is_told_by_the_first_matching_rule() -> N
     assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (0, "Failed")
     first, second, third = spec["podFailurePolicy"]["rules"]
     assert {rule["action"] for rule in (first, second, third)} == {"FailJob"}
-    assert first["onExitCodes"]["values"] == [64, 65, 66, 70, 71, 78]
+    assert first["onExitCodes"]["values"] == [64, 65, 66, 70, 71, 72, 78]
     assert second["onExitCodes"]["values"] == [ExitCode.STOPPED]
     assert third["onPodConditions"][0]["type"] == "DisruptionTarget"
 

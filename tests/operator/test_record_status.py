@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kronos_operator.api import KronosModel, RunStep, Status
-from kronos_operator.plan import Completed, Outcome, RunRecord, Step, StopReason
-from kronos_operator.reconcile.record_status import MOST_TRAINED, completed_after, record_of, restarts_of, run_of
+from kronos_operator.plan import Completed, Outcome, Restart, RunRecord, Step, StopReason
+from kronos_operator.reconcile.record_status import (
+    MOST_TRAINED,
+    bookkeeping_of,
+    completed_after,
+    record_of,
+    restarts_of,
+    run_of,
+)
 from kronos_trainer.config import StageName
 
 MODEL = KronosModel.model_validate(
@@ -39,6 +46,11 @@ records = st.builds(
     disruptions=counts,
     stalls=counts,
     out_of_memory=counts,
+    memory_kills=counts,
+    incomplete=counts,
+    recent=st.lists(moments, max_size=3).map(tuple),
+    last=st.none() | st.builds(Restart, reason=st.just("Evicted"), message=st.text(max_size=20), at=moments),
+    begun=st.booleans(),
     stepped=st.booleans(),
     disrupted=st.booleans(),
     stop=st.none() | st.sampled_from(StopReason),
@@ -51,7 +63,8 @@ records = st.builds(
 
 @given(records)
 def test_a_record_survives_the_way_through_status(record: RunRecord) -> None:
-    status = Status(run=run_of(record, MODEL, {}), restarts=restarts_of(record))
+    notes = bookkeeping_of(record, (), None)
+    status = Status(run=run_of(record, MODEL, {}), bookkeeping=notes, restarts=restarts_of(record))
     # The API server keeps maps in the order of their keys.
     text = json.dumps(status.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=True, allow_nan=False)
     assert record_of(Status.model_validate_json(text)) == record

@@ -135,8 +135,9 @@ def start_gang(directory: Path, run: RunConfig, script: str = "faulty_rank.py", 
     config.write_text(run.dump())
     start = (
         "import pathlib, sys; from kronos_trainer.config import load_run; from kronos_trainer.launch import launch; "
-        "run, script = sys.argv[1:]; "
-        "sys.exit(launch(load_run(pathlib.Path(run)), [sys.executable, script, '--run', run], processes=2))"
+        "from kronos_trainer.stopping import StopSignal; run, script = sys.argv[1:]; "
+        "command = [sys.executable, script, '--run', run]; "
+        "sys.exit(launch(load_run(pathlib.Path(run)), command, StopSignal(), processes=2))"
     )
     done = subprocess.run(
         [sys.executable, "-c", start, str(config), str(Path(__file__).with_name(script))],

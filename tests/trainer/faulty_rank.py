@@ -17,9 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kronos_trainer.__main__ import end, main
 from kronos_trainer.loop import Loop
+from kronos_trainer.rank import end, main
 from kronos_trainer.stages import PredictorTask, TokenizerTask
+from kronos_trainer.stopping import StopSignal
 
 RANK = int(os.environ["RANK"])
 
@@ -68,4 +69,4 @@ if __name__ == "__main__":
     if "TICK" in os.environ:
         assert Loop.__init__.__kwdefaults__ is not None
         Loop.__init__.__kwdefaults__["clock"] = ticking(float(os.environ["TICK"]))
-    end(main(sys.argv[1:]))
+    end(main(sys.argv[1:], StopSignal()))

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kronos_trainer.__main__ import end
 from kronos_trainer.bars import load_bars
 from kronos_trainer.batching import plan_batches
 from kronos_trainer.comet import NullReporter
@@ -25,6 +24,7 @@ from kronos_trainer.model import predictor
 from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
 from kronos_trainer.precision import choose_precision
 from kronos_trainer.progress import Progress
+from kronos_trainer.rank import end
 from kronos_trainer.stages import PredictorTask, Stage, TokenizerTask
 from kronos_trainer.tokens import EncodedTokens
 from kronos_trainer.windows import Splits, split_bars

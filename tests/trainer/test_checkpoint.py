@@ -198,8 +198,10 @@ def test_a_damaged_latest_is_said_and_the_previous_used_with_the_best_of_its_tim
         case "added":
             (paths.checkpoint(3) / "stray").touch()
     restored = Checkpoints(paths).restore(stage_hash=HASH)
-    assert restored is not None and restored.note is not None
-    assert str(paths.checkpoint(3)) in restored.note and "step 2" in restored.note
+    assert restored is not None and restored.meta.step == 2
+    assert restored.skipped is not None
+    assert (restored.skipped.directory, restored.skipped.step) == (paths.checkpoint(3), 3)
+    assert "digest" in restored.skipped.reason or "cannot be read" in restored.skipped.reason
     assert whole_state(paths) == (2, 1)
 
     # Trained again, the same step replaces the damaged one, and the best of the lost future is not believed.

@@ -11,21 +11,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kronos_trainer.config import RunConfig
-from kronos_trainer.launch import main
 
 MakeRun = Callable[..., RunConfig]
 
 # A rank: does what the statements given for it say.
 RANK = """
-import os, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time
 rank = int(os.environ["RANK"])
 def leave(code):
     (pathlib.Path(os.environ["KRONOS_CAUSE_DIR"]) / f"rank-{rank}").write_text(str(code))
     sys.exit(code)
+def trains():
+    (pathlib.Path(os.environ["KRONOS_CAUSE_DIR"]) / f"trains-{rank}").touch()
+def last_words(**message):
+    pathlib.Path(os.environ["KRONOS_TERMINATION_LOG"]).write_text(json.dumps(message))
 def ready():
     (pathlib.Path(os.environ["READY"]) / str(rank)).touch()
 def meet():
@@ -37,12 +41,13 @@ DEFINE_ONCE = """
 import os, pathlib, sys
 from kronos_trainer.config import load_run
 from kronos_trainer.launch import launch
+from kronos_trainer.stopping import StopSignal, end_process
 processes, config, *command = sys.argv[1:]
 def once():
     run = load_run(pathlib.Path(config))
-    return launch(run, command, processes=int(processes) or None)
+    return launch(run, command, StopSignal(), processes=int(processes) or None)
 """
-LAUNCH = DEFINE_ONCE + "sys.exit(once())"
+LAUNCH = DEFINE_ONCE + "end_process(once())"
 LAUNCH_EACH = (
     DEFINE_ONCE
     + """
@@ -54,14 +59,16 @@ for code in os.environ["CODES"].split():
 SAVE_ON_TERM = """
 stop = []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+trains()
 ready()
 while not stop: time.sleep(0.02)
-time.sleep(1.5)
+time.sleep(4)  # more than a rank gets that does not train yet
 print('saved', flush=True)
 leave(75)
 """
 BLOCKED = """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+trains()
 ready()
 time.sleep(60)
 """
@@ -86,7 +93,12 @@ class Gang:
     ) -> subprocess.Popen[str]:
         """A launcher; the statements are those of rank 0, 1, …, the last ones of all further ranks."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("PET_", "OMP_"))}
-        environment |= {"READY": str(self.directory / "ready"), "TMPDIR": str(self.directory), **variables}
+        environment |= {
+            "READY": str(self.directory / "ready"),
+            "TMPDIR": str(self.directory),
+            "KRONOS_TERMINATION_LOG": str(self.directory / "termination-log"),
+            **variables,
+        }
         settings = [str(processes or 0), str(self.config)]
         return subprocess.Popen(
             [sys.executable, "-c", program, *settings, sys.executable, "-c", RANK, *ranks],
@@ -102,11 +114,28 @@ class Gang:
         stdout, stderr = process.communicate(timeout=60)
         return process.returncode, stdout, stderr
 
+    def last_words(self) -> dict[str, Any]:
+        """What the kubelet would keep."""
+        message: dict[str, Any] = json.loads((self.directory / "termination-log").read_text())
+        return message
+
     def wait_until_ready(self, count: int) -> None:
         deadline = time.monotonic() + 60
         while len(list((self.directory / "ready").iterdir())) < count:
             assert time.monotonic() < deadline, "the ranks did not start"
             time.sleep(0.05)
+
+
+def others(stdout: str) -> list[str]:
+    """The lines that are not the launcher's own."""
+    return [line for line in stdout.splitlines() if not line.startswith('{"kronos":1,')]
+
+
+def error_of(stdout: str) -> dict[str, Any]:
+    """The launcher's last line, which is to be an error."""
+    event: dict[str, Any] = json.loads(stdout.splitlines()[-1])
+    assert event["event"] == "error"
+    return event
 
 
 @pytest.fixture
@@ -122,7 +151,7 @@ leave(int(os.environ["CODE"]))
 """
     process = gang.start(statement, program=LAUNCH_EACH, CODES=" ".join(map(str, codes)))
     stdout, stderr = process.communicate(timeout=120)
-    assert stdout.splitlines() == [f"{code} -> {code}" for code in codes]
+    assert others(stdout) == [f"{code} -> {code}" for code in codes]
     said = stderr.splitlines()
     assert len(said) == 2 * len(codes)
     for code, reason, verdict in zip(codes, said[::2], said[1::2], strict=True):
@@ -131,11 +160,12 @@ leave(int(os.environ["CODE"]))
 
 
 def test_success_leaves_stdout_unchanged_and_nothing_behind(gang: Gang) -> None:
-    line = json.dumps({"kronos": 1, "text": "ünï"})
+    line = json.dumps({"text": "ünï"})
     threads = max(1, (os.cpu_count() or 1) // 2)
     check = f"leave(int(os.environ['OMP_NUM_THREADS'] != '{threads}'))"
     result, stdout, stderr = gang.run(f"print({line!r}, flush=True); leave(0)", check)
-    assert (result, stdout, stderr) == (0, line + "\n", "")
+    started, said = stdout.splitlines()
+    assert (result, said, stderr) == (0, line, "") and json.loads(started)["phase"] == "starting"
     assert not list(gang.directory.glob("kronos-launch-*"))
 
 
@@ -154,12 +184,8 @@ def test_a_rank_that_is_killed_is_named_and_the_others_get_five_seconds(gang: Ga
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert time.monotonic() - began < 15  # torchrun alone waits 30 s
-    message = json.loads(stdout)
-    assert (
-        message["event"] == "error"
-        and message["exitCode"] == 1
-        and "rank 1 was killed by SIGKILL" in message["message"]
-    )
+    message = error_of(stdout)
+    assert message["exitCode"] == 1 and "rank 1 was killed by SIGKILL" in message["message"]
     assert stderr == ""
 
 
@@ -167,7 +193,7 @@ def test_a_stop_that_a_crash_caused_is_still_a_crash(gang: Gang) -> None:
     result, stdout, _ = gang.run(
         "signal.signal(signal.SIGTERM, lambda *_: leave(75)); meet(); time.sleep(60)", "meet(); os._exit(3)"
     )
-    assert result == 1 and "rank 1 ended with exit code 3" in json.loads(stdout)["message"]
+    assert result == 1 and "rank 1 ended with exit code 3" in error_of(stdout)["message"]
 
 
 def test_sigterm_reaches_every_rank_and_their_saving_is_waited_for_even_if_it_comes_twice(gang: Gang) -> None:
@@ -177,15 +203,20 @@ def test_sigterm_reaches_every_rank_and_their_saving_is_waited_for_even_if_it_co
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 75 and stdout == "saved\nsaved\n" and stderr == "rank 0 ended with exit code 75\n"
+    assert (
+        process.returncode == 75
+        and others(stdout) == ["saved", "saved"]
+        and stderr == "rank 0 ended with exit code 75\n"
+    )
 
 
-def test_ctrl_c_in_the_launchers_terminal_is_a_stop(gang: Gang) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_in_the_launchers_terminal_is_a_stop_and_so_is_closing_it(gang: Gang, number: signal.Signals) -> None:
     process = gang.start(SAVE_ON_TERM, start_new_session=True)
     gang.wait_until_ready(2)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     stdout, _ = process.communicate(timeout=60)
-    assert process.returncode == 75 and stdout == "saved\nsaved\n"
+    assert process.returncode == 75 and others(stdout) == ["saved", "saved"]
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
@@ -216,8 +247,103 @@ def test_a_stop_before_any_rank_can_save_loses_nothing_and_is_no_crash(gang: Gan
     process = gang.start("ready(); time.sleep(60)")
     gang.wait_until_ready(2)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 75
+    stdout, _ = process.communicate(timeout=60)
+    error = error_of(stdout)
+    assert (process.returncode, error["exitCode"], error["cause"]) == (75, 75, "Stopped")
+    assert gang.last_words() == error
+
+
+def test_ranks_that_do_not_train_yet_are_not_waited_for(gang: Gang) -> None:
+    """As in an import of seconds, or waiting for a rank that is gone; the grace period would be ten seconds."""
+    process = gang.start("signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(60)")
+    gang.wait_until_ready(2)
+    process.send_signal(signal.SIGTERM)
+    stdout, _ = process.communicate(timeout=60)
+    assert (process.returncode, error_of(stdout)["cause"]) == (75, "Stopped")
+
+
+def test_a_stop_after_the_first_line_is_a_stop(gang: Gang) -> None:
+    """That line comes before torch is imported."""
+    process = gang.start("ready(); time.sleep(60)")
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["phase"] == "starting"
+    process.send_signal(signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, error_of(stdout)["cause"], stderr) == (75, "Stopped", "")
+    assert not list((gang.directory / "ready").iterdir())
+
+
+@pytest.mark.parametrize(("arguments", "first_import"), [(["launch"], "kronos_trainer.launch"), ([], "torch")])
+def test_a_stop_while_modules_are_imported_is_remembered(
+    trainable: MakeRun, tmp_path: Path, arguments: list[str], first_import: str
+) -> None:
+    """The launcher and a rank by itself, each stopped as it imports the first thing that takes time."""
+    (tmp_path / "run.json").write_text(trainable().dump())
+    program = """
+import os, runpy, signal, sys
+stop_at = sys.argv.pop(1)
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Stop())
+runpy.run_module("kronos_trainer", run_name="__main__")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, first_import, *arguments, "--run", str(tmp_path / "run.json")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 75, done.stderr
+    assert error_of(done.stdout)["cause"] == "Stopped" and "Traceback" not in done.stderr
+
+
+def test_the_last_words_are_those_of_the_cause(gang: Gang) -> None:
+    say = "last_words(event='error', exitCode={0}, message='rank ' + str(rank)); meet(); leave({0})"
+    assert gang.run(say.format(74), say.format(65))[0] == 65
+    assert gang.last_words() == {"event": "error", "exitCode": 65, "message": "rank 1"}
+
+
+def test_the_last_words_of_a_success_are_the_result_of_rank_0(gang: Gang) -> None:
+    assert gang.run("last_words(event='result', result={'digest': str(rank)}); leave(0)")[0] == 0
+    assert gang.last_words() == {"event": "result", "result": {"digest": "0"}}
+
+
+LAUNCH_LIMITED = (
+    DEFINE_ONCE
+    + """
+from kronos_trainer import launch as module
+from kronos_trainer.memory import memory
+groups = pathlib.Path(os.environ["GROUPS"])
+module.memory = lambda: memory(groups / "process", groups)
+end_process(once())
+"""
+)
+
+
+def test_a_rank_that_the_kernel_killed_for_memory_is_72_and_names_the_limit(gang: Gang) -> None:
+    groups = gang.directory
+    (groups / "process").write_text("0::/\n")
+    (groups / "memory.max").write_text(f"{2**30}\n")
+    (groups / "memory.peak").write_text(f"{2**29}\n")
+    events = groups / "memory.events"
+    events.write_text("oom 0\noom_kill 3\n")
+    # Rank 0 does not answer SIGTERM: it is killed by the launcher, and not for memory.
+    kernel = f"pathlib.Path({str(events)!r}).write_text('oom 1\\noom_kill 4\\n')"
+    process = gang.start(
+        BLOCKED,
+        f"meet(); {kernel}; os.kill(os.getpid(), signal.SIGKILL)",
+        program=LAUNCH_LIMITED,
+        GROUPS=str(groups),
+    )
+    stdout, _ = process.communicate(timeout=60)
+    error = error_of(stdout)
+    assert process.returncode == error["exitCode"] == 72
+    assert (error["limitBytes"], error["peakBytes"]) == (2**30, 2**29)
+    assert "rank 1 was killed for lack of memory: the limit is 1.0 GiB" in error["message"]
+    assert "resources.memory" in error["message"] and "512.0 MiB" in error["message"]
+    assert gang.last_words() == error
 
 
 def node(rank: int, port: int) -> dict[str, str]:
@@ -226,7 +352,8 @@ def node(rank: int, port: int) -> dict[str, str]:
 
 
 def test_two_nodes_form_one_gang_and_the_second_waits_for_the_first(gang: Gang) -> None:
-    say = "print(rank, os.environ['LOCAL_RANK'], os.environ['WORLD_SIZE'], flush=True); leave(0)"
+    # In one write: PYTHONUNBUFFERED makes several of what print is given.
+    say = "os.write(1, f\"{rank} {os.environ['LOCAL_RANK']} {os.environ['WORLD_SIZE']}\\n\".encode()); leave(0)"
     port = free_port()
     second = gang.start(say, processes=None, **node(1, port))
     time.sleep(2)
@@ -234,7 +361,7 @@ def test_two_nodes_form_one_gang_and_the_second_waits_for_the_first(gang: Gang) 
     first = gang.start(say, processes=None, **node(0, port))
     outputs = [process.communicate(timeout=60) for process in (first, second)]
     assert [process.returncode for process in (first, second)] == [0, 0], outputs
-    assert [sorted(stdout.splitlines()) for stdout, _ in outputs] == [["0 0 4", "1 1 4"], ["2 0 4", "3 1 4"]]
+    assert [sorted(others(stdout)) for stdout, _ in outputs] == [["0 0 4", "1 1 4"], ["2 0 4", "3 1 4"]]
     assert [stderr for _, stderr in outputs] == ["", ""]
 
 
@@ -249,30 +376,56 @@ def test_each_node_ends_with_the_cause_of_its_own_ranks(gang: Gang) -> None:
 
 def test_an_absent_first_node_is_said_after_the_timeout_of_the_rendezvous(gang: Gang) -> None:
     process = gang.start("leave(0)", processes=None, PET_RDZV_CONF="is_host=0,timeout=1", **node(1, free_port()))
-    _, stderr = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "the first node does not answer at 127.0.0.1:" in stderr and "PET_MASTER_ADDR" in stderr
+    error = error_of(stdout)
+    assert "the first node does not answer at 127.0.0.1:" in error["message"] and "PET_MASTER_ADDR" in error["message"]
+    assert error["cause"] == "NodesDidNotMeet"
 
 
 def test_a_gang_that_does_not_come_together_has_lost_nothing(gang: Gang) -> None:
     process = gang.start("leave(0)", processes=None, PET_RDZV_CONF="timeout=1", **node(0, free_port()))
-    _, stderr = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 75
-    assert "the nodes did not come together: Timed out" in stderr and "1/2 clients joined" in stderr
+    error = error_of(stdout)
+    assert "the nodes did not come together: Timed out" in error["message"] and "1/2 clients joined" in error["message"]
+    assert (error["exitCode"], error["cause"]) == (75, "NodesDidNotMeet")
 
 
-def test_a_stop_while_waiting_for_the_first_node_is_a_stop(gang: Gang) -> None:
-    process = gang.start("leave(0)", processes=None, **node(1, free_port()))
-    time.sleep(2)
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_stop_while_waiting_for_another_node_is_a_stop_at_once(gang: Gang, rank: int) -> None:
+    port = free_port()
+    process = gang.start("leave(0)", processes=None, **node(rank, port))
+    if rank == 0:
+        wait_until_open(port)
+    else:
+        time.sleep(2)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 75
+    stdout, _ = process.communicate(timeout=60)
+    assert (process.returncode, error_of(stdout)["cause"]) == (75, "Stopped")
+    assert gang.last_words()["cause"] == "Stopped"
 
 
-def test_an_unreadable_run_config_is_a_config_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreadable_run_config_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    assert main(["--run", str(tmp_path / "run.json")]) == 64
-    assert "run.json" in capsys.readouterr().err
+    done = subprocess.run(
+        [sys.executable, "-m", "kronos_trainer", "launch", "--run", str(tmp_path / "run.json")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 64 and "run.json" in done.stderr and "Traceback" not in done.stderr
+
+
+def wait_until_open(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "the first node does not listen"
+            time.sleep(0.1)
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -208,6 +209,35 @@ def test_bars_and_results_behind_uris(trainable: MakeRun, bars_file: Path, tmp_p
     left = run.paths(remote).stage(StageName.TOKENIZER)
     assert left.completed() == said[-1]["result"]
     assert weights_digest(left.best) == said[-1]["result"]["digest"]
+
+
+def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(trainable: MakeRun) -> None:
+    run = trainable()
+    asked = itertools.count()
+    with pytest.raises(Stopped):
+        run_stage(run, lambda: next(asked) > 20)
+    files = run.paths().stage(run.stage)
+    step = json.loads(files.pointer.read_text())["latest"]["step"]
+    weights = files.checkpoint(step) / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (skipped,) = [line for line in run_stage(run) if line["event"] == "checkpointSkipped"]
+    assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoint(step)))
+    assert skipped["reason"].startswith("its digest differs")
+    assert skipped["directory"] in skipped["message"] and "going on from step 0 instead" in skipped["message"]
+
+
+def test_a_rank_is_given_time_to_save_from_the_first_step_on(trainable: MakeRun) -> None:
+    run, stream, begun = trainable(), io.StringIO(), []
+
+    def on_training() -> None:
+        said = [json.loads(line) for line in stream.getvalue().splitlines()]
+        begun.append([event["phase"] for event in said if event["event"] == "phase"])
+
+    for _ in range(2):  # the second time there is nothing to train
+        progress = Progress(run, stream=stream)
+        ranks = Ranks(device=torch.device("cpu"))
+        train.train_stage(run, ranks, progress=progress, stop_requested=lambda: False, on_training=on_training)
+    assert begun == [["loading"]]
 
 
 def test_a_stop_while_bars_are_read_needs_no_checkpoint(trainable: MakeRun) -> None:

@@ -41,7 +41,7 @@ def restored_step(paths: RunPaths) -> int | None:
     restored = Checkpoints(paths.stage(StageName.TOKENIZER)).restore(stage_hash="t" * 12)
     if restored is None:
         return None
-    assert restored.note is None, "the newest checkpoint that is named is intact"
+    assert restored.skipped is None, "the newest checkpoint that is named is intact"
     assert torch.equal(restored.weights["weight"], torch.full((5,), float(restored.meta.step)))
     return restored.meta.step
 

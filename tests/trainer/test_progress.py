@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer.config import ExitCode, RunConfig
+from kronos_trainer.config import ExitCode, RunConfig, StopCause
 from kronos_trainer.progress import Progress
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -98,29 +98,55 @@ def test_numbers_that_are_not_finite_become_null(session: Session) -> None:
     assert session.lines[1]["result"] == {"nested": [None, {"loss": None}]}
 
 
-@pytest.mark.parametrize("text", ["x", "é", "\N{GRINNING FACE}", '"'])
-def test_the_last_line_is_the_termination_message_and_fits_it(session: Session, text: str) -> None:
+def test_only_a_result_or_an_error_is_left_as_last_words(session: Session) -> None:
+    """So that the kubelet falls back to the log of a trainer that ended without a word."""
     session.progress.phase("loading")
+    session.progress.note("one symbol is too short")
+    assert not session.termination.exists()
+    session.progress.error(ExitCode.STOPPED, "stopped", cause=StopCause.STOPPED, peak_bytes=None)
     assert json.loads(session.termination.read_text()) == session.lines[-1]
-    session.progress.error(ExitCode.DATA, text * 9000)
+    assert session.lines[-1]["cause"] == "Stopped" and "peakBytes" not in session.lines[-1]
+
+
+@pytest.mark.parametrize("text", ["x", "é", "\N{GRINNING FACE}", '"', "\udcff", "\x1b"])
+def test_last_words_fit_whatever_they_hold(session: Session, text: str) -> None:
+    session.progress.error(ExitCode.DATA, text * 9000, limit_bytes=10**30)
     assert session.lines[-1]["message"] == text * 9000
     left = session.termination.read_bytes()
     assert len(left) <= 4096
     message = json.loads(left)
     assert message["exitCode"] == 65 and message["message"].startswith(text * 100)
 
+    result: dict[str, Any] = dict.fromkeys(("stage", "hash", "digest", "device", "origin"), text * 9000)
+    result |= {"bestValidationLoss": 0.25, "data": {"notes": [text * 9000] * 100}, "windows": {text: text}}
+    session.progress.result(result)
+    assert session.lines[-1]["result"] == result
+    left = session.termination.read_bytes()
+    assert len(left) <= 4096
+    kept = json.loads(left)["result"]
+    assert kept["bestValidationLoss"] == 0.25 and kept["digest"].startswith(text * 50)
+    assert set(kept) == {"stage", "hash", "digest", "bestValidationLoss"}
+
+
+def test_last_words_fit_also_with_absurd_numbers(session: Session) -> None:
+    session.progress.error(ExitCode.CRASHED, "crashed", limit_bytes=10**4200)
+    message = json.loads(session.termination.read_text())
+    assert (message["event"], message["exitCode"]) == ("error", 1)
+
 
 def test_a_termination_log_that_cannot_be_written_does_not_end_the_training(session: Session) -> None:
     session.termination.mkdir()
-    session.progress.note("still here")
+    session.progress.error(ExitCode.DATA, "still here")
     assert session.lines[-1]["message"] == "still here"
 
 
-def test_other_ranks_say_nothing(make_run: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_other_ranks_print_nothing_but_leave_their_last_words(
+    make_run: Callable[..., RunConfig], tmp_path: Path
+) -> None:
     session = Session(make_run(), tmp_path, silent=True)
     session.progress.phase("training")
     session.progress.error(ExitCode.CRASHED, "message")
-    assert session.lines == [] and not session.termination.exists()
+    assert session.lines == [] and json.loads(session.termination.read_text())["message"] == "message"
 
 
 def test_a_line_reaches_an_unbuffered_stdout_whole(make_run: Callable[..., RunConfig]) -> None:

@@ -45,13 +45,25 @@ class Meta:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A checkpoint that is named and cannot be used."""
+
+    directory: Path
+    step: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.directory}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Restored:
-    """A checkpoint read back, on the CPU. `note`, if any, is for the user: what was wrong with a newer one."""
+    """A checkpoint read back, on the CPU. `skipped` is a newer one, if that was damaged."""
 
     meta: Meta
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
-    note: str | None = None
+    skipped: Skipped | None = None
 
 
 @dataclass(frozen=True)
@@ -110,22 +122,20 @@ class Checkpoints:
         Raises InputMissing if there are checkpoints but none is intact, ConfigError if they belong to another config.
         """
         pointer = self._pointer()
-        wrong = []
+        skipped: list[Skipped] = []
         for name in ("latest", "previous"):
             if name not in pointer:
                 continue
             directory = self._paths.checkpoints / pointer[name].directory
             problem = _problem(directory, pointer[name])
-            if problem:
-                self._corrupt.add(directory.name)
-                wrong.append(f"{directory}: {problem}")
-                continue
-            note = f"{wrong[0]}; going on from step {pointer[name].step} instead" if wrong else None
-            return self._read(directory, stage_hash, note)
-        if wrong:
+            if problem is None:
+                return self._read(directory, stage_hash, skipped[0] if skipped else None)
+            self._corrupt.add(directory.name)
+            skipped.append(Skipped(directory, pointer[name].step, problem))
+        if skipped:
             raise InputMissing(
-                f"no intact checkpoint: {'; '.join(wrong)}. Restore the files, or remove {self._paths.directory} "
-                "to train this stage from its start"
+                f"no intact checkpoint: {'; '.join(map(str, skipped))}. Restore the files, or remove "
+                f"{self._paths.directory} to train this stage from its start"
             )
         return None
 
@@ -145,7 +155,7 @@ class Checkpoints:
         latest = self._valid(self._pointer()).get("latest")
         return latest.step if latest else None
 
-    def _read(self, directory: Path, stage_hash: str, note: str | None) -> Restored:
+    def _read(self, directory: Path, stage_hash: str, skipped: Skipped | None) -> Restored:
         meta = _read_meta(directory)
         if meta.stage_hash != stage_hash:
             raise ConfigError(
@@ -156,7 +166,7 @@ class Checkpoints:
         if (directory / OPTIMIZER_TREE).exists():
             tree = json.loads((directory / OPTIMIZER_TREE).read_text())
             optimizer = _join(tree, load_file(directory / OPTIMIZER))
-        return Restored(meta, load_file(directory / WEIGHTS), optimizer, note)
+        return Restored(meta, load_file(directory / WEIGHTS), optimizer, skipped)
 
     def _pointer(self) -> _Pointer:
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from kronos_trainer.config import ExitCode
+from kronos_trainer.config import ExitCode, StopCause
 
 
 class TrainerError(Exception):
     """A failure whose message a user can act on. The process ends with `exit_code` and no traceback."""
 
     exit_code: ExitCode
+    cause: StopCause | None = None
 
 
 class ConfigError(TrainerError):
@@ -51,6 +52,14 @@ class Stopped(TrainerError):
     """SIGTERM arrived and the state was saved."""
 
     exit_code = ExitCode.STOPPED
+    cause = StopCause.STOPPED
+
+
+class NodesDidNotMeet(TrainerError):
+    """The nodes of a gang did not come together in time: nothing was trained, and nothing was lost."""
+
+    exit_code = ExitCode.STOPPED
+    cause = StopCause.NODES_DID_NOT_MEET
 
 
 class BadEnvironment(TrainerError):

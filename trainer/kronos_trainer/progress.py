@@ -1,27 +1,26 @@
 """What the trainer says while it runs: one JSON object a line on stdout, read by the CLI and by the operator.
 
-Only rank 0 speaks. The last line also goes to the container's termination message, which outlives its logs.
+The first node's launcher speaks until its ranks are there, then rank 0 alone. A result or an error is left as the
+process's last words too, by every rank.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 from pydantic.alias_generators import to_camel
 
-from kronos_trainer import strict_json
+from kronos_trainer import strict_json, termination
 from kronos_trainer.config import ExitCode, RunConfig
 
-Phase = Literal["loading", "tokenising", "compiling", "training", "validating", "saving"]
+Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "saving"]
 
 EVERY_SECONDS = 5.0
-TERMINATION_BYTES = 4096  # the kubelet keeps no more
 
 
 class Progress:
@@ -40,7 +39,7 @@ class Progress:
         self._common = {"stage": run.stage.value, "run": run.run, "attempt": run.attempt}
         self._silent = silent
         self._stream = stream or sys.stdout
-        self._termination_log = termination_log or _default_termination_log()
+        self._termination_log = termination_log or termination.place()
         self._clock = clock
         self._now = now
         self._state: dict[str, object] = {}
@@ -77,9 +76,19 @@ class Progress:
         """The stage's result.json, as the last line."""
         self._print("result", {"result": result})
 
-    def error(self, code: ExitCode, message: str) -> None:
-        """Why the process ends, as the last line."""
-        self._print("error", {"exitCode": int(code), "message": message})
+    def skipped_checkpoint(self, *, step: int, directory: Path, reason: str, message: str) -> None:
+        """A checkpoint that is damaged and was passed over; `message` is the whole of it, for people."""
+        fields = {"step": step, "directory": str(directory), "reason": reason, "message": message}
+        self._print("checkpointSkipped", fields)
+
+    def error(self, code: ExitCode, message: str, **fields: object) -> None:
+        """Why the process ends, as the last line.
+
+        Fields (snake_case, camelCase in the output; None is left out): `cause`, a StopCause, which tells apart what
+        ends with STOPPED, and `limit_bytes` and `peak_bytes` of a MEMORY_LIMIT.
+        """
+        known = {to_camel(name): value for name, value in fields.items() if value is not None}
+        self._print("error", {"exitCode": int(code), "message": message, **known})
 
     def _print_progress(self, event: str) -> None:
         self._printed_at = self._clock()
@@ -97,38 +106,11 @@ class Progress:
         return remaining
 
     def _print(self, event: str, fields: Mapping[str, object]) -> None:
-        if self._silent:
-            return
         time_text = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         message = {"kronos": 1, "event": event, **self._common, **fields, "time": time_text}
-        # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
-        self._stream.write(strict_json.line(message) + "\n")
-        self._stream.flush()
-        if self._termination_log is not None:
-            _leave(self._termination_log, message)
-
-
-def _default_termination_log() -> Path | None:
-    if "KRONOS_TERMINATION_LOG" in os.environ:
-        return Path(os.environ["KRONOS_TERMINATION_LOG"])
-    kubelet = Path("/dev/termination-log")
-    return kubelet if kubelet.is_file() else None
-
-
-def _leave(path: Path, message: dict[str, Any]) -> None:
-    """Writes the message in place, since the kubelet's file is a mount and cannot be renamed over."""
-    text = strict_json.line(message)
-    if len(text) >= TERMINATION_BYTES:
-        text = strict_json.line(_shortened(message))
-    try:
-        path.write_text(text + "\n")
-    except OSError:
-        return  # a report that cannot be left must not end the training
-
-
-def _shortened(message: Mapping[str, Any]) -> dict[str, object]:
-    """The message small enough for TERMINATION_BYTES: long texts cut, and what is nested left out."""
-    kept = {key: value for key, value in message.items() if not isinstance(value, Mapping | list | tuple)}
-    return {
-        key: value[:300] + "…" if isinstance(value, str) and len(value) > 300 else value for key, value in kept.items()
-    }
+        if not self._silent:
+            # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
+            self._stream.write(strict_json.line(message) + "\n")
+            self._stream.flush()
+        if event in ("result", "error"):
+            termination.leave(self._termination_log, message)

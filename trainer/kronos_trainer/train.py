@@ -38,8 +38,18 @@ from kronos_trainer.windows import Splits, Windows, split_bars
 TOKEN_CACHE_LIMIT = 4 * 2**30  # bytes of a split's ids on a node's disk; beyond it they are computed when needed
 
 
-def train_stage(run: RunConfig, ranks: Ranks, *, progress: Progress, stop_requested: Callable[[], bool]) -> None:
-    """Trains the stage, or finds it complete and writes nothing. Raises TrainerError."""
+def train_stage(
+    run: RunConfig,
+    ranks: Ranks,
+    *,
+    progress: Progress,
+    stop_requested: Callable[[], bool],
+    on_training: Callable[[], None] = lambda: None,
+) -> None:
+    """Trains the stage, or finds it complete and writes nothing. Raises TrainerError.
+
+    `on_training` is called when this rank begins with what a kill would lose.
+    """
     cache = Path(tempfile.gettempdir()) / f"kronos-{os.getuid()}"
     progress.phase("loading")
     storage = Storage(run, ranks, cache)
@@ -49,7 +59,7 @@ def train_stage(run: RunConfig, ranks: Ranks, *, progress: Progress, stop_reques
         with storage.held():
             done = ranks.on_first(lambda: settle(run, paths))
             if done is None:
-                done = _Attempt(run, ranks, storage, cache, progress, stop_requested).complete()
+                done = _Attempt(run, ranks, storage, cache, progress, stop_requested, on_training).complete()
             ranks.on_first(storage.push)
     progress.result(done)
 
@@ -71,6 +81,7 @@ class _Attempt:
         cache: Path,
         progress: Progress,
         stop_requested: Callable[[], bool],
+        on_training: Callable[[], None],
     ) -> None:
         self._run = run
         self._ranks = ranks
@@ -78,6 +89,7 @@ class _Attempt:
         self._cache = cache
         self._progress = progress
         self._stop_requested = stop_requested
+        self._on_training = on_training
 
     def complete(self) -> dict[str, object]:
         """Trains from the last checkpoint, or the start, to the end, and returns the result that was written."""
@@ -113,11 +125,18 @@ class _Attempt:
             )
             restored = self._storage.restore()
             if restored is not None:
-                if restored.note:
-                    self._progress.note(restored.note)
+                if restored.skipped is not None:
+                    skipped = restored.skipped
+                    self._progress.skipped_checkpoint(
+                        step=skipped.step,
+                        directory=skipped.directory,
+                        reason=skipped.reason,
+                        message=f"the checkpoint {skipped}; going on from step {restored.meta.step} instead",
+                    )
                 loop.restore(restored)
             lines = restored.meta.metrics["lines"] if restored else 0
             ranks.on_first(lambda: metrics.open(lines))
+            self._on_training()
             try:
                 state = loop.train()
             finally:

@@ -7,6 +7,7 @@ from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Stor
 from kronos_operator.api.status import (
     Artifact,
     Artifacts,
+    Bookkeeping,
     CheckpointState,
     Condition,
     Failure,
@@ -26,6 +27,7 @@ __all__ = [
     "Artifact",
     "Artifacts",
     "Backend",
+    "Bookkeeping",
     "CheckpointState",
     "Comet",
     "Condition",

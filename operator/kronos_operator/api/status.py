@@ -83,7 +83,7 @@ class RunStep(Contract):
 
 
 class Run(Contract):
-    """The current or last run: all that the operator remembers of it."""
+    """The current or last run."""
 
     id: Id = Field(description="Run id; it names the directory of the run's results.")
     attempt: Count = Field(
@@ -101,23 +101,6 @@ class Run(Contract):
     )
     trigger: Annotated[str, Field(max_length=256)] = Field(
         "", description="The retrain request or scheduled time that began the run. Empty: the spec itself."
-    )
-    cancel: Annotated[str, Field(max_length=256)] = Field(
-        "", description="The newest cancel request that was known when the run began."
-    )
-    settings: Annotated[str, Field(max_length=64)] = Field(
-        "", description="Hash of what the latest attempt was built from beyond what it trains."
-    )
-    stepped: bool = Field(
-        False, description="Whether it has trained anything yet: a step was reported or a stage is done."
-    )
-    disrupted: bool = Field(
-        False,
-        description="Whether the current attempt is being evicted or preempted, or was and does not run again yet.",
-    )
-    begun: bool = Field(False, description="Whether all pods of the current attempt were seen to run.")
-    disrupted_at: Annotated[list[AwareDatetime], Field(max_length=16)] = Field(
-        [], description="When the latest disruptions were: many in a short time are followed by a pause."
     )
     stop: Annotated[str, Field(max_length=64)] | None = Field(None, description="Why the attempt is being stopped.")
     retry_at: AwareDatetime | None = Field(None, description="When the next attempt may start.")
@@ -216,6 +199,34 @@ class HistoryEntry(Contract):
     metrics: Metrics = Field({}, description="Its final metrics, by name.")
 
 
+class Bookkeeping(Contract):
+    """What the operator has to remember to go on after its own restart, and nobody else needs."""
+
+    cancel: Annotated[str, Field(max_length=256)] = Field(
+        "", description="The newest cancel request that was known when the run began."
+    )
+    settings: Annotated[str, Field(max_length=64)] = Field(
+        "", description="Hash of what the latest attempt was built from beyond what it trains."
+    )
+    stepped: bool = Field(
+        False, description="Whether it has trained anything yet: a step was reported or a stage is done."
+    )
+    begun: bool = Field(False, description="Whether all pods of the current attempt were seen to run.")
+    disrupted: bool = Field(
+        False,
+        description="Whether the current attempt is being evicted or preempted, or was and does not run again yet.",
+    )
+    disrupted_at: Annotated[list[AwareDatetime], Field(max_length=16)] = Field(
+        [], description="When the latest disruptions were: many in a short time are followed by a pause."
+    )
+    last_trigger: Annotated[str, Field(max_length=256)] | None = Field(
+        None, description="The last retrain request that was acted on, or that a cancel request has answered."
+    )
+    trained: Annotated[list[Trained], Field(max_length=64)] = Field(
+        [], description="Stages that need not be trained again, newest first."
+    )
+
+
 class Status(Contract):
     """What the operator has seen and done."""
 
@@ -231,18 +242,14 @@ class Status(Contract):
     )
     progress: Progress | None = Field(None, description="How far the running stage is.")
     run: Run | None = Field(None, description="The current or last run.")
+    # Not defaulted by the API server, which would show it on objects that nobody has touched.
+    bookkeeping: Bookkeeping = Field(default_factory=Bookkeeping, description="The operator's own notes.")
     artifacts: Artifacts | None = Field(None, description="The published model.")
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
     restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")
     checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
     skipped_checkpoints: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=8)] = Field(
         [], description="Checkpoints of the run that were damaged, and that a restart has passed over for an older one."
-    )
-    last_trigger: Annotated[str, Field(max_length=256)] | None = Field(
-        None, description="The last retrain request that was acted on, or that a cancel request has answered."
-    )
-    trained: Annotated[list[Trained], Field(max_length=64)] = Field(
-        [], description="Stages that need not be trained again, newest first."
     )
     schedule: ScheduleState | None = Field(None, description="Retraining by schedule.")
     failure: Failure | None = Field(None, description="Why the last attempt that failed did so.")

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from kronos_operator.cli.progress import Board, StageProgress, State
 from kronos_operator.cli.terminal import draws, duration, number
+from kronos_operator.text import plain
 
 WIDE = 120  # columns from which on every field has room
 REDRAWS_PER_SECOND = 2
@@ -88,7 +89,7 @@ class LineDisplay:
         return True
 
     def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True)
+        self._console.print(plain(line), soft_wrap=True)
 
 
 class LiveDisplay:
@@ -123,7 +124,7 @@ class LiveDisplay:
             remark = self._board.remark(model, event)
         if remark is not None:
             self._console.print(
-                f"{model}: {remark}", style="red" if event.get("event") == "error" else "dim", soft_wrap=True
+                plain(f"{model}: {remark}"), style="red" if event.get("event") == "error" else "dim", soft_wrap=True
             )
 
     def _render(self) -> RenderableType:
@@ -159,7 +160,7 @@ def stage_table(stages: Sequence[StageProgress], *, width: int) -> Table:
 
     previous = None
     for stage in stages:
-        story = Text(stage.story, style=_STYLES[stage.state])
+        story = Text(plain(stage.story), style=_STYLES[stage.state])
         measures = stage.fields
         cells: list[RenderableType] = [Text("" if stage.model == previous else stage.model, style="bold"), stage.stage]
         if wide:
@@ -168,7 +169,7 @@ def stage_table(stages: Sequence[StageProgress], *, width: int) -> Table:
             cells += [_bar(stage, 11)]
         else:
             cells += [story]
-        cells += [stage.epochs, number(measures.get("loss")), number(measures.get("validationLoss"))]
+        cells += [plain(stage.epochs), number(measures.get("loss")), number(measures.get("validationLoss"))]
         if wide:
             cells += [number(measures.get("samplesPerSecond"), ",.0f")]
         cells += [duration(measures.get("etaSeconds")) if stage.state == "running" else "-"]

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 
 import typer
 
+from kronos_operator.cli.terminal import say_error
+
 UNEXPECTED = 1
 INTERRUPTED = 130  # as shells report SIGINT
 DEBUG_VARIABLE = "KRONOS_DEBUG"
@@ -26,7 +28,7 @@ def report(error: BaseException) -> int:
     """The exit code for an error that ended a command, after saying it on stderr."""
     code, lines = _explain(error)
     for line in filter(None, lines):  # typer shows the help where a command is missing, and says nothing
-        print(f"error: {line}", file=sys.stderr)
+        say_error(line)
     if code == UNEXPECTED:
         _say_how_to_report(error)
     return code

@@ -94,14 +94,14 @@ def followed(directory: Path, log: Path, stage: str | None) -> Iterator[str]:
 
 
 def readable(model: str, line: str) -> str:
-    """A progress line for the eye; any other line as it is."""
+    """A progress line for the eye; any other line as it is, also one that only begins as if it were the trainer's."""
     if not line.startswith('{"kronos"'):
         return line
     try:
         event = json.loads(line)
-    except json.JSONDecodeError:
+        stage = StageProgress(model, str(event.get("stage")))
+        Board([stage]).apply(model, event)
+        remark = remark_of(event)
+        return progress_line(stage) if remark is None else f"{model}: {remark}"
+    except Exception:  # any value may stand in any field, and nest as deep as it likes
         return line
-    stage = StageProgress(model, str(event.get("stage")))
-    Board([stage]).apply(model, event)
-    remark = remark_of(event)
-    return progress_line(stage) if remark is None else f"{model}: {remark}"

@@ -96,8 +96,8 @@ class Board:
 
 
 def remark_of(event: Mapping[str, Any]) -> str | None:
-    """What a note or an error says; None for other events."""
-    if event.get("event") not in ("note", "error"):
+    """What an event says in words, as a note, an error or a skipped checkpoint does; None for other events."""
+    if event.get("event") not in ("note", "error", "checkpointSkipped"):
         return None
     message = event.get("message")
     return str(message) if message else None

@@ -1,4 +1,7 @@
-"""What commands print: rich on a terminal, plain lines elsewhere, JSON on request."""
+"""What commands print: rich on a terminal, plain lines elsewhere, JSON on request.
+
+Whatever is printed passes through here and is made safe for a terminal, wherever it came from.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from kronos_operator.text import plain, plain_json
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -31,12 +36,17 @@ def draws(target: Console) -> bool:
 
 def say(text: str = "", *, style: str | None = None, stderr: bool = False) -> None:
     """Print one line, unwrapped, so that paths and commands can be copied."""
-    console(stderr=stderr).print(text, style=style, soft_wrap=True)
+    console(stderr=stderr).print(plain(text), style=style, soft_wrap=True)
 
 
 def say_json(value: Any) -> None:
     """Print a JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    print(plain_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
+
+
+def say_error(text: str) -> None:
+    """Print a line on stderr that says what went wrong."""
+    print(f"error: {plain(text)}", file=sys.stderr)
 
 
 def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
@@ -45,6 +55,7 @@ def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: f
     if target.is_terminal:
         target.print(rich_table(headers, rows, right=right))
         return
+    rows = [[cell(text) for text in row] for row in rows]
     widths = [max(len(row[column]) for row in [headers, *rows]) for column in range(len(headers))]
     for row in [[header.upper() for header in headers], *rows]:
         cells = [
@@ -55,13 +66,18 @@ def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: f
 
 
 def rich_table(headers: Sequence[str], rows: Sequence[Sequence[Any]], *, right: frozenset[str] = frozenset()) -> Table:
-    """The table as rich draws it, its last column taking what is left of the width."""
+    """The table as rich draws it, its last column taking what is left of the width. Texts are made safe."""
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
     for header in headers:
         table.add_column(header, justify="right" if header in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(cell(content) if isinstance(content, str) else content for content in row))
     return table
+
+
+def cell(text: str) -> str:
+    """A text for a table, safe and in one line."""
+    return plain(text).replace("\n", " ")
 
 
 def near(path: str) -> str:

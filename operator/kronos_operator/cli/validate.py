@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import typer
 
 from kronos_operator.cli.options import AsJson, Files, Overrides
-from kronos_operator.cli.terminal import say, say_json
+from kronos_operator.cli.terminal import say, say_error, say_json
 
 
 def validate(files: Files, overrides: Overrides = None, as_json: AsJson = False) -> None:
@@ -39,6 +38,6 @@ def validate(files: Files, overrides: Overrides = None, as_json: AsJson = False)
         for one in models:
             say(f"ok  {one.file}  {one.model.metadata.name}")
         for problem in problems:
-            print(f"error: {problem}", file=sys.stderr)
+            say_error(str(problem))
     if problems:
         raise typer.Exit(ExitCode.CONFIG)

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from rich.live import Live
 
-from kronos_operator.cli.terminal import console, draws, rich_table
+from kronos_operator.cli.terminal import cell, console, draws, rich_table
 
 WATCH_SECONDS = 2.0
 
@@ -28,6 +28,6 @@ def watch_table(headers: Sequence[str], read: Callable[[], Rows], *, right: froz
         rows = read()
         for row in rows:
             if row not in before:
-                print("  ".join(row), flush=True)
+                print("  ".join(map(cell, row)), flush=True)
         before = rows
         time.sleep(WATCH_SECONDS)

@@ -114,7 +114,7 @@ def _event(line: str) -> Event | None:
         return None
     try:
         event = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "kronos" in event else None
 

@@ -12,7 +12,7 @@ from kronos_trainer.config import FINAL_CODES, ExitCode
 _PORT = "rendezvous"
 _PYTORCHJOB_PORT = "pytorchjob-port"  # the name by which the training operator finds it
 
-_FAIL_AT_ONCE = sorted(FINAL_CODES | {ExitCode.OUT_OF_MEMORY})
+_FAIL_AT_ONCE = sorted(FINAL_CODES | {ExitCode.OUT_OF_MEMORY, ExitCode.MEMORY_LIMIT})
 
 
 def children(gang: Gang) -> list[Manifest]:

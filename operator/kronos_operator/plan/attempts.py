@@ -133,7 +133,7 @@ def _failed(record: RunRecord, attempt: Attempt, spec: Spec, now: float) -> RunR
         message = attempt.message or "out of GPU memory; the next attempt uses a smaller micro-batch"
         counted = replace(record, out_of_memory=record.out_of_memory + 1)
         return _again(counted, "OutOfMemory", message, now)
-    if attempt.memory_killed:
+    if attempt.memory_killed or code == ExitCode.MEMORY_LIMIT:
         return _memory_killed(record, attempt, spec, now)
     if code == ExitCode.STOPPED or attempt.disrupted or record.disrupted:
         reason, message = attempt.reason, attempt.message

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from kronos_operator.api import KronosModel, LastRestart, Restarts, Run, RunStep, Status
+from kronos_operator.api import Bookkeeping, KronosModel, LastRestart, Restarts, Run, RunStep, Status, Trained
 from kronos_operator.plan import Completed, Outcome, Restart, RunRecord, Step, StopReason
 from kronos_operator.reconcile.times import moment_of
 from kronos_trainer.config import StageName
 
-MOST_TRAINED = 16  # entries of status.trained
+MOST_TRAINED = 16  # stages that need not be trained again
 _TEXT = 1024
 
 
 def record_of(status: Status) -> RunRecord | None:
     """The record that a status holds."""
-    run, restarts = status.run, status.restarts or Restarts()
+    run, notes, restarts = status.run, status.bookkeeping, status.restarts or Restarts()
     if run is None:
         return None
     return RunRecord(
@@ -27,21 +27,21 @@ def record_of(status: Status) -> RunRecord | None:
             for step in run.steps
         ),
         trigger=run.trigger,
-        cancel=run.cancel,
+        cancel=notes.cancel,
         started_at=0.0 if run.started_at is None else run.started_at.timestamp(),
         number=run.attempt,
-        settings=run.settings,
+        settings=notes.settings,
         crashes=restarts.crashes,
         disruptions=restarts.disruptions,
         stalls=restarts.stalls,
         out_of_memory=restarts.out_of_memory,
-        stepped=run.stepped,
-        disrupted=run.disrupted,
+        stepped=notes.stepped,
+        disrupted=notes.disrupted,
         memory_kills=restarts.memory_kills,
         incomplete=restarts.incomplete,
-        recent=tuple(moment.timestamp() for moment in run.disrupted_at),
+        recent=tuple(moment.timestamp() for moment in notes.disrupted_at),
         last=None if restarts.last is None else _restart(restarts.last),
-        begun=run.begun,
+        begun=notes.begun,
         stop=None if run.stop is None else StopReason(run.stop),
         retry_at=None if run.retry_at is None else run.retry_at.timestamp(),
         outcome=None if run.outcome is None else Outcome(run.outcome),
@@ -61,17 +61,28 @@ def run_of(record: RunRecord, model: KronosModel, results: Mapping[StageName, Ru
         stage_hashes=dict(record.hashes),
         steps=[_step(step, results.get(step.stage)) for step in record.steps],
         trigger=record.trigger[:256],
-        cancel=record.cancel[:256],
-        settings=record.settings,
-        stepped=record.stepped,
-        disrupted=record.disrupted,
-        begun=record.begun,
-        disrupted_at=[moment_of(at) for at in record.recent],
         stop=None if record.stop is None else record.stop.value,
         retry_at=None if record.retry_at is None else moment_of(record.retry_at),
         outcome=None if record.outcome is None else record.outcome.value,
         reason=record.reason,
         message=record.message[:_TEXT],
+    )
+
+
+def bookkeeping_of(record: RunRecord | None, completed: Sequence[Completed], last_trigger: str | None) -> Bookkeeping:
+    """status.bookkeeping: what of the record is nobody else's business, and what ended runs have left."""
+    trained = [Trained(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in completed]
+    if record is None:
+        return Bookkeeping(last_trigger=last_trigger, trained=trained)
+    return Bookkeeping(
+        cancel=record.cancel[:256],
+        settings=record.settings,
+        stepped=record.stepped,
+        begun=record.begun,
+        disrupted=record.disrupted,
+        disrupted_at=[moment_of(at) for at in record.recent],
+        last_trigger=last_trigger,
+        trained=trained,
     )
 
 
@@ -94,7 +105,7 @@ def restarts_of(record: RunRecord) -> Restarts:
 
 def completed_of(status: Status) -> tuple[Completed, ...]:
     """Every finished stage that the status remembers, newest first."""
-    return tuple(Completed(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in status.trained)
+    return tuple(Completed(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in status.bookkeeping.trained)
 
 
 def completed_after(before: tuple[Completed, ...], record: RunRecord | None) -> tuple[Completed, ...]:

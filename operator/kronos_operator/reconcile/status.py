@@ -19,10 +19,10 @@ from kronos_operator.api import (
     Progress,
     RunStep,
     Status,
-    Trained,
 )
 from kronos_operator.plan import Outcome, Plan, RunRecord
 from kronos_operator.reconcile.record_status import (
+    bookkeeping_of,
     completed_after,
     completed_of,
     record_of,
@@ -61,6 +61,9 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
     earlier, record = record_of(before), decided.record
     began = record is not None and (earlier is None or (earlier.outcome is not None and record != earlier))
     completed = completed_after(completed_of(before), record)
+    answered = before.bookkeeping.last_trigger
+    if began or seen.trigger.taken_back:
+        answered = seen.annotation[:256] or None
     results = {step.stage: step for step in _results(before, record, seen.report)}
     return Status(
         observed_generation=model.metadata.generation or 0,
@@ -73,8 +76,7 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
         metrics=_metrics(before, record, results),
         restarts=None if record is None else restarts_of(record),
         checkpoint=_checkpoint(before, earlier, record, seen.report),
-        last_trigger=(seen.annotation[:256] or None) if began or seen.trigger.taken_back else before.last_trigger,
-        trained=[Trained(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in completed],
+        bookkeeping=bookkeeping_of(record, completed, answered),
         skipped_checkpoints=_skipped(before, earlier, record, seen.report),
         schedule=schedule_state(model.spec.schedule, before.schedule, seen.trigger, now, began=began),
         failure=_failure(before, earlier, record, seen.tail),

@@ -141,7 +141,9 @@ def _effect(stage: StageName, value: str, following: RunRecord, live: RunRecord 
     old = None if live is None else dict(live.hashes).get(stage)
     if step is None:
         return StageEffect(stage=stage, action="skip", reason="epochs 0: the initial weights are used unchanged")
-    by_run = next((fact.run for fact in status.trained if (fact.stage, fact.hash) == (stage, value)), following.id)
+    by_run = next(
+        (fact.run for fact in status.bookkeeping.trained if (fact.stage, fact.hash) == (stage, value)), following.id
+    )
     if step.done:
         return StageEffect(
             stage=stage, action="keep", reason=f"trained by run {step.reuse or by_run} (hash {value[:8]})"

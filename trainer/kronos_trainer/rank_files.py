@@ -1,0 +1,30 @@
+"""What a rank leaves for the launcher that started it: that it trains, and its exit code. Its last words are left
+where `termination` leaves them, which the launcher sets to a file of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DIRECTORY = "KRONOS_CAUSE_DIR"  # environment variable; absent without the launcher
+
+# File names in that directory, each followed by the rank.
+PROCESS = "pid-"  # the process id
+TRAINS = "trains-"  # there from the moment on from which a kill would lose work
+EXIT_CODE = "rank-"
+LAST_WORDS = "words-"
+
+
+def leave_trains() -> None:
+    """Tells the launcher that from now on this rank has to be given the time to save."""
+    _leave(TRAINS, "")
+
+
+def leave_exit_code(code: int) -> None:
+    """Tells the launcher how this rank ends."""
+    _leave(EXIT_CODE, str(int(code)))
+
+
+def _leave(name: str, text: str) -> None:
+    if DIRECTORY in os.environ:
+        (Path(os.environ[DIRECTORY]) / f"{name}{os.environ.get('RANK', '0')}").write_text(text)
