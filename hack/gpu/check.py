@@ -847,7 +847,7 @@ def product(out: Out) -> None:
             run = make_run("predictor", "small", tokenizer_size, micro=64, output="whole", epochs=1, training=dict(common["training"]), run="cramped",
                            stage_hashes={"tokenizer": "t" * 12, "predictor": "q" * 12}, reuse_tokenizer={"run": "run-1", "hash": "t" * 12})
             script = workplace() / "cramped.py"
-            script.write_text("import sys, torch; torch.cuda.set_per_process_memory_fraction(0.006)\nfrom kronos_trainer.__main__ import end, main\nend(main(sys.argv[1:]))\n")
+            script.write_text("import sys, torch; torch.cuda.set_per_process_memory_fraction(0.006)\nfrom kronos_trainer.rank import end, main\nfrom kronos_trainer.stopping import StopSignal\nend(main(sys.argv[1:], StopSignal()))\n")
             return finish(start(run, "cramped", [str(script)]), 40)
 
         out.attempt("lack of memory ends with 71", cramped)

@@ -181,8 +181,9 @@ def test_nodes_that_did_not_meet_are_told_from_a_stop() -> None:
     cause = cause_of(workload(status=said("Failed")), [apart])
     assert cause.disruption is not None
     assert (cause.disruption.reason, cause.disruption.message) == ("NodesDidNotMeet", "node 1 did not answer")
-    stopped = cause_of(workload(status=said("Failed")), [pod(code=75)])
-    assert stopped.disruption is not None and stopped.disruption.reason == "Stopped"
+    for code in (75, 143):
+        stopped = cause_of(workload(status=said("Failed")), [pod(code=code)])
+        assert stopped.disruption is not None and stopped.disruption.reason == "Stopped"
 
 
 @pytest.mark.parametrize(
@@ -245,6 +246,20 @@ def test_no_line_can_break_a_status(value: str) -> None:
     for part in (progress, step, Failure(reason="x", message=report.error)):
         json.dumps(json.loads(part.model_dump_json()), allow_nan=False).encode()
     assert len(progress.summary or "") <= 32 and (progress.percent or 0) <= 100
+
+
+def test_no_control_character_of_a_trainer_enters_a_status() -> None:
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e\x00bars.csv\ud800"
+    lines = [json.dumps({"kronos": 1, "event": "error", "message": evil})]
+    lines += [json.dumps({"kronos": 1, "event": "result", "result": {"digest": evil}})]
+    lines += [json.dumps({"kronos": 1, "event": "checkpointSkipped", "step": 1, "reason": evil})]
+    report = read_report(lines)
+    step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
+    failure = Failure(reason="x", message=evil, log_tail=evil)
+    texts = [report.error, *report.skipped, step.digest, failure.message, failure.log_tail]
+    for text in texts:
+        assert text is not None and text.endswith("bars.csv\ufffd")
+        assert not set(text) & set("\x1b\x07\x00\u202e\ud800")
 
 
 def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:

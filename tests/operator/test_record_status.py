@@ -15,6 +15,7 @@ from kronos_operator.reconcile.record_status import (
     restarts_of,
     run_of,
 )
+from kronos_operator.text import plain
 from kronos_trainer.config import StageName
 
 MODEL = KronosModel.model_validate(
@@ -24,6 +25,7 @@ MODEL = KronosModel.model_validate(
 ids = st.text("0123456789abcdef", min_size=8, max_size=8)
 moments = st.integers(0, 4_000_000_000).map(float)
 counts = st.integers(0, 1000)
+words = st.text(max_size=20).map(plain)  # what enters a status is
 steps = st.builds(
     Step,
     stage=st.sampled_from(StageName),
@@ -49,7 +51,7 @@ records = st.builds(
     memory_kills=counts,
     incomplete=counts,
     recent=st.lists(moments, max_size=3).map(tuple),
-    last=st.none() | st.builds(Restart, reason=st.just("Evicted"), message=st.text(max_size=20), at=moments),
+    last=st.none() | st.builds(Restart, reason=st.just("Evicted"), message=words, at=moments),
     begun=st.booleans(),
     stepped=st.booleans(),
     disrupted=st.booleans(),
@@ -57,7 +59,7 @@ records = st.builds(
     retry_at=st.none() | moments,
     outcome=st.none() | st.sampled_from(Outcome),
     reason=st.sampled_from(["", "TrainerCrashed"]),
-    message=st.text(max_size=20),
+    message=words,
 )
 
 

@@ -20,12 +20,10 @@ from kronos_trainer.config import ExitCode, RunConfig
 
 Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "saving"]
 
-EVERY_SECONDS = 5.0
-
 
 class Progress:
-    """Reports of one process. `update` and `beat` may be called at every step: they print only every 5 seconds."""
-
+    """Reports of one process. `update` and `beat` may be called at every step: they print only so often as the run says."""
+    """Reports of one process. `update` and `beat` may be called at every step: they print as often as the run wants."""
     def __init__(
         self,
         run: RunConfig,
@@ -37,6 +35,7 @@ class Progress:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._common = {"stage": run.stage.value, "run": run.run, "attempt": run.attempt}
+        self._every = run.progress.every_seconds
         self._silent = silent
         self._stream = stream or sys.stdout
         self._termination_log = termination_log or termination.place()
@@ -52,7 +51,7 @@ class Progress:
         self._print_progress("phase")
 
     def update(self, **fields: object) -> None:
-        """Takes over what is known now and reports it if 5 seconds have passed.
+        """Takes over what is known now and reports it if it is time.
 
         Fields (snake_case, camelCase in the output): epoch, epochs, step, steps, loss, validation_loss, learning_rate,
         gradient_norm, samples_per_second. Percent and the remaining time follow from step and steps.
@@ -65,7 +64,7 @@ class Progress:
 
     def beat(self) -> None:
         """Shows that the process lives; call it in every loop that takes long."""
-        if self._clock() - self._printed_at >= EVERY_SECONDS:
+        if self._clock() - self._printed_at >= self._every:
             self._print_progress("progress")
 
     def note(self, message: str) -> None:

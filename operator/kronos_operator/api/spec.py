@@ -20,6 +20,7 @@ from kronos_trainer.config import (
     InnerPath,
     OneOf,
     PredictorStage,
+    ProgressPolicy,
     RunConfig,
     Timeframe,
     TimeZone,
@@ -162,6 +163,7 @@ class Spec(Contract):
     training: Training = Field(Training(), description="What both stages share.")
     evaluation: Evaluation = Field(Evaluation(), description="How the finished model is judged.")
     checkpoint: CheckpointPolicy = Field(CheckpointPolicy(), description="When training state is saved.")
+    progress: ProgressPolicy = Field(ProgressPolicy(), description="How often the trainer reports progress.")
     resources: Resources = Field(Resources(), description="Size of the gang, and what each of its pods requests.")
     storage: Storage | None = Field(
         None,

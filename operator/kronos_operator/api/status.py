@@ -5,11 +5,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BeforeValidator, Field
 
+from kronos_operator.text import plain
 from kronos_trainer.config import Contract, StageName
 
-Text = Annotated[str, Field(max_length=1024)]
+
+def _plain(value: object) -> object:
+    return plain(value) if isinstance(value, str) else value
+
+
+# Words of trainers, kubelets and users, which are read on terminals.
+Plain = Annotated[str, BeforeValidator(_plain)]
+Text = Annotated[Plain, Field(max_length=1024)]
 Id = Annotated[str, Field(min_length=1, max_length=128)]
 Count = Annotated[int, Field(ge=0)]
 Metrics = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], float], Field(max_length=64)]
@@ -40,7 +48,7 @@ class Condition(Contract):
     reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")] = (
         Field(description="Why, in one CamelCase word.")
     )
-    message: Annotated[str, Field(max_length=4096)] = Field("", description="Why, in a sentence, with the way out.")
+    message: Annotated[Plain, Field(max_length=4096)] = Field("", description="Why, in a sentence, with the way out.")
 
 
 class Progress(Contract):
@@ -76,7 +84,7 @@ class RunStep(Contract):
     done: bool = Field(False, description="Whether it is trained.")
     reuse: Id | None = Field(None, description="The earlier run that trained it with the same hash.")
     publish: bool = Field(False, description="Whether its end publishes the model.")
-    digest: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+    digest: Annotated[Plain, Field(min_length=1, max_length=128)] | None = Field(
         None, description="SHA-256 of the trained weights, in hex, as the trainer told it."
     )
     metrics: Metrics = Field({}, description="What the trainer told of its result, by name.")
@@ -125,7 +133,7 @@ class Artifact(Contract):
     path: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
         description="Directory of its weights, relative to the storage's root."
     )
-    digest: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+    digest: Annotated[Plain, Field(min_length=1, max_length=128)] | None = Field(
         None, description="SHA-256 of its files, in hex. Absent: the trainer's word of it was missed."
     )
     hash: Annotated[str, Field(min_length=8, max_length=64)] = Field(description="Hash of the stage that trained it.")
@@ -182,7 +190,7 @@ class Failure(Contract):
 
     reason: Id = Field(description="Cause, in one CamelCase word.")
     message: Text = Field("", description="What was wrong, where, and what to do.")
-    log_tail: Annotated[str, Field(max_length=2048)] | None = Field(
+    log_tail: Annotated[Plain, Field(max_length=2048)] | None = Field(
         None, description="Last lines of the failed process."
     )
 
@@ -248,7 +256,7 @@ class Status(Contract):
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
     restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")
     checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
-    skipped_checkpoints: Annotated[list[Annotated[str, Field(max_length=256)]], Field(max_length=8)] = Field(
+    skipped_checkpoints: Annotated[list[Annotated[Plain, Field(max_length=256)]], Field(max_length=8)] = Field(
         [], description="Checkpoints of the run that were damaged, and that a restart has passed over for an older one."
     )
     schedule: ScheduleState | None = Field(None, description="Retraining by schedule.")

@@ -12,7 +12,8 @@ from kronos_operator.manifests.gang import Manifest, owned, run_labels
 from kronos_trainer.config import RunConfig
 
 # What the trainer gets of the spec, but for what applies from the next attempt on.
-_FROZEN = [name for name in RunConfig.model_fields if name in Spec.model_fields and name not in ("checkpoint", "comet")]
+_LIVE = ("checkpoint", "comet", "progress")
+_FROZEN = [name for name in RunConfig.model_fields if name in Spec.model_fields and name not in _LIVE]
 
 
 def run_config_map(model: KronosModel, uid: str, run_id: str, image: str) -> Manifest:

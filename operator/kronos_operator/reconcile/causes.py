@@ -16,6 +16,7 @@ from kronos_trainer.config import ExitCode, gang_cause
 _CONTAINERS = (names.JOB_CONTAINER, names.PYTORCHJOB_CONTAINER)
 _TOLD_CODE = re.compile(r"failed with exit code (\d+) matching")
 LAST_WORDS = 2048  # bytes
+_SIGTERM = 143  # the exit code of a trainer that was stopped before it could answer: nothing had begun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ def cause_of(workload: Object | None, pods: Sequence[Object]) -> Cause:
     speaker = killed or next((pod for pod in ended if code is not None and _exit_code(pod) == code), None)
     message = _words(speaker, workload)
     disruption = disruption_of(workload, pods)
-    if disruption is None and code == ExitCode.STOPPED:
+    if disruption is None and code in (ExitCode.STOPPED, _SIGTERM):
         reported = read_report(last_message(speaker or {}).splitlines()).cause
         disruption = Disruption(reason=reported or "Stopped", message=message)
     if disruption is None and not codes:

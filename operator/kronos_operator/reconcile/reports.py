@@ -11,6 +11,7 @@ from typing import Any
 
 from kronos_operator.api import CheckpointState, Progress, RunStep
 from kronos_operator.reconcile.times import moment_of, seconds_of
+from kronos_operator.text import plain
 from kronos_trainer.config import StageName
 
 _MARK = '{"kronos":'
@@ -149,9 +150,9 @@ def _bounded(values: Mapping[str, Any], name: str, most: float) -> float | None:
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:
-    """A string that can be written as JSON: file names may hold bytes that no character stands for."""
+    """A string that can be written as JSON and read on a terminal; empty for anything else."""
     value = values.get(name)
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+    return plain(value) if isinstance(value, str) else ""
 
 
 def _word(values: Mapping[str, Any], name: str) -> str:

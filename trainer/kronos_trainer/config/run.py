@@ -17,6 +17,7 @@ from kronos_trainer.config.spec import (
     Name,
     Path,
     PredictorStage,
+    ProgressPolicy,
     Timeframe,
     TokenizerStage,
     Training,
@@ -120,6 +121,7 @@ class RunConfig(Contract):
     training: Training = Field(description="What both stages share.")
     evaluation: Evaluation = Field(description="How the result is judged.")
     checkpoint: CheckpointPolicy = Field(description="When state is saved.")
+    progress: ProgressPolicy = Field(ProgressPolicy(), description="How often progress is reported.")
     comet: Comet | None = Field(None, description="Comet reporting.")
 
     bars: Path = Field(description="File, directory or URI of the bars, as the trainer sees it.")

@@ -434,6 +434,17 @@ class CheckpointPolicy(Contract):
     every_seconds: int = Field(300, ge=1, le=86400, description="Seconds between checkpoints inside an epoch.")
 
 
+class ProgressPolicy(Contract):
+    """How often a trainer reports."""
+
+    every_seconds: float = Field(
+        5.0,
+        ge=0.01,
+        le=60,
+        description="Seconds between lines of progress in the log; the operator writes status at its own pace.",
+    )
+
+
 class Comet(Contract):
     """Where metrics are reported, if COMET_API_KEY is set."""
 
