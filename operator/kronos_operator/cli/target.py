@@ -86,7 +86,13 @@ SubmitNamespace = Annotated[
 
 TheNamespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", show_default="the context's own", rich_help_panel=_CLUSTER_PANEL),
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Where the claim or the model is.",
+        show_default="the context's own",
+        rich_help_panel=_CLUSTER_PANEL,
+    ),
 ]
 
 

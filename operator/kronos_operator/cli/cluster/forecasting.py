@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,9 @@ def forecast(target: Target, options: Mapping[str, Any], *, image: str | None) -
         pod = wanted.pod(session, command="forecast", image=image, size=SIZE, seconds=LONGEST_SECONDS)
         command = _command(options, inputs, wanted.root, wanted.model.metadata.namespace)
         with tempfile.TemporaryFile() as archive:
-            out, err = session.run(_forecast(session.cluster, session.namespace, pod, command, offer, inputs, archive))
+            out, err = session.run(
+                _forecast(session.cluster, session.namespace, pod, command, offer, inputs, list(outputs), archive)
+            )
             archive.seek(0)
             _write(archive, outputs)
     for text, is_error in ((err, True), (out, False)):
@@ -94,13 +96,14 @@ async def _forecast(
     command: list[str],
     offer: Offer,
     inputs: Mapping[str, Path],
+    outputs: Sequence[str],
     archive: Any,
 ) -> tuple[str, str]:
     async with running(cluster, namespace, wanted) as name:
         pod = Pod(cluster, namespace, name)
         await pod.upload(names.SCRATCH_MOUNT, offer, inputs, lambda _moved, _total: None)
         said = await pod.run(command)
-        await pod.download(f"{names.SCRATCH_MOUNT}/{_PLACE}", ["output"], archive)
+        await pod.download(f"{names.SCRATCH_MOUNT}/{_PLACE}", outputs, archive)
     return said
 
 
