@@ -23,6 +23,8 @@ STAGE_LABEL = f"{GROUP}/stage"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kronos-operator"
+COMMAND_LABEL = f"{GROUP}/command"  # of pods that a command of a user has made
+COMMAND_LINE = "kronos"  # by which those are managed
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # Kueue's: the queue that a workload waits in
 JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"  # Kueue's, of its Workloads: the workload that one is for
 
@@ -41,6 +43,11 @@ OUTPUT_PATH_ENV = "KRONOS_OUTPUT_PATH"
 COMET_API_KEY_ENV = "COMET_API_KEY"
 COMET_WORKSPACE_ENV = "COMET_WORKSPACE"
 HUB_TOKEN_ENV = "HF_TOKEN"
+
+# Where the chart publishes what users' commands have to know, by the names of an installation as documented.
+CLIENT_NAMESPACE = "kronos-system"
+CLIENT_CONFIG_MAP = "kronos-operator-client"
+CLIENT_IMAGE_KEY = "trainerImage"
 
 JOB_CONTAINER = "trainer"
 PYTORCHJOB_CONTAINER = "pytorch"  # the name that the training operator insists on

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from rendering import NAMESPACE, Chart, Object, at
 
+from kronos_operator import names
+
 SERVICE_ACCOUNT = "spec/template/spec/serviceAccountName"
 ALL = "create get list watch delete"
 RIGHTS = {
@@ -63,7 +65,7 @@ def test_namespaced_mode_has_the_same_rights_in_each_namespace_and_none_elsewher
 
 @pytest.mark.parametrize("namespaces", [[], ["quant"]])
 def test_rights_go_to_the_operators_service_account_alone(chart: Chart, namespaces: list[str]) -> None:
-    objects = chart.render({"namespaces": namespaces})
+    objects = chart.render({"namespaces": namespaces, "userRoles.create": False})
     bindings = of_kind(objects, "ClusterRoleBinding") | of_kind(objects, "RoleBinding")
     subject = {"kind": "ServiceAccount", "name": "kronos-operator", "namespace": NAMESPACE}
     assert [one["subjects"] for one in bindings.values()] == [[subject]]
@@ -121,6 +123,26 @@ def test_users_get_models_but_not_their_status(chart: Chart) -> None:
     aggregated = [key for role in roles.values() for key in role["metadata"]["labels"] if "aggregate" in key]
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
     assert sorted(aggregated) == [f"{prefix}edit", f"{prefix}view"]
+
+
+def test_every_user_may_read_the_default_image_and_nothing_else_of_the_system_namespace(chart: Chart) -> None:
+    objects = chart.render({"trainer.image.repository": "example.org/trainer", "trainer.image.tag": "7"})
+    published = objects["ConfigMap", names.CLIENT_CONFIG_MAP]
+    assert published["data"] == {names.CLIENT_IMAGE_KEY: "example.org/trainer:7"}
+    assert published["metadata"]["namespace"] == names.CLIENT_NAMESPACE
+    environment = at(objects["Deployment", "kronos-operator"], "spec/template/spec/containers/0/env")
+    assert {"name": "KRONOS_DEFAULT_IMAGE", "value": "example.org/trainer:7"} in environment
+    ((place, role),) = of_kind(objects, "Role").items()
+    assert place == f"{names.CLIENT_NAMESPACE}/{names.CLIENT_CONFIG_MAP}"
+    (rule,) = role["rules"]
+    assert rule == {
+        "apiGroups": [""],
+        "resources": ["configmaps"],
+        "resourceNames": [names.CLIENT_CONFIG_MAP],
+        "verbs": ["get"],
+    }
+    (binding,) = of_kind(objects, "RoleBinding").values()
+    assert [subject["name"] for subject in binding["subjects"]] == ["system:authenticated"]
 
 
 def test_one_operator_at_a_time(chart: Chart) -> None:

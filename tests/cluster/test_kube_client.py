@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,6 +25,7 @@ from kronos_operator.kube import (
     NotFound,
     Rejected,
     Unavailable,
+    execute,
 )
 from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, NAMESPACE, POD, SERVICE
 
@@ -294,6 +296,52 @@ def test_expired_credentials_are_read_again(cluster: ControlPlane, namespace: st
         assert (await connection.list(JOB, namespace))[0] == []
 
     connected(changing, use)
+
+
+def test_a_command_that_cannot_be_run_is_an_error_of_its_kind(
+    cluster: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "waiting", "namespace": namespace},
+        "spec": {"containers": [{"name": "kronos", "image": "i"}], "serviceAccountName": "idle"},
+    }
+    cluster.request("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "idle"}})
+    cluster.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod)
+
+    async def run(connection: Cluster, name: str) -> None:
+        async with execute(connection, namespace, name, ["true"], container="kronos", stdin=True) as command:
+            async for _ in command.output():
+                pass
+
+    async def use(connection: Cluster) -> None:
+        with pytest.raises(NotFound, match="/pods/absent/exec was refused with HTTP status 404"):
+            await run(connection, "absent")
+        with pytest.raises(Rejected, match="400"):  # no node has it yet
+            await run(connection, "waiting")
+
+    async def forbidden(connection: Cluster) -> None:
+        with pytest.raises(Rejected, match="403: a role needs create and get on it"):
+            await run(connection, "waiting")
+
+    connected(cluster.kubeconfig, use)
+    connected(cluster.operator_kubeconfig, forbidden)
+
+    valid = yaml.safe_load(cluster.kubeconfig.read_text())
+    expired = copy.deepcopy(valid)
+    expired["users"][0]["user"]["token"] = "expired"
+    changing = tmp_path / "kubeconfig"
+    changing.write_text(yaml.safe_dump(expired))
+
+    async def renewed(connection: Cluster) -> None:
+        with pytest.raises(Rejected, match="401"):
+            await run(connection, "absent")
+        changing.write_text(yaml.safe_dump(valid))
+        with pytest.raises(NotFound):
+            await run(connection, "absent")
+
+    connected(changing, renewed)
 
 
 def test_apply_and_patch_for_users(cluster: ControlPlane, namespace: str, model: Model) -> None:

@@ -65,22 +65,21 @@ class Live:
         """Objects of a kind."""
         return json.loads(self.kubectl("get", kind, "-n", namespace, "-l", selector, "-o", "json"))["items"]
 
-    def volume(self, name: str, namespace: str) -> Path:
-        """A new `local` PersistentVolume bound to a new claim of that name; returns its directory.
+    def persistent_volume(self, name: str, namespace: str, size: str = "10Gi") -> Path:
+        """A new `local` PersistentVolume for a claim of that name, which need not exist yet; returns its directory.
 
         It says ReadWriteMany, which is true of a directory on the only node.
         """
         directory = self.volumes / namespace / name
         directory.mkdir(parents=True)
         node = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"]
-        size = {"storage": "10Gi"}
         here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
             "metadata": {"name": f"{namespace}-{name}"},
             "spec": {
-                "capacity": size,
+                "capacity": {"storage": size},
                 "accessModes": ["ReadWriteMany"],
                 "storageClassName": "",
                 "local": {"path": str(directory)},
@@ -88,6 +87,12 @@ class Live:
                 "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
             },
         }
+        self.apply(volume)
+        return directory
+
+    def volume(self, name: str, namespace: str) -> Path:
+        """Such a PersistentVolume bound to a new claim; returns its directory."""
+        directory = self.persistent_volume(name, namespace)
         claim = {
             "apiVersion": "v1",
             "kind": "PersistentVolumeClaim",
@@ -96,10 +101,10 @@ class Live:
                 "accessModes": ["ReadWriteMany"],
                 "storageClassName": "",
                 "volumeName": f"{namespace}-{name}",
-                "resources": {"requests": size},
+                "resources": {"requests": {"storage": "10Gi"}},
             },
         }
-        self.apply(volume, claim)
+        self.apply(claim)
         return directory
 
 

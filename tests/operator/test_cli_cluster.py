@@ -138,7 +138,18 @@ def test_without_the_extra_it_is_named(cluster: UserCluster, monkeypatch: pytest
     # As if no module of it could be imported.
     monkeypatch.setitem(sys.modules, "kronos_operator.kube", None)
     Path("model.yaml").write_text(yaml.safe_dump(make_model()))
-    for command in (["status"], ["logs", "m"], ["retrain", "m"], ["diff", "-f", "model.yaml"]):
+    Path("IBM.csv").write_text("timestamps,close\n")
+    forecast = ["forecast", "--model", "m", "--input", "IBM.csv", "--output", "o.csv"]
+    push = ["data", "push", "IBM.csv", "--claim", "bars"]
+    for command in (
+        ["status"],
+        ["logs", "m"],
+        ["retrain", "m"],
+        ["diff", "-f", "model.yaml"],
+        ["pull", "m", "--to", "out"],
+        push,
+        forecast,
+    ):
         assert main([*command, "--cluster"]) == 78
         assert capsys.readouterr().err == f"error: clusters need the operator extra: {OPERATOR_INSTALL}\n"
     assert main(["submit", "-f", "model.yaml"]) == 78

@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from kronos_operator.loading import load_models
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "manifests" / "examples").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "manifests" / "examples"
+EXAMPLES = sorted(FOLDER.glob("model_*.yaml"))
 SCRATCH = ("tokenizer.init.scratch.size=tiny", "predictor.init.scratch.size=tiny")
 
 
 def test_there_are_examples() -> None:
     assert [file.name for file in EXAMPLES] == ["model_a_4h.yaml", "model_b_1d.yaml"]
+    others = {"claims.yaml", "try_me.yaml"}
+    assert {file.name for file in FOLDER.iterdir()} - {file.name for file in EXAMPLES} == others
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
@@ -24,6 +28,23 @@ def test_example_is_valid(file: Path, overrides: tuple[str, ...]) -> None:
     for stage in (spec.tokenizer, spec.predictor):
         assert stage.batch_size == 64 and stage.batch_size % stage.micro_batch_size == 0
         assert (stage.init.scratch is not None) == bool(overrides)
+
+
+def test_the_model_to_try_fits_any_cluster_and_downloads_nothing() -> None:
+    (loaded,) = load_models([FOLDER / "try_me.yaml"])
+    spec = loaded.model.spec
+    assert (spec.resources.nodes, spec.resources.gpus_per_node) == (1, 0)
+    for stage in (spec.tokenizer, spec.predictor):
+        assert stage.init.scratch is not None and stage.init.scratch.size == "tiny" and stage.epochs <= 3
+    assert spec.comet is None and spec.image is None
+
+
+def test_the_claims_are_those_that_every_example_names() -> None:
+    claims = {claim["metadata"]["name"] for claim in yaml.safe_load_all((FOLDER / "claims.yaml").read_text())}
+    for file in [*EXAMPLES, FOLDER / "try_me.yaml"]:
+        spec = load_models([file])[0].model.spec
+        assert spec.data.source.claim is not None and spec.storage is not None and spec.storage.claim is not None
+        assert {spec.data.source.claim.name, spec.storage.claim.name} == claims
 
 
 def test_presets_keep_their_numbers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,18 @@ def test_a_published_model_brings_its_own_window_and_clip(published: Path, daily
     history = read_frame(daily)[0].tail(WINDOW["lookback"])
     expected = model.forecast(history, pd.DatetimeIndex(frame["timestamps"]), Sampling(top_k=1))
     np.testing.assert_allclose(frame[COLUMNS[1:]], expected[COLUMNS[1:]], rtol=1e-4)
+
+
+def test_without_a_namespace_it_is_the_only_one_that_has_the_model(
+    published: Path, daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "outputs"
+    shutil.copytree(published, root, symlinks=True)
+    arguments = ["--model", "model-x", "--root", str(root), "--input", str(daily), "--output", str(tmp_path / "o.csv")]
+    assert main(arguments) == 0
+    shutil.copytree(root / "models/quant", root / "models/default", symlinks=True)
+    assert main(arguments) == 64
+    assert "published in default and quant: give --namespace" in capsys.readouterr().err
 
 
 def test_finer_bars_are_resampled_to_the_model_s_timeframe(

@@ -97,6 +97,13 @@ def write_directory(final: Path, fill: Callable[[Path], object]) -> None:
         _sync(final.parent)
 
 
+def move(source: Path, final: Path) -> None:
+    """Puts a complete file or directory in its final place, on the same disk, in one step. Raises StorageError."""
+    with storing(final):
+        source.replace(final)
+        _sync(final.parent)
+
+
 def remove(directory: Path) -> None:
     """Removes a directory with everything in it, if it is there."""
     if directory.exists():

@@ -8,6 +8,10 @@
 {{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "kronos-operator.fullname" .) "default") -}}
 {{- end }}
 
+{{- define "kronos-operator.trainerImage" -}}
+{{- printf "%s:%s" .Values.trainer.image.repository (.Values.trainer.image.tag | default .Chart.AppVersion) -}}
+{{- end }}
+
 {{- define "kronos-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

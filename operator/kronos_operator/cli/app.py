@@ -18,6 +18,7 @@ from kronos_operator.cli.init import init
 from kronos_operator.cli.logs import logs
 from kronos_operator.cli.operations import cancel, resume, retrain, suspend
 from kronos_operator.cli.plan import plan
+from kronos_operator.cli.pull import pull
 from kronos_operator.cli.quickstart import quickstart
 from kronos_operator.cli.run import run
 from kronos_operator.cli.status import list_models, status
@@ -52,6 +53,7 @@ for _command, _name, _panel in (
     (retrain, "retrain", _STEER),
     (cancel, "cancel", _STEER),
     (forecast, "forecast", _USE),
+    (pull, "pull", _USE),
     (crd, "crd", _MORE),
     (version, "version", _MORE),
 ):

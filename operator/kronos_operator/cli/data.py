@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from kronos_operator.cli.children import flags, run_tool
+from kronos_operator.cli.options import Image
+from kronos_operator.cli.target import Target, TheCluster, TheContext, TheKubeconfig, TheNamespace
 
 data = typer.Typer(no_args_is_help=True, help="Get bars to train on, and look at them.")
 
@@ -67,6 +69,34 @@ def check(
     options = {name: value for name, value in context.params.items() if name not in ("path", "as_json")}
     where = [] if path is None else ["--", str(path)]
     raise typer.Exit(_tool("check", [*flags(options | {"json": as_json}), *where]))
+
+
+@data.command("push")
+def push(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Directory with files of bars, or one file.", show_default=False)
+    ],
+    claim: Annotated[
+        str, typer.Option(metavar="NAME", help="PersistentVolumeClaim to copy them to.", show_default=False)
+    ],
+    path: Annotated[
+        str, typer.Option(metavar="PATH", help="Directory on the claim, e.g. us/daily.", show_default="its root")
+    ] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that hold something else.")] = False,
+    image: Image = None,
+    on_cluster: TheCluster = False,
+    kubeconfig: TheKubeconfig = None,
+    context: TheContext = None,
+    namespace: TheNamespace = None,
+) -> None:
+    """Copy bars onto a claim of a cluster, by a short pod.
+
+    A training never reads half of it. Running it again sends only what is not there yet. kronos data check first.
+    """
+    from kronos_operator.cli.cluster import pushing
+
+    target = Target(kubeconfig=kubeconfig, context=context, namespace=namespace)
+    pushing.push(target, source, claim=claim, path=path, overwrite=overwrite, image=image)
 
 
 def _tool(command: str, arguments: list[str]) -> int:

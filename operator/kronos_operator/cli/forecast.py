@@ -8,7 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from kronos_operator.cli.children import flags, run_tool
+from kronos_operator.cli.options import Image
+from kronos_operator.cli.target import Context, Kubeconfig, OnCluster, target_of
 
+OF_CLUSTER = frozenset({"on_cluster", "kubeconfig", "kube_context", "image"})  # options that the tool does not know
 _WEIGHTS, _BARS, _SAMPLING = "Weights", "Bars", "Sampling"
 
 
@@ -41,7 +44,14 @@ def forecast(
     ] = None,
     namespace: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Its namespace.", rich_help_panel=_WEIGHTS, show_default="default"),
+        typer.Option(
+            "--namespace",
+            "-n",
+            metavar="NAME",
+            help="Its namespace.",
+            rich_help_panel=_WEIGHTS,
+            show_default="the only one that has it; in a cluster, the context's own",
+        ),
     ] = None,
     root: Annotated[
         Path | None,
@@ -132,6 +142,19 @@ def forecast(
         Literal["auto", "cpu", "cuda"] | None,
         typer.Option(help="Where to compute.", rich_help_panel=_SAMPLING, show_default="auto"),
     ] = None,
+    on_cluster: OnCluster = False,
+    kubeconfig: Kubeconfig = None,
+    kube_context: Context = None,
+    image: Image = None,
 ) -> None:
-    """Predict the bars after a history, with a model trained here or with any weights."""
-    raise typer.Exit(run_tool("kronos_trainer.forecast", flags(context.params), needs=("torch", "pandas")))
+    """Predict the bars after a history, with a model trained here, with any weights, or with a model of a cluster.
+
+    In a cluster a short pod computes it, on CPU; the files are of this machine all the same.
+    """
+    options = {name: value for name, value in context.params.items() if name not in OF_CLUSTER}
+    target = target_of(on_cluster, kubeconfig, kube_context, namespace)
+    if target is None:
+        raise typer.Exit(run_tool("kronos_trainer.forecast", flags(options), needs=("torch", "pandas")))
+    from kronos_operator.cli.cluster import forecasting
+
+    forecasting.forecast(target, options, image=image)

@@ -10,6 +10,7 @@ import typer
 Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
+TRAINER_IMAGE_ENV = "KRONOS_TRAINER_IMAGE"
 _FILE_HELP = "KronosModel YAML file; give it again for more models."
 
 Files = Annotated[list[Path], typer.Option("--file", "-f", metavar="FILE", help=_FILE_HELP, show_default=False)]
@@ -28,4 +29,14 @@ Overrides = Annotated[
 ]
 OneStage = Annotated[Stage | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
 Force = Annotated[bool, typer.Option("--force", help="Train again what is already complete.")]
+Image = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE",
+        envvar=TRAINER_IMAGE_ENV,
+        help="Image of the trainer, for the pod that does it.",
+        show_default="the model's, else the operator's",
+        rich_help_panel="Which cluster",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

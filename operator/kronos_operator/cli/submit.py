@@ -8,7 +8,7 @@ import typer
 
 from kronos_operator.cli.failure import Failure, report
 from kronos_operator.cli.options import Files, Overrides
-from kronos_operator.cli.target import SubmitContext, SubmitKubeconfig, SubmitNamespace, Target
+from kronos_operator.cli.target import SubmitNamespace, Target, TheCluster, TheContext, TheKubeconfig
 from kronos_operator.cli.terminal import say
 
 
@@ -21,8 +21,9 @@ def submit(
     force: Annotated[
         bool, typer.Option("--force-conflicts", help="Take over fields that another tool has set, e.g. kubectl.")
     ] = False,
-    kubeconfig: SubmitKubeconfig = None,
-    context: SubmitContext = None,
+    on_cluster: TheCluster = False,
+    kubeconfig: TheKubeconfig = None,
+    context: TheContext = None,
     namespace: SubmitNamespace = None,
 ) -> None:
     """Train models in a cluster: check their files, then apply them there (server-side). On this machine: kronos run.

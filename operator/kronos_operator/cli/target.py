@@ -18,6 +18,7 @@ OnCluster = Annotated[
 Kubeconfig = Annotated[
     Path | None,
     typer.Option(
+        "--kubeconfig",
         metavar="FILE",
         help="Those in the cluster of this kubeconfig; implies --cluster.",
         show_default=False,
@@ -27,6 +28,7 @@ Kubeconfig = Annotated[
 Context = Annotated[
     str | None,
     typer.Option(
+        "--context",
         help="Those in the cluster of this context of the kubeconfig; implies --cluster.",
         show_default=False,
         rich_help_panel=_PANEL,
@@ -42,7 +44,16 @@ Namespace = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
-SubmitKubeconfig = Annotated[
+# Of commands that always mean a cluster: --cluster is taken, and is what they do without it.
+TheCluster = Annotated[
+    bool,
+    typer.Option(
+        "--cluster",
+        help="The cluster of the current context; this is what is meant without it, too.",
+        rich_help_panel=_CLUSTER_PANEL,
+    ),
+]
+TheKubeconfig = Annotated[
     Path | None,
     typer.Option(
         "--kubeconfig",
@@ -52,7 +63,7 @@ SubmitKubeconfig = Annotated[
         rich_help_panel=_CLUSTER_PANEL,
     ),
 ]
-SubmitContext = Annotated[
+TheContext = Annotated[
     str | None,
     typer.Option(
         "--context",
@@ -67,6 +78,18 @@ SubmitNamespace = Annotated[
         "--namespace",
         "-n",
         help="Namespace of models whose file names none.",
+        show_default="the context's own",
+        rich_help_panel=_CLUSTER_PANEL,
+    ),
+]
+
+
+TheNamespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        help="Where the claim or the model is.",
         show_default="the context's own",
         rich_help_panel=_CLUSTER_PANEL,
     ),

@@ -100,6 +100,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
+def size_text(size: float) -> str:
+    """A number of bytes for the eye: 512 B, 3.4 MiB."""
+    units = ("B", "KiB", "MiB", "GiB")
+    power = next((index for index in range(len(units) - 1) if size < 1024 ** (index + 1)), len(units) - 1)
+    return f"{size / 1024**power:.{min(power, 1)}f} {units[power]}"
+
+
 def number(value: object, form: str = ".4f") -> str:
     """A number for the eye; '-' when there is none."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):

@@ -7,6 +7,7 @@ from kronos_operator.kube.client import Cluster, Created
 from kronos_operator.kube.connecting import service_address
 from kronos_operator.kube.errors import ClusterError, Conflict, Expired, NoCluster, NotFound, Rejected, Unavailable
 from kronos_operator.kube.events import Recorder
+from kronos_operator.kube.executing import Command, execute
 from kronos_operator.kube.kinds import Kind, Object
 from kronos_operator.kube.logs import LogEnd
 from kronos_operator.kube.watching import Change, Key, Packed, Store, Watch
@@ -15,6 +16,7 @@ __all__ = [
     "Change",
     "Cluster",
     "ClusterError",
+    "Command",
     "Conflict",
     "Created",
     "Expired",
@@ -30,5 +32,6 @@ __all__ = [
     "Store",
     "Unavailable",
     "Watch",
+    "execute",
     "service_address",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from importlib.metadata import version
@@ -23,10 +23,11 @@ from kronos_operator.names import MANAGED_BY
 Propagation = Literal["Background", "Foreground", "Orphan"]
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+_FAREWELL = aiohttp.ClientWSTimeout(ws_close=2)
 _PAGE = 100  # objects: a page of pods is a megabyte, and ten times as much when it is parsed
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
-_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
+UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 _AGENT = f"{MANAGED_BY}/{version('kronos-operator')}"
 
 
@@ -204,7 +205,7 @@ class Cluster:
             async with self.stream(POD.path(namespace, pod, "log"), query, timeout=limit) as response:
                 async for chunk in response.content.iter_any():
                     end.feed(chunk)
-        except (*_UNREACHABLE, ClusterError):
+        except (*UNREACHABLE, ClusterError):
             # What was read in time is the older part; the next read goes on from there.
             return end.read(whole=False) if end.newest != since else None
         return end.read(whole=True)
@@ -220,7 +221,7 @@ class Cluster:
             try:
                 async for line in response.content:
                     yield line.decode(errors="replace").rstrip("\r\n")
-            except _UNREACHABLE as error:
+            except UNREACHABLE as error:
                 raise Unavailable(f"the log of {pod} broke off: {error or type(error).__name__}") from error
 
     @asynccontextmanager
@@ -234,6 +235,48 @@ class Cluster:
         finally:
             response.close()
 
+    @asynccontextmanager
+    async def websocket(
+        self, path: str, query: Sequence[tuple[str, str]], *, protocols: Sequence[str]
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A connection in both directions, which speaks the first of these protocols that the server knows."""
+        socket = await self._connect(path, f"{path}?{urlencode(query)}", protocols)
+        try:
+            yield socket
+        finally:
+            await socket.close()
+
+    async def _connect(self, path: str, target: str, protocols: Sequence[str]) -> aiohttp.ClientWebSocketResponse:
+        rest = self._api.rest_client
+        if rest.pool_manager is None:  # the library opens it with the first request
+            rest.pool_manager = rest._create_pool_manager()
+        for renewed in (False, True):
+            headers = {"User-Agent": _AGENT}
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
+            try:
+                socket: aiohttp.ClientWebSocketResponse = await rest.pool_manager.ws_connect(
+                    self.server + target,
+                    protocols=protocols,
+                    headers=headers,
+                    proxy=rest.proxy,
+                    proxy_headers=rest.proxy_headers,
+                    server_hostname=self._api.configuration.tls_server_name,
+                    timeout=_FAREWELL,
+                    max_msg_size=0,
+                )
+                return socket
+            except aiohttp.WSServerHandshakeError as error:
+                refusal = error
+            except UNREACHABLE as error:
+                raise Unavailable(f"{self.server} cannot be reached: {error or type(error).__name__}") from error
+            if refusal.status != 401 or renewed:
+                break
+            await self._renew()
+        # What the server answered in words does not outlive the handshake.
+        hint = ": a role needs create and get on it" if refusal.status == 403 else ""
+        told = {"message": f"{path} was refused with HTTP status {refusal.status}{hint}", "reason": refusal.message}
+        raise from_response(refusal.status, json.dumps(told), refusal.headers or {})
+
     async def _json(
         self,
         method: str,
@@ -246,7 +289,7 @@ class Cluster:
         response = await self._request(method, path, query=query or {}, body=body, content=content)
         try:
             answer: Object = json.loads(await response.read())
-        except (*_UNREACHABLE, ValueError) as error:
+        except (*UNREACHABLE, ValueError) as error:
             raise Unavailable(f"{self.server} broke off its answer: {error or type(error).__name__}") from error
         return answer
 
@@ -274,7 +317,7 @@ class Cluster:
                     response: aiohttp.ClientResponse = answer.response
                     return response
                 text = (await answer.read()).decode(errors="replace")
-            except _UNREACHABLE as error:
+            except UNREACHABLE as error:
                 raise Unavailable(f"{self.server} cannot be reached: {error or type(error).__name__}") from error
             if answer.status != 401 or renewed:
                 break

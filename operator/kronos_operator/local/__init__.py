@@ -1,5 +1,6 @@
 """Runs models on this machine, without a cluster: the local executor of plan. Called by the command line."""
 
+from kronos_operator.local.digests import weights_digest
 from kronos_operator.local.executor import Outcome, execute
 from kronos_operator.local.files import stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
@@ -19,5 +20,6 @@ __all__ = [
     "read_states",
     "stop",
     "stored_model",
+    "weights_digest",
     "write_run_configs",
 ]

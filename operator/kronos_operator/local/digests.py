@@ -27,7 +27,8 @@ def digests_of(spec: Spec, settings: LocalSettings) -> Digests:
     for stage in StageName:
         path = getattr(spec, stage).init.path
         if path is not None:
-            weights[stage] = _weights_digest(stage, Path(path))
+            _must_hold_weights(stage, Path(path))
+            weights[stage] = weights_digest(Path(path))
     return Digests(bars=None if by_name else files_digest(Path(bars)), weights=weights)
 
 
@@ -51,7 +52,12 @@ def _file_digest(file: Path) -> bytes:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def _weights_digest(stage: StageName, directory: Path) -> str:
+def weights_digest(directory: Path) -> str:
+    """SHA-256, in hex, of the weights in a directory, as the trainer computes it. Raises OSError."""
+    return hashlib.sha256(b"".join(_file_digest(directory / name) for name in _WEIGHT_FILES)).hexdigest()
+
+
+def _must_hold_weights(stage: StageName, directory: Path) -> None:
     missing = [name for name in _WEIGHT_FILES if not (directory / name).is_file()]
     if missing:
         raise LocalError(
@@ -59,7 +65,6 @@ def _weights_digest(stage: StageName, directory: Path) -> str:
             f"spec.{stage}.init.path: {directory} has no {' and no '.join(missing)}; name a directory that a run or "
             "`hf download` has written",
         )
-    return hashlib.sha256(b"".join(_file_digest(directory / name) for name in _WEIGHT_FILES)).hexdigest()
 
 
 def _must_exist(bars: Path, spec: Spec) -> None:

@@ -63,8 +63,8 @@ class Gang:
         spec = self.model.spec
         return self.start.run_config(
             self.model,
-            bars=_place(spec.data.source, names.BARS_MOUNT),
-            output=_place(spec.storage, names.STORAGE_MOUNT),
+            bars=place_in_pod(spec.data.source, names.BARS_MOUNT),
+            output=place_in_pod(spec.storage, names.STORAGE_MOUNT),
             gpu_required=spec.resources.gpus_per_node > 0,
         )
 
@@ -102,7 +102,7 @@ def owned(model: KronosModel, uid: str, name: str, labels: Mapping[str, str]) ->
     }
 
 
-def _place(place: Source | Storage | None, mount: str) -> str:
+def place_in_pod(place: Source | Storage | None, mount: str) -> str:
     """Where the trainer finds what lies on a claim or behind a URI.
 
     The whole volume is mounted: a subPath that does not exist would hold the pod back instead of failing with a reason.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kronos_operator import names
-from kronos_operator.api import Resources, Spec
+from kronos_operator.api import PodTemplate, Resources, Spec
 from kronos_operator.manifests.environment import Variables, environment
 from kronos_operator.manifests.gang import Gang, Manifest
 
@@ -15,7 +15,13 @@ COMMAND = ["python", "-m", "kronos_trainer", "launch", "--run", f"{names.RUN_CON
 _VOLUME_GROUP = 1000
 
 # A proxy beside the trainer would keep the pod from ending. Releases of Istio differ in which of the two they read.
-_NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
+NO_SIDECAR = {"sidecar.istio.io/inject": "false"}
+
+CONTAINER_SECURITY: Manifest = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
 
 
 def pod_template(gang: Gang, *, container: str, rendezvous: Variables, port_name: str) -> Manifest:
@@ -31,16 +37,12 @@ def pod_template(gang: Gang, *, container: str, rendezvous: Variables, port_name
         "volumeMounts": _mounts(spec),
         # The trainer leaves its result or error as its last words; where it could not, its log has to do.
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
+        "securityContext": CONTAINER_SECURITY,
     }
     return {
         "metadata": {
-            "labels": user.labels | gang.labels | _NO_SIDECAR,
-            "annotations": user.annotations | _NO_SIDECAR,
+            "labels": user.labels | gang.labels | NO_SIDECAR,
+            "annotations": user.annotations | NO_SIDECAR,
         },
         "spec": {
             "restartPolicy": "Never",
@@ -52,16 +54,17 @@ def pod_template(gang: Gang, *, container: str, rendezvous: Variables, port_name
             # period. This way such a stop ends it at once, with 143, and nothing had begun. It works with any image,
             # also one without an init; there is no other container whose processes could be seen.
             "shareProcessNamespace": True,
-            "securityContext": _pod_security(spec),
-            **_placement(spec),
+            "securityContext": pod_security(user),
+            **placement(user),
             "containers": [training],
             "volumes": _volumes(gang),
         },
     }
 
 
-def _pod_security(spec: Spec) -> Manifest:
-    security = spec.pod_template.security_context
+def pod_security(template: PodTemplate) -> Manifest:
+    """The identity of the pod's processes, never root."""
+    security = template.security_context
     ids = {} if security is None else security.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     return {
         "runAsNonRoot": True,
@@ -73,10 +76,10 @@ def _pod_security(spec: Spec) -> Manifest:
     }
 
 
-def _placement(spec: Spec) -> Manifest:
+def placement(template: PodTemplate) -> Manifest:
     """Where and as whom the pods run: what the user's template says beyond what is merged elsewhere."""
     merged = {"labels", "annotations", "security_context", "env"}
-    return spec.pod_template.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=merged)
+    return template.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=merged)
 
 
 def _resources(resources: Resources) -> Manifest:

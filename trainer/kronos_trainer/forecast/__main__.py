@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="kronos forecast", description="Continue a series of bars.", allow_abbrev=False)
     weights = parser.add_argument_group("weights: a published model, or two directories")
     weights.add_argument("--model", metavar="NAME", help="name of a published model")
-    weights.add_argument("--namespace", metavar="NAME", default="default", help="the model's namespace (%(default)s)")
+    weights.add_argument("--namespace", metavar="NAME", help="the model's namespace (the only one that has it)")
     root = Path(os.environ.get("KRONOS_OUTPUT_PATH", "outputs"))
     weights.add_argument(
         "--root", metavar="DIR", type=Path, default=root, help="where runs leave their results (%(default)s)"

@@ -24,12 +24,21 @@ class Weights:
     time_zone: str | None = None
 
 
-def published_weights(root: Path, namespace: str, name: str) -> Weights:
-    """What `current.json` of a model names. Raises ConfigError for an impossible name, InputMissing otherwise."""
+def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
+    """What `current.json` of a model names; without a namespace, that of the only one below `root` of this name.
+
+    Raises ConfigError for an impossible name or one that several namespaces have, InputMissing otherwise.
+    """
     try:
-        model = ModelRef(namespace=namespace, name=name)
+        model = ModelRef(namespace=namespace or "default", name=name)
     except ValidationError:
         raise ConfigError(f"{namespace}/{name} is not a model's name: lower case letters, digits, - and .") from None
+    if namespace is None:
+        found = sorted(file.parents[1].name for file in (root / "models").glob(f"*/{name}/current.json"))
+        if len(found) > 1:
+            raise ConfigError(f"model {name} is published in {' and '.join(found)}: give --namespace")
+        namespace = found[0] if found else "default"
+        model = ModelRef(namespace=namespace, name=name)
     paths = RunPaths(root, model, run="")
     try:
         current = json.loads(paths.current.read_text())

@@ -13,6 +13,7 @@ from kronos_operator.cli.target import Target
 from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
+    from kronos_operator.api import KronosModel
     from kronos_operator.kube import Cluster, ClusterError, Object
 
 OPERATOR_INSTALL = "pip install 'kronos-operator[operator]'"
@@ -69,6 +70,21 @@ def connected(target: Target) -> Iterator[Session]:
                 runner.run(cluster.close())
     except ClusterError as error:
         raise failure_of(error) from error
+
+
+def parsed(body: Object) -> KronosModel:
+    """The model in an object of the server's. Raises Failure (64) if it is of a version that cannot be read."""
+    from pydantic import ValidationError
+
+    from kronos_operator.api import KronosModel
+
+    try:
+        return KronosModel.from_server(body)
+    except ValidationError as error:
+        name = body["metadata"]["name"]
+        raise Failure(
+            f"{name}: this version of kronos cannot read what the server made of it: {error}", ExitCode.CONFIG
+        ) from None
 
 
 def failure_of(error: ClusterError) -> Failure:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kronos_operator.cli.changes import Change, StageEffect, changes
 from kronos_operator.cli.cluster.operations import FIELD_MANAGER
-from kronos_operator.cli.cluster.session import Session, connected, failure_of
+from kronos_operator.cli.cluster.session import Session, connected, failure_of, parsed
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_trainer.config import ExitCode, StageName
@@ -122,19 +122,11 @@ def _require_reachable(loaded: Sequence[Loaded]) -> None:
 
 def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, ...], str]:
     """What the operator will make of the object, decided as it decides."""
-    from pydantic import ValidationError
-
-    from kronos_operator.api import KronosModel, Status
+    from kronos_operator.api import Status
     from kronos_operator.plan import Request, begin
     from kronos_operator.reconcile.record_status import completed_after, completed_of, published_in, record_of
 
-    try:
-        model = KronosModel.from_server(after)
-    except ValidationError as error:
-        name = after["metadata"]["name"]
-        raise Failure(
-            f"{name}: this version of kronos cannot read what the server made of it: {error}", ExitCode.CONFIG
-        ) from None
+    model = parsed(after)
     status = model.status or Status()
     live = record_of(status)
     completed = completed_after(completed_of(status), live)

@@ -1,0 +1,131 @@
+"""`kronos forecast --cluster`: a published model is asked in a pod, where its weights are; bars go there and back."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from kronos_operator import names
+from kronos_operator.cli.children import flags
+from kronos_operator.cli.cluster.command_pod import CommandPod, Size, running
+from kronos_operator.cli.cluster.published import published
+from kronos_operator.cli.cluster.session import connected
+from kronos_operator.cli.cluster.transfer import Pod, contents
+from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.target import Target
+from kronos_operator.cli.terminal import say
+from kronos_trainer.config import Content, ExitCode, Offer
+
+if TYPE_CHECKING:
+    from kronos_operator.kube import Cluster
+
+# The largest released model has half a billion weights.
+SIZE = Size(cpu="500m", memory="1Gi", most_cpu="2", most_memory="8Gi")
+LONGEST_SECONDS = 3600
+_PLACE = "forecast"
+_BARS, _PNG = "output/forecast.csv", "output/forecast.png"
+_OURS = ("input", "output", "future", "plot")  # options that name files of this machine
+
+
+def forecast(target: Target, options: Mapping[str, Any], *, image: str | None) -> None:
+    """Forecast as the options of `kronos forecast` say, and write its files here. Raises Failure."""
+    inputs = _inputs(options)
+    outputs = {_BARS: options["output"]} | ({_PNG: options["plot"]} if options["plot"] else {})
+    offer = Offer(path=_PLACE, files={name: Content.of(file) for name, file in inputs.items()})
+    with connected(target) as session:
+        wanted = published(session, options["model"])
+        pod = wanted.pod(session, command="forecast", image=image, size=SIZE, seconds=LONGEST_SECONDS)
+        command = _command(options, inputs, wanted.root, wanted.model.metadata.namespace)
+        with tempfile.TemporaryFile() as archive:
+            out, err = session.run(
+                _forecast(session.cluster, session.namespace, pod, command, offer, inputs, list(outputs), archive)
+            )
+            archive.seek(0)
+            _write(archive, outputs)
+    for text, is_error in ((err, True), (out, False)):
+        for line in text.splitlines():
+            say(_at_home(line, outputs), stderr=is_error)
+
+
+def _inputs(options: Mapping[str, Any]) -> dict[str, Path]:
+    """The files that are sent, by their names in the pod. Raises Failure for what cannot be asked of a cluster."""
+    if options["model"] is None:
+        raise Failure("--cluster forecasts with a model of the cluster: name it with --model", ExitCode.CONFIG)
+    for option in ("root", "tokenizer", "predictor"):
+        if options[option] is not None:
+            raise Failure(f"--{option} names files of this machine, and --cluster a model there", ExitCode.CONFIG)
+    if options["device"] == "cuda":
+        raise Failure("a forecast in a cluster computes on CPU: leave --device out", ExitCode.CONFIG)
+    if options["plot"] is not None and options["plot"].suffix.lower() != ".png":
+        raise Failure(f"--plot {options['plot']}: must end with .png", ExitCode.CONFIG)
+    inputs = {}
+    for option in ("input", "future"):
+        file: Path | None = options[option]
+        if file is None:
+            continue
+        if not file.is_file():
+            raise Failure(f"--{option} {file}: there is no such file", ExitCode.INPUT_MISSING)
+        if not file.name.isprintable():
+            raise Failure(f"--{option} {file}: rename it, its name has characters that cannot be sent", ExitCode.CONFIG)
+        inputs[f"{option}/{file.name}"] = file
+    for option in ("output", "plot"):
+        place: Path | None = options[option]
+        if place is not None and place.is_dir():
+            raise Failure(f"--{option} {place}: is a directory; name a file", ExitCode.CONFIG)
+    return inputs
+
+
+def _command(options: Mapping[str, Any], inputs: Mapping[str, Path], root: str, namespace: str) -> list[str]:
+    """The trainer's forecast, with the files where they are in the pod."""
+    work = PurePosixPath(names.SCRATCH_MOUNT) / _PLACE
+    inside = {name.split("/")[0]: str(work / name) for name in inputs}
+    inside |= {"output": str(work / _BARS), "root": root, "namespace": namespace}
+    inside |= {"plot": str(work / _PNG)} if options["plot"] else {}
+    rest = {name: value for name, value in options.items() if name not in (*_OURS, *inside)}
+    return ["python", "-m", "kronos_trainer.forecast", *flags(inside | rest)]
+
+
+async def _forecast(
+    cluster: Cluster,
+    namespace: str,
+    wanted: CommandPod,
+    command: list[str],
+    offer: Offer,
+    inputs: Mapping[str, Path],
+    outputs: Sequence[str],
+    archive: Any,
+) -> tuple[str, str]:
+    async with running(cluster, namespace, wanted) as name:
+        pod = Pod(cluster, namespace, name)
+        await pod.upload(names.SCRATCH_MOUNT, offer, inputs, lambda _moved, _total: None)
+        said = await pod.run(command)
+        await pod.download(f"{names.SCRATCH_MOUNT}/{_PLACE}", outputs, archive)
+    return said
+
+
+def _write(archive: Any, outputs: Mapping[str, Path]) -> None:
+    """Replaces each file in one step."""
+    with tarfile.open(fileobj=archive, mode="r:") as files:
+        for name, stream in contents(files, lambda name: name in outputs):
+            final = outputs[name]
+            aside = final.with_name(f".{final.name}.aside")
+            try:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                with aside.open("wb") as target:
+                    target.write(stream.read())
+                    target.flush()
+                    os.fsync(target.fileno())
+                aside.replace(final)
+            except OSError as error:
+                raise Failure(f"cannot write {final}: {error.strerror}", ExitCode.STORAGE) from error
+
+
+def _at_home(line: str, outputs: Mapping[str, Path]) -> str:
+    """A line of the pod's with the names that its files have here."""
+    for name, file in outputs.items():
+        line = line.replace(f"{names.SCRATCH_MOUNT}/{_PLACE}/{name}", str(file))
+    return line

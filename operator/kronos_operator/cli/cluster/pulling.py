@@ -1,0 +1,160 @@
+"""`kronos pull`: a published model from its claim to this machine, laid out as a local run leaves it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from kronos_operator.cli.cluster.command_pod import CommandPod, running
+from kronos_operator.cli.cluster.published import Published, published
+from kronos_operator.cli.cluster.pushing import SMALL
+from kronos_operator.cli.cluster.session import connected
+from kronos_operator.cli.cluster.transfer import Pod, contents
+from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.target import Target
+from kronos_operator.cli.terminal import near, say
+from kronos_operator.local import weights_digest
+from kronos_trainer.config import ExitCode, RunPaths, StageName
+
+if TYPE_CHECKING:
+    from kronos_operator.kube import Cluster
+
+LONGEST_SECONDS = 3600
+
+
+def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
+    """Copy the weights of both stages, their results and the report. Raises Failure; what was there stays then."""
+    with connected(target) as session:
+        wanted = published(session, name)
+        local = RunPaths(to, wanted.model.ref, wanted.run)
+        if _complete(local, wanted):
+            say(f"{near(str(local.run_dir))}: run {wanted.run} is here already, with the digests that status names")
+        else:
+            pod = wanted.pod(session, command="pull", image=image, size=SMALL, seconds=LONGEST_SECONDS)
+            with _spool(to) as archive:
+                session.run(_download(session.cluster, session.namespace, pod, wanted, archive))
+                _unpack(archive, wanted, local)
+            say(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
+    say(f"{'report':<11}{near(str(local.report))}")
+    say(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
+
+
+async def _download(cluster: Cluster, namespace: str, pod: CommandPod, wanted: Published, archive: IO[bytes]) -> None:
+    there = RunPaths(Path(), wanted.model.ref, wanted.run)
+    names = [there.current, there.report]
+    for stage in StageName:
+        names += [there.stage(stage).result, there.stage(stage).best]
+    async with running(cluster, namespace, pod) as name:
+        await Pod(cluster, namespace, name).download(wanted.root, [path.as_posix() for path in names], archive)
+    archive.seek(0)
+
+
+def _unpack(archive: IO[bytes], wanted: Published, local: RunPaths) -> None:
+    """Puts a run in place complete and verified, and only then makes it the current one."""
+    there = RunPaths(Path(), wanted.model.ref, wanted.run)
+    local.runs.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".pull-", dir=local.runs))
+    try:
+        current = b""
+        with tarfile.open(fileobj=archive, mode="r:") as files:
+            for name, stream in contents(files, lambda name: _expected(Path(name), there)):
+                if Path(name) == there.current:
+                    current = stream.read()
+                else:
+                    _write(aside / Path(name).relative_to(there.run_dir), stream)
+        if json.loads(current)["run"] != wanted.run:
+            raise Failure(
+                f"{wanted.model.metadata.name} has just published another run than {wanted.run}: try again",
+                ExitCode.STOPPED,
+            )
+        staged = {stage: aside / stage for stage in StageName}
+        for stage, directory in staged.items():
+            _verify(stage, directory, wanted)
+        _replace(aside, local, wanted)
+        _write_current(current, local)
+    except (tarfile.TarError, ValueError, KeyError) as error:
+        raise Failure(f"what came from the claim cannot be read: {error}", ExitCode.DATA) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _expected(path: Path, there: RunPaths) -> bool:
+    if ".." in path.parts or path.is_absolute():
+        return False
+    stages = [there.stage(stage) for stage in StageName]
+    files = {there.current, there.report, *(stage.result for stage in stages)}
+    return path in files or path.parent in {stage.best for stage in stages}
+
+
+def _verify(stage: StageName, directory: Path, wanted: Published) -> None:
+    """Compares the weights with the digest in status, or else in their own result."""
+    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
+    expected = wanted.digests[stage] or result["digest"]
+    found = weights_digest(directory / "best")
+    if found != expected:
+        raise Failure(
+            f"the {stage} on the claim is not what was published: its weights have SHA-256 {found[:16]}..., and "
+            f"{expected[:16]}... was published; `kronos retrain` trains it anew",
+            ExitCode.DATA,
+        )
+
+
+def _complete(local: RunPaths, wanted: Published) -> bool:
+    """Whether the run is here, the current one, with the digests of status."""
+    try:
+        current = json.loads(local.current.read_text())
+        return bool(current["run"] == wanted.run) and all(
+            wanted.digests[stage] == weights_digest(local.stage(stage).best) for stage in StageName
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _replace(aside: Path, local: RunPaths, wanted: Published) -> None:
+    if local.run_dir.exists():
+        try:
+            for stage in StageName:
+                _verify(stage, local.run_dir / stage, wanted)
+            return  # the same weights are here
+        except (Failure, OSError):
+            raise Failure(
+                f"{near(str(local.run_dir))} holds something else by the id of this run: name another --to",
+                ExitCode.STORAGE,
+            ) from None
+    aside.chmod(0o755)  # a temporary directory is its maker's alone
+    aside.rename(local.run_dir)
+
+
+def _write_current(content: bytes, local: RunPaths) -> None:
+    aside = local.current.with_name(f".{local.current.name}.aside")
+    with aside.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(local.current)
+
+
+def _write(path: Path, stream: IO[bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as target:
+        shutil.copyfileobj(stream, target)
+        target.flush()
+        os.fsync(target.fileno())
+
+
+@contextmanager
+def _spool(to: Path) -> Iterator[IO[bytes]]:
+    """A file for the archive, on the disk where its content goes: nothing is unpacked before all of it has come."""
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=to) as archive:
+            yield archive
+    except OSError as error:
+        raise Failure(f"cannot write to {to}: {error.strerror or error}", ExitCode.STORAGE) from error

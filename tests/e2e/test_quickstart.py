@@ -1,0 +1,151 @@
+"""docs/quickstart-cluster.md as a newcomer follows it, and what its commands do when they are interrupted."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import quickstart
+import release
+import yaml
+from live import Live, wait_until
+from release import REPOSITORY, VALUES
+
+COMMAND_PODS = "app.kubernetes.io/managed-by=kronos"
+KRONOS = str(Path(sys.executable).parent / "kronos")
+
+
+@pytest.fixture
+def newcomer(operator: Live, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a shell in a fresh checkout, with a kubeconfig of its own that may be changed."""
+    shutil.copy(operator.kubeconfig, tmp_path / "kubeconfig")
+    (tmp_path / "charts").symlink_to(REPOSITORY / "charts")
+    shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests")
+    # As a user of a cluster whose class is not the default one edits it: these volumes have no class.
+    claims = tmp_path / "manifests/examples/claims.yaml"
+    claims.write_text(claims.read_text().replace("spec:\n", 'spec:\n  storageClassName: ""\n'))
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("KRONOS_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), str(operator.binaries), kept["PATH"]])
+    yield kept | {"PATH": path, "KUBECONFIG": str(tmp_path / "kubeconfig")}
+    release.install(operator)  # as the other tests know it
+
+
+@pytest.fixture
+def fresh(operator: Live) -> Iterator[str]:
+    """Name of a namespace that does not exist yet, for whose claims there are volumes."""
+    name = next(
+        f"quick-{number}" for number in itertools.count() if not (operator.volumes / f"quick-{number}").exists()
+    )
+    for claim, size in (("bars", "10Gi"), ("models", "20Gi")):
+        operator.persistent_volume(claim, name, size)
+    yield name
+    operator.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+    operator.kubectl("delete", "pv", f"{name}-bars", f"{name}-models", "--wait=false")
+
+
+def test_the_page_leads_from_helm_install_to_a_forecast(
+    operator: Live, newcomer: dict[str, str], fresh: str, tmp_path: Path
+) -> None:
+    values = {
+        "REGISTRY": VALUES["image.repository"].rpartition("/")[0],
+        "TAG": VALUES["image.tag"],
+        "NAMESPACE": fresh,
+    }
+    begun = time.monotonic()
+    done = subprocess.run(
+        ["bash", "-c", quickstart.script(values)],
+        cwd=tmp_path,
+        env=newcomer,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1100,
+        check=False,
+    )
+    print(f"{done.stdout}\n{time.monotonic() - begun:.0f} s")
+    assert done.returncode == 0, done.stdout
+
+    there, here = (list(csv.DictReader((tmp_path / name).open())) for name in ("ibm.csv", "ibm-here.csv"))
+    assert len(there) == len(here) == 15
+    # The pod's build of torch and this machine's may draw other samples.
+    assert [row["timestamps"] for row in there] == [row["timestamps"] for row in here]
+    assert all(float(row["close"]) > 0 for row in [*there, *here])
+    model = operator.get("kronosmodel", "try-me", fresh)
+    assert model is not None and model["status"]["phase"] == "Succeeded"
+    run = tmp_path / "out/models" / fresh / "try-me/runs" / model["status"]["artifacts"]["run"]
+    assert (run / "report.md").exists() and (run / "tokenizer/result.json").exists()
+    assert operator.list("pods", fresh, COMMAND_PODS) == []
+
+
+@pytest.fixture
+def editor(operator: Live, namespace: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has the role `edit` in the namespace and no other right."""
+    operator.kubectl("create", "serviceaccount", "ada", "-n", namespace)
+    operator.kubectl(
+        "create", "rolebinding", "ada", "--clusterrole=edit", f"--serviceaccount={namespace}:ada", "-n", namespace
+    )
+    token = operator.kubectl("create", "token", "ada", "-n", namespace).strip()
+    config = yaml.safe_load(operator.kubeconfig.read_text())
+    config["users"] = [{"name": "ada", "user": {"token": token}}]
+    (context,) = config["contexts"]
+    context["context"] |= {"user": "ada", "namespace": namespace}
+    (tmp_path / "ada").write_text(json.dumps(config))
+    return os.environ | {"KUBECONFIG": str(tmp_path / "ada")}
+
+
+def test_a_push_that_is_interrupted_leaves_no_pod_and_no_bars_and_goes_on(
+    operator: Live, namespace: str, editor: dict[str, str], tmp_path: Path
+) -> None:
+    volume = operator.volumes / namespace / "bars"
+    source = tmp_path / "large"
+    source.mkdir()
+    for name in ("a.csv", "b.csv"):
+        with (source / name).open("wb") as stream:
+            for _ in range(200):
+                stream.write(os.urandom(2**20))
+    push = [KRONOS, "data", "push", str(source), "--claim", "bars", "--path", "large"]
+
+    process = subprocess.Popen(push, env=editor)
+    staged = ".transfer-*/a.csv"  # the first file has arrived whole, the second is on its way
+    wait_until("a file that has arrived", lambda: list(volume.glob(staged)), every=0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    wait_until("the pod is gone", lambda: not operator.list("pods", namespace, COMMAND_PODS))
+    assert not (volume / "large").exists()
+
+    done = subprocess.run(push, env=editor, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 added" in done.stdout
+    for name in ("a.csv", "b.csv"):
+        assert (volume / "large" / name).read_bytes() == (source / name).read_bytes()
+    assert not list(volume.glob(".transfer-*"))
+    assert operator.list("pods", namespace, COMMAND_PODS) == []
+
+
+def test_a_command_whose_pod_is_killed_is_an_error_that_says_so(
+    operator: Live, namespace: str, editor: dict[str, str], tmp_path: Path
+) -> None:
+    source = tmp_path / "large"
+    source.mkdir()
+    with (source / "a.csv").open("wb") as stream:
+        stream.truncate(4 * 2**30)  # more than is sent before the pod is gone
+    push = [KRONOS, "data", "push", str(source), "--claim", "bars", "--path", "large"]
+    process = subprocess.Popen(push, env=editor, stderr=subprocess.PIPE, text=True)
+    volume = operator.volumes / namespace / "bars"
+    wait_until("bytes that have arrived", lambda: list(volume.glob(".transfer-*/.aside-a.csv")), every=0.05)
+    (pod,) = operator.list("pods", namespace, COMMAND_PODS)
+    operator.kubectl("delete", "pod", pod["metadata"]["name"], "-n", namespace, "--grace-period=0", "--force")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0 and "Traceback" not in err
+    assert pod["metadata"]["name"] in err, err
+    assert not (volume / "large").exists()

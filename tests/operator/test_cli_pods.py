@@ -1,0 +1,309 @@
+"""Commands that work in a pod: data push, pull and forecast --cluster, with a server whose pods are local processes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pod_server import PodServer
+
+from kronos_operator import names
+from kronos_operator.cli import main
+from kronos_operator.cli.cluster import transfer
+from kronos_operator.cli.options import TRAINER_IMAGE_ENV
+
+BARS = {"IBM.csv": b"timestamps,close\n2020-01-01,1\n", "more/FB.csv": b"f" * 300_000, "A.parquet": b"p" * 300_000}
+RUN = "3c1f930d"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PodServer]:
+    """A server with claims and the published image, from a working directory that has bars."""
+    volumes = tmp_path / "volumes"
+    volumes.mkdir()
+    one = PodServer(volumes)
+    one.start()
+    one.claim("bars")
+    one.claim("models")
+    published = {"data": {names.CLIENT_IMAGE_KEY: "example.org/trainer:1"}}
+    one.put(f"/api/v1/namespaces/{names.CLIENT_NAMESPACE}/configmaps/{names.CLIENT_CONFIG_MAP}", published)
+    work = tmp_path / "work"
+    work.mkdir()
+    for name, content in (BARS | {"README.txt": b"not bars"}).items():
+        file = work / "daily" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    kubeconfig = {
+        "clusters": [{"name": "c", "cluster": {"server": one.url}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "ns"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "current-context": "c",
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.delenv(TRAINER_IMAGE_ENV, raising=False)
+    monkeypatch.delenv("KRONOS_OUTPUT_PATH", raising=False)
+    monkeypatch.setattr(transfer, "_PAUSES", (0.1, 0.1))
+    monkeypatch.chdir(work)
+    yield one
+    one.stop()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def push(*options: str) -> int:
+    return main(["data", "push", "daily", "--claim", "bars", "--path", "us/daily", *options])
+
+
+def test_push_puts_bars_and_nothing_else_on_the_claim_and_leaves_no_pod(server: PodServer, capsys: Any) -> None:
+    assert push() == 0
+    out, err = capsys.readouterr()
+    assert tree(server.folder / "bars") == {f"us/daily/{name}": content for name, content in BARS.items()}
+    assert "us/daily of claim bars: 3 files, 586.0 KiB; 3 added, 0 replaced, 0 unchanged" in out
+    assert "data: {source: {claim: {name: bars, path: us/daily}}}" in out
+    assert "README.txt" in err
+    assert server.pods == [] and len(server.made) == 1
+    assert push() == 0
+    assert "0 added, 0 replaced, 3 unchanged" in capsys.readouterr().out
+
+
+def test_the_pod_is_restricted_ends_by_itself_and_is_none_of_the_operators(server: PodServer) -> None:
+    assert push() == 0
+    (pod,) = server.made
+    labels, spec = pod["metadata"]["labels"], pod["spec"]
+    assert labels[names.MANAGED_BY_LABEL] == "kronos" != names.MANAGED_BY
+    assert names.MODEL_LABEL not in labels and labels[names.COMMAND_LABEL] == "push"
+    assert spec["activeDeadlineSeconds"] > 0 and not spec["automountServiceAccountToken"]
+    security = spec["securityContext"]
+    assert (security["runAsNonRoot"], security["seccompProfile"]) == (True, {"type": "RuntimeDefault"})
+    (container,) = spec["containers"]
+    assert container["image"] == "example.org/trainer:1"
+    assert container["resources"].keys() == {"requests", "limits"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+def test_push_goes_on_after_a_cut_connection_with_what_is_missing(server: PodServer, capsys: Any) -> None:
+    server.cut_after = 400_000  # the first large file has arrived, the second has not
+    assert push() == 0
+    out, err = capsys.readouterr()
+    assert "broke off" in err and "3 added" in out
+    assert tree(server.folder / "bars") == {f"us/daily/{name}": content for name, content in BARS.items()}
+    assert len(server.commands) == 2 and server.pods == []
+
+
+def test_the_pods_refusal_is_told_in_its_own_words_with_its_exit_code(server: PodServer, capsys: Any) -> None:
+    assert push() == 0
+    Path("daily/IBM.csv").write_bytes(b"other")
+    assert push() == 64
+    assert "IBM.csv; replace them with --overwrite" in capsys.readouterr().err
+    assert push("--overwrite") == 0
+    assert (server.folder / "bars/us/daily/IBM.csv").read_bytes() == b"other"
+    assert server.pods == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["absent", "--claim", "bars"], 66, "absent is not there"),
+        (["empty", "--claim", "bars"], 66, "no file of bars"),
+        (["blank", "--claim", "bars"], 65, "empty files: A.csv"),
+        (["daily", "--claim", "bars", "--path", "../x"], 64, "--path: must be a relative path"),
+        (["daily", "--claim", "absent"], 66, "no PersistentVolumeClaim absent in namespace ns (found: bars, models)"),
+    ],
+)
+def test_what_cannot_be_pushed_needs_no_pod(
+    server: PodServer, arguments: list[str], code: int, words: str, capsys: Any
+) -> None:
+    Path("empty").mkdir()
+    Path("blank").mkdir()
+    Path("blank/A.csv").touch()
+    assert main(["data", "push", *arguments]) == code
+    assert words in capsys.readouterr().err
+    assert server.made == []
+
+
+def test_the_image_is_the_named_one_or_a_failure_says_how_to_name_it(
+    server: PodServer, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    server.objects = {path: body for path, body in server.objects.items() if "configmaps" not in path}
+    assert push() == 78
+    err = capsys.readouterr().err
+    assert "--image or KRONOS_TRAINER_IMAGE" in err and "is not there" in err
+    assert push("--image", "mine:1") == 0
+    monkeypatch.setenv(TRAINER_IMAGE_ENV, "mine:2")
+    assert push() == 0
+    assert [pod["spec"]["containers"][0]["image"] for pod in server.made] == ["mine:1", "mine:2"]
+
+
+def test_a_pod_that_cannot_start_is_an_error_with_the_kubelets_reason_and_is_deleted(
+    server: PodServer, capsys: Any
+) -> None:
+    server.waiting = {"reason": "ImagePullBackOff", "message": "no such image"}
+    assert push() == 78
+    assert "ImagePullBackOff: no such image" in capsys.readouterr().err
+    assert len(server.made) == 1 and server.pods == []
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_deletes_the_pod(server: PodServer, sent: signal.Signals, code: int) -> None:
+    server.waiting = {"reason": "ContainerCreating"}
+    command = "import sys; from kronos_operator.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", command, "data", "push", "daily", "--claim", "bars"])
+
+    async def made() -> None:
+        while not server.made:
+            await asyncio.sleep(0.05)
+
+    asyncio.run(asyncio.wait_for(made(), 30))
+    process.send_signal(sent)
+    assert process.wait(timeout=30) == code
+    assert server.pods == []
+
+
+def publish(server: PodServer, *, digest: str | None = None) -> Path:
+    """Plays a trainer that has published a run; `digest` is what status names for the tokenizer instead of its own."""
+    directory = server.folder / "models/team/models/ns/m"
+    artifacts: dict[str, Any] = {"run": RUN}
+    current: dict[str, Any] = {"run": RUN}
+    for stage in ("tokenizer", "predictor"):
+        best = directory / "runs" / RUN / stage / "best"
+        best.mkdir(parents=True)
+        parts = {"config.json": b"{}", "model.safetensors": stage.encode() * 1000}
+        for name, content in parts.items():
+            (best / name).write_bytes(content)
+        found = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts.values())).hexdigest()
+        (best.parent / "result.json").write_text(json.dumps({"digest": found}))
+        (best.parent / "checkpoints").mkdir()
+        (best.parent / "checkpoints/large").write_bytes(b"not for users")
+        current[stage] = {"path": f"runs/{RUN}/{stage}/best"}
+        artifacts[stage] = {"path": f"models/ns/m/runs/{RUN}/{stage}/best", "digest": found, "hash": "12345678"}
+    (directory / "runs" / RUN / "report.md").write_text("# m")
+    (directory / "current.json").write_text(json.dumps(current))
+    if digest is not None:
+        artifacts["tokenizer"]["digest"] = digest
+    model = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": "m", "namespace": "ns"},
+        "spec": {
+            "timeframe": "1d",
+            "image": "example.org/models-own:3",
+            "data": {"source": {"claim": {"name": "bars"}}},
+            "storage": {"claim": {"name": "models", "path": "team"}},
+            "podTemplate": {"nodeSelector": {"pool": "gpu"}, "securityContext": {"runAsUser": 4711}},
+        },
+        "status": {"observedGeneration": 1, "artifacts": artifacts},
+    }
+    server.put(f"/apis/{names.API_VERSION}/namespaces/ns/{names.PLURAL}/m", model)
+    return directory
+
+
+def test_pull_brings_weights_results_and_report_where_a_local_run_leaves_them(server: PodServer, capsys: Any) -> None:
+    there = tree(publish(server))
+    assert main(["pull", "m", "--to", "out"]) == 0
+    assert tree(Path("out/models/ns/m")) == {name: there[name] for name in there if "checkpoints" not in name}
+    assert "kronos forecast --root out --model m" in capsys.readouterr().out
+    (pod,) = server.made
+    assert pod["spec"]["nodeSelector"] == {"pool": "gpu"} and pod["spec"]["securityContext"]["runAsUser"] == 4711
+    assert pod["spec"]["containers"][0]["image"] == "example.org/models-own:3"
+    mounts = {one["mountPath"]: one.get("readOnly") for one in pod["spec"]["containers"][0]["volumeMounts"]}
+    assert mounts[names.STORAGE_MOUNT] is True
+    assert server.pods == []
+    # What is here already needs no pod.
+    assert main(["pull", "m", "--to", "out"]) == 0
+    assert len(server.made) == 1
+
+
+def test_pull_refuses_weights_that_are_not_those_of_status_and_leaves_nothing(server: PodServer, capsys: Any) -> None:
+    publish(server, digest="0" * 64)
+    assert main(["pull", "m", "--to", "out"]) == 65
+    assert "the tokenizer on the claim is not what was published" in capsys.readouterr().err
+    assert tree(Path("out")) == {}
+
+
+def test_pull_never_overwrites_another_run_of_the_same_id(server: PodServer, capsys: Any) -> None:
+    publish(server)
+    mine = Path(f"out/models/ns/m/runs/{RUN}/tokenizer/best/model.safetensors")
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    assert main(["pull", "m", "--to", "out"]) == 74
+    assert "name another --to" in capsys.readouterr().err
+    assert tree(Path("out")) == {mine.relative_to("out").as_posix(): b"mine"}
+
+
+def test_a_model_without_a_published_run_is_told_apart(server: PodServer, capsys: Any) -> None:
+    publish(server)
+    model = server.objects[f"/apis/{names.API_VERSION}/namespaces/ns/{names.PLURAL}/m"]
+    model["status"] = {"conditions": [_condition("Ready", "waits for a GPU")]}
+    for command in (["pull", "m", "--to", "out"], ["forecast", "--cluster", "--model", "m", *FORECAST]):
+        assert main(command) == 66
+        assert "m has published nothing yet: waits for a GPU" in capsys.readouterr().err
+    assert server.made == []
+
+
+def _condition(kind: str, message: str) -> dict[str, str]:
+    return {
+        "type": kind,
+        "status": "False",
+        "reason": "Pending",
+        "message": message,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+
+
+FORECAST = ["--input", "daily/IBM.csv", "--output", "out.csv"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (FORECAST, "name it with --model"),
+        ([*FORECAST, "--model", "m", "--root", "x"], "--root names files of this machine"),
+        ([*FORECAST, "--model", "m", "--device", "cuda"], "computes on CPU"),
+        ([*FORECAST, "--model", "m", "--plot", "x.jpg"], "must end with .png"),
+        ([*FORECAST[2:], "--input", "absent.csv", "--model", "m"], "absent.csv: there is no such file"),
+        ([*FORECAST, "--model", "m", "--output", "daily"], "is a directory"),
+    ],
+)
+def test_a_forecast_that_cannot_be_asked_of_a_cluster_needs_no_pod(
+    server: PodServer, options: list[str], words: str, capsys: Any
+) -> None:
+    publish(server)
+    assert main(["forecast", "--cluster", *options]) in (64, 66)
+    assert words in capsys.readouterr().err
+    assert server.made == []
+
+
+def test_a_forecasts_failure_in_the_pod_is_the_commands(server: PodServer, capsys: Any) -> None:
+    publish(server)
+    assert main(["forecast", "--cluster", "--model", "m", *FORECAST, "--temperature", "-1"]) == 64
+    assert "temperature" in capsys.readouterr().err
+    sent, forecast = server.commands
+    assert sent[-2:] == ["receive", "/tmp"]
+    given = dict(zip(forecast[3::2], forecast[4::2], strict=True))
+    assert given["--root"] == "/mnt/storage/team" and given["--namespace"] == "ns"
+    assert given["--input"] == "/tmp/forecast/input/IBM.csv"
+    assert not Path("out.csv").exists() and server.pods == []
+
+
+def test_submit_takes_the_options_of_its_siblings(server: PodServer, capsys: Any) -> None:
+    for options in (["--cluster"], ["--context", "c"], ["--kubeconfig", os.environ["KUBECONFIG"]]):
+        Path("model.yaml").write_text("kind: Nothing\n")
+        assert main(["submit", "-f", "model.yaml", *options]) == 64
+        assert "no such option" not in capsys.readouterr().err.lower()
