@@ -22,8 +22,8 @@ Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "v
 
 
 class Progress:
-    """Reports of one process. `update` and `beat` may be called at every step: they print only so often as the run says."""
     """Reports of one process. `update` and `beat` may be called at every step: they print as often as the run wants."""
+
     def __init__(
         self,
         run: RunConfig,
