@@ -34,8 +34,8 @@ demo: setup ## finetune both shipped models on real bars, tiny and short (minute
 test: setup ## run every test that needs no cluster
 	$(BIN)/pytest -m "not cluster and not e2e"
 
-test-cluster: setup ## run the tests against a real API server (builds its binaries the first time: Go, 10 minutes)
-	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform
+test-cluster: setup ## run the tests against a real API server and an S3 server (builds their binaries the first time: Go, 10 minutes)
+	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform versitygw
 	$(BIN)/pytest -m cluster
 
 check: setup ## lint, types, import contracts, and that generated files are current

@@ -7,7 +7,8 @@ import yaml
 
 from kronos_operator.loading import load_models
 
-FOLDER = Path(__file__).parents[2] / "manifests" / "examples"
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = REPOSITORY / "manifests" / "examples"
 EXAMPLES = sorted(FOLDER.glob("model_*.yaml"))
 SCRATCH = ("tokenizer.init.scratch.size=tiny", "predictor.init.scratch.size=tiny")
 
@@ -59,3 +60,16 @@ def test_presets_keep_their_numbers() -> None:
         assert {spec.tokenizer.epochs, spec.predictor.epochs} == {epochs}
     assert four_hours.comet is not None and four_hours.comet.tags == ["model_a_4h_finetune"]
     assert daily.comet is not None and daily.comet.tags == ["model_b_1d_macro_finetune"]
+
+
+def test_the_object_stores_example_is_valid_and_its_secret_has_the_keys_that_it_names(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "object-stores.md").read_text().split("```yaml\n")[1].split("```")[0]
+    secret, model = text.split("---\n")
+    (tmp_path / "model.yaml").write_text(model)
+    (loaded,) = load_models([tmp_path / "model.yaml"])
+    spec = loaded.model.spec
+    assert spec.storage is not None and spec.storage.uri and spec.data.source.uri
+    keys = yaml.safe_load(secret)
+    sources = [variable.value_from and variable.value_from.secret_key_ref for variable in spec.pod_template.env]
+    named = {(source.name, source.key) for source in sources if source}
+    assert named == {(keys["metadata"]["name"], key) for key in keys["stringData"]}

@@ -139,6 +139,26 @@ ADDED = [
         "8: spec.podTemplate.env[0]: A: give value or valueFrom, not both",
     ),
     (
+        "  podTemplate: {env: [{name: AWS_SECRET_ACCESS_KEY, value: hunter2}]}",
+        "8: spec.podTemplate.env[0]: AWS_SECRET_ACCESS_KEY: a variable with a secret comes from a Secret: valueFrom: {secretKeyRef: {name: ..., key: ...}} in place of value",
+    ),
+    (
+        "  podTemplate: {env: [{name: hf_token, valueFrom: {configMapKeyRef: {name: s, key: k}}}]}",
+        "8: spec.podTemplate.env[0]: hf_token: a variable with a secret comes from a Secret: valueFrom: {secretKeyRef: {name: ..., key: ...}} in place of value",
+    ),
+    (
+        "  storage: {uri: 's3://AKIA1:hunter2@models/x'}",
+        "5: spec: storage.uri: a URI holds no keys and no query: give keys from a Secret, by podTemplate.env",
+    ),
+    (
+        "  storage: {uri: 'az://models/x?sig=hunter2'}",
+        "5: spec: storage.uri: a URI holds no keys and no query: give keys from a Secret, by podTemplate.env",
+    ),
+    (
+        "  storage: {uri: 'hf://datasets/a/b'}",
+        "5: spec: storage.uri must begin with s3://, gs:// or az://: the hub can only be read",
+    ),
+    (
         "  podTemplate: {labels: {kronos.io/model: x}}",
         "8: spec.podTemplate: kronos.io/model is set by the system: choose another prefix than kronos.io/ or batch.kubernetes.io/",
     ),

@@ -92,6 +92,12 @@ def trainable(bars_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     return functools.partial(trainable_run, tmp_path, bars_file)
 
 
+@pytest.fixture(scope="session")
+def trainable_in() -> Callable[[Path], MakeRun]:
+    """`trainable` in a directory, for what several tests share."""
+    return lambda directory: functools.partial(trainable_run, directory, write_bars(directory / "bars.csv"))
+
+
 def trainable_run(directory: Path, bars_file: Path, **fields: Any) -> RunConfig:
     """`tiny_run` with these bars and a batch of 16; `tokenizer` and `predictor` are merged into the stages."""
     base: dict[str, Any] = {"bars": str(bars_file), "training": {"precision": "fp32"}}

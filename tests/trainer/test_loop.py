@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 import torch
+from obstore.store import MemoryStore
 from safetensors.torch import load_file
 
-from kronos_trainer import train
+from kronos_trainer import stores, train
 from kronos_trainer.checkpoint import Checkpoints
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.distributed import Ranks
 from kronos_trainer.errors import ConfigError, DataError, Diverged, InputMissing, OutOfMemory, Stopped
+from kronos_trainer.mirror import Mirror
 from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer, weights_digest
 from kronos_trainer.progress import Progress
 from kronos_trainer.stages import TokenizerTask
@@ -188,11 +190,14 @@ def test_bf16_and_compile_train_about_as_well(trainable: MakeRun, monkeypatch: p
     assert [result["precision"] for result in results] == ["fp32", "bf16", "fp32"]
 
 
-def test_bars_and_results_behind_uris(trainable: MakeRun, bars_file: Path, tmp_path: Path) -> None:
+def test_bars_and_results_behind_uris(
+    trainable: MakeRun, bars_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A second attempt that finds an empty working copy goes on from what the first left behind the URI."""
-    remote = tmp_path / "remote"
-    fields = {"bars": f"file://{bars_file}", "output": f"file://{remote}"}
-    run = trainable(**fields)
+    bucket = MemoryStore()
+    monkeypatch.setitem(stores._KINDS, "s3", lambda *args, **options: bucket)
+    bucket.put("bars/bars.csv", bars_file)
+    run = trainable(bars="s3://bucket/bars", output="s3://bucket/results")
     steps = 0
 
     def stop() -> bool:
@@ -206,7 +211,9 @@ def test_bars_and_results_behind_uris(trainable: MakeRun, bars_file: Path, tmp_p
         shutil.rmtree(copy)
     said = run_stage(run)
     assert next(line["step"] for line in said if line.get("phase") == "training") > 0
-    left = run.paths(remote).stage(StageName.TOKENIZER)
+    kept = Mirror(run, tmp_path / "kept")
+    kept.pull()
+    left = kept.paths.stage(StageName.TOKENIZER)
     assert left.completed() == said[-1]["result"]
     assert weights_digest(left.best) == said[-1]["result"]["digest"]
 

@@ -1,53 +1,86 @@
-"""Results and bars behind URIs: the far side is whole at any moment, and comes back as it went."""
+"""Results and bars behind URIs: the far side is whole at any moment, and comes back as it went.
+
+The store is obstore's own in memory, which writes on conditions as S3 does; tests/stores has a real server.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 import torch
-from fsspec.implementations.memory import MemoryFileSystem
+from obstore.store import MemoryStore
 
+from kronos_trainer import stores
 from kronos_trainer.checkpoint import Checkpoints, Meta
 from kronos_trainer.config import RunConfig, RunPaths, StageName
-from kronos_trainer.errors import BadEnvironment, InputMissing, StorageError
+from kronos_trainer.distributed import Ranks
+from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError
+from kronos_trainer.fetch import fetch_bars
 from kronos_trainer.lock import model_lock
-from kronos_trainer.mirror import Mirror, fetch_bars, is_uri
+from kronos_trainer.mirror import Mirror
+from kronos_trainer.storage import Storage
 
 MakeRun = Callable[..., RunConfig]
 
-
-@pytest.fixture(params=["memory", "file"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """URI of an empty place, in memory and on disk."""
-    MemoryFileSystem.store.clear()
-    yield f"memory://bucket/{tmp_path.name}" if request.param == "memory" else f"file://{tmp_path}/remote"
-    MemoryFileSystem.store.clear()
+ROOT = "s3://bucket/team"
 
 
-def save(paths: RunPaths, step: int) -> None:
+class Bucket:
+    """A store in memory that all clients of a test share. `before` is called with each write and removal to come."""
+
+    def __init__(self) -> None:
+        self.objects = MemoryStore()
+        self.before: Callable[[str], None] = lambda name: None
+
+    def put(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        self.before(name)
+        return self.objects.put(name, *args, **kwargs)
+
+    def delete(self, name: str) -> None:
+        self.before(name)
+        self.objects.delete(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.objects, name)
+
+    def names(self) -> list[str]:
+        """What there is, sorted."""
+        return sorted(item["path"] for chunk in self.objects.list() for item in chunk)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket behind every s3:// URI."""
+    bucket = Bucket()
+    monkeypatch.setitem(stores._KINDS, "s3", lambda *args, **options: bucket)
+    return bucket
+
+
+def save(paths: RunPaths, step: int, seconds: float = 1.0) -> None:
     meta = Meta(
         step=step, epoch=1, stage_hash="t" * 12, world_size=1, best_step=step, best_loss=0.5, initial_loss=1.0,
-        validations_since_best=0, windows_seen=step, seconds=1.0,
+        validations_since_best=0, windows_seen=step, seconds=seconds,
     )  # fmt: skip
     weights = {"weight": torch.full((5,), float(step))}
     Checkpoints(paths.stage(StageName.TOKENIZER)).save(weights=weights, optimizer={}, meta=meta, best=True)
 
 
 def restored_step(paths: RunPaths) -> int | None:
-    restored = Checkpoints(paths.stage(StageName.TOKENIZER)).restore(stage_hash="t" * 12)
+    checkpoints = Checkpoints(paths.stage(StageName.TOKENIZER))
+    newest = checkpoints.latest_step()
+    restored = checkpoints.restore(stage_hash="t" * 12)
     if restored is None:
         return None
-    assert restored.skipped is None, "the newest checkpoint that is named is intact"
+    assert restored.meta.step == newest, "the newest checkpoint that is named is intact"
     assert torch.equal(restored.weights["weight"], torch.full((5,), float(restored.meta.step)))
     return restored.meta.step
 
 
-def test_another_machine_goes_on_where_this_one_stopped(make_run: MakeRun, root: str, tmp_path: Path) -> None:
-    run = make_run(output=root)
+def test_another_machine_goes_on_where_this_one_stopped(make_run: MakeRun, bucket: Bucket, tmp_path: Path) -> None:
+    run = make_run(output=ROOT)
     mirror = Mirror(run, tmp_path / "a")
     mirror.pull()
     assert restored_step(mirror.paths) is None
@@ -56,10 +89,10 @@ def test_another_machine_goes_on_where_this_one_stopped(make_run: MakeRun, root:
         for step in (10, 20, 30):
             save(mirror.paths, step)
             mirror.push()
-    mirror.paths.stage(StageName.TOKENIZER).best.mkdir()
-    (mirror.paths.stage(StageName.TOKENIZER).best / "config.json").write_text("{}")
-    mirror.paths.current.write_text('{"run": "run-1"}')
-    mirror.push()
+        mirror.paths.stage(StageName.TOKENIZER).best.mkdir()
+        (mirror.paths.stage(StageName.TOKENIZER).best / "config.json").write_text("{}")
+        mirror.paths.current.write_text('{"run": "run-1"}')
+        mirror.push()
 
     other = Mirror(run, tmp_path / "b")
     other.pull()
@@ -69,19 +102,42 @@ def test_another_machine_goes_on_where_this_one_stopped(make_run: MakeRun, root:
     assert kept == ["step-20", "step-30"], "what was removed here is removed there"
     # A later run reuses only the tokenizer.
     reuse = {"run": "run-1", "hash": "t" * 12}
-    later = Mirror(make_run(output=root, run="run-2", stage="predictor", reuse_tokenizer=reuse), tmp_path / "c")
+    later = Mirror(make_run(output=ROOT, run="run-2", stage="predictor", reuse_tokenizer=reuse), tmp_path / "c")
     later.pull()
-    assert (other.paths.runs / "run-1" / "tokenizer" / "best" / "config.json").exists()
+    assert (later.paths.runs / "run-1" / "tokenizer" / "best" / "config.json").exists()
     assert not (later.paths.runs / "run-1" / "tokenizer" / "checkpoints").exists()
 
 
-def test_a_push_that_is_cut_off_anywhere_leaves_an_intact_checkpoint(
-    make_run: MakeRun, root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_the_store_holds_counts_not_what_an_earlier_attempt_left_here(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
 ) -> None:
-    run = make_run(output=root)
+    run = make_run(output=ROOT)
+    first = Mirror(run, tmp_path)
+    with model_lock(first.paths, run):
+        first.claim()
+        save(first.paths, 1)
+        first.push()
+        save(first.paths, 2)  # and never pushed
+    again = Mirror(run, tmp_path)
+    again.pull()
+    assert restored_step(again.paths) == 1
+    elsewhere = Mirror(make_run(output="s3://bucket/other"), tmp_path)
+    elsewhere.pull()
+    assert restored_step(elsewhere.paths) is None, "another place, another copy"
+
+
+def test_one_process_of_a_machine_has_the_working_copy(make_run: MakeRun, bucket: Bucket, tmp_path: Path) -> None:
+    first, second = (Mirror(make_run(output=ROOT), tmp_path) for _ in range(2))
+    first.occupy()
+    with pytest.raises(StorageError, match=r"another process is writing to .*wait for it or stop it"):
+        second.occupy()
+
+
+def test_a_push_that_is_cut_off_anywhere_leaves_an_intact_checkpoint(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
+) -> None:
+    run = make_run(output=ROOT)
     mirror = Mirror(run, tmp_path / "local")
-    filesystem = fsspec.core.url_to_fs(root)[0]
-    real = {name: getattr(type(filesystem), name) for name in ("put_file", "rm_file")}
     seen = set()
     with model_lock(mirror.paths, run):
         mirror.claim()
@@ -90,23 +146,19 @@ def test_a_push_that_is_cut_off_anywhere_leaves_an_intact_checkpoint(
         for cut in range(1, 40):
             left = iter(range(cut - 1))
 
-            def guarded(self: Any, *args: Any, name: str, left: Iterator[int] = left, **kwargs: Any) -> Any:
+            def guard(name: str, left: Any = left) -> None:
                 if next(left, None) is None:
                     raise ConnectionError("gone")
-                return real[name](self, *args, **kwargs)
 
             save(mirror.paths, cut + 1)
-            with monkeypatch.context() as patch:
-                for name in real:
-                    patch.setattr(
-                        type(filesystem), name, lambda self, *a, name=name, **k: guarded(self, *a, name=name, **k)
-                    )
-                try:
-                    mirror.push()
-                    completed = True
-                except StorageError as error:
-                    assert "gone" in str(error)
-                    completed = False
+            bucket.before = guard
+            try:
+                mirror.push()
+                completed = True
+            except StorageError as error:
+                assert "gone" in str(error)
+                completed = False
+            bucket.before = lambda name: None
             copy = Mirror(run, tmp_path / f"copy-{cut}")
             copy.pull()
             step = restored_step(copy.paths)
@@ -119,10 +171,43 @@ def test_a_push_that_is_cut_off_anywhere_leaves_an_intact_checkpoint(
     assert seen == {0, 1}, "a cut push is either the step before or the new one"
 
 
-def test_an_attempt_that_was_overtaken_on_another_machine_writes_nothing_more(
-    make_run: MakeRun, root: str, tmp_path: Path
+def test_what_a_cut_off_push_left_is_not_taken_for_a_later_checkpoint_of_the_same_step(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
 ) -> None:
-    old, new = make_run(output=root, attempt=1), make_run(output=root, attempt=2)
+    """Both have the same name and often the same size: only the seconds in meta.json differ."""
+    run = make_run(output=ROOT)
+    first = Mirror(run, tmp_path / "a")
+
+    def no_pointer(name: str) -> None:
+        if name.endswith("checkpoint.json"):
+            raise ConnectionError("gone")
+
+    with model_lock(first.paths, run):
+        first.claim()
+        save(first.paths, 1)
+        first.push()
+        save(first.paths, 2, seconds=1.25)
+        bucket.before = no_pointer
+        with pytest.raises(StorageError):
+            first.push()
+    bucket.before = lambda name: None
+    second = Mirror(run, tmp_path / "b")
+    second.pull()
+    with model_lock(second.paths, run):
+        second.claim()
+        second.pull()
+        save(second.paths, 2, seconds=9.75)
+        second.push()
+    third = Mirror(run, tmp_path / "c")
+    third.pull()
+    assert restored_step(third.paths) == 2
+    assert any("step-1/" in name for name in bucket.names()), "the one before is kept"
+
+
+def test_an_attempt_that_was_overtaken_on_another_machine_writes_nothing_more(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
+) -> None:
+    old, new = make_run(output=ROOT, attempt=1), make_run(output=ROOT, attempt=2)
     stale, fresh = Mirror(old, tmp_path / "old"), Mirror(new, tmp_path / "new")
     with model_lock(stale.paths, old), model_lock(fresh.paths, new):
         stale.claim()
@@ -138,53 +223,196 @@ def test_an_attempt_that_was_overtaken_on_another_machine_writes_nothing_more(
         assert restored_step(fresh.paths) == 1
 
 
-def test_bars_are_downloaded_once_per_version(root: str, tmp_path: Path) -> None:
-    filesystem, path = fsspec.core.url_to_fs(root)
-    filesystem.makedirs(f"{path}/daily/us", exist_ok=True)
-    filesystem.pipe_file(f"{path}/daily/us/AAPL.csv", b"a")
-    filesystem.pipe_file(f"{path}/daily/MSFT.csv", b"m")
+def test_an_attempt_that_slept_through_being_overtaken_names_none_of_its_checkpoints(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
+) -> None:
+    """It passed the check before its push, and wakes in the middle of it."""
+    old, new = make_run(output=ROOT, attempt=1), make_run(output=ROOT, attempt=2)
+    stale, fresh = Mirror(old, tmp_path / "old"), Mirror(new, tmp_path / "new")
+    with model_lock(stale.paths, old), model_lock(fresh.paths, new):
+        stale.claim()
+        save(stale.paths, 1)
+        stale.push()
+        save(stale.paths, 2)
+
+        def overtake(name: str) -> None:
+            bucket.before = lambda name: None
+            fresh.claim()
+            fresh.pull()
+            for step in (3, 4):
+                save(fresh.paths, step)
+                fresh.push()
+
+        bucket.before = overtake
+        with pytest.raises(StorageError, match="another attempt has taken over"):
+            stale.push()
+        save(fresh.paths, 5)
+        fresh.push()
+        other = Mirror(new, tmp_path / "other")
+        other.pull()
+        assert restored_step(other.paths) == 5
+
+
+def test_what_an_earlier_attempt_pushes_between_the_look_and_the_claim_is_gone_on_from(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
+) -> None:
+    old, new = make_run(output=ROOT, attempt=1), make_run(output=ROOT, attempt=2)
+    earlier = Mirror(old, tmp_path / "old")
+    with model_lock(earlier.paths, old):
+        earlier.claim()
+        save(earlier.paths, 1)
+        earlier.push()
+        storage = Storage(new, Ranks(device=torch.device("cpu")), tmp_path / "new", lambda: None)
+        save(earlier.paths, 2)
+        earlier.push()
+        with storage.held():
+            restored = storage.restore()
+            assert restored is not None and restored.meta.step == 2
+            save(storage.paths, 3)
+            storage.push()
+        with pytest.raises(StorageError, match="another attempt has taken over"):
+            earlier.push()
+
+
+def test_a_pull_under_which_the_store_changes_brings_one_state_whole(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(output=ROOT)
+    writer, reader = Mirror(run, tmp_path / "writer"), Mirror(run, tmp_path / "reader")
+    with model_lock(writer.paths, run):
+        writer.claim()
+        save(writer.paths, 1)
+        writer.push()
+        steps = [2, 3]  # after these the first checkpoint is there no more
+
+        def listed(prefix: str) -> Any:
+            found = list(bucket.objects.list(prefix))
+            while steps:
+                save(writer.paths, steps.pop(0))
+                writer.push()
+            return found
+
+        monkeypatch.setattr(bucket, "list", listed, raising=False)
+        reader.pull()
+    assert restored_step(reader.paths) == 3
+
+
+def test_of_two_attempts_that_claim_at_once_one_fails(make_run: MakeRun, bucket: Bucket, tmp_path: Path) -> None:
+    runs = [make_run(output=ROOT, attempt=attempt) for attempt in (1, 2)]
+    lower, higher = (Mirror(run, tmp_path / str(run.attempt)) for run in runs)
+    with model_lock(lower.paths, runs[0]), model_lock(higher.paths, runs[1]):
+
+        def meanwhile(name: str) -> None:
+            bucket.before = lambda name: None
+            higher.claim()
+
+        bucket.before = meanwhile
+        with pytest.raises(StorageError, match="another attempt takes over"):
+            lower.claim()
+        save(higher.paths, 1)
+        higher.push()
+
+
+def test_bars_are_downloaded_once_per_version(bucket: Bucket, tmp_path: Path) -> None:
+    for name in ("daily/us/AAPL.csv", "daily/MSFT.csv", "daily/README.md"):
+        bucket.objects.put(f"team/{name}", name.encode())
     cache = tmp_path / "cache"
     beats: list[int] = []
-    copy = fetch_bars(f"{root}/daily", cache, lambda: beats.append(1))
-    assert sorted(str(file.relative_to(copy)) for file in copy.rglob("*.csv")) == ["MSFT.csv", "us/AAPL.csv"]
+    copy = fetch_bars(f"{ROOT}/daily", cache, lambda: beats.append(1))
+    assert sorted(str(file.relative_to(copy)) for file in copy.rglob("*.*")) == ["MSFT.csv", "us/AAPL.csv"]
     assert beats
     stamp = (copy / "MSFT.csv").stat().st_ino
-    assert fetch_bars(f"{root}/daily", cache) == copy and (copy / "MSFT.csv").stat().st_ino == stamp
-    filesystem.pipe_file(f"{path}/daily/MSFT.csv", b"changed")
-    again = fetch_bars(f"{root}/daily", cache)
+    assert fetch_bars(f"{ROOT}/daily", cache) == copy and (copy / "MSFT.csv").stat().st_ino == stamp
+    bucket.objects.put("team/daily/MSFT.csv", b"changed")
+    again = fetch_bars(f"{ROOT}/daily", cache)
     assert (again / "MSFT.csv").read_bytes() == b"changed"
     # A single file keeps its name, which is its symbol.
-    single = fetch_bars(f"{root}/daily/us/AAPL.csv", cache)
-    assert single.name == "AAPL.csv" and single.read_bytes() == b"a"
+    single = fetch_bars(f"{ROOT}/daily/us/AAPL.csv", cache)
+    assert single.name == "AAPL.csv" and single.read_bytes() == b"daily/us/AAPL.csv"
+
+
+def test_files_of_several_parts_arrive_whole_in_both_directions(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "PART", 7)
+    content = bytes(range(256))
+    (tmp_path / "up").write_bytes(content)
+    stores.Store(ROOT).upload(tmp_path / "up", "big.csv", None, lambda: None)
+    assert fetch_bars(f"{ROOT}/big.csv", tmp_path / "cache").read_bytes() == content
 
 
 def test_a_download_that_is_cut_off_is_not_taken_for_the_bars(
-    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filesystem, path = fsspec.core.url_to_fs(root)
-    filesystem.makedirs(f"{path}/daily", exist_ok=True)
     for name in ("a", "b"):
-        filesystem.pipe_file(f"{path}/daily/{name}.csv", name.encode())
-    real = type(filesystem).get_file
+        bucket.objects.put(f"team/daily/{name}.csv", name.encode())
 
-    def cut(self: Any, name: str, target: str, **kwargs: Any) -> None:
+    def cut(name: str, **options: Any) -> Any:
         if name.endswith("b.csv"):
             raise ConnectionError("gone")
-        real(self, name, target, **kwargs)
+        return bucket.objects.get(name, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(filesystem), "get_file", cut)
-        with pytest.raises(StorageError, match=r"cannot read .*gone"):
-            fetch_bars(f"{root}/daily", tmp_path / "cache")
-    copy = fetch_bars(f"{root}/daily", tmp_path / "cache")
+        patch.setattr(bucket, "get", cut, raising=False)
+        with pytest.raises(StorageError, match=r"s3://bucket/team/daily: cannot read: gone"):
+            fetch_bars(f"{ROOT}/daily", tmp_path / "cache")
+    copy = fetch_bars(f"{ROOT}/daily", tmp_path / "cache")
     assert sorted(file.name for file in copy.iterdir()) == ["a.csv", "b.csv"]
 
 
-def test_what_is_absent_is_named_with_a_way_out(make_run: MakeRun, root: str, tmp_path: Path) -> None:
-    with pytest.raises(InputMissing, match=r"nowhere.*credentials"):
-        fetch_bars(f"{root}/nowhere", tmp_path)
-    with pytest.raises(BadEnvironment, match=r"s3://bucket/bars.*pip install s3fs"):
-        fetch_bars("s3://bucket/bars", tmp_path)
-    with pytest.raises(BadEnvironment, match=r"nosuch://"):
-        Mirror(make_run(output="nosuch://bucket"), tmp_path)
-    assert is_uri("hf://datasets/a/b") and not is_uri("data/bars")
+def test_bars_that_change_while_they_are_read_are_not_mixed(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        bucket.objects.put(f"team/daily/{name}.csv", b"old")
+
+    def get(name: str, **options: Any) -> Any:
+        bucket.objects.put("team/daily/b.csv", b"new")
+        return bucket.objects.get(name, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket, "get", get, raising=False)
+        with pytest.raises(StorageError, match="an object was written by somebody else meanwhile"):
+            fetch_bars(f"{ROOT}/daily", tmp_path)
+    copy = fetch_bars(f"{ROOT}/daily", tmp_path)
+    assert [(copy / name).read_text() for name in ("a.csv", "b.csv")] == ["old", "new"]
+
+
+def test_a_stop_during_a_download_is_no_failure_of_the_store(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.objects.put("team/daily/a.csv", b"a")
+
+    def stop() -> None:
+        raise Stopped("asked to")
+
+    with pytest.raises(Stopped):
+        fetch_bars(f"{ROOT}/daily", tmp_path / "cache", stop)
+
+
+def test_what_cannot_be_used_is_named_with_a_way_out(make_run: MakeRun, bucket: Bucket, tmp_path: Path) -> None:
+    bucket.objects.put("team/notes/README.md", b"hello")
+    with pytest.raises(InputMissing, match=r"s3://bucket/team/nowhere: there is nothing here; check the URI"):
+        fetch_bars(f"{ROOT}/nowhere", tmp_path)
+    with pytest.raises(DataError, match=r"team/notes: no bars here.*found only README.md"):
+        fetch_bars(f"{ROOT}/notes", tmp_path)
+    for uri in ("nosuch://bucket/x", "s3://", "/data"):
+        with pytest.raises(ConfigError, match=r"use s3://, gs://, az:// or hf://"):
+            fetch_bars(uri, tmp_path)
+    with pytest.raises(ConfigError, match=r"hf://datasets/a/b: results can be kept behind s3://, gs:// or az://"):
+        Mirror(make_run(output="hf://datasets/a/b"), tmp_path)
+
+
+@pytest.mark.parametrize("uri", ["s3://AKIA1:hunter2@bucket/x", "az://models/x?sig=hunter2"])
+def test_a_uri_with_a_secret_is_refused_without_repeating_it(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no keys and no query") as refused:
+        fetch_bars(uri, tmp_path)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_unusable_keys_are_named_and_not_repeated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", '{"private_key": ["hunter2"]}')
+    with pytest.raises(InputMissing, match=r"gs://bars/x: one of GOOGLE_SERVICE_ACCOUNT_KEY is missing or mal") as bad:
+        fetch_bars("gs://bars/x", tmp_path)
+    assert "hunter2" not in str(bad.value)
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    with pytest.raises(InputMissing, match=r"az://bars/x: one of AZURE_STORAGE_ACCOUNT_NAME and .* is missing"):
+        fetch_bars("az://bars/x", tmp_path)

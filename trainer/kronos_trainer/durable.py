@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -86,8 +87,10 @@ def write_directory(final: Path, fill: Callable[[Path], object]) -> None:
         try:
             aside.mkdir()
             fill(aside)
-            for entry in [*aside.rglob("*"), aside]:
-                _sync(entry)
+            # At once: a disk confirms many files together almost as fast as one.
+            with ThreadPoolExecutor(16) as pool:
+                list(pool.map(_sync, aside.rglob("*")))
+            _sync(aside)
             remove(final)
             aside.rename(final)
         except BaseException:

@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,14 +50,7 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
     """
     durable.make_directory(paths.model_dir)
     # The locked file is never replaced, unlike the holder's: a lock stays with the inode.
-    lock_file = paths.lock.with_suffix(".flock")
-    with durable.storing(lock_file):
-        handle = lock_file.open("a")
-    with handle:
-        if not _acquire(handle, lock_file):
-            raise StorageError(
-                f"{_described(_read(paths.lock))} is writing to {paths.model_dir}; wait for it or stop it first"
-            )
+    with occupied(paths.lock.with_suffix(".flock"), lambda: _described(_read(paths.lock))):
         refuse_if_late(run, _read(paths.lock), str(paths.model_dir))
         holder = {
             "run": run.run,
@@ -71,6 +64,17 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
         durable.write_json(paths.lock, holder)
         # The holder's file stays after the lock is released: it is what fences off a lower attempt that starts late.
         yield ModelLock(paths.lock, holder)
+
+
+@contextmanager
+def occupied(lock_file: Path, holder: Callable[[], str] = lambda: "another process") -> Iterator[None]:
+    """Holds a file's lock. Raises StorageError, with the name that `holder` gives, if another process has it."""
+    with durable.storing(lock_file):
+        handle = lock_file.open("a")
+    with handle:
+        if not _acquire(handle, lock_file):
+            raise StorageError(f"{holder()} is writing to {lock_file.parent}; wait for it or stop it first")
+        yield
 
 
 def refuse_if_late(run: RunConfig, last: dict[str, Any], place: str) -> None:

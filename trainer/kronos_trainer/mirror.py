@@ -1,186 +1,175 @@
-"""Results and bars behind a URI (s3://, gs://, hf://, file://, …): training works on a local copy.
+"""Results behind a URI: training works on a copy, and what the store holds is what counts.
 
-One process of each node fetches before the stage starts; rank 0 pushes after each checkpoint. A local path needs none
+One process of each node pulls before the stage starts; rank 0 pushes after each checkpoint. A local path needs none
 of this.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from pathlib import Path, PurePosixPath
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
-
-import fsspec
-from fsspec.callbacks import Callback
 
 from kronos_trainer import durable
 from kronos_trainer.config import RunConfig, RunPaths, StageName
-from kronos_trainer.errors import BadEnvironment, InputMissing, StorageError
-from kronos_trainer.lock import refuse_if_late
+from kronos_trainer.errors import InputMissing, StorageError
+from kronos_trainer.lock import occupied, refuse_if_late
+from kronos_trainer.stores import Beat, Changed, Object, Store
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
 _POINTERS = ("checkpoint.json", "result.json", "report.md", "current.json")
-_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs", "hf": "huggingface_hub"}
-
-
-def is_uri(path: str) -> bool:
-    """Whether this names something behind a protocol."""
-    return "://" in path
-
-
-def fetch_bars(uri: str, cache: Path, beat: Callable[[], None] = lambda: None) -> Path:
-    """Local copy of a file or directory of bars, downloaded unless the cache has this version of it.
-
-    `beat` is called while data arrives. Raises InputMissing if there is nothing at the URI, BadEnvironment if the
-    protocol's package is not installed, StorageError if the transfer fails.
-    """
-    filesystem, root = _open(uri)
-    with _reading(uri):
-        names = [root] if filesystem.isfile(root) else sorted(filesystem.find(root))
-        if not names:
-            raise FileNotFoundError(f"there is no file at {root}")
-        # Versions enter the name of the copy, so that bars that changed are downloaded again.
-        versions = [(name, filesystem.ukey(name)) for name in names]
-        copy = cache / hashlib.sha256(repr((uri, versions)).encode()).hexdigest()[:16]
-
-        def download(aside: Path) -> None:
-            for name in names:
-                target = aside / (PurePosixPath(name).name if name == root else PurePosixPath(name).relative_to(root))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _fetch(filesystem, uri, name, target, beat)
-
-        if not copy.exists():
-            durable.write_directory(copy, download)
-    return copy / PurePosixPath(root).name if names == [root] else copy
+_PULLS = 3  # times that a directory is listed anew when it changes while it is read
 
 
 class Mirror:
-    """The model's directory behind `run.output`, and its working copy, `paths`."""
+    """The model's directory behind `run.output`, and its working copy, `paths`.
 
-    def __init__(self, run: RunConfig, local: Path) -> None:
+    Every small object is written on the condition that it is still what this attempt last saw, so an attempt that was
+    overtaken without noticing cannot name its own checkpoint over a later attempt's.
+    """
+
+    def __init__(self, run: RunConfig, cache: Path, beat: Beat = lambda: None) -> None:
         self._run = run
-        self._uri = run.output
-        self._filesystem, self._root = _open(run.output)
-        self.paths: RunPaths = run.paths(local)
+        self._beat = beat
+        self._store = Store(run.output)
+        # Another URI has another copy: what was trained for one place is not taken for the other's.
+        place = hashlib.sha256(run.output.encode()).hexdigest()[:16]
+        self.paths: RunPaths = run.paths(cache / place)
+        self._there: dict[str, Object] = {}  # objects as this attempt last saw or wrote them, by name
+        self._here: dict[str, tuple[int, int, int]] = {}  # files that are equal to them
+        self._held = ExitStack()
+
+    def occupy(self) -> None:
+        """Keeps other processes of this machine out of the working copy, until this one ends. Raises StorageError."""
+        durable.make_directory(self.paths.model_dir)
+        self._held.enter_context(occupied(self.paths.model_dir / "working-copy.flock"))
 
     def pull(self) -> None:
-        """Brings what earlier attempts, and the run whose tokenizer is reused, left behind."""
-        if self._run.reuse_tokenizer is not None:
-            reused = RunPaths(self.paths.root, self._run.model, self._run.reuse_tokenizer.run).stage(
-                StageName.TOKENIZER
-            )
-            self._get_all(reused.best)
-            self._get_all(reused.result)
-        self._get_all(self.paths.run_dir)
-        self._get_all(self.paths.current)
+        """Makes the working copy equal to the store: this run, and the tokenizer that it reuses.
+
+        Raises InputMissing if the store may not be read, StorageError.
+        """
+        for _ in range(_PULLS):
+            try:
+                self._pull()
+                return
+            except Changed as error:
+                changed = error
+        raise changed
 
     def claim(self) -> None:
-        """Records this attempt as the one that writes. Raises StorageError if a higher attempt has been there.
+        """Records this attempt as the one that writes.
 
         Called with the local lock held; an object store has no locks, so this fence is all there is between machines.
+        Of two that claim at once, one fails. Raises StorageError if a higher attempt has been there or is coming,
+        InputMissing if the store may not be written.
         """
-        refuse_if_late(self._run, self._holder(), self._uri)
-        with _writing(self._uri):
-            self._put(self.paths.lock)
+        holder, last = self._holder()
+        refuse_if_late(self._run, holder, self._run.output)
+        try:
+            self._store.upload(self.paths.lock, self._name(self.paths.lock), last, self._beat)
+        except Changed as error:
+            raise StorageError(f"another attempt takes over {self._run.output} at this moment") from error
 
     def push(self) -> None:
-        """Makes the remote run equal to the local one: content first, what names it next, removals last.
+        """Makes the store's run equal to the working copy: content first, what names it next, removals last.
 
         Raises StorageError, also if another attempt has claimed the model meanwhile.
         """
-        if self._holder() != json.loads(self.paths.lock.read_text()):
-            raise StorageError(
-                f"another attempt has taken over {self._uri}; attempt {self._run.attempt} ends without writing"
-            )
-        local = [path for path in self.paths.run_dir.rglob("*") if path.is_file() and durable.ASIDE not in str(path)]
+        try:
+            self._push()
+        except Changed as error:
+            raise StorageError(f"{self._overtaken()}: an object is not what it left there") from error
+        except InputMissing as error:  # it was there and could be written when the stage began
+            raise StorageError(f"cannot keep results: {error}; they go on from what is there") from error
+
+    def _push(self) -> None:
+        if self._holder()[0] != json.loads(self.paths.lock.read_text()):
+            raise StorageError(self._overtaken())
+        files = [path for path in self.paths.run_dir.rglob("*") if path.is_file() and durable.ASIDE not in str(path)]
         if self.paths.current.exists():
-            local.append(self.paths.current)
-        with _writing(self._uri):
-            for path in sorted(local, key=_turn):
-                self._put(path)
-            kept = {self._remote(path) for path in local}
-            for name in self._filesystem.find(self._remote(self.paths.run_dir)):
-                if name not in kept:
-                    self._filesystem.rm_file(name)
+            files.append(self.paths.current)
+        for path in sorted(files, key=_turn):
+            name, state = self._name(path), _state(path)
+            if self._here.get(name) != state:
+                self._there[name] = self._store.upload(path, name, self._there.get(name), self._beat)
+                self._here[name] = state
+        # Only what this attempt knows of: an object that it has never seen is somebody else's.
+        below = self._name(self.paths.run_dir) + "/"
+        for name in set(self._there) - {self._name(path) for path in files}:
+            if name.startswith(below):
+                self._store.remove(name)
+                del self._there[name]
+                self._here.pop(name, None)
 
-    def _holder(self) -> dict[str, Any]:
-        remote = self._remote(self.paths.lock)
-        with _reading(self._uri):
-            return dict(json.loads(self._filesystem.cat_file(remote))) if self._filesystem.exists(remote) else {}
+    def _pull(self) -> None:
+        run, paths = self._run, self.paths
+        directories, files = [paths.run_dir], [paths.current]
+        if run.reuse_tokenizer is not None:
+            reused = RunPaths(paths.root, run.model, run.reuse_tokenizer.run).stage(StageName.TOKENIZER)
+            directories.append(reused.best)
+            files.append(reused.result)
+        there = {item.name: item for place in directories for item in self._store.list(self._name(place))}
+        wanted = [item for item in there.values() if self._there.get(item.name) != item or not self._is_here(item.name)]
+        for directory in directories:
+            for path in list(directory.rglob("*")) if directory.is_dir() else []:
+                if path.is_file() and self._name(path) not in there:
+                    path.unlink()
+        asides = [(item, self._aside(item.name)) for item in wanted]
+        with durable.storing(paths.run_dir):
+            self._store.download(asides, self._beat)
+        for item, aside in asides:
+            aside.replace(paths.root / item.name)
+            self._there[item.name], self._here[item.name] = item, _state(paths.root / item.name)
+        for name in [name for name in self._there if name not in there]:
+            del self._there[name]
+        for file in files:
+            self._pull_file(file)
 
-    def _remote(self, path: Path) -> str:
-        return f"{self._root}/{path.relative_to(self.paths.root).as_posix()}"
-
-    def _get_all(self, path: Path) -> None:
-        """Downloads the file or directory that belongs at this local path, if there is one."""
-        remote = self._remote(path)
-        with _reading(self._uri):
-            for name in self._filesystem.find(remote):
-                target = path if name == remote else path / PurePosixPath(name).relative_to(remote)
-                durable.write_file(target, partial(_fetch, self._filesystem, self._uri, name))
-
-    def _put(self, path: Path) -> None:
-        remote = self._remote(path)
-        never_changes = path.parent.parent.name == "checkpoints"
-        if never_changes and self._filesystem.exists(remote) and self._filesystem.size(remote) == path.stat().st_size:
+    def _pull_file(self, path: Path) -> None:
+        name = self._name(path)
+        found = self._store.read(name)
+        if found is None:
+            path.unlink(missing_ok=True)
             return
-        self._filesystem.makedirs(str(PurePosixPath(remote).parent), exist_ok=True)
-        self._filesystem.put_file(str(path), remote)
+        content, self._there[name] = found
+        durable.write_bytes(path, content)
+        self._here[name] = _state(path)
 
+    def _aside(self, name: str) -> Path:
+        """Where an object arrives before it takes its place."""
+        path = self.paths.root / name
+        durable.make_directory(path.parent)
+        return path.with_name(durable.ASIDE + path.name)
 
-class _Beating(Callback):  # type: ignore[misc]
-    """Tells that a transfer makes headway."""
+    def _is_here(self, name: str) -> bool:
+        path = self.paths.root / name
+        return path.is_file() and self._here.get(name) == _state(path)
 
-    def __init__(self, beat: Callable[[], None]) -> None:
-        super().__init__()
-        self._beat = beat
+    def _holder(self) -> tuple[dict[str, Any], Object | None]:
+        found = self._store.read(self._name(self.paths.lock))
+        if found is None:
+            return {}, None
+        try:
+            holder = json.loads(found[0])
+        except ValueError:
+            holder = {}
+        return holder if isinstance(holder, dict) else {}, found[1]
 
-    def relative_update(self, inc: int = 1) -> None:
-        self._beat()
+    def _overtaken(self) -> str:
+        return f"another attempt has taken over {self._run.output}; attempt {self._run.attempt} ends without writing"
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.paths.root).as_posix()
 
 
 def _turn(path: Path) -> int:
     return _POINTERS.index(path.name) + 1 if path.name in _POINTERS else 0
 
 
-def _open(uri: str) -> tuple[Any, str]:
-    try:
-        filesystem, root = fsspec.core.url_to_fs(uri)
-    except (ImportError, ValueError) as error:
-        protocol = uri.split("://")[0]
-        package = _PACKAGES.get(protocol, f"the package that gives fsspec {protocol}://")
-        raise BadEnvironment(f"{uri}: {error} (pip install {package})") from error
-    return filesystem, root.rstrip("/")
-
-
-def _fetch(filesystem: Any, uri: str, name: str, target: Path, beat: Callable[[], None] = lambda: None) -> None:
-    with _reading(uri):
-        filesystem.get_file(name, str(target), callback=_Beating(beat))
-    beat()
-
-
-@contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except StorageError:
-        raise
-    except (FileNotFoundError, PermissionError) as error:
-        raise InputMissing(f"cannot read {uri}: {error}; check the URI and the credentials") from error
-    except Exception as error:  # each protocol's package has errors of its own
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise  # the copy's disk, which durable names
-        raise StorageError(f"cannot read {uri}: {error}") from error
-
-
-@contextmanager
-def _writing(uri: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # each protocol's package has errors of its own
-        raise StorageError(f"cannot write to {uri}: {error}") from error
+def _state(path: Path) -> tuple[int, int, int]:
+    """Equal only if the file was not written since: every write here puts a new file in place, or makes it longer."""
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,24 @@ from kronos_trainer.config import RunConfig, RunPaths
 from kronos_trainer.distributed import Ranks
 from kronos_trainer.errors import StorageError
 from kronos_trainer.lock import ModelLock, model_lock
-from kronos_trainer.mirror import Mirror, is_uri
+from kronos_trainer.mirror import Mirror
+from kronos_trainer.stores import is_uri
 
 
 class Storage:
     """A run's files as all ranks see them. Only rank 0 writes."""
 
-    def __init__(self, run: RunConfig, ranks: Ranks, cache: Path) -> None:
+    def __init__(self, run: RunConfig, ranks: Ranks, cache: Path, beat: Callable[[], None]) -> None:
+        """`beat` is called while files are transferred. Raises TrainerError, on every rank."""
         self._run = run
         self._ranks = ranks
-        self._mirror = Mirror(run, cache / "outputs") if is_uri(run.output) else None
+        self._mirror = Mirror(run, cache / "outputs", beat) if is_uri(run.output) else None
         self.paths: RunPaths = self._mirror.paths if self._mirror else run.paths()
         self._checkpoints = Checkpoints(self.paths.stage(run.stage))
         self._lock: ModelLock | None = None
         if self._mirror is not None:
-            ranks.together(self._mirror.pull if ranks.local_rank == 0 else _nothing)
+            self._once_per_node(self._mirror.occupy)
+            self._once_per_node(self._mirror.pull)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -40,8 +43,11 @@ class Storage:
             if self._mirror is not None:
                 self._mirror.claim()
 
-        self._ranks.on_first(enter)
         try:
+            self._ranks.on_first(enter)
+            if self._mirror is not None:
+                # Until it was claimed, an earlier attempt may have gone on writing.
+                self._once_per_node(self._mirror.pull)
             yield
         finally:
             if self._lock is not None:
@@ -71,6 +77,5 @@ class Storage:
         if self._mirror is not None:
             self._mirror.push()
 
-
-def _nothing() -> None:
-    """The part of the ranks that another one works for."""
+    def _once_per_node(self, work: Callable[[], None]) -> None:
+        self._ranks.together(work if self._ranks.local_rank == 0 else lambda: None)

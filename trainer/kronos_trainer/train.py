@@ -20,10 +20,10 @@ from kronos_trainer.comet import NullReporter, open_reporter
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.distributed import Ranks
 from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
+from kronos_trainer.fetch import fetch_bars
 from kronos_trainer.heartbeat import heartbeat
 from kronos_trainer.loop import Loop
 from kronos_trainer.metrics import Metrics
-from kronos_trainer.mirror import fetch_bars, is_uri
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import initial_predictor, initial_tokenizer, load_tokenizer, weights_digest
@@ -32,6 +32,7 @@ from kronos_trainer.progress import Progress
 from kronos_trainer.publish import StageResult, ensure_tokenizer, finish_stage, is_complete, settle
 from kronos_trainer.stages import PredictorTask, Stage, TokenizerTask, to_device
 from kronos_trainer.storage import Storage
+from kronos_trainer.stores import is_uri
 from kronos_trainer.tokens import Encode, EncodedTokens, TokenCache, TokenSource, cache_key, worth_caching
 from kronos_trainer.windows import Splits, Windows, split_bars
 
@@ -52,7 +53,7 @@ def train_stage(
     """
     cache = Path(tempfile.gettempdir()) / f"kronos-{os.getuid()}"
     progress.phase("loading")
-    storage = Storage(run, ranks, cache)
+    storage = Storage(run, ranks, cache, progress.beat)
     paths = storage.paths
     done = ranks.on_first(lambda: paths.stage(run.stage).completed() if is_complete(run, paths) else None)
     if done is None:

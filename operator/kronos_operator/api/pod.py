@@ -6,6 +6,7 @@ containers are left out on purpose.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -43,11 +44,24 @@ class EnvSource(OneOf):
     config_map_key_ref: KeyRef | None = Field(None, description="A key of a ConfigMap.")
 
 
+# Everybody who may read a KronosModel reads a value in it; a Secret has rights of its own.
+_SECRET_NAME = "(?i)(key|secret|token|password|passwd|passphrase|connection_string)$"
+_SECRET_ADVICE = (
+    "a variable with a secret comes from a Secret: valueFrom: {secretKeyRef: {name: ..., key: ...}} in place of value"
+)
+
+
 class EnvVar(Contract):
     """An environment variable of the training container."""
 
     model_config = ConfigDict(
-        json_schema_extra=cel(("!has(self.value) || !has(self.valueFrom)", "give value or valueFrom, not both"))
+        json_schema_extra=cel(
+            ("!has(self.value) || !has(self.valueFrom)", "give value or valueFrom, not both"),
+            (
+                f"!self.name.matches('{_SECRET_NAME}') || (has(self.valueFrom) && has(self.valueFrom.secretKeyRef))",
+                _SECRET_ADVICE,
+            ),
+        )
     )
 
     name: EnvName = Field(description="Name of the variable.")
@@ -58,6 +72,13 @@ class EnvVar(Contract):
     def _one(self) -> Self:
         if self.value is not None and self.value_from is not None:
             raise ValueError(f"{self.name}: give value or valueFrom, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _secret(self) -> Self:
+        from_secret = self.value_from is not None and self.value_from.secret_key_ref is not None
+        if re.search(_SECRET_NAME, self.name) and not from_secret:
+            raise ValueError(f"{self.name}: {_SECRET_ADVICE}")
         return self
 
 

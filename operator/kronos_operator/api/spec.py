@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 import kronos_trainer.config as trainer
 from kronos_operator.api.pod import PodTemplate, SecretKey
@@ -53,7 +53,7 @@ class Storage(OneOf):
     claim: ClaimPath | None = Field(None, description="On a PersistentVolumeClaim; ReadWriteMany if nodes is above 1.")
     path: InnerPath | None = Field(None, description="On this machine's disk (local runs only).")
     uri: Uri | None = Field(
-        None, description="In an object store (s3://, gs://, az://) or on a hub (hf://), to which results are mirrored."
+        None, description="In an object store (s3://, gs://, az://), to which results are mirrored."
     )
 
 
@@ -136,19 +136,30 @@ class Schedule(Contract):
 _IMMUTABLE_TIMEFRAME = cel(
     ("self == oldSelf", "timeframe is immutable: create another KronosModel for another timeframe")
 )
-# A run on a laptop writes below its own output directory, so the models allow what a cluster must refuse.
-_STORAGE_IN_CLUSTER = cel(
+_URI_WITH_SECRET = "://[^/]*@|[?]"
+_NO_SECRET = "a URI holds no keys and no query: give keys from a Secret, by podTemplate.env"
+_NO_HUB = "storage.uri must begin with s3://, gs:// or az://: the hub can only be read"
+_UNSTORED = "!has(self.storage) || !has(self.storage.uri)"
+_RULES = cel(
+    # A run on a laptop writes below its own output directory, so the models allow what a cluster must refuse.
     (
         "has(self.storage)",
         "storage is required in a cluster: say where results go, e.g. storage: {claim: {name: models}}",
-    )
+    ),
+    # Of the whole spec: an API server repeats the value of a field that it refuses, and this one may hold a secret.
+    (
+        f"!has(self.data.source.uri) || !self.data.source.uri.matches('{_URI_WITH_SECRET}')",
+        f"data.source.uri: {_NO_SECRET}",
+    ),
+    (f"{_UNSTORED} || !self.storage.uri.matches('{_URI_WITH_SECRET}')", f"storage.uri: {_NO_SECRET}"),
+    (f"{_UNSTORED} || !self.storage.uri.startsWith('hf://')", _NO_HUB),
 )
 
 
 class Spec(Contract):
     """What to train, and how and where to run it."""
 
-    model_config = ConfigDict(json_schema_extra=_STORAGE_IN_CLUSTER)
+    model_config = ConfigDict(json_schema_extra=_RULES)
 
     timeframe: Timeframe = Field(
         description="Length of a bar. It cannot be changed.", json_schema_extra=_IMMUTABLE_TIMEFRAME
@@ -204,6 +215,16 @@ class Spec(Contract):
     pod_template: PodTemplate = Field(
         PodTemplate(), description="Labels, scheduling, identity and environment of the pods."
     )
+
+    @model_validator(mode="after")
+    def _uris(self) -> Self:
+        stored = None if self.storage is None else self.storage.uri
+        for field, uri in (("data.source.uri", self.data.source.uri), ("storage.uri", stored)):
+            if uri is not None and re.search(_URI_WITH_SECRET, uri):
+                raise ValueError(f"{field}: {_NO_SECRET}")
+        if stored is not None and stored.startswith("hf://"):
+            raise ValueError(_NO_HUB)
+        return self
 
     def run_fields(self) -> dict[str, Any]:
         """The fields of a RunConfig that come from the spec, ready for `RunConfig(**fields, ...)`.
