@@ -128,7 +128,8 @@ SSL_CERT_FILE CUDA_LAUNCH_BLOCKING PYTORCH_CUDA_ALLOC_CONF DB_PASSWORD NODE_NAME
 
 
 def with_env(*names: str) -> Spec:
-    return spec(podTemplate={"env": [{"name": name, "value": "/mnt/bars/evil"} for name in names]})
+    source = {"secretKeyRef": {"name": "evil", "key": "path"}}  # as some must be, and any may
+    return spec(podTemplate={"env": [{"name": name, "valueFrom": source} for name in names]})
 
 
 @pytest.mark.parametrize("name", FOREIGN.split())
