@@ -75,7 +75,9 @@ def test_the_page_leads_from_helm_install_to_a_forecast(
     print(f"{done.stdout}\n{time.monotonic() - begun:.0f} s")
     assert done.returncode == 0, done.stdout
 
-    there, here = (list(csv.DictReader((tmp_path / name).open())) for name in ("ibm.csv", "ibm-here.csv"))
+    there, here = (
+        list(csv.DictReader((tmp_path / name).read_text().splitlines())) for name in ("ibm.csv", "ibm-here.csv")
+    )
     assert len(there) == len(here) == 15
     # The pod's build of torch and this machine's may draw other samples.
     assert [row["timestamps"] for row in there] == [row["timestamps"] for row in here]
@@ -84,7 +86,7 @@ def test_the_page_leads_from_helm_install_to_a_forecast(
     assert model is not None and model["status"]["phase"] == "Succeeded"
     run = tmp_path / "out/models" / fresh / "try-me/runs" / model["status"]["artifacts"]["run"]
     assert (run / "report.md").exists() and (run / "tokenizer/result.json").exists()
-    assert operator.list("pods", fresh, COMMAND_PODS) == []
+    wait_until("no pods of commands", lambda: not operator.list("pods", fresh, COMMAND_PODS))
 
 
 @pytest.fixture
@@ -129,7 +131,7 @@ def test_a_push_that_is_interrupted_leaves_no_pod_and_no_bars_and_goes_on(
     for name in ("a.csv", "b.csv"):
         assert (volume / "large" / name).read_bytes() == (source / name).read_bytes()
     assert not list(volume.glob(".transfer-*"))
-    assert operator.list("pods", namespace, COMMAND_PODS) == []
+    wait_until("the second pod is gone", lambda: not operator.list("pods", namespace, COMMAND_PODS))
 
 
 def test_a_command_whose_pod_is_killed_is_an_error_that_says_so(
