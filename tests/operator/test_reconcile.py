@@ -517,6 +517,26 @@ def test_a_run_goes_on_with_its_frozen_image_only_if_that_is_still_allowed(image
         assert world.condition("Stalled") == ("True", "PolicyDenied")
 
 
+def test_who_waited_for_its_turn_does_not_start_because_the_operator_did() -> None:
+    world = World(Settings(default_image="example.org/trainer:1", policy=Policy(max_running=1)))
+    first = copy.deepcopy(world.cluster.model()) | {"kind": "KronosModel"}
+    first["metadata"] |= {"name": "a"}
+    world.cluster.put(KRONOSMODEL, first)
+    world.reconciler.saw(copy.deepcopy(world.cluster.model("a")))
+    asyncio.run(world.reconciler.reconcile(Key("ns", "a")))
+    world.reconcile()
+    assert (world.status.phase, world.status.queue_position) == ("Queued", 1)
+    assert world.condition("Ready") == ("True", "WaitingForTurn")
+
+    world.restart()  # nothing is known of the other yet
+    due = world.reconcile()
+    assert (world.status.phase, world.status.queue_position) == ("Queued", 1)
+    assert due is not None and 0 < due <= 20
+    world.pass_time(20)
+    world.reconcile()
+    assert world.status.phase != "Queued"  # by now it would be
+
+
 def test_a_lost_pod_is_given_up_a_minute_after_its_grace() -> None:
     world = World()
     job = world.run()

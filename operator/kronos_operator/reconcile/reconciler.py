@@ -38,6 +38,7 @@ from kronos_operator.reconcile.waiting import Waiting
 from kronos_operator.settings import Settings
 
 _WARNINGS = ("TrainerCrashed", "ProgressDeadlineExceeded", "StorageFailed")
+_SETTLING = 20.0  # seconds
 _CONFLICTS = 5  # passes over one model before others have their turn
 
 
@@ -66,6 +67,8 @@ class Reconciler:
         self._inquiries = Inquiries(cluster)
         self._listening = Listening(cluster, settings.progress_seconds)
         self._turns = Turns(settings.policy.max_running, wake)
+        # A new process knows who holds places when it has looked at every model once; who waited goes on waiting.
+        self._settled_at = now() + _SETTLING
         self._trouble: dict[Key, Waiting] = {}
         self._mentioned: set[str] = set()  # uids of what is not ours
 
@@ -183,7 +186,8 @@ class Reconciler:
         # A tick that is due already waits for the run before it to end.
         tick = trigger.next_tick if trigger.tick is None else None
         again = look_again_at(view, decided, self._settings.progress_seconds)
-        return _soonest(now, decided.wake_at, tick, expires, again)
+        settled = self._settled_at if decided.place is not None and now < self._settled_at else None
+        return _soonest(now, decided.wake_at, tick, expires, again, settled)
 
     def _decide(
         self,
@@ -214,7 +218,9 @@ class Reconciler:
         decided = plan(view.model, situation, view.now)
         if any(isinstance(action, StartAttempt) for action in decided.actions) and not queued:
             assert decided.record is not None
-            place = self._turns.ask(key, claim_of(view.model, decided.record, None, None), view.now)
+            place = view.before.queue_position
+            if place is None or view.now >= self._settled_at:
+                place = self._turns.ask(key, claim_of(view.model, decided.record, None, None), view.now)
             if place is not None:
                 situation = replace(situation, place=place_to_tell(place, view.before.queue_position))
                 decided = plan(view.model, situation, view.now)
