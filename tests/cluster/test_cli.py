@@ -133,9 +133,7 @@ def finish_run(cluster: ControlPlane, namespace: str) -> dict[str, str]:
     status = {
         "observedGeneration": 1,
         "run": {"id": "first", "stageHashes": hashes, "outcome": "Succeeded"},
-        "bookkeeping": {
-            "trained": [{"run": "first", "stage": stage, "hash": value} for stage, value in hashes.items()]
-        },
+        "tracking": {"trained": [{"run": "first", "stage": stage, "hash": value} for stage, value in hashes.items()]},
         "artifacts": {"run": "first"},
     }
     cluster.patch(f"/apis/kronos.io/v1alpha1/namespaces/{namespace}/kronosmodels/model-a/status", {"status": status})

@@ -80,7 +80,7 @@ def test_a_model_is_trained_stage_by_stage(cluster: ControlPlane, kubelet: Kubel
     status = finished(kubelet, "m", "Succeeded")
     assert status["phase"] == "Succeeded"
     assert status["observedGeneration"] == 1
-    assert [fact["stage"] for fact in status["bookkeeping"]["trained"]] == ["predictor", "tokenizer"]
+    assert [fact["stage"] for fact in status["tracking"]["trained"]] == ["predictor", "tokenizer"]
     assert status["history"][0]["outcome"] == "Succeeded"
     assert status["artifacts"]["predictor"]["path"].endswith(f"runs/{status['run']['id']}/predictor/best")
     assert kubelet.jobs() == sorted([tokenizer, predictor])
@@ -167,7 +167,7 @@ def test_suspend_resume_cancel_and_retrain(cluster: ControlPlane, kubelet: Kubel
     kubelet.change("m", metadata={"annotations": {"kronos.io/retrain-requested-at": "now"}})
     kubelet.train("tok", 3)
     kubelet.train("pred", 4)
-    assert finished(kubelet, "m", "Succeeded")["bookkeeping"]["lastTrigger"] == "now"
+    assert finished(kubelet, "m", "Succeeded")["tracking"]["lastTrigger"] == "now"
 
 
 def test_a_killed_operator_goes_on_where_it_was(

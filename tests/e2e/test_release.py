@@ -64,7 +64,7 @@ def test_upgrade_removal_and_reinstallation_leave_a_training_alone(
     assert exit_codes(story.pods) == {0}
     assert not any(status["restarts"].values())
     assert status["run"]["id"] == before["run"]["id"]
-    assert {fact["stage"] for fact in status["bookkeeping"]["trained"]} == {"tokenizer", "predictor"}
+    assert {fact["stage"] for fact in status["tracking"]["trained"]} == {"tokenizer", "predictor"}
     directory = older.volumes / namespace / "models/models" / namespace / "model-b-1d/runs"
     assert [path.name for path in directory.iterdir()] == [status["run"]["id"]]
     attempts = {

@@ -304,7 +304,7 @@ def test_a_pod_that_others_delete_is_noted_at_once_and_costs_nothing() -> None:
     first, second = world.cluster.pods(job)
     world.cluster.delete_pod(first)
     world.reconcile()
-    assert world.status.bookkeeping.disrupted
+    assert world.status.tracking.disrupted
     world.cluster.remove(POD, first["metadata"]["name"])
     world.cluster.end_pod(second, 1)
     world.cluster.finish(job, failed=True)
@@ -409,7 +409,7 @@ def test_a_job_that_somebody_deletes_is_a_disruption_and_its_name_does_not_come_
         assert job.endswith(f"-{number}")
         asyncio.run(world.cluster.delete(JOB, "ns", job, propagation="Foreground"))
         world.reconcile()
-        assert world.status.bookkeeping.disrupted
+        assert world.status.tracking.disrupted
         for pod in world.cluster.pods(job):
             world.cluster.end_pod(pod, 75)
         world.cluster.collect()
@@ -564,7 +564,7 @@ def test_a_pytorchjob_whose_pod_was_deleted_is_started_anew() -> None:
     first, second = world.cluster.pods(job)
     world.cluster.delete_pod(first)
     world.reconcile()
-    assert world.status.bookkeeping.disrupted
+    assert world.status.tracking.disrupted
     assert "deletionTimestamp" in world.cluster.workloads()[0]["metadata"]
     for pod in (first, second):
         world.cluster.end_pod(pod, 75)
@@ -597,7 +597,7 @@ def test_retrain_and_cancel_are_each_answered_once() -> None:
     world.cluster.annotate(RETRAIN_ANNOTATION, "monday")
     world.train()
     assert world.status.run.id != first
-    assert world.status.bookkeeping.last_trigger == "monday"
+    assert world.status.tracking.last_trigger == "monday"
     assert world.reconcile() is not None  # its children expire some day
     assert world.cluster.live() == []
 

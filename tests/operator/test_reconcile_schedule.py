@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from kronos_operator.api import Bookkeeping, Run, Schedule, ScheduleState, Status
+from kronos_operator.api import Run, Schedule, ScheduleState, Status, Tracking
 from kronos_operator.reconcile.schedule import Trigger, next_after, schedule_state, trigger_of
 
 SATURDAY = datetime(2026, 11, 28, 6, tzinfo=UTC)
@@ -14,7 +14,7 @@ WEEKLY = Schedule(cron="0 6 * * 6")
 
 def status(next_time: datetime | None = None, trigger: str = "", answered: str | None = None) -> Status:
     state = None if next_time is None else ScheduleState(next_time=next_time)
-    return Status(run=Run(id="r", trigger=trigger), bookkeeping=Bookkeeping(last_trigger=answered), schedule=state)
+    return Status(run=Run(id="r", trigger=trigger), tracking=Tracking(last_trigger=answered), schedule=state)
 
 
 def at(moment: datetime) -> float:

@@ -9,11 +9,11 @@ from kronos_operator.api import KronosModel, RunStep, Status
 from kronos_operator.plan import Completed, Outcome, Restart, RunRecord, Step, StopReason
 from kronos_operator.reconcile.record_status import (
     MOST_TRAINED,
-    bookkeeping_of,
     completed_after,
     record_of,
     restarts_of,
     run_of,
+    tracking_of,
 )
 from kronos_operator.text import plain
 from kronos_trainer.config import StageName
@@ -65,8 +65,8 @@ records = st.builds(
 
 @given(records)
 def test_a_record_survives_the_way_through_status(record: RunRecord) -> None:
-    notes = bookkeeping_of(record, (), None)
-    status = Status(run=run_of(record, MODEL, {}), bookkeeping=notes, restarts=restarts_of(record))
+    notes = tracking_of(record, (), None)
+    status = Status(run=run_of(record, MODEL, {}), tracking=notes, restarts=restarts_of(record))
     # The API server keeps maps in the order of their keys.
     text = json.dumps(status.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=True, allow_nan=False)
     assert record_of(Status.model_validate_json(text)) == record

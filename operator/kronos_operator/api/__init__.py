@@ -7,7 +7,6 @@ from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Stor
 from kronos_operator.api.status import (
     Artifact,
     Artifacts,
-    Bookkeeping,
     CheckpointState,
     Condition,
     Failure,
@@ -20,6 +19,7 @@ from kronos_operator.api.status import (
     RunStep,
     ScheduleState,
     Status,
+    Tracking,
     Trained,
 )
 
@@ -27,7 +27,6 @@ __all__ = [
     "Artifact",
     "Artifacts",
     "Backend",
-    "Bookkeeping",
     "CheckpointState",
     "Comet",
     "Condition",
@@ -51,6 +50,7 @@ __all__ = [
     "Spec",
     "Status",
     "Storage",
+    "Tracking",
     "Trained",
     "UpdatePolicy",
     "quantity",

@@ -207,7 +207,7 @@ class HistoryEntry(Contract):
     metrics: Metrics = Field({}, description="Its final metrics, by name.")
 
 
-class Bookkeeping(Contract):
+class Tracking(Contract):
     """What the operator has to remember to go on after its own restart, and nobody else needs."""
 
     cancel: Annotated[str, Field(max_length=256)] = Field(
@@ -250,8 +250,9 @@ class Status(Contract):
     )
     progress: Progress | None = Field(None, description="How far the running stage is.")
     run: Run | None = Field(None, description="The current or last run.")
-    # Not defaulted by the API server, which would show it on objects that nobody has touched.
-    bookkeeping: Bookkeeping = Field(default_factory=Bookkeeping, description="The operator's own notes.")
+    # The last by name, since `kubectl describe` sorts. Not defaulted by the API server, which would show it on objects
+    # that nobody has touched.
+    tracking: Tracking = Field(default_factory=Tracking, description="The operator's own notes.")
     artifacts: Artifacts | None = Field(None, description="The published model.")
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
     restarts: Restarts | None = Field(None, description="Restarts of the current run, by cause.")

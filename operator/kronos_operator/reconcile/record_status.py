@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kronos_operator.api import Bookkeeping, KronosModel, LastRestart, Restarts, Run, RunStep, Status, Trained
+from kronos_operator.api import KronosModel, LastRestart, Restarts, Run, RunStep, Status, Tracking, Trained
 from kronos_operator.plan import Completed, Outcome, Restart, RunRecord, Step, StopReason
 from kronos_operator.reconcile.times import moment_of
 from kronos_trainer.config import StageName
@@ -15,7 +15,7 @@ _TEXT = 1024
 
 def record_of(status: Status) -> RunRecord | None:
     """The record that a status holds."""
-    run, notes, restarts = status.run, status.bookkeeping, status.restarts or Restarts()
+    run, notes, restarts = status.run, status.tracking, status.restarts or Restarts()
     if run is None:
         return None
     return RunRecord(
@@ -69,12 +69,12 @@ def run_of(record: RunRecord, model: KronosModel, results: Mapping[StageName, Ru
     )
 
 
-def bookkeeping_of(record: RunRecord | None, completed: Sequence[Completed], last_trigger: str | None) -> Bookkeeping:
-    """status.bookkeeping: what of the record is nobody else's business, and what ended runs have left."""
+def tracking_of(record: RunRecord | None, completed: Sequence[Completed], last_trigger: str | None) -> Tracking:
+    """status.tracking: what of the record is nobody else's business, and what ended runs have left."""
     trained = [Trained(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in completed]
     if record is None:
-        return Bookkeeping(last_trigger=last_trigger, trained=trained)
-    return Bookkeeping(
+        return Tracking(last_trigger=last_trigger, trained=trained)
+    return Tracking(
         cancel=record.cancel[:256],
         settings=record.settings,
         stepped=record.stepped,
@@ -105,7 +105,7 @@ def restarts_of(record: RunRecord) -> Restarts:
 
 def completed_of(status: Status) -> tuple[Completed, ...]:
     """Every finished stage that the status remembers, newest first."""
-    return tuple(Completed(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in status.bookkeeping.trained)
+    return tuple(Completed(run=fact.run, stage=fact.stage, hash=fact.hash) for fact in status.tracking.trained)
 
 
 def completed_after(before: tuple[Completed, ...], record: RunRecord | None) -> tuple[Completed, ...]:

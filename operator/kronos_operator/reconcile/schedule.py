@@ -36,7 +36,7 @@ def trigger_of(schedule: Schedule | None, annotation: str, cancel: str, status: 
     asked_at, cancelled_at = seconds_of(annotation), seconds_of(cancel)
     taken_back = asked_at is not None and cancelled_at is not None and asked_at < cancelled_at
     tick, next_tick = _ticks(schedule, status.schedule, cancelled_at or 0.0, now)
-    if annotation and annotation != (status.bookkeeping.last_trigger or "") and not taken_back:
+    if annotation and annotation != (status.tracking.last_trigger or "") and not taken_back:
         return Trigger(text=annotation, tick=tick, next_tick=next_tick)
     if tick is not None:
         text = f"schedule {moment_of(tick).isoformat()}"

@@ -22,12 +22,12 @@ from kronos_operator.api import (
 )
 from kronos_operator.plan import Outcome, Plan, RunRecord
 from kronos_operator.reconcile.record_status import (
-    bookkeeping_of,
     completed_after,
     completed_of,
     record_of,
     restarts_of,
     run_of,
+    tracking_of,
 )
 from kronos_operator.reconcile.reports import MOST_SKIPPED, Report, progress_of, result_of
 from kronos_operator.reconcile.schedule import Trigger, schedule_state
@@ -61,7 +61,7 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
     earlier, record = record_of(before), decided.record
     began = record is not None and (earlier is None or (earlier.outcome is not None and record != earlier))
     completed = completed_after(completed_of(before), record)
-    answered = before.bookkeeping.last_trigger
+    answered = before.tracking.last_trigger
     if began or seen.trigger.taken_back:
         answered = seen.annotation[:256] or None
     results = {step.stage: step for step in _results(before, record, seen.report)}
@@ -76,7 +76,7 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
         metrics=_metrics(before, record, results),
         restarts=None if record is None else restarts_of(record),
         checkpoint=_checkpoint(before, earlier, record, seen.report),
-        bookkeeping=bookkeeping_of(record, completed, answered),
+        tracking=tracking_of(record, completed, answered),
         skipped_checkpoints=_skipped(before, earlier, record, seen.report),
         schedule=schedule_state(model.spec.schedule, before.schedule, seen.trigger, now, began=began),
         failure=_failure(before, earlier, record, seen.tail),

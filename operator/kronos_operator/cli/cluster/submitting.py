@@ -142,7 +142,7 @@ def _effect(stage: StageName, value: str, following: RunRecord, live: RunRecord 
     if step is None:
         return StageEffect(stage=stage, action="skip", reason="epochs 0: the initial weights are used unchanged")
     by_run = next(
-        (fact.run for fact in status.bookkeeping.trained if (fact.stage, fact.hash) == (stage, value)), following.id
+        (fact.run for fact in status.tracking.trained if (fact.stage, fact.hash) == (stage, value)), following.id
     )
     if step.done:
         return StageEffect(
