@@ -92,7 +92,7 @@ class Gang:
         **variables: str,
     ) -> subprocess.Popen[str]:
         """A launcher; the statements are those of rank 0, 1, …, the last ones of all further ranks."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PET_", "OMP_"))}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PET_", "OMP_", "OPENBLAS_"))}
         environment |= {
             "READY": str(self.directory / "ready"),
             "TMPDIR": str(self.directory),
@@ -157,6 +157,13 @@ leave(int(os.environ["CODE"]))
     for code, reason, verdict in zip(codes, said[::2], said[1::2], strict=True):
         assert reason == f"said {code}"
         assert verdict.startswith("rank ") and verdict.endswith(f" ended with exit code {code}")
+
+
+def test_threads_of_the_ranks_sleep_while_they_wait_unless_the_user_sets_otherwise(gang: Gang) -> None:
+    check = "print(os.environ['OMP_WAIT_POLICY'], os.environ['OPENBLAS_THREAD_TIMEOUT'], flush=True); leave(0)"
+    for chosen, expected in ({}, "PASSIVE 4"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE 4"):
+        stdout, _ = gang.start(check, processes=1, **chosen).communicate(timeout=120)
+        assert stdout.splitlines()[-1] == expected
 
 
 def test_success_leaves_stdout_unchanged_and_nothing_behind(gang: Gang) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from kronos_trainer import rank_files
+from kronos_trainer import rank_files, threads
 from kronos_trainer.config import ExitCode, load_run
 from kronos_trainer.stopping import StopSignal, end_process
 
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
         return ExitCode.CONFIG
 
     # Imported late, so that a mistake in run.json is reported at once.
+    threads.sleep_while_waiting(os.environ)  # the launcher has done so; other programs start ranks as well
     import torch
 
     from kronos_trainer.distributed import Ranks, is_loss_of_peer

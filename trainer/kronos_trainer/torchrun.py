@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kronos_trainer import rank_files, rendezvous
+from kronos_trainer import rank_files, rendezvous, threads
 from kronos_trainer.errors import NodesDidNotMeet
 from kronos_trainer.local_ranks import START_RANK
 
@@ -44,6 +44,7 @@ class Torchrun(threading.Thread):
         # Read when torch is loaded, here and in the ranks: its warnings of a peer's closed connection, which is how
         # every gang ends, would stand beside the message of the rank that is the cause.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        threads.sleep_while_waiting(os.environ)
         from torch.distributed import DistStoreError
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
         from torch.distributed.launcher.api import elastic_launch
@@ -53,7 +54,7 @@ class Torchrun(threading.Thread):
         logging.disable(logging.CRITICAL)
         count = self._processes or _default_processes(os.environ)
         os.environ[rank_files.DIRECTORY] = str(self._scratch)
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+        threads.share_cores(os.environ, count)
         options = get_args_parser().parse_args(["--no-python", "--log-dir", str(self._scratch / "torchrun"), "/bin/sh"])
         options.nproc_per_node = str(count)
         options.max_restarts = 0
