@@ -302,3 +302,34 @@ def test_symbols_come_from_a_column_the_file_name_or_the_directory(tmp_path: Pat
     table().to_csv(stem / "A.csv", index=False)
     with pytest.raises(DataError, match=r"A\.csv\.gz and .*A\.csv are both named for symbol A"):
         symbols(stem)
+
+
+def epochs(path: Path, stamps: list[int | float | str]) -> Path:
+    return stamped(path, *map(str, stamps))
+
+
+def test_epoch_stamps_that_change_their_unit_inside_a_file_keep_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = pd.date_range("2024-12-25", periods=12, freq="D")
+    nanoseconds = days.as_unit("ns").asi8
+    for small, large in ((10**9, 10**6), (10**6, 10**3), (10**3, 1), (10**9, 1)):
+        for first, second in ((small, large), (large, small)):
+            mixed = [*(nanoseconds[:7] // first), *(nanoseconds[7:] // second)]
+            epochs(tmp_path / "A.csv", mixed)
+            table(12).assign(timestamps=mixed).to_parquet(tmp_path / "A.parquet")
+            for name in ("A.csv", "A.parquet"):
+                for rows in (250_000, 5):  # the change inside a chunk, and between two
+                    monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", rows)
+                    frame, notes = read_frame(tmp_path / name)
+                    assert frame["timestamps"].tolist() == days.tolist()
+                    assert any("each read by its size" in note for note in notes)
+
+
+@pytest.mark.parametrize("freq", ["D", "MS", "YS"])
+@pytest.mark.parametrize("unit", [10**9, 10**6, 10**3, 1])
+def test_epoch_stamps_of_one_unit_pass_through_1970(tmp_path: Path, freq: str, unit: int) -> None:
+    days = pd.date_range("1960-01-01", "2024-01-01", freq=freq)
+    frame, notes = read_frame(epochs(tmp_path / "A.csv", list(days.as_unit("ns").asi8 // unit)))
+    assert frame["timestamps"].tolist() == days.tolist()
+    assert not any("by its size" in note for note in notes)

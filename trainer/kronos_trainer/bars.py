@@ -25,7 +25,7 @@ from kronos_trainer.readers import Rows, by_symbol, in_order, read_rows
 from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.timestamps import local_times
 
-LAYOUT = 1  # raised when the same files would be prepared differently; it enters the digest
+LAYOUT = 2  # raised when the same files would be prepared differently; it enters the digest
 
 Arrays = dict[str, npt.NDArray[Any]]
 

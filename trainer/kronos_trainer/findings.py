@@ -16,6 +16,7 @@ class Findings:
     without_volume: list[str] = field(default_factory=list)
     without_amount: list[str] = field(default_factory=list)
     utc: list[str] = field(default_factory=list)
+    units: dict[str, str] = field(default_factory=dict)  # of epoch stamps, of the files that have several
 
     def drop(self, count: int, example: str) -> None:
         """Note rows that `badRows: drop` left out."""
@@ -35,6 +36,9 @@ class Findings:
         ):
             if names:
                 said.append(f"{what}: {some(names)}")
+        said += [
+            f"{file}: stamps are partly {units} since 1970, each read by its size" for file, units in self.units.items()
+        ]
         return said
 
 

@@ -254,6 +254,8 @@ class _FileReader:
         if "clock" in self.columns:
             frame["timestamps"] = frame["timestamps"].astype("str") + " " + frame["clock"].astype("str")
         instants = self.stamps.read(frame["timestamps"]) if len(frame) else np.empty(0, np.int64)
+        if len(self.stamps.units) > 1:
+            self.findings.units[str(self.file)] = " and ".join(self.stamps.units)
         faults.append((instants == MISSING, "timestamps", "{value} is no valid timestamp"))
 
         values = np.zeros((len(frame), len(FEATURES)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ _CLOCK = re.compile(rf"([T ]+)(\d{{1,2}}:\d{{2}}|\d{{4}}(?=\D|$|\d\d$))(:?\d{{2}
 _YEAR_FIRST = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2\d{4}")
 _COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-# Largest epoch number of each unit that lies before 2106, and nanoseconds per unit.
-_EPOCH = ((4.3e9, 1_000_000_000), (4.3e12, 1_000_000), (4.3e15, 1_000), (4.3e18, 1))
+# Smallest and largest epoch number of each unit that lies in 1973..2106, and nanoseconds per unit. No number lies in two.
+_EPOCH = ((1e8, 4.3e9, 1_000_000_000), (1e11, 4.3e12, 1_000_000), (1e14, 4.3e15, 1_000), (1e17, 4.3e18, 1))
+_BETWEEN = [(last, first) for (_, last, _), (first, _, _) in pairwise(_EPOCH)]
+_UNITS = {1_000_000_000: "seconds", 1_000_000: "milliseconds", 1_000: "microseconds", 1: "nanoseconds"}
 
 
 def check_zone(name: str | None) -> None:
@@ -51,6 +54,8 @@ class StampReader:
         self.aware: bool | None = None  # do the stamps carry a zone? None: nothing read yet
         self._format: str | None = None
         self._unit: int | None = None
+        self._units: set[int] = set()  # nanoseconds per unit, of all epoch numbers so far
+        self._old = False  # is there a stamp so near 1970 that its size does not give its unit?
 
     def read(self, stamps: pd.Series) -> Int64:
         """Nanoseconds since 1970 of each stamp: UTC if `aware`, else wall clock; MISSING where there is no valid stamp.
@@ -70,6 +75,11 @@ class StampReader:
             return self._numbers(pd.to_numeric(text, errors="coerce"))
         return self._text(text, given)
 
+    @property
+    def units(self) -> list[str]:
+        """The units of the epoch numbers read so far, the longest first."""
+        return [_UNITS[unit] for unit in sorted(self._units, reverse=True)]
+
     def _settle(self, aware: bool) -> None:
         if self.aware not in (None, aware):
             raise self._error("mixes stamps with and without a time zone")
@@ -86,21 +96,34 @@ class StampReader:
             self._format = _compact_format(known)
             if self._format is None:
                 largest = np.abs(known).max(initial=0)
-                self._unit = next((unit for limit, unit in _EPOCH if 1e8 <= largest < limit), None)
+                self._unit = next((unit for _, limit, unit in _EPOCH if 1e8 <= largest < limit), None)
                 if self._unit is None:
                     raise self._error(f"{largest:.0f} is neither a date like 20240131 nor seconds since 1970")
         if self._format is not None:
             self._settle(False)
             digits = pd.Series([f"{value:.0f}" if ok else "" for value, ok in zip(values, finite, strict=True)])
             return _nanoseconds(pd.to_datetime(digits, format=self._format, errors="coerce"))
-        assert self._unit is not None
         self._settle(True)
+        units = self._unit_of_each(np.where(finite, np.abs(values), 0))
+        fits = finite & (np.abs(values) < 4.3e18 / units)
         if numbers.dtype.kind == "i":
-            exact = numbers.to_numpy(np.int64)
-            fits = np.abs(exact) < 4.3e18 / self._unit
-            return np.where(fits, np.where(fits, exact, 0) * self._unit, MISSING)
-        fits = finite & (np.abs(values) < 4.3e18 / self._unit)
-        return np.where(fits, np.round(np.where(fits, values, 0) * self._unit, -3).astype(np.int64), MISSING)
+            return np.where(fits, np.where(fits, numbers.to_numpy(np.int64), 0) * units, MISSING)
+        return np.where(fits, np.round(np.where(fits, values, 0) * units, -3).astype(np.int64), MISSING)
+
+    def _unit_of_each(self, sizes: npt.NDArray[np.float64]) -> Int64:
+        """Nanoseconds per unit of each epoch number: a file may go over from milliseconds to microseconds on its way.
+
+        A number too small to belong to one unit alone has that of the file. So have all the smaller ones of a file that
+        reaches back to the years around 1970, where milliseconds are as small as seconds of today.
+        """
+        assert self._unit is not None
+        self._old |= any(((sizes >= last) & (sizes < first)).any() for last, first in _BETWEEN)
+        units = np.full(len(sizes), self._unit)
+        for first, last, unit in _EPOCH:
+            if not (self._old and unit > self._unit):
+                units[(sizes >= first) & (sizes < last)] = unit
+        self._units.update(np.unique(units[sizes > 0]).tolist())
+        return units
 
     def _text(self, text: pd.Series, given: pd.Series) -> Int64:
         if self._format is None:
