@@ -15,6 +15,7 @@ class Findings:
     unsorted: list[str] = field(default_factory=list)
     without_volume: list[str] = field(default_factory=list)
     without_amount: list[str] = field(default_factory=list)
+    other_column: list[str] = field(default_factory=list)
     utc: list[str] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)  # of epoch stamps, of the files that have several
 
@@ -32,6 +33,7 @@ class Findings:
             (self.unsorted, "rows out of order, sorted by time"),
             (self.without_volume, "no volume column, volume is 0"),
             (self.without_amount, "no amount column, amount is volume x mean of the prices (0 without volume)"),
+            (self.other_column, "the usual column is empty or 0, another one is taken"),
             (self.utc, "stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC"),
         ):
             if names:

@@ -6,7 +6,7 @@ import csv
 import gzip
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kronos_trainer.columns import FEATURES, resolve
+from kronos_trainer.columns import FEATURES, name_column, resolve, rivals
 from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
@@ -45,6 +45,7 @@ UNREADABLE = (
     EOFError,
 )
 
+Peek = Callable[[list[str]], Iterator[pd.DataFrame]]  # some columns of a file, by their own names, a chunk at a time
 Fault = tuple[npt.NDArray[np.bool_], str, str]  # which rows, in which column, and what is wrong with {value}
 
 
@@ -158,11 +159,23 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
         first, second = places[order[repeats[0] - 1]], places[order[repeats[0]]]
         stamp = pd.Timestamp(instants[repeats[0]]).isoformat(sep=" ")
         problem = f"{second}, column timestamps: {stamp} of symbol {symbol} was already given in {first}"
+        ordered = values[order]
+        different = int((ordered[repeats] != ordered[repeats - 1]).any(axis=1).sum())
+        if _too_many(different, len(order)):
+            raise DataError(
+                f"{problem}, and {different} of {len(order)} rows repeat a timestamp with other values: these are "
+                "several symbols under one name; call the column that tells them apart symbol"
+            )
         if bad_rows == "refuse":
             raise DataError(problem)
         findings.drop(len(repeats), problem)
         order, instants = np.delete(order, repeats), np.delete(instants, repeats)
     return instants, values[order], aware
+
+
+def _too_many(repeats: int, rows: int) -> bool:
+    """Whether so many rows repeat a timestamp that they are no bad rows, but those of another symbol."""
+    return repeats > 1 and repeats * 10 > rows
 
 
 class _FileReader:
@@ -197,7 +210,13 @@ class _FileReader:
 
     def _parquet(self) -> Iterator[Rows]:
         with pq.ParquetFile(self.file) as file:
-            self._start(file.schema_arrow.names)
+            self._start(
+                file.schema_arrow.names,
+                lambda names: (
+                    batch.to_pandas(ignore_metadata=True, date_as_object=False)
+                    for batch in file.iter_batches(CHUNK_ROWS, columns=names)
+                ),
+            )
             canonical = {name: key for key, name in self.columns.items()}
             first = 1
             for batch in file.iter_batches(CHUNK_ROWS, columns=list(canonical)):
@@ -211,7 +230,7 @@ class _FileReader:
             line = stream.readline()
         separator = max(",;\t|", key=line.count)
         header = next(csv.reader([line], delimiter=separator), [])
-        self._start(header)
+        self._start(header, lambda names: self._csv_columns(separator, header, names))
         canonical = {name: key for key, name in self.columns.items()}
         numeric = [key for key in self.columns if key != "symbol"]
         chunks = pd.read_csv(
@@ -220,7 +239,7 @@ class _FileReader:
             names=[canonical.get(name, index) for index, name in enumerate(header)],
             header=0,
             index_col=False,
-            dtype={"symbol": "str"},
+            dtype={"symbol": "str", "clock": "str"},
             # a ticker may well be called NA
             keep_default_na=False,
             na_values=dict.fromkeys(numeric, EMPTY),
@@ -239,12 +258,66 @@ class _FileReader:
                 blank = frame[numeric].isna().all(axis=1).to_numpy()
                 yield self._checked(frame[~blank], lines[~blank])
 
-    def _start(self, header: Sequence[str]) -> None:
+    def _csv_columns(self, separator: str, header: Sequence[str], names: list[str]) -> Iterator[pd.DataFrame]:
+        """Some columns of a CSV file as text, a chunk at a time."""
+        places = [list(header).index(name) for name in names]
+        chunks = pd.read_csv(
+            self.file,
+            sep=separator,
+            names=range(len(header)),
+            usecols=places,
+            header=0,
+            index_col=False,
+            dtype="str",
+            keep_default_na=False,
+            na_values=EMPTY,
+            encoding="utf-8-sig",
+            chunksize=CHUNK_ROWS,
+        )
+        with chunks, warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            for frame in chunks:
+                yield frame.rename(columns=dict(zip(places, names, strict=True)))[names]
+
+    def _start(self, header: Sequence[str], peek: Peek) -> None:
         self.columns = resolve(header, self.file)
+        for field_, names in rivals(header, self.columns).items():
+            first = self.columns[field_]
+            self.columns[field_] = self._first_filled([first, *names], peek)
+            if self.columns[field_] != first:
+                self.findings.other_column.append(
+                    f"{self.file.name} ({field_} from {self.columns[field_]!r}, not {first!r})"
+                )
+        name = name_column(header)
+        if "symbol" not in self.columns and name is not None and self._tells_rows_apart(name, peek):
+            self.columns["symbol"] = name
         self.stamps = StampReader(self.file, self.columns["timestamps"])
         for field_, files in (("volume", self.findings.without_volume), ("amount", self.findings.without_amount)):
             if field_ not in self.columns:
                 files.append(self.file.name)
+
+    def _first_filled(self, names: list[str], peek: Peek) -> str:
+        """The first of the columns that holds anything but nothing and 0; the very first if none does."""
+        left = list(names)
+        for frame in peek(names):
+            for name in names:
+                filled = frame[name].notna() & (pd.to_numeric(frame[name], errors="coerce") != 0)
+                if name in left and filled.any():
+                    left.remove(name)
+            if names[0] not in left:
+                break
+        return next((name for name in names if name not in left), names[0])
+
+    def _tells_rows_apart(self, name: str, peek: Peek) -> bool:
+        """Whether stamps repeat all over the file, and hardly ever where the values of this column are the same too."""
+        stamp = [self.columns[key] for key in ("timestamps", "clock") if key in self.columns]
+        stamps, both = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        for frame in peek([*stamp, name]):
+            stamps.append(pd.util.hash_pandas_object(frame[stamp], index=False).to_numpy())
+            both.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+        rows = sum(map(len, stamps))
+        repeats, left = (rows - len(np.unique(np.concatenate(parts))) for parts in (stamps, both))
+        return _too_many(repeats, rows) and left * 10 < repeats
 
     def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
         """Rows with every value present and plausible; what is not is refused or left out."""
@@ -252,7 +325,7 @@ class _FileReader:
         faults: list[Fault] = []
 
         if "clock" in self.columns:
-            frame["timestamps"] = frame["timestamps"].astype("str") + " " + frame["clock"].astype("str")
+            frame["timestamps"] = self.stamps.joined(frame["timestamps"], frame["clock"])
         instants = self.stamps.read(frame["timestamps"]) if len(frame) else np.empty(0, np.int64)
         if len(self.stamps.units) > 1:
             self.findings.units[str(self.file)] = " and ".join(self.stamps.units)

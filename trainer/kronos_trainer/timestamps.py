@@ -23,7 +23,7 @@ _CLOCK = re.compile(rf"([T ]+)(\d{{1,2}}:\d{{2}}|\d{{4}}(?=\D|$|\d\d$))(:?\d{{2}
 _YEAR_FIRST = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2\d{4}")
 _COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-# Smallest and largest epoch number of each unit that lies in 1973..2106, and nanoseconds per unit. No number lies in two.
+# Smallest and largest epoch number of each unit in 1973..2106, and nanoseconds per unit; none is of two.
 _EPOCH = ((1e8, 4.3e9, 1_000_000_000), (1e11, 4.3e12, 1_000_000), (1e14, 4.3e15, 1_000), (1e17, 4.3e18, 1))
 _BETWEEN = [(last, first) for (_, last, _), (first, _, _) in pairwise(_EPOCH)]
 _UNITS = {1_000_000_000: "seconds", 1_000_000: "milliseconds", 1_000: "microseconds", 1: "nanoseconds"}
@@ -54,8 +54,26 @@ class StampReader:
         self.aware: bool | None = None  # do the stamps carry a zone? None: nothing read yet
         self._format: str | None = None
         self._unit: int | None = None
+        self._clock_digits: int | None = None  # of a time of day in a column of its own
         self._units: set[int] = set()  # nanoseconds per unit, of all epoch numbers so far
         self._old = False  # is there a stamp so near 1970 that its size does not give its unit?
+
+    def joined(self, dates: pd.Series, clock: pd.Series) -> pd.Series:
+        """Stamps of a file that writes the day and the time of day in two columns, as text.
+
+        Zeros that a time of digits has lost on its way through numbers come back: 930 is 09:30, 93000 is 09:30:00.
+        """
+        if clock.dtype.kind in "iuf":
+            clock = clock.map("{:.0f}".format)
+        text = clock.astype("str").str.strip()
+        digits = text.str.fullmatch(r"\d{1,6}")
+        longest = text[digits].str.len().max() if digits.any() else 0
+        if self._clock_digits is None and (longest > 2 or (text[digits].astype(int) == 0).all()):
+            # one or two digits may be the hour alone
+            self._clock_digits = 4 if longest <= 4 else 6
+        if self._clock_digits is not None:
+            text = text.where(~digits, text.str.zfill(self._clock_digits))
+        return dates.astype("str") + " " + text
 
     def read(self, stamps: pd.Series) -> Int64:
         """Nanoseconds since 1970 of each stamp: UTC if `aware`, else wall clock; MISSING where there is no valid stamp.
