@@ -429,3 +429,49 @@ def test_a_link_to_a_folder_is_read_as_the_folder_and_never_round_in_circles(tmp
     table().to_csv(tmp_path / "bars/B.csv", index=False)
     found = [file.relative_to(tmp_path / "bars").as_posix() for file in bar_files(tmp_path / "bars")]
     assert found == ["B.csv", "linked/A.csv"]
+
+
+def zoned(zone: str, *, start: str = "2024-01-01", rows: int = 300, freq: str = "B") -> pd.DatetimeIndex:
+    return pd.date_range(start, periods=rows, freq=freq).tz_localize(zone)
+
+
+@pytest.mark.parametrize(
+    "zone", ["Asia/Shanghai", "Asia/Kolkata", "Australia/Sydney", "America/New_York", "Asia/Kathmandu"]
+)
+def test_midnights_of_a_zone_are_dates_and_stay_them(tmp_path: Path, zone: str) -> None:
+    days = zoned(zone)
+    base = table(300).drop(columns="timestamps")
+    base.assign(date=days).to_parquet(tmp_path / "P.parquet")
+    base.assign(date=days.astype(str)).to_csv(tmp_path / "T.csv", index=False)
+    for name in ("P.parquet", "T.csv"):
+        frame, notes = read_frame(tmp_path / name)
+        assert frame["timestamps"].tolist() == days.tz_localize(None).tolist()
+        assert notes == [
+            f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "
+            f"write data.timeZone: {zone}: {name[0]}"
+        ]
+        assert frame.attrs["zone"] == zone
+        assert read_frame(tmp_path / name, time_zone=zone)[0]["timestamps"].equals(frame["timestamps"])
+
+
+def test_stamps_that_name_no_zone_are_dates_only_where_that_makes_business_days_of_weekends(tmp_path: Path) -> None:
+    def read(days: pd.DatetimeIndex) -> pd.Series:
+        numbers = days.tz_convert("UTC").tz_localize(None).as_unit("s").asi8
+        table(len(days)).assign(timestamps=numbers).to_csv(tmp_path / "A.csv", index=False)
+        return read_frame(tmp_path / "A.csv")[0]["timestamps"]
+
+    shanghai = zoned("Asia/Shanghai")
+    assert read(shanghai).tolist() == shanghai.tz_localize(None).tolist()
+    for days in (
+        zoned("Asia/Shanghai", freq="D"),  # trades on all days
+        zoned("UTC") + pd.Timedelta(hours=21),  # a close at 16:00 in New York in winter, or midnight in Moscow
+        zoned("Asia/Shanghai", freq="4h"),
+    ):
+        assert read(days).tolist() == days.tz_convert("UTC").tz_localize(None).tolist()
+
+
+def test_one_stamp_that_is_no_midnight_makes_all_of_them_times(tmp_path: Path) -> None:
+    days = zoned("Asia/Shanghai", rows=30)
+    odd = days.where(np.arange(30) != 17, days + pd.Timedelta(minutes=1))
+    table(30).assign(timestamps=odd).to_parquet(tmp_path / "A.parquet")
+    assert read_frame(tmp_path / "A.parquet")[0]["timestamps"].dt.hour.eq(16).all()

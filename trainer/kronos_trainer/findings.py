@@ -17,6 +17,7 @@ class Findings:
     without_amount: list[str] = field(default_factory=list)
     other_column: list[str] = field(default_factory=list)
     utc: list[str] = field(default_factory=list)
+    midnights: dict[str, list[str]] = field(default_factory=dict)  # by time zone
     units: dict[str, str] = field(default_factory=dict)  # of epoch stamps, of the files that have several
 
     def drop(self, count: int, example: str) -> None:
@@ -38,6 +39,11 @@ class Findings:
         ):
             if names:
                 said.append(f"{what}: {some(names)}")
+        for zone, names in self.midnights.items():
+            said.append(
+                f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "
+                f"write data.timeZone: {zone}: {some(names)}"
+            )
         said += [
             f"{file}: stamps are partly {units} since 1970, each read by its size" for file, units in self.units.items()
         ]

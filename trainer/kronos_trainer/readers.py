@@ -7,9 +7,7 @@ import gzip
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +20,9 @@ from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
-from kronos_trainer.timestamps import MISSING, Int64, StampReader, check_zone, local_times
-
-Float64 = npt.NDArray[np.float64]
-BadRows = Literal["refuse", "drop"]
+from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
+from kronos_trainer.timestamps import MISSING, StampReader
+from kronos_trainer.zones import check_zone
 
 CHUNK_ROWS = 250_000  # bounds memory; about 40 MB a chunk
 
@@ -47,19 +44,6 @@ UNREADABLE = (
 
 Peek = Callable[[list[str]], Iterator[pd.DataFrame]]  # some columns of a file, by their own names, a chunk at a time
 Fault = tuple[npt.NDArray[np.bool_], str, str]  # which rows, in which column, and what is wrong with {value}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Checked rows of one file, in the file's order."""
-
-    file: Path
-    unit: str  # what `numbers` counts: "line" of a CSV file or "row" of a Parquet file, from 1
-    symbols: str | npt.NDArray[np.object_]  # one for all rows, or one a row
-    instants: Int64  # nanoseconds; UTC if `aware`, else wall clock
-    numbers: Int64
-    values: Float64  # [rows, 6], in the order of FEATURES
-    aware: bool
 
 
 def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Rows]:
@@ -90,7 +74,8 @@ def read_frame(
     """Bars of one symbol from a CSV or Parquet file (or directory), for the forecast, with notes to show to the user.
 
     The frame is ascending in time: `timestamps` (datetime64[ns], local wall clock, naive) and the six FEATURES as
-    float64, none of them missing. A file of several symbols needs `symbol`.
+    float64, none of them missing; `attrs["zone"]` is the zone of that clock, None where the file names none.
+    A file of several symbols needs `symbol`.
     Raises DataError, InputMissing, or ConfigError for an unknown time zone.
     """
     check_zone(time_zone)
@@ -104,78 +89,12 @@ def read_frame(
     symbol = next(iter(pieces), "") if symbol is None else symbol
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
-    instants, values, aware = in_order(symbol, pieces[symbol], bad_rows, findings)
-    if aware and time_zone is None:
-        findings.utc.append(symbol)
-    times = local_times(instants, time_zone) if aware else instants
+    instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
+    times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
+    frame.attrs["zone"] = zone
     return frame, findings.notes()
-
-
-def by_symbol(rows: Rows) -> Iterator[tuple[str, Rows]]:
-    """The rows of each symbol of a chunk, in the file's order."""
-    if isinstance(rows.symbols, str):
-        if len(rows.instants):
-            yield rows.symbols, rows
-        return
-    codes, names = pd.factorize(rows.symbols)
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
-    for index, name in enumerate(names):
-        pick = order[bounds[index] : bounds[index + 1]]
-        yield (
-            str(name),
-            Rows(
-                rows.file, rows.unit, str(name), rows.instants[pick], rows.numbers[pick], rows.values[pick], rows.aware
-            ),
-        )
-
-
-def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: Findings) -> tuple[Int64, Float64, bool]:
-    """One symbol's instants and values, ascending in time, and whether the instants are UTC.
-
-    Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order stays.
-    """
-    aware = pieces[0].aware
-    for piece in pieces:
-        if piece.aware != aware:
-            raise DataError(
-                f"symbol {symbol}: stamps carry a time zone in {(piece if piece.aware else pieces[0]).file} "
-                f"and none in {(pieces[0] if piece.aware else piece).file}; write all in one way"
-            )
-    instants = np.concatenate([piece.instants for piece in pieces])
-    values = np.concatenate([piece.values for piece in pieces])
-    steps = np.diff(instants)
-    if (steps > 0).all():
-        return instants, values, aware
-    order = np.argsort(instants, kind="stable")
-    if (steps < 0).any():
-        findings.unsorted.append(symbol)
-    instants = instants[order]
-    repeats = np.flatnonzero(np.diff(instants) == 0) + 1
-    if len(repeats):
-        places = [f"{piece.file}: {piece.unit} {number}" for piece in pieces for number in piece.numbers]
-        first, second = places[order[repeats[0] - 1]], places[order[repeats[0]]]
-        stamp = pd.Timestamp(instants[repeats[0]]).isoformat(sep=" ")
-        problem = f"{second}, column timestamps: {stamp} of symbol {symbol} was already given in {first}"
-        ordered = values[order]
-        different = int((ordered[repeats] != ordered[repeats - 1]).any(axis=1).sum())
-        if _too_many(different, len(order)):
-            raise DataError(
-                f"{problem}, and {different} of {len(order)} rows repeat a timestamp with other values: these are "
-                "several symbols under one name; call the column that tells them apart symbol"
-            )
-        if bad_rows == "refuse":
-            raise DataError(problem)
-        findings.drop(len(repeats), problem)
-        order, instants = np.delete(order, repeats), np.delete(instants, repeats)
-    return instants, values[order], aware
-
-
-def _too_many(repeats: int, rows: int) -> bool:
-    """Whether so many rows repeat a timestamp that they are no bad rows, but those of another symbol."""
-    return repeats > 1 and repeats * 10 > rows
 
 
 class _FileReader:
@@ -317,7 +236,7 @@ class _FileReader:
             both.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
         rows = sum(map(len, stamps))
         repeats, left = (rows - len(np.unique(np.concatenate(parts))) for parts in (stamps, both))
-        return _too_many(repeats, rows) and left * 10 < repeats
+        return too_many(repeats, rows) and left * 10 < repeats
 
     def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
         """Rows with every value present and plausible; what is not is refused or left out."""
@@ -357,8 +276,11 @@ class _FileReader:
         good = self._sound(faults, frame, numbers)
         if not isinstance(symbols, str):
             symbols = symbols[good]
-        aware = bool(self.stamps.aware)
-        return Rows(self.file, self.unit, symbols, instants[good], numbers[good], values[good], aware)
+        stamps = self.stamps
+        return Rows(
+            *(self.file, self.unit, symbols, instants[good], numbers[good], values[good]),
+            *(bool(stamps.aware), stamps.midnights),
+        )
 
     def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
         bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])

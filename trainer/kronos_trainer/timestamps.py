@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kronos_trainer.errors import ConfigError, DataError
+from kronos_trainer.errors import DataError
 
 Int64 = npt.NDArray[np.int64]
 
@@ -20,6 +19,7 @@ MISSING = np.iinfo(np.int64).min  # what numpy calls NaT
 _ZONE = r"(?:Z|UTC| UTC| ?[+-]\d{2}:?\d{2})"
 _ISO = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:\.\d+)?)?{_ZONE}?)?")
 _CLOCK = re.compile(rf"([T ]+)(\d{{1,2}}:\d{{2}}|\d{{4}}(?=\D|$|\d\d$))(:?\d{{2}})?(\.\d+)?( ?[AaPp][Mm])?({_ZONE})?")
+_MIDNIGHT = rf"[T ]00:?00(?::?00(?:\.0+)?)?{_ZONE}$"
 _YEAR_FIRST = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}")
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2\d{4}")
 _COMPACT = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
@@ -29,22 +29,6 @@ _BETWEEN = [(last, first) for (_, last, _), (first, _, _) in pairwise(_EPOCH)]
 _UNITS = {1_000_000_000: "seconds", 1_000_000: "milliseconds", 1_000: "microseconds", 1: "nanoseconds"}
 
 
-def check_zone(name: str | None) -> None:
-    """Raise ConfigError unless `name` is None or a known IANA time zone."""
-    if name is None:
-        return
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError(f"data.timeZone: {name!r} is no IANA time zone; write e.g. America/New_York") from None
-
-
-def local_times(instants: Int64, zone: str | None) -> Int64:
-    """Wall-clock nanoseconds in `zone` (UTC if None) of UTC instants."""
-    index = pd.DatetimeIndex(instants.view("datetime64[ns]")).tz_localize("UTC").tz_convert(zone or "UTC")
-    return index.tz_localize(None).as_unit("ns").asi8
-
-
 class StampReader:
     """Reads one file's stamps. The first chunk settles the notation; a stamp in another one is a bad row."""
 
@@ -52,6 +36,7 @@ class StampReader:
         self.file = file
         self.column = column
         self.aware: bool | None = None  # do the stamps carry a zone? None: nothing read yet
+        self.midnights = True  # does the file write all stamps so far as midnights of a zone?
         self._format: str | None = None
         self._unit: int | None = None
         self._clock_digits: int | None = None  # of a time of day in a column of its own
@@ -82,6 +67,8 @@ class StampReader:
         """
         if isinstance(stamps.dtype, pd.DatetimeTZDtype) or stamps.dtype.kind == "M":
             self._settle(isinstance(stamps.dtype, pd.DatetimeTZDtype))
+            clocks = pd.DatetimeIndex(stamps.dropna()).tz_localize(None)
+            self.midnights &= bool(self.aware and (clocks == clocks.normalize()).all())
             return _nanoseconds(stamps)
         if stamps.dtype.kind in "iuf":
             return self._numbers(stamps)
@@ -122,6 +109,7 @@ class StampReader:
             digits = pd.Series([f"{value:.0f}" if ok else "" for value, ok in zip(values, finite, strict=True)])
             return _nanoseconds(pd.to_datetime(digits, format=self._format, errors="coerce"))
         self._settle(True)
+        self.midnights = False  # numbers since 1970 name no zone
         units = self._unit_of_each(np.where(finite, np.abs(values), 0))
         fits = finite & (np.abs(values) < 4.3e18 / units)
         if numbers.dtype.kind == "i":
@@ -152,6 +140,7 @@ class StampReader:
             zoned = text.str.contains(rf":\d{{2}}(?:\.\d+)?{_ZONE}$", regex=True)
             if not zoned[given.index].all():
                 raise self._error("mixes stamps with and without a time zone")
+        self.midnights &= bool(self.aware and given.str.contains(_MIDNIGHT, regex=True).all())
         try:
             parsed = pd.to_datetime(
                 text.where(text != "", None), format=self._format, errors="coerce", utc=bool(self.aware)
