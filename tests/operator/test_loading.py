@@ -179,12 +179,12 @@ REPLACED = [
     (
         "timeframe: 1d",
         "timeframe: 2d",
-        "6: spec.timeframe: must be one of 1m, 3m, 5m, 10m, 15m, 20m, 30m, 1h, 2h, 4h, 6h, 12h, 1d, 1w; found '2d'",
+        "6: spec.timeframe: must be one of 1m, 3m, 5m, 10m, 15m, 20m, 30m, 1h, 2h, 4h, 6h, 12h, 1d, 1w, 1mo; found '2d'",
     ),
     (
         "timeframe: 1d",
         "timeframe: 1D",
-        "6: spec.timeframe: must be one of 1m, 3m, 5m, 10m, 15m, 20m, 30m, 1h, 2h, 4h, 6h, 12h, 1d, 1w; found '1D'; did you mean 1d?",
+        "6: spec.timeframe: must be one of 1m, 3m, 5m, 10m, 15m, 20m, 30m, 1h, 2h, 4h, 6h, 12h, 1d, 1w, 1mo; found '1D'; did you mean 1d?",
     ),
     ("  timeframe: 1d\n", "", "5: spec.timeframe: is required: Length of a bar. It cannot be changed."),
     (

@@ -25,6 +25,7 @@ from kronos_operator.local import (
     read_states,
     write_run_configs,
 )
+from kronos_operator.local.digests import files_digest
 from kronos_operator.local.gpus import divided
 from kronos_trainer.config import StageName, load_run
 
@@ -130,6 +131,17 @@ def test_only_what_a_change_affects_is_trained_again(machine: Machine) -> None:
     (machine.place / "data" / "moved" / "daily" / "aapl.csv").write_text("timestamps,close\n")
     fresh = machine.prepare(data={"source": {"claim": {"name": "moved", "path": "daily"}}})
     assert [step.action for step in fresh.steps] == ["train", "train"]
+
+
+def test_bars_behind_a_linked_directory_count_as_content(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "bars").mkdir()
+    (tmp_path / "bars/linked").symlink_to(tmp_path / "store")
+    digests = set()
+    for text in ("one", "two"):
+        (tmp_path / "store/A.csv").write_text(text)
+        digests.add(files_digest(tmp_path / "bars"))
+    assert len(digests) == 2
 
 
 def test_force_trains_again_and_can_be_gone_on_with(machine: Machine) -> None:

@@ -14,8 +14,10 @@ import pytest
 
 from kronos_trainer import durable
 from kronos_trainer.config import ModelRef, RunPaths
+from kronos_trainer.errors import DataError
 from kronos_trainer.forecast import Forecaster, Sampling
 from kronos_trainer.forecast.__main__ import main
+from kronos_trainer.forecast.future_file import read_future
 from kronos_trainer.model.weights import (
     load_predictor,
     load_tokenizer,
@@ -177,6 +179,40 @@ def test_future_file_gives_the_times(weights: list[str], daily: Path, tmp_path: 
     assert pd.read_csv(output)["timestamps"].tolist() == ["2024-05-17", "2024-05-21"]
 
 
+@pytest.mark.parametrize(
+    ("history", "future", "zone", "expected"),
+    [
+        ("2024-01-01", "2024-01-02T00:00:00+02:00", None, "its stamps carry a time zone, and those of {history} none"),
+        ("2024-01-01", "2024-01-02T00:00:00+02:00", "Europe/Athens", "2024-01-02 00:00"),
+        ("2024-01-01T05:00Z", "2024-01-01 09:00", None, "its stamps carry no time zone, and those of {history} do"),
+        ("2024-01-01T05:00Z", "2024-01-01 09:00", "Asia/Tokyo", None),  # the history is at 14:00 there
+        ("2024-01-01T05:00Z", "2024-01-01 15:00", "Asia/Tokyo", "2024-01-01 15:00"),
+        ("2024-01-01T05:00Z", "2024-01-01T09:00+02:00", None, "2024-01-01 07:00"),
+        ("2024-01-01T00:00Z", "2024-01-02", None, "2024-01-02"),
+        ("2024-01-01T00:00+08:00", "2024-01-02T00:00+08:00", None, "2024-01-02"),
+        ("2024-01-01T00:00+08:00", "2024-01-02", None, "2024-01-02"),
+    ],
+)
+def test_the_future_is_read_by_the_clock_of_the_history(
+    tmp_path: Path, history: str, future: str, zone: str | None, expected: str | None
+) -> None:
+    bars, times = tmp_path / "bars.csv", tmp_path / "future.csv"
+    bars.write_text(f"timestamps,open,high,low,close\n{history},1,2,1,1\n")
+    times.write_text(f"timestamps\n{future}\n")
+    frame, _ = read_frame(bars, time_zone=zone)
+    last = frame["timestamps"].iloc[-1]
+
+    def read() -> pd.DatetimeIndex:
+        return read_future(times, 1, after=last, history=bars, zone=frame.attrs["zone"], time_zone=zone)
+
+    if expected is None or "stamps" in expected:
+        with pytest.raises(DataError) as error:
+            read()
+        assert (expected or "does not come after").format(history=bars) in str(error.value)
+    else:
+        assert read()[0] == pd.Timestamp(expected)
+
+
 FAULTS = {
     "horizon beyond the context": (["--horizon", "70", "--max-context", "64"], 64, "horizon 70 exceeds"),
     "horizon of no bars": (["--horizon", "0"], 64, "'0' is not a number of bars"),
@@ -204,6 +240,7 @@ FAULTS = {
         65,
         "line 4, column timestamps: 2024-05-20 00:00:00 does not",
     ),
+    "future with a zone": (["--future", "{tmp}/zoned.csv"], 65, "daily.csv none; write both in one way"),
     "future with a bad stamp": (["--future", "{tmp}/bad.csv"], 65, "line 3, column timestamps: 'soon' is no valid"),
     "unknown symbol": (["--symbol", "NOPE"], 65, "NOPE"),
     "bad bar": (["--input", "{tmp}/bar.csv"], 65, "bar.csv: line 3, column High"),
@@ -217,6 +254,7 @@ def test_a_mistake_is_one_line_that_names_it(
 ) -> None:
     (tmp_path / "short.csv").write_text("timestamps\n2024-05-17\n")
     (tmp_path / "named.csv").write_text("when\n2024-05-17\n")
+    (tmp_path / "zoned.csv").write_text("timestamps\n" + "".join(f"2024-05-{d}T00:00+02:00\n" for d in (17, 20, 21)))
     (tmp_path / "early.csv").write_text("timestamps\n2024-05-16\n2024-05-17\n2024-05-20\n")
     (tmp_path / "mixed.csv").write_text("timestamps\n2024-05-17\n2024-05-21\n2024-05-20\n")
     (tmp_path / "bad.csv").write_text("timestamps\n2024-05-17\nsoon\n2024-05-20\n")

@@ -135,3 +135,26 @@ def _euro_hours() -> pd.DatetimeIndex:
         return pd.DatetimeIndex(
             [datetime.strptime(row["Time"], "%d.%m.%Y %H:%M:%S.%f") for row in csv.DictReader(file)]
         )
+
+
+@pytest.mark.parametrize("freq", ["MS", "ME", "BMS", "BME", "QS", "QE", "BQE", "YS", "YE", "2MS"])
+@given(st.data())
+@settings(deadline=None, max_examples=20)
+def test_bars_of_months_quarters_and_years_go_on_by_the_calendar(freq: str, data: st.DataObject) -> None:
+    calendar = pd.date_range("1990-01-01 16:00", "2040-01-01", freq=freq)
+    cut = data.draw(st.integers(12, len(calendar) - 1), label="cut")
+    start = data.draw(st.integers(0, cut - 12), label="start")
+    horizon = data.draw(st.integers(1, min(40, len(calendar) - cut)), label="horizon")
+    assert infer_future(calendar[start:cut], horizon).equals(calendar[cut : cut + horizon])
+
+
+def test_a_month_starts_on_the_same_day_and_a_displaced_bar_is_outvoted() -> None:
+    days = [pd.Timestamp(2023, month, 15) for month in range(1, 13)]
+    days[4] += pd.Timedelta(days=1)
+    assert infer_future(pd.DatetimeIndex(days), 2).tolist() == [pd.Timestamp(2024, 1, 15), pd.Timestamp(2024, 2, 15)]
+    assert infer_future(pd.DatetimeIndex(["2024-01-01", "2024-02-01"]), 1).tolist() == [pd.Timestamp("2024-03-01")]
+
+
+def test_bars_every_four_weeks_are_no_months() -> None:
+    weeks = pd.date_range("2023-01-02", periods=30, freq="28D")
+    assert infer_future(weeks[:20], 10).equals(weeks[20:])

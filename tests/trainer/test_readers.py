@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from kronos_trainer.errors import ConfigError, DataError, InputMissing
+from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings
 from kronos_trainer.readers import read_frame, read_rows
 
@@ -302,3 +303,175 @@ def test_symbols_come_from_a_column_the_file_name_or_the_directory(tmp_path: Pat
     table().to_csv(stem / "A.csv", index=False)
     with pytest.raises(DataError, match=r"A\.csv\.gz and .*A\.csv are both named for symbol A"):
         symbols(stem)
+
+
+def epochs(path: Path, stamps: list[int | float | str]) -> Path:
+    return stamped(path, *map(str, stamps))
+
+
+def test_epoch_stamps_that_change_their_unit_inside_a_file_keep_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = pd.date_range("2024-12-25", periods=12, freq="D")
+    nanoseconds = days.as_unit("ns").asi8
+    for small, large in ((10**9, 10**6), (10**6, 10**3), (10**3, 1), (10**9, 1)):
+        for first, second in ((small, large), (large, small)):
+            mixed = [*(nanoseconds[:7] // first), *(nanoseconds[7:] // second)]
+            epochs(tmp_path / "A.csv", mixed)
+            table(12).assign(timestamps=mixed).to_parquet(tmp_path / "A.parquet")
+            for name in ("A.csv", "A.parquet"):
+                for rows in (250_000, 5):  # the change inside a chunk, and between two
+                    monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", rows)
+                    frame, notes = read_frame(tmp_path / name)
+                    assert frame["timestamps"].tolist() == days.tolist()
+                    assert any("each read by its size" in note for note in notes)
+
+
+@pytest.mark.parametrize("freq", ["D", "MS", "YS"])
+@pytest.mark.parametrize("unit", [10**9, 10**6, 10**3, 1])
+def test_epoch_stamps_of_one_unit_pass_through_1970(tmp_path: Path, freq: str, unit: int) -> None:
+    days = pd.date_range("1960-01-01", "2024-01-01", freq=freq)
+    frame, notes = read_frame(epochs(tmp_path / "A.csv", list(days.as_unit("ns").asi8 // unit)))
+    assert frame["timestamps"].tolist() == days.tolist()
+    assert not any("by its size" in note for note in notes)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_of_two_columns_for_one_field_the_one_that_holds_something_counts(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", 3)
+    file = tmp_path / f"A.{kind}"
+
+    def read(**columns: object) -> tuple[pd.DataFrame, list[str]]:
+        frame = table(8).drop(columns=[name for name in columns if name in table()]).assign(**columns)
+        frame.to_csv(file, index=False) if kind == "csv" else frame.to_parquet(file)
+        return read_frame(file)
+
+    numbers = table(8)["volume"]
+    late = np.array([0.0] * 7 + [5.0])  # only its last chunk holds something
+    for column in (0.0, np.nan):
+        bars, notes = read(volume=column, tickvol=numbers)
+        assert bars["volume"].tolist() == numbers.tolist()
+        assert notes == [
+            f"the usual column is empty or 0, another one is taken: A.{kind} (volume from 'tickvol', not 'volume')"
+        ]
+    assert read(volume=late, tickvol=numbers)[0]["volume"].tolist() == late.tolist()
+    assert read(volume=0.0, tickvol=0.0)[0]["volume"].tolist() == [0.0] * 8
+    bars, _ = read(amount=0.0, turnover=0.0, money=late, close=0.0, last=table(8)["close"])
+    assert bars["amount"].tolist() == late.tolist()
+    assert bars["close"].tolist() == table(8)["close"].tolist()
+
+
+@pytest.mark.parametrize("bad_rows", ["refuse", "drop"])
+def test_several_symbols_under_one_name_are_never_thinned_out_to_one(tmp_path: Path, bad_rows: str) -> None:
+    both = pd.concat([table(6).assign(paper="X"), table(6).assign(paper="Y", close=10.25)])
+    both.to_csv(tmp_path / "A.csv", index=False)
+    with pytest.raises(DataError, match=r"line 8, .* in .*line 2, and 6 of 12 rows repeat .* apart symbol$"):
+        read_frame(tmp_path / "A.csv", bad_rows=bad_rows)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_name_is_the_symbol_where_it_tells_the_rows_apart(tmp_path: Path, kind: str) -> None:
+    def symbols(frame: pd.DataFrame) -> set[str]:
+        frame.to_csv(tmp_path / "A.csv", index=False) if kind == "csv" else frame.to_parquet(tmp_path / "A.parquet")
+        names: set[str] = set()
+        for rows in read_rows(tmp_path / f"A.{kind}", "drop", Findings()):
+            names |= {rows.symbols} if isinstance(rows.symbols, str) else set(rows.symbols)
+        return names
+
+    assert symbols(pd.concat([table().assign(Name="X"), table().assign(Name="Y")])) == {"X", "Y"}
+    # a company that changes its name stays one symbol, and so it does where two of its rows are given twice
+    renamed = table(20).assign(Name=["Old"] * 10 + ["New"] * 10)
+    assert symbols(renamed) == {"A"}
+    assert symbols(pd.concat([renamed, renamed.iloc[:2].assign(Name="New")])) == {"A"}
+    assert symbols(pd.concat([table().assign(Name="n", symbol="X"), table().assign(Name="m", symbol="Y")])) == {
+        "X",
+        "Y",
+    }
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        (["000000", "093000", "153000"], ["00:00", "09:30", "15:30"]),
+        (["0", "93000", "153000"], ["00:00", "09:30", "15:30"]),
+        (["0000", "0930", "1530"], ["00:00", "09:30", "15:30"]),
+        (["0", "930", "1530"], ["00:00", "09:30", "15:30"]),
+        (["0", "0", "0"], ["00:00", "00:00", "00:00"]),
+        (["9", "10", "11"], None),  # hours
+    ],
+)
+def test_a_column_of_the_time_of_day_gets_its_leading_zeros_back(
+    tmp_path: Path, clock: list[str], expected: list[str] | None
+) -> None:
+    days = pd.date_range("2024-01-01", periods=3)
+    frame = table(3).drop(columns="timestamps").assign(DATE=days.strftime("%Y%m%d"), TIME=clock)
+    frame.to_csv(tmp_path / "A.csv", index=False)
+    if expected is None:
+        with pytest.raises(DataError, match=r"column DATE: '20240101 .*'"):
+            read_frame(tmp_path / "A.csv")
+        return
+    stamps = [day + pd.Timedelta(f"{time}:00") for day, time in zip(days, expected, strict=True)]
+    assert read_frame(tmp_path / "A.csv")[0]["timestamps"].tolist() == stamps
+    frame.assign(TIME=frame["TIME"].astype(int)).to_parquet(tmp_path / "B.parquet")
+    assert read_frame(tmp_path / "B.parquet")[0]["timestamps"].tolist() == stamps
+    frame.assign(TIME=frame["TIME"].astype(float)).to_parquet(tmp_path / "B.parquet")
+    assert read_frame(tmp_path / "B.parquet")[0]["timestamps"].tolist() == stamps
+
+
+def test_a_link_to_a_folder_is_read_as_the_folder_and_never_round_in_circles(tmp_path: Path) -> None:
+    (tmp_path / "store/us").mkdir(parents=True)
+    table().to_csv(tmp_path / "store/us/A.csv", index=False)
+    (tmp_path / "store/us/up").symlink_to(tmp_path / "store")
+    (tmp_path / "bars").mkdir()
+    (tmp_path / "bars/linked").symlink_to(tmp_path / "store/us")
+    table().to_csv(tmp_path / "bars/B.csv", index=False)
+    found = [file.relative_to(tmp_path / "bars").as_posix() for file in bar_files(tmp_path / "bars")]
+    assert found == ["B.csv", "linked/A.csv"]
+
+
+def zoned(zone: str, *, start: str = "2024-01-01", rows: int = 300, freq: str = "B") -> pd.DatetimeIndex:
+    return pd.date_range(start, periods=rows, freq=freq).tz_localize(zone)
+
+
+@pytest.mark.parametrize(
+    "zone", ["Asia/Shanghai", "Asia/Kolkata", "Australia/Sydney", "America/New_York", "Asia/Kathmandu"]
+)
+def test_midnights_of_a_zone_are_dates_and_stay_them(tmp_path: Path, zone: str) -> None:
+    days = zoned(zone)
+    base = table(300).drop(columns="timestamps")
+    base.assign(date=days).to_parquet(tmp_path / "P.parquet")
+    base.assign(date=days.astype(str)).to_csv(tmp_path / "T.csv", index=False)
+    for name in ("P.parquet", "T.csv"):
+        frame, notes = read_frame(tmp_path / name)
+        assert frame["timestamps"].tolist() == days.tz_localize(None).tolist()
+        assert notes == [
+            f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "
+            f"write data.timeZone: {zone}: {name[0]}"
+        ]
+        assert frame.attrs["zone"] == zone
+        assert read_frame(tmp_path / name, time_zone=zone)[0]["timestamps"].equals(frame["timestamps"])
+
+
+def test_stamps_that_name_no_zone_are_dates_only_where_that_makes_business_days_of_weekends(tmp_path: Path) -> None:
+    def read(days: pd.DatetimeIndex) -> pd.Series:
+        numbers = days.tz_convert("UTC").tz_localize(None).as_unit("s").asi8
+        table(len(days)).assign(timestamps=numbers).to_csv(tmp_path / "A.csv", index=False)
+        return read_frame(tmp_path / "A.csv")[0]["timestamps"]
+
+    shanghai = zoned("Asia/Shanghai")
+    assert read(shanghai).tolist() == shanghai.tz_localize(None).tolist()
+    for days in (
+        zoned("Asia/Shanghai", freq="D"),  # trades on all days
+        zoned("UTC") + pd.Timedelta(hours=21),  # a close at 16:00 in New York in winter, or midnight in Moscow
+        zoned("Asia/Shanghai", freq="4h"),
+    ):
+        assert read(days).tolist() == days.tz_convert("UTC").tz_localize(None).tolist()
+
+
+def test_one_stamp_that_is_no_midnight_makes_all_of_them_times(tmp_path: Path) -> None:
+    days = zoned("Asia/Shanghai", rows=30)
+    odd = days.where(np.arange(30) != 17, days + pd.Timedelta(minutes=1))
+    table(30).assign(timestamps=odd).to_parquet(tmp_path / "A.parquet")
+    assert read_frame(tmp_path / "A.parquet")[0]["timestamps"].dt.hour.eq(16).all()

@@ -103,3 +103,45 @@ def test_bars_that_cannot_become_the_timeframe_are_refused() -> None:
     with pytest.raises(DataError, match=r"symbol A: timeframe 30m is no whole number of the file's 20m bars"):
         resampled(daily // 72, values_of(20), Timeframe.M30, "A")
     assert len(resampled(daily[:3], values_of(3), Timeframe.H4, "A")[0]) == 3  # too few to tell
+
+
+@pytest.mark.parametrize(
+    ("last", "months"),
+    [
+        ("2024-05-31", 5),  # Friday
+        ("2024-06-27", 5),  # a Friday is left
+        ("2024-06-28", 6),  # only a weekend is left
+    ],
+)
+@pytest.mark.parametrize("hours", [[0], [9, 12, 15]])
+def test_months_are_those_of_the_calendar_and_only_whole_ones(last: str, months: int, hours: list[int]) -> None:
+    days = np.arange("2024-01-01", np.datetime64(last) + 1, dtype="datetime64[D]")
+    days = days[np.is_busday(days)]
+    times = (days[:, None].astype("datetime64[ns]") + np.array(hours, "timedelta64[h]")).ravel().astype(np.int64)
+    values = values_of(len(times))
+    found_times, found = resampled(times, values, Timeframe.MO1, "A")
+    assert labels(found_times) == [f"2024-{month:02}-01T00:00" for month in range(1, months + 1)]
+    month = times.view("datetime64[ns]").astype("datetime64[M]")
+    for label, bar in zip(found_times.view("datetime64[ns]").astype("datetime64[M]"), found, strict=True):
+        rows = values[month == label]
+        expected = [rows[0, 0], rows[:, 1].max(), rows[:, 2].min(), rows[-1, 3], rows[:, 4].sum(), rows[:, 5].sum()]
+        np.testing.assert_allclose(bar, expected)
+    if hours[-1] == 15:  # the last afternoon is missing
+        assert len(resampled(times[:-1], values[:-1], Timeframe.MO1, "A")[0]) <= months - (
+            months != 5 or last[5:] == "05-31"
+        )
+
+
+def test_bars_of_months_are_months_already_and_weeks_or_quarters_are_none() -> None:
+    for freq in ("M", "D"):
+        months = np.arange("2020-02", "2024-01", dtype="datetime64[M]").astype("datetime64[D]")
+        times = (months - (freq == "D")).astype("datetime64[ns]").astype(np.int64)  # first or last day
+        assert resampled(times, values_of(len(times)), Timeframe.MO1, "A")[0] is times
+    quarters = np.ascontiguousarray(times[::3])
+    with pytest.raises(DataError, match="bars are 3 months apart or more, coarser than timeframe 1mo"):
+        resampled(quarters, values_of(len(quarters)), Timeframe.MO1, "A")
+    weeks = times_of("2024-01-01", np.arange(60) * 168)
+    with pytest.raises(DataError, match="a month is no whole number of the file's 7d bars"):
+        resampled(weeks, values_of(60), Timeframe.MO1, "A")
+    with pytest.raises(DataError, match="coarser than timeframe 1w"):
+        resampled(times, values_of(len(times)), Timeframe.W1, "A")

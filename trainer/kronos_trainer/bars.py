@@ -21,11 +21,11 @@ from kronos_trainer.durable import make_directory, storing, write_directory
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
-from kronos_trainer.readers import Rows, by_symbol, in_order, read_rows
+from kronos_trainer.readers import read_rows
 from kronos_trainer.resample import DAY, resampled
-from kronos_trainer.timestamps import local_times
+from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
 
-LAYOUT = 1  # raised when the same files would be prepared differently; it enters the digest
+LAYOUT = 2  # raised when the same files would be prepared differently; it enters the digest
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -129,6 +129,7 @@ class _Spooled:
     file: Path
     unit: str
     aware: bool
+    midnights: bool
     start: int  # rows
     count: int
 
@@ -149,10 +150,8 @@ def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat
             files = {name: stack.enter_context((directory / name).open("wb")) for name in _ARRAYS}
             for symbol in symbols:
                 pieces = [_unspool(spool, symbol, place) for place in places[symbol]]
-                instants, values, aware = in_order(symbol, pieces, data.bad_rows, findings)
-                if aware and data.time_zone is None:
-                    findings.utc.append(symbol)
-                local = local_times(instants, data.time_zone) if aware else instants
+                instants, values = in_order(symbol, pieces, data.bad_rows, findings)
+                local, _ = wall_clock(symbol, pieces, instants, data.time_zone, findings)
                 times, values = resampled(local, values, timeframe, symbol)
                 if times is not local:
                     coarser.append(symbol)
@@ -177,7 +176,7 @@ def _spool(
             records = np.empty(len(rows.instants), _SPOOLED)
             records["instant"], records["number"], records["values"] = rows.instants, rows.numbers, rows.values
             spool.write(records.tobytes())
-            place = _Spooled(rows.file, rows.unit, rows.aware, position, len(records))
+            place = _Spooled(rows.file, rows.unit, rows.aware, rows.midnights, position, len(records))
             places.setdefault(symbol, []).append(place)
             position += len(records)
         beat()
@@ -188,4 +187,4 @@ def _unspool(spool: BinaryIO, symbol: str, place: _Spooled) -> Rows:
     spool.seek(place.start * _SPOOLED.itemsize)
     records = np.frombuffer(spool.read(place.count * _SPOOLED.itemsize), _SPOOLED)
     instants, numbers = records["instant"].copy(), records["number"].copy()
-    return Rows(place.file, place.unit, symbol, instants, numbers, records["values"], place.aware)
+    return Rows(place.file, place.unit, symbol, instants, numbers, records["values"], place.aware, place.midnights)

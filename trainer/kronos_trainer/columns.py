@@ -62,6 +62,25 @@ def resolve(header: Sequence[str], file: Path) -> dict[str, str]:
     return found
 
 
+def rivals(header: Sequence[str], found: dict[str, str]) -> dict[str, list[str]]:
+    """Further columns for a price, the volume or the amount, in the order of preference, beside the one in `found`.
+
+    MetaTrader writes <VOL>, which is 0 where the broker does not know it, beside <TICKVOL>.
+    """
+    names = {normalised(name): name for name in header}
+    further = {
+        field: [names[alias] for alias in ALIASES[field] if alias in names and names[alias] != found[field]]
+        for field in FEATURES
+        if field in found
+    }
+    return {field: others for field, others in further.items() if others}
+
+
+def name_column(header: Sequence[str]) -> str | None:
+    """A column `name`: in some files the symbol, in others a company's name, which may change."""
+    return next((name for name in header if normalised(name) == "name"), None)
+
+
 def _explain(missing: list[str], unused: list[str], header: Sequence[str]) -> str:
     hints = []
     for field in missing:

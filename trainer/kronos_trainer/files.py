@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES, holds_bars
+from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES, files_below, holds_bars
 from kronos_trainer.errors import DataError, InputMissing
 from kronos_trainer.findings import some
 
@@ -21,7 +21,7 @@ def bar_files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputMissing(f"{path}: no such file or directory of bars")
-    seen = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    seen = files_below(path)
     files = [file for file in seen if holds_bars(file.relative_to(path))]
     if not files:
         found = f"; found only {some([file.name for file in seen])}" if seen else "; it is empty"

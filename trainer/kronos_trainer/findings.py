@@ -15,7 +15,10 @@ class Findings:
     unsorted: list[str] = field(default_factory=list)
     without_volume: list[str] = field(default_factory=list)
     without_amount: list[str] = field(default_factory=list)
+    other_column: list[str] = field(default_factory=list)
     utc: list[str] = field(default_factory=list)
+    midnights: dict[str, list[str]] = field(default_factory=dict)  # by time zone
+    units: dict[str, str] = field(default_factory=dict)  # of epoch stamps, of the files that have several
 
     def drop(self, count: int, example: str) -> None:
         """Note rows that `badRows: drop` left out."""
@@ -31,10 +34,19 @@ class Findings:
             (self.unsorted, "rows out of order, sorted by time"),
             (self.without_volume, "no volume column, volume is 0"),
             (self.without_amount, "no amount column, amount is volume x mean of the prices (0 without volume)"),
+            (self.other_column, "the usual column is empty or 0, another one is taken"),
             (self.utc, "stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC"),
         ):
             if names:
                 said.append(f"{what}: {some(names)}")
+        for zone, names in self.midnights.items():
+            said.append(
+                f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "
+                f"write data.timeZone: {zone}: {some(names)}"
+            )
+        said += [
+            f"{file}: stamps are partly {units} since 1970, each read by its size" for file, units in self.units.items()
+        ]
         return said
 
 

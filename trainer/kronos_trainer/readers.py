@@ -6,10 +6,8 @@ import csv
 import gzip
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,15 +15,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kronos_trainer.columns import FEATURES, resolve
+from kronos_trainer.columns import FEATURES, name_column, resolve, rivals
 from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
-from kronos_trainer.timestamps import MISSING, Int64, StampReader, check_zone, local_times
-
-Float64 = npt.NDArray[np.float64]
-BadRows = Literal["refuse", "drop"]
+from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
+from kronos_trainer.timestamps import MISSING, StampReader
+from kronos_trainer.zones import check_zone
 
 CHUNK_ROWS = 250_000  # bounds memory; about 40 MB a chunk
 
@@ -45,20 +42,8 @@ UNREADABLE = (
     EOFError,
 )
 
+Peek = Callable[[list[str]], Iterator[pd.DataFrame]]  # some columns of a file, by their own names, a chunk at a time
 Fault = tuple[npt.NDArray[np.bool_], str, str]  # which rows, in which column, and what is wrong with {value}
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Checked rows of one file, in the file's order."""
-
-    file: Path
-    unit: str  # what `numbers` counts: "line" of a CSV file or "row" of a Parquet file, from 1
-    symbols: str | npt.NDArray[np.object_]  # one for all rows, or one a row
-    instants: Int64  # nanoseconds; UTC if `aware`, else wall clock
-    numbers: Int64
-    values: Float64  # [rows, 6], in the order of FEATURES
-    aware: bool
 
 
 def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Rows]:
@@ -89,7 +74,8 @@ def read_frame(
     """Bars of one symbol from a CSV or Parquet file (or directory), for the forecast, with notes to show to the user.
 
     The frame is ascending in time: `timestamps` (datetime64[ns], local wall clock, naive) and the six FEATURES as
-    float64, none of them missing. A file of several symbols needs `symbol`.
+    float64, none of them missing; `attrs["zone"]` is the zone of that clock, None where the file names none.
+    A file of several symbols needs `symbol`.
     Raises DataError, InputMissing, or ConfigError for an unknown time zone.
     """
     check_zone(time_zone)
@@ -103,66 +89,12 @@ def read_frame(
     symbol = next(iter(pieces), "") if symbol is None else symbol
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
-    instants, values, aware = in_order(symbol, pieces[symbol], bad_rows, findings)
-    if aware and time_zone is None:
-        findings.utc.append(symbol)
-    times = local_times(instants, time_zone) if aware else instants
+    instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
+    times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
+    frame.attrs["zone"] = zone
     return frame, findings.notes()
-
-
-def by_symbol(rows: Rows) -> Iterator[tuple[str, Rows]]:
-    """The rows of each symbol of a chunk, in the file's order."""
-    if isinstance(rows.symbols, str):
-        if len(rows.instants):
-            yield rows.symbols, rows
-        return
-    codes, names = pd.factorize(rows.symbols)
-    order = np.argsort(codes, kind="stable")
-    bounds = np.searchsorted(codes[order], np.arange(len(names) + 1))
-    for index, name in enumerate(names):
-        pick = order[bounds[index] : bounds[index + 1]]
-        yield (
-            str(name),
-            Rows(
-                rows.file, rows.unit, str(name), rows.instants[pick], rows.numbers[pick], rows.values[pick], rows.aware
-            ),
-        )
-
-
-def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: Findings) -> tuple[Int64, Float64, bool]:
-    """One symbol's instants and values, ascending in time, and whether the instants are UTC.
-
-    Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order stays.
-    """
-    aware = pieces[0].aware
-    for piece in pieces:
-        if piece.aware != aware:
-            raise DataError(
-                f"symbol {symbol}: stamps carry a time zone in {(piece if piece.aware else pieces[0]).file} "
-                f"and none in {(pieces[0] if piece.aware else piece).file}; write all in one way"
-            )
-    instants = np.concatenate([piece.instants for piece in pieces])
-    values = np.concatenate([piece.values for piece in pieces])
-    steps = np.diff(instants)
-    if (steps > 0).all():
-        return instants, values, aware
-    order = np.argsort(instants, kind="stable")
-    if (steps < 0).any():
-        findings.unsorted.append(symbol)
-    instants = instants[order]
-    repeats = np.flatnonzero(np.diff(instants) == 0) + 1
-    if len(repeats):
-        places = [f"{piece.file}: {piece.unit} {number}" for piece in pieces for number in piece.numbers]
-        first, second = places[order[repeats[0] - 1]], places[order[repeats[0]]]
-        stamp = pd.Timestamp(instants[repeats[0]]).isoformat(sep=" ")
-        problem = f"{second}, column timestamps: {stamp} of symbol {symbol} was already given in {first}"
-        if bad_rows == "refuse":
-            raise DataError(problem)
-        findings.drop(len(repeats), problem)
-        order, instants = np.delete(order, repeats), np.delete(instants, repeats)
-    return instants, values[order], aware
 
 
 class _FileReader:
@@ -197,7 +129,13 @@ class _FileReader:
 
     def _parquet(self) -> Iterator[Rows]:
         with pq.ParquetFile(self.file) as file:
-            self._start(file.schema_arrow.names)
+            self._start(
+                file.schema_arrow.names,
+                lambda names: (
+                    batch.to_pandas(ignore_metadata=True, date_as_object=False)
+                    for batch in file.iter_batches(CHUNK_ROWS, columns=names)
+                ),
+            )
             canonical = {name: key for key, name in self.columns.items()}
             first = 1
             for batch in file.iter_batches(CHUNK_ROWS, columns=list(canonical)):
@@ -211,7 +149,7 @@ class _FileReader:
             line = stream.readline()
         separator = max(",;\t|", key=line.count)
         header = next(csv.reader([line], delimiter=separator), [])
-        self._start(header)
+        self._start(header, lambda names: self._csv_columns(separator, header, names))
         canonical = {name: key for key, name in self.columns.items()}
         numeric = [key for key in self.columns if key != "symbol"]
         chunks = pd.read_csv(
@@ -220,7 +158,7 @@ class _FileReader:
             names=[canonical.get(name, index) for index, name in enumerate(header)],
             header=0,
             index_col=False,
-            dtype={"symbol": "str"},
+            dtype={"symbol": "str", "clock": "str"},
             # a ticker may well be called NA
             keep_default_na=False,
             na_values=dict.fromkeys(numeric, EMPTY),
@@ -239,12 +177,66 @@ class _FileReader:
                 blank = frame[numeric].isna().all(axis=1).to_numpy()
                 yield self._checked(frame[~blank], lines[~blank])
 
-    def _start(self, header: Sequence[str]) -> None:
+    def _csv_columns(self, separator: str, header: Sequence[str], names: list[str]) -> Iterator[pd.DataFrame]:
+        """Some columns of a CSV file as text, a chunk at a time."""
+        places = [list(header).index(name) for name in names]
+        chunks = pd.read_csv(
+            self.file,
+            sep=separator,
+            names=range(len(header)),
+            usecols=places,
+            header=0,
+            index_col=False,
+            dtype="str",
+            keep_default_na=False,
+            na_values=EMPTY,
+            encoding="utf-8-sig",
+            chunksize=CHUNK_ROWS,
+        )
+        with chunks, warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            for frame in chunks:
+                yield frame.rename(columns=dict(zip(places, names, strict=True)))[names]
+
+    def _start(self, header: Sequence[str], peek: Peek) -> None:
         self.columns = resolve(header, self.file)
+        for field_, names in rivals(header, self.columns).items():
+            first = self.columns[field_]
+            self.columns[field_] = self._first_filled([first, *names], peek)
+            if self.columns[field_] != first:
+                self.findings.other_column.append(
+                    f"{self.file.name} ({field_} from {self.columns[field_]!r}, not {first!r})"
+                )
+        name = name_column(header)
+        if "symbol" not in self.columns and name is not None and self._tells_rows_apart(name, peek):
+            self.columns["symbol"] = name
         self.stamps = StampReader(self.file, self.columns["timestamps"])
         for field_, files in (("volume", self.findings.without_volume), ("amount", self.findings.without_amount)):
             if field_ not in self.columns:
                 files.append(self.file.name)
+
+    def _first_filled(self, names: list[str], peek: Peek) -> str:
+        """The first of the columns that holds anything but nothing and 0; the very first if none does."""
+        left = list(names)
+        for frame in peek(names):
+            for name in names:
+                filled = frame[name].notna() & (pd.to_numeric(frame[name], errors="coerce") != 0)
+                if name in left and filled.any():
+                    left.remove(name)
+            if names[0] not in left:
+                break
+        return next((name for name in names if name not in left), names[0])
+
+    def _tells_rows_apart(self, name: str, peek: Peek) -> bool:
+        """Whether stamps repeat all over the file, and hardly ever where the values of this column are the same too."""
+        stamp = [self.columns[key] for key in ("timestamps", "clock") if key in self.columns]
+        stamps, both = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        for frame in peek([*stamp, name]):
+            stamps.append(pd.util.hash_pandas_object(frame[stamp], index=False).to_numpy())
+            both.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
+        rows = sum(map(len, stamps))
+        repeats, left = (rows - len(np.unique(np.concatenate(parts))) for parts in (stamps, both))
+        return too_many(repeats, rows) and left * 10 < repeats
 
     def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
         """Rows with every value present and plausible; what is not is refused or left out."""
@@ -252,8 +244,10 @@ class _FileReader:
         faults: list[Fault] = []
 
         if "clock" in self.columns:
-            frame["timestamps"] = frame["timestamps"].astype("str") + " " + frame["clock"].astype("str")
+            frame["timestamps"] = self.stamps.joined(frame["timestamps"], frame["clock"])
         instants = self.stamps.read(frame["timestamps"]) if len(frame) else np.empty(0, np.int64)
+        if len(self.stamps.units) > 1:
+            self.findings.units[str(self.file)] = " and ".join(self.stamps.units)
         faults.append((instants == MISSING, "timestamps", "{value} is no valid timestamp"))
 
         values = np.zeros((len(frame), len(FEATURES)))
@@ -282,8 +276,11 @@ class _FileReader:
         good = self._sound(faults, frame, numbers)
         if not isinstance(symbols, str):
             symbols = symbols[good]
-        aware = bool(self.stamps.aware)
-        return Rows(self.file, self.unit, symbols, instants[good], numbers[good], values[good], aware)
+        stamps = self.stamps
+        return Rows(
+            *(self.file, self.unit, symbols, instants[good], numbers[good], values[good]),
+            *(bool(stamps.aware), stamps.midnights),
+        )
 
     def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
         bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])

@@ -23,11 +23,14 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
     """Bars of `timeframe` from finer ones: times [N] and values [N, 6] -> times [M] and values [M, 6].
 
     Times are wall-clock nanoseconds, ascending. A bar is labelled with its start; starts are counted from local
-    midnight, weeks from Monday. A bar takes the first open, highest high, lowest low, last close and summed volume and
-    amount. A span without bars gives none, and a last bar that ends before bars of its kind usually do is left out.
+    midnight, weeks from Monday, months from their first day. A bar takes the first open, highest high, lowest low, last
+    close and summed volume and amount. A span without bars gives none, and a last bar that ends before bars of its kind
+    usually do is left out.
     Bars already `timeframe` apart come back unchanged, as the same arrays.
     Raises DataError when the bars are coarser than `timeframe`, or `timeframe` is no whole number of them.
     """
+    if timeframe is Timeframe.MO1:
+        return _months(times, values, symbol)
     target = timeframe.seconds * 1_000_000_000
     steps = np.diff(times)
     steps = steps[steps > 0]
@@ -51,8 +54,16 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
 
     anchor = MONDAY if target == WEEK else 0
     labels = (times - anchor) // target * target + anchor
+    labels, ends, bars = _merged(labels, values)
+    if not _complete(labels, times[ends] - labels, smallest, target):
+        labels, bars = labels[:-1], bars[:-1]
+    return labels, bars
+
+
+def _merged(labels: Int64, values: Float64) -> tuple[Int64, Int64, Float64]:
+    """One bar for each run of equal labels: the labels [M], the row of each bar's last source bar [M], and values."""
     starts = np.flatnonzero(np.diff(labels, prepend=labels[0] - 1))
-    ends = np.append(starts[1:], len(times)) - 1
+    ends = np.append(starts[1:], len(labels)) - 1
     bars = np.column_stack(
         [
             values[starts, 0],
@@ -63,10 +74,44 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
             np.add.reduceat(values[:, 5], starts),
         ]
     )
-    labels = labels[starts]
-    if not _complete(labels, times[ends] - labels, smallest, target):
+    return labels[starts], ends, bars
+
+
+def _months(times: Int64, values: Float64, symbol: str) -> tuple[Int64, Float64]:
+    """`resampled` for bars of a month, whose length is that of the calendar."""
+    days = times // DAY
+    months = days.astype("datetime64[D]").astype("datetime64[M]")
+    apart = np.diff(months.astype(np.int64))
+    if len(times) < 2:
+        return times, values
+    if apart.min() > 1 and len(times) > FEW:
+        raise DataError(
+            f"symbol {symbol}: bars are {apart.min()} months apart or more, coarser than timeframe {Timeframe.MO1}; "
+            "use finer bars"
+        )
+    # the half: as for the other timeframes
+    if (apart >= 1).mean() > 0.5:
+        return times, values
+    steps = np.diff(times)
+    steps = steps[steps > 0]
+    smallest = int(steps.min())
+    if int(np.gcd.reduce(steps)) == smallest and DAY % smallest:
+        raise DataError(f"symbol {symbol}: a month is no whole number of the file's {length(smallest)} bars")
+    labels, _, bars = _merged(months.astype("datetime64[ns]").astype(np.int64), values)
+    if not _month_complete(times, smallest):
         labels, bars = labels[:-1], bars[:-1]
     return labels, bars
+
+
+def _month_complete(times: Int64, step: int) -> bool:
+    """Whether the last month holds all that it will: no day of the week on which there are bars is left of it."""
+    days = times // DAY
+    in_day = times[np.flatnonzero(np.diff(days, append=days[-1] + 1))] % DAY  # of the last bar of each day
+    if in_day[-1] + step < DAY and in_day[-1] < np.median(in_day):
+        return False
+    after = (days[-1].astype("datetime64[D]").astype("datetime64[M]") + 1).astype("datetime64[D]").astype(np.int64)
+    left = np.arange(days[-1] + 1, after)
+    return not np.isin(left % 7, days % 7).any()
 
 
 def resampled_frame(bars: pd.DataFrame, timeframe: Timeframe, symbol: str) -> pd.DataFrame:

@@ -143,12 +143,14 @@ def check_output(output: Path) -> list[Check]:
 
 def check_data(path: Path, *, required: bool) -> Check:
     """Whether bars can be read at a path."""
+    from kronos_trainer.config import files_below, holds_bars
+
     mend = "kronos data sample writes real bars to try with; KRONOS_DATA_PATH names another directory"
     if not path.exists():
         return Check(name="data", state="fail" if required else "warn", found=f"{path} does not exist", mend=mend)
     try:
         if path.is_dir():
-            entries = sum(1 for entry in path.rglob("*") if entry.suffix in (".csv", ".parquet"))
+            entries = sum(holds_bars(file.relative_to(path)) for file in files_below(path))
             if not entries:
                 return Check(
                     name="data",

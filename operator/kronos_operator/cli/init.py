@@ -127,6 +127,8 @@ def usual_window(timeframe: str) -> tuple[int, int]:
             return 90, 10
         case "d", _:
             return 120, 15
+        case _, "1mo":
+            return 60, 6
         case _:
             return 104, 8
 

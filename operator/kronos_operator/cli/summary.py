@@ -141,7 +141,9 @@ def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
 
 def _one_file(bars: Path) -> str:
     """The file itself, or the first one of a directory."""
+    from kronos_trainer.config import files_below, holds_bars
+
     if not bars.is_dir():
         return str(bars)
-    files = sorted(file for file in bars.rglob("*") if file.suffix in (".csv", ".parquet"))
+    files = [file for file in files_below(bars) if holds_bars(file.relative_to(bars))]
     return str(files[0]) if files else str(bars)

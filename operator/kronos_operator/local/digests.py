@@ -9,7 +9,7 @@ from kronos_operator.api import Spec
 from kronos_operator.hashing import Digests
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.names import DATA_PATH_ENV
-from kronos_trainer.config import ExitCode, StageName, holds_bars
+from kronos_trainer.config import ExitCode, StageName, files_below, holds_bars
 
 _WEIGHT_FILES = ("config.json", "model.safetensors")
 
@@ -37,7 +37,7 @@ def files_digest(path: Path) -> str:
     if path.is_file():
         files = [(path.name, path)]
     else:
-        below = sorted((file.relative_to(path), file) for file in path.rglob("*") if file.is_file())
+        below = [(file.relative_to(path), file) for file in files_below(path)]
         files = [(name.as_posix(), file) for name, file in below if holds_bars(name)]
     digest = hashlib.sha256()
     for name, file in files:

@@ -81,11 +81,13 @@ class Timeframe(StrEnum):
 
     M1, M3, M5, M10, M15, M20, M30 = "1m", "3m", "5m", "10m", "15m", "20m", "30m"
     H1, H2, H4, H6, H12 = "1h", "2h", "4h", "6h", "12h"
-    D1, W1 = "1d", "1w"
+    D1, W1, MO1 = "1d", "1w", "1mo"
 
     @property
     def seconds(self) -> int:
-        """Length in seconds."""
+        """Length in seconds. Raises ValueError for a month, which has no fixed one."""
+        if self is Timeframe.MO1:
+            raise ValueError("a month has no fixed length")
         return int(self.value[:-1]) * {"m": 60, "h": 3600, "d": 86400, "w": 604800}[self.value[-1]]
 
 

@@ -57,6 +57,7 @@ def _forecast(options: argparse.Namespace) -> None:
         raise ConfigError("give --horizon, the number of bars to forecast")
     max_context: int = options.max_context or (window.max_context if window else MAX_CONTEXT)
     bars, notes = read_frame(options.input, symbol=options.symbol, time_zone=weights.time_zone)
+    zone = bars.attrs["zone"]
     if weights.timeframe is not None:
         read, bars = len(bars), resampled_frame(bars, weights.timeframe, options.symbol or options.input.stem)
         if len(bars) != read:
@@ -64,7 +65,14 @@ def _forecast(options: argparse.Namespace) -> None:
     history = bars.tail(_lookback(options.lookback, window, len(bars), max_context, notes))
     times = pd.DatetimeIndex(bars["timestamps"])
     if options.future is not None:
-        future = read_future(options.future, horizon, after=times[-1], time_zone=weights.time_zone)
+        future = read_future(
+            options.future,
+            horizon,
+            after=times[-1],
+            history=options.input,
+            zone=zone,
+            time_zone=weights.time_zone,
+        )
     else:
         future = infer_future(times, horizon)
         notes.append(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kronos_trainer.errors import DataError
+from kronos_trainer.forecast.months import next_months
 
 # Long enough to outvote holidays, short enough to forget daylight saving and old trading hours soon.
 RECENT = np.timedelta64(4 * 7, "D")
@@ -21,12 +22,16 @@ def infer_future(history: pd.DatetimeIndex, horizon: int) -> pd.DatetimeIndex:
     """The `horizon` local timestamps that follow `history` (naive, ascending).
 
     The last four weeks vote on every slot of the week, a slot being a weekday and a time of day. This covers trading
-    sessions with a lunch break, 24x5 and 24x7 markets, daily and weekly bars. Where they don't repeat by the week
-    (monthly bars), the most frequent spacing is continued. Raises DataError for fewer than two bars.
+    sessions with a lunch break, 24x5 and 24x7 markets, daily and weekly bars. Bars of months, quarters and years go on
+    by the calendar; where nothing repeats, the most frequent spacing is continued. Raises DataError for fewer than two
+    bars.
     """
     if len(history) < 2:
         raise DataError(f"future timestamps cannot be inferred from {len(history)} bar(s); pass --future")
     times = history.to_numpy().astype("datetime64[ns]")
+    by_month = next_months(times, horizon)
+    if by_month is not None:
+        return pd.DatetimeIndex(by_month, name=history.name)
     spacings, counts = np.unique(np.diff(times), return_counts=True)
     spacing = spacings[counts.argmax()]
 

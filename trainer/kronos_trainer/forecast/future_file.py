@@ -9,14 +9,18 @@ import pandas as pd
 
 from kronos_trainer.columns import ALIASES, normalised
 from kronos_trainer.errors import DataError, InputMissing
-from kronos_trainer.timestamps import MISSING, StampReader, local_times
+from kronos_trainer.timestamps import MISSING, StampReader
+from kronos_trainer.zones import DAY, local_times
 
 
-def read_future(path: Path, horizon: int, *, after: pd.Timestamp, time_zone: str | None) -> pd.DatetimeIndex:
+def read_future(
+    path: Path, horizon: int, *, after: pd.Timestamp, history: Path, zone: str | None, time_zone: str | None
+) -> pd.DatetimeIndex:
     """The first `horizon` times of a CSV file with a column `timestamps`; they must ascend from `after`.
 
-    Stamps with a zone are turned to local time as those of the history are. Raises InputMissing, or DataError naming
-    file and line.
+    `history` is the file of the bars before, `zone` that of its clock (None where it names none), and `time_zone` that
+    of the model. Stamps with a zone are turned to the history's clock. Raises InputMissing, or DataError naming file
+    and line, or both files where one gives a zone, the other none, and the model none either.
     """
     try:
         frame = pd.read_csv(path, dtype="str", skip_blank_lines=False, encoding="utf-8-sig")
@@ -38,7 +42,17 @@ def read_future(path: Path, horizon: int, *, after: pd.Timestamp, time_zone: str
     if len(missing):
         row = missing[0]
         raise DataError(f"{path}: line {row + 2}, column {column}: {frame[column].iloc[row]!r} is no valid timestamp")
-    times = local_times(instants, time_zone) if reader.aware else instants
+    clock = zone or time_zone
+    if reader.aware and clock is None:
+        raise DataError(
+            f"{path}: column {column}: its stamps carry a time zone, and those of {history} none; write both in one way"
+        )
+    dates = after == after.normalize() and (instants % DAY == 0).all()
+    if not reader.aware and zone == "UTC" and time_zone is None and not dates:
+        raise DataError(
+            f"{path}: column {column}: its stamps carry no time zone, and those of {history} do; write both in one way"
+        )
+    times = local_times(instants, clock) if reader.aware else instants
     future = pd.DatetimeIndex(times.view("datetime64[ns]"))
     backwards = np.flatnonzero(np.diff(times, prepend=after.value) <= 0)
     if len(backwards):

@@ -15,7 +15,7 @@ from kronos_operator.cli.cluster.transfer import Pod
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import say, size_text
-from kronos_trainer.config import Content, ExitCode, Landed, Offer, holds_bars
+from kronos_trainer.config import Content, ExitCode, Landed, Offer, files_below, holds_bars
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -57,7 +57,7 @@ def bars_in(source: Path) -> tuple[dict[str, Path], list[str]]:
     if source.is_file():
         found = {Path(source.name): source}
     elif source.is_dir():
-        found = {file.relative_to(source): file for file in sorted(source.rglob("*")) if file.is_file()}
+        found = {file.relative_to(source): file for file in files_below(source)}
     else:
         raise Failure(f"{source} is not there", ExitCode.INPUT_MISSING)
     files = {name.as_posix(): file for name, file in found.items() if holds_bars(name)}
