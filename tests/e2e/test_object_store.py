@@ -60,6 +60,7 @@ def stored(live: Live, namespace: str, server: S3Server, model: Callable[..., Ma
             podTemplate={"env": variables},
             retry={"backoffSeconds": 1, "maxRestarts": 1},
         )
+        manifest["spec"]["predictor"] = manifest["spec"]["predictor"] | {"epochs": 1}
         manifest["spec"]["data"]["source"] = {"uri": "s3://market-data/us/daily"}
         return manifest
 
@@ -70,14 +71,14 @@ def test_a_model_lives_in_an_object_store_and_goes_on_from_there_after_kill_9(
     operator: Live, namespace: str, server: S3Server, stored: Callable[..., Manifest]
 ) -> None:
     with Story(operator, namespace, "model-b-1d") as story:
-        operator.apply(stored(epochs=30))
+        operator.apply(stored(epochs=10))
         wait_until("a checkpoint", lambda: story.status.get("checkpoint", {}).get("step", 0) > 0)
         story.follow_logs()
         first = next(iter(story.gangs().values()))
         operator.kubectl("exec", first[1]["metadata"]["name"], "-n", namespace, "--", "sh", "-c", KILL_RANKS)
         story.wait_for_step("tokenizer", attempt=1)
         assert story.steps(list(story.gangs().values())[1][0]["metadata"]["name"])[0] > 0
-        assert story.wait_for_end(900) == ("True", "Succeeded"), story.status
+        assert story.wait_for_end() == ("True", "Succeeded"), story.status
         status = story.status
     assert status["restarts"]["crashes"] == 1
     models = server.root / "models" / "kronos" / "models" / namespace / "model-b-1d"
