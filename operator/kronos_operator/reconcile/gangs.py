@@ -23,6 +23,7 @@ from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.times import created_at, seconds_of
 from kronos_trainer.config import ExitCode, StageName
 
+_HASH = re.compile("[0-9a-f]{8}")
 LOST_AFTER = 60.0  # seconds that a pod may outlive its grace before it counts as lost
 
 
@@ -280,7 +281,9 @@ def _is_attempt(name: str, body: Object, model: str) -> bool:
     if identity is None:
         return False
     _, stage, number = identity
-    return bool(re.fullmatch(rf"{re.escape(model)}-{names.STAGE_SHORT[stage]}-[0-9a-f]{{8}}-{number}", name))
+    start, end = f"{model}-{names.STAGE_SHORT[stage]}-", f"-{number}"
+    middle = name.removeprefix(start).removesuffix(end)
+    return name == start + middle + end and bool(_HASH.fullmatch(middle))
 
 
 def _controller(body: Object) -> Object:
