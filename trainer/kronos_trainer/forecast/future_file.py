@@ -8,20 +8,18 @@ import numpy as np
 import pandas as pd
 
 from kronos_trainer.columns import ALIASES, normalised
-from kronos_trainer.errors import DataError, InputMissing
+from kronos_trainer.errors import DataError
 from kronos_trainer.timestamps import MISSING, StampReader, local_times
 
 
 def read_future(path: Path, horizon: int, *, after: pd.Timestamp, time_zone: str | None) -> pd.DatetimeIndex:
     """The first `horizon` times of a CSV file with a column `timestamps`; they must ascend from `after`.
 
-    Stamps with a zone are turned to local time as those of the history are. Raises InputMissing, or DataError naming
-    file and line.
+    Stamps with a zone are turned to local time as those of the history are. Raises DataError naming file and
+    line.
     """
     try:
         frame = pd.read_csv(path, dtype="str", skip_blank_lines=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputMissing(f"{path}: no such file of future timestamps") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: not readable as CSV: {error}") from None
     column = next((name for name in frame.columns if normalised(name) in ALIASES["timestamps"]), None)
