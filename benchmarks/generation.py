@@ -11,7 +11,8 @@ from kronos_finance._vendor.kronos_model import KronosPredictor as UpstreamForec
 
 from benchmarks.series import hourly_frame
 from benchmarks.timing import interleave, show
-from kronos_trainer.forecast import Forecaster, Sampling
+from kronos_trainer.forecast.forecaster import Forecaster
+from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
 from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
 

@@ -728,8 +728,9 @@ def generation(out: Out) -> None:
     from kronos_finance._vendor.kronos_model import Kronos, KronosTokenizer
     from kronos_finance._vendor.kronos_model import KronosPredictor as Theirs
 
-    from kronos_trainer.forecast import Forecaster, Sampling
+    from kronos_trainer.forecast.forecaster import Forecaster
     from kronos_trainer.forecast.generation import generate
+    from kronos_trainer.forecast.sampling import Sampling
     from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
     from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
 

@@ -17,9 +17,10 @@ from kronos_finance._vendor.kronos_model.kronos import auto_regressive_inference
 
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError
-from kronos_trainer.forecast import Forecaster, Sampling
+from kronos_trainer.forecast.draws import draw
+from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.generation import generate
-from kronos_trainer.forecast.sampling import draw
+from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.weights import (
     load_predictor,
     load_tokenizer,

@@ -15,9 +15,10 @@ import pytest
 from kronos_trainer import durable
 from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.errors import DataError
-from kronos_trainer.forecast import Forecaster, Sampling
 from kronos_trainer.forecast.__main__ import main
+from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.future_file import read_future
+from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.weights import (
     load_predictor,
     load_tokenizer,

@@ -92,7 +92,9 @@ class Gang:
         **variables: str,
     ) -> subprocess.Popen[str]:
         """A launcher; the statements are those of rank 0, 1, …, the last ones of all further ranks."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PET_", "OMP_", "OPENBLAS_"))}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("PET_", "OMP_", "OPENBLAS_"))
+        }
         environment |= {
             "READY": str(self.directory / "ready"),
             "TMPDIR": str(self.directory),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from kronos_finance._vendor.kronos_model.kronos import top_k_top_p_filtering
 
 from kronos_trainer.errors import ConfigError
-from kronos_trainer.forecast.sampling import Sampling, draw, probabilities
+from kronos_trainer.forecast.draws import draw, probabilities
+from kronos_trainer.forecast.sampling import Sampling
 
 seeds = st.integers(0, 2**31 - 1)
 

@@ -1,4 +1,7 @@
-"""`python -m kronos_trainer.data sample | import | check`: what `kronos data` starts."""
+"""`python -m kronos_trainer.data sample | import | check`: what `kronos data` starts.
+
+Each command imports what it needs once its options are read, so that a mistake in them is reported at once.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import ValidationError
 
-from kronos_trainer.bars import Bars, read_bars
 from kronos_trainer.config import Data, ExitCode, Source, Timeframe, Window, load_run
 from kronos_trainer.errors import ConfigError, TrainerError
-from kronos_trainer.legacy import import_pickles
-from kronos_trainer.samples import write_samples
-from kronos_trainer.windows import Splits, split_bars
+from kronos_trainer.files import bar_files
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kronos_trainer.bars import Bars
+    from kronos_trainer.windows import Splits
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,17 +64,25 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
+    from kronos_trainer.samples import write_samples
+
     for path in write_samples(arguments.out):
         print(path)
 
 
 def _import(arguments: argparse.Namespace) -> None:
+    from kronos_trainer.legacy import import_pickles
+
     rows = import_pickles(arguments.pickles, arguments.out, arguments.format)
     print(f"{arguments.out}: {len(rows)} symbols, {sum(rows.values())} rows")
 
 
 def _check(arguments: argparse.Namespace) -> None:
     path, timeframe, data, window = _asked(arguments)
+    bar_files(path)
+    from kronos_trainer.bars import read_bars
+    from kronos_trainer.windows import split_bars
+
     bars = read_bars(path, timeframe, data)
     report = summary(bars, split_bars(bars, data, window))
     if arguments.json:
@@ -130,6 +143,8 @@ def lines(path: Path, report: dict[str, Any]) -> list[str]:
 
 
 def _stamp(time: int | np.int64) -> str:
+    import numpy as np
+
     return str(np.datetime64(int(time), "ns").astype("datetime64[s]")).replace("T", " ").removesuffix(" 00:00:00")
 
 

@@ -1,9 +1,9 @@
 """How the threads of torch wait for work, and how many there are. Chosen before torch is imported, which reads it once.
 
-By default a thread that waits for the others of its process spins. Where fewer cores are free than there are threads (other
-processes are busy, or a pod's CPU limit holds them back) it spins in the time that the thread it waits for needs: the tiny
-predictor's step took eight times as long beside two busy processes (docs/performance.md). Threads that sleep instead
-compute the same bits.
+By default a thread that waits for the others of its process spins. Where fewer cores are free than there are threads
+(other processes are busy, or the CPU limit of a pod is below its threads) it spins in the very time that the thread
+needs that it waits for: a step takes many times as long (docs/performance.md). Threads that sleep instead compute the
+same bits.
 """
 
 from __future__ import annotations

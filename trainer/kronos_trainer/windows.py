@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from kronos_trainer.bars import Bars
 from kronos_trainer.config import Data, Window
 from kronos_trainer.errors import DataError
 from kronos_trainer.findings import some
+
+if TYPE_CHECKING:  # torch takes seconds to import, and `kronos data check` counts windows without it
+    from torch import Tensor
 
 Int64 = npt.NDArray[np.int64]
 
@@ -67,6 +69,8 @@ class Windows:
         Mean and population deviation of the first `lookback` bars only; upstream finetune/dataset.py. Reduced over the
         last axis of a contiguous [B, 6, T] array, which gives upstream's float32 sums to the bit.
         """
+        from torch import from_numpy
+
         assert self._values is not None
         x = np.ascontiguousarray(self._values[self.rows(indices)])
         past = x[:, :, : self.lookback]
@@ -75,12 +79,14 @@ class Windows:
         x -= mean
         x /= deviation + EPSILON
         np.clip(x, -self.clip, self.clip, out=x)
-        return torch.from_numpy(x).transpose(1, 2)
+        return from_numpy(x).transpose(1, 2)
 
     def stamps(self, indices: Tensor) -> Tensor:
         """Time stamps: int64 [B] -> int64 [B, T, 5]."""
+        from torch import from_numpy
+
         assert self._stamps is not None
-        return torch.from_numpy(self._stamps[self.rows(indices)].astype(np.int64)).transpose(1, 2)
+        return from_numpy(self._stamps[self.rows(indices)].astype(np.int64)).transpose(1, 2)
 
     def gather(self, indices: Tensor) -> Batch:
         """Values and stamps of the windows with these numbers: int64 [B] on the CPU."""
@@ -164,11 +170,13 @@ def epoch_order(count: int, *, seed: int, stage: str, epoch: int, limit: int | N
 
     Depends on the arguments alone. Memory grows with `limit` where that is a small part of `count`.
     """
+    from torch import from_numpy
+
     key = hashlib.sha256(f"{seed}/{stage}/{epoch}".encode()).digest()[:16]
     generator = np.random.Generator(np.random.Philox(key=np.frombuffer(key, np.uint64)))
     if limit is None or limit >= count:
-        return torch.from_numpy(generator.permutation(count))
-    return torch.from_numpy(generator.choice(count, limit, replace=False))
+        return from_numpy(generator.permutation(count))
+    return from_numpy(generator.choice(count, limit, replace=False))
 
 
 def _distinct(times: Int64) -> Int64:

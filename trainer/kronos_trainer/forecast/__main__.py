@@ -1,4 +1,7 @@
-"""The command: `python -m kronos_trainer.forecast --model NAME --input bars.csv --horizon N --output out.csv`."""
+"""The command: `python -m kronos_trainer.forecast --model NAME --input bars.csv --horizon N --output out.csv`.
+
+A mistake that shows without torch and pandas is reported before they are imported, which takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import pandas as pd
-import torch
-
-from kronos_trainer import durable
-from kronos_trainer.config import Window
-from kronos_trainer.errors import BadEnvironment, ConfigError, OutOfMemory, TrainerError
-from kronos_trainer.forecast.candles import candles_png
-from kronos_trainer.forecast.forecaster import Forecaster
-from kronos_trainer.forecast.future import infer_future
-from kronos_trainer.forecast.future_file import read_future
+from kronos_trainer import threads
+from kronos_trainer.errors import ConfigError, InputMissing, TrainerError
+from kronos_trainer.files import bar_files
 from kronos_trainer.forecast.published import Weights, published_weights
+from kronos_trainer.forecast.request import Request
 from kronos_trainer.forecast.sampling import Sampling
-from kronos_trainer.model.weights import load_predictor, load_tokenizer
-from kronos_trainer.readers import read_frame
-from kronos_trainer.resample import resampled_frame
+from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
 
 MAX_CONTEXT = 512  # of every released model but mini
 
@@ -32,14 +27,18 @@ MAX_CONTEXT = 512  # of every released model but mini
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the forecast and returns the exit code; a failure is one line on standard error."""
     try:
-        _forecast(_parser().parse_args(arguments))
+        request = _request(_parser().parse_args(arguments))
+        threads.sleep_while_waiting(os.environ)
+        from kronos_trainer.forecast.command import write_forecast
+
+        write_forecast(request)
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def _forecast(options: argparse.Namespace) -> None:
+def _request(options: argparse.Namespace) -> Request:
     sampling = Sampling(
         temperature=options.temperature,
         top_k=options.top_k,
@@ -49,57 +48,33 @@ def _forecast(options: argparse.Namespace) -> None:
     )
     if options.plot is not None and options.plot.suffix.lower() != ".png":
         raise ConfigError(f"--plot {options.plot}: must end with .png")
-    device = _device(options.device)
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
+        raise ConfigError(f"--device {options.device}: choose auto, cpu, cuda, or cuda:N")
     weights = _weights(options)
     window = weights.window
     horizon: int | None = options.horizon or (window.horizon if window else None)
     if horizon is None:
         raise ConfigError("give --horizon, the number of bars to forecast")
-    max_context: int = options.max_context or (window.max_context if window else MAX_CONTEXT)
-    bars, notes = read_frame(options.input, symbol=options.symbol, time_zone=weights.time_zone)
-    zone = bars.attrs["zone"]
-    if weights.timeframe is not None:
-        read, bars = len(bars), resampled_frame(bars, weights.timeframe, options.symbol or options.input.stem)
-        if len(bars) != read:
-            notes.append(f"resampled from {read} bars to {len(bars)} of the model's timeframe {weights.timeframe}")
-    history = bars.tail(_lookback(options.lookback, window, len(bars), max_context, notes))
-    times = pd.DatetimeIndex(bars["timestamps"])
-    if options.future is not None:
-        future = read_future(
-            options.future,
-            horizon,
-            after=times[-1],
-            history=options.input,
-            zone=zone,
-            time_zone=weights.time_zone,
-        )
-    else:
-        future = infer_future(times, horizon)
-        notes.append(
-            "future timestamps are inferred from the history; holidays are unknown, --future names them exactly"
-        )
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-
-    forecaster = Forecaster(
-        load_tokenizer(weights.tokenizer),
-        load_predictor(weights.predictor),
-        max_context=max_context,
-        clip=weights.clip,
-        device=device,
+    bar_files(options.input)
+    if options.future is not None and not options.future.exists():
+        raise InputMissing(f"{options.future}: no such file of future timestamps")
+    for directory in (weights.tokenizer, weights.predictor):
+        for name in (CONFIG, WEIGHTS):
+            present(directory, name)
+    return Request(
+        weights=weights,
+        input=options.input,
+        symbol=options.symbol,
+        lookback=options.lookback,
+        max_context=options.max_context or (window.max_context if window else MAX_CONTEXT),
+        horizon=horizon,
+        future=options.future,
+        sampling=sampling,
+        device=options.device,
+        output=options.output,
+        plot=options.plot,
+        title=options.symbol or options.model or options.input.stem,
     )
-    try:
-        forecast = forecaster.forecast(history, future, sampling)
-    except torch.OutOfMemoryError:
-        raise OutOfMemory(
-            "the device has too little memory; lower --samples or --max-context, or use --device cpu"
-        ) from None
-    durable.write_text(options.output, forecast.to_csv(index=False))
-    if options.plot is not None:
-        name = options.symbol or options.model or options.input.stem
-        title = f"{name}: {horizon} bars after {times[-1]}, from {len(history)} bars of history"
-        durable.write_bytes(options.plot, candles_png(bars, forecast, title))
-    print(f"{options.output}: {horizon} bars, {future[0]} to {future[-1]}")
 
 
 def _weights(options: argparse.Namespace) -> Weights:
@@ -111,32 +86,6 @@ def _weights(options: argparse.Namespace) -> Weights:
     if None in directories:
         raise ConfigError("--tokenizer and --predictor go together: a predictor knows the tokens of one tokenizer")
     return Weights(tokenizer=options.tokenizer, predictor=options.predictor)
-
-
-def _lookback(asked: int | None, window: Window | None, rows: int, max_context: int, notes: list[str]) -> int:
-    """Rows of history to use."""
-    if asked is not None and asked > rows:
-        raise ConfigError(f"--lookback {asked} exceeds the {rows} row(s) of the input")
-    if asked is not None:
-        return asked
-    trained = window.lookback if window else max_context
-    if window and trained > rows:
-        notes.append(f"the model was trained with {trained} bars of history, and the input has only {rows}")
-    return min(rows, trained)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"--device {name}: choose auto, cpu, cuda, or cuda:N")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BadEnvironment(
-            f"--device {name}: {torch.cuda.device_count()} CUDA device(s) are usable here; use --device cpu, or see "
-            "`kronos doctor`"
-        )
-    return device
 
 
 class _Parser(argparse.ArgumentParser):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kronos_trainer.columns import ALIASES, normalised
-from kronos_trainer.errors import DataError, InputMissing
+from kronos_trainer.errors import DataError
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import DAY, local_times
 
@@ -19,13 +19,11 @@ def read_future(
     """The first `horizon` times of a CSV file with a column `timestamps`; they must ascend from `after`.
 
     `history` is the file of the bars before, `zone` that of its clock (None where it names none), and `time_zone` that
-    of the model. Stamps with a zone are turned to the history's clock. Raises InputMissing, or DataError naming file
-    and line, or both files where one gives a zone, the other none, and the model none either.
+    of the model. Stamps with a zone are turned to the history's clock. Raises DataError naming file and line, or both
+    files where one gives a zone, the other none, and the model none either.
     """
     try:
         frame = pd.read_csv(path, dtype="str", skip_blank_lines=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputMissing(f"{path}: no such file of future timestamps") from None
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: not readable as CSV: {error}") from None
     column = next((name for name in frame.columns if normalised(name) in ALIASES["timestamps"]), None)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from kronos_trainer.forecast.sampling import Sampling, draw, probabilities
+from kronos_trainer.forecast.draws import draw, probabilities
+from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.cache import KeyValueCache
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer

@@ -14,13 +14,11 @@ from safetensors import SafetensorError
 
 from kronos_trainer.config.spec import PredictorInit, TokenizerInit
 from kronos_trainer.errors import ConfigError, InputMissing
+from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
 from kronos_trainer.model.hub import download
 from kronos_trainer.model.predictor import KronosPredictor, PredictorConfig
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
 from kronos_trainer.model.tokenizer import KronosTokenizer, TokenizerConfig
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 
 _Config = TypeVar("_Config", TokenizerConfig, PredictorConfig)
 _Model = TypeVar("_Model", KronosTokenizer, KronosPredictor)
@@ -102,7 +100,7 @@ def weights_digest(directory: Path) -> str:
     """SHA-256, in hex, over config.json and model.safetensors. Raises InputMissing when one is absent."""
     total = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
-        with _present(directory, name).open("rb") as file:
+        with present(directory, name).open("rb") as file:
             total.update(hashlib.file_digest(file, "sha256").digest())
     return total.hexdigest()
 
@@ -117,7 +115,7 @@ def _locate(init: TokenizerInit | PredictorInit) -> tuple[Path, str]:
 
 def _read_config(directory: Path, kind: type[_Config]) -> _Config:
     """The configuration of a kind. Keys it does not know are ignored, as upstream does."""
-    path = _present(directory, CONFIG)
+    path = present(directory, CONFIG)
     try:
         found = json.loads(path.read_bytes())
     except ValueError as error:
@@ -141,7 +139,7 @@ def _read_config(directory: Path, kind: type[_Config]) -> _Config:
 
 def _fill(model: _Model, directory: Path) -> _Model:
     """Move a model from the meta device to the CPU, with the weights of a directory."""
-    path = _present(directory, WEIGHTS)
+    path = present(directory, WEIGHTS)
     try:
         tensors = safetensors.torch.load_file(path)
     except SafetensorError as error:
@@ -160,15 +158,6 @@ def _fill(model: _Model, directory: Path) -> _Model:
     model.to_empty(device="cpu")
     model.load_state_dict(tensors)
     return model.eval()
-
-
-def _present(directory: Path, name: str) -> Path:
-    path = directory / name
-    if not directory.is_dir():
-        raise InputMissing(f"{directory}: no such directory; it should hold {CONFIG} and {WEIGHTS}")
-    if not path.is_file():
-        raise InputMissing(f"{path}: no such file; a model is a directory with {CONFIG} and {WEIGHTS}")
-    return path
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:

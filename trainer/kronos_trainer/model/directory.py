@@ -1,0 +1,20 @@
+"""The files of a directory of weights; known without torch, so that an absent one is named before torch is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kronos_trainer.errors import InputMissing
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+
+
+def present(directory: Path, name: str) -> Path:
+    """The file of this name in a directory of weights. Raises InputMissing when either is absent."""
+    path = directory / name
+    if not directory.is_dir():
+        raise InputMissing(f"{directory}: no such directory; it should hold {CONFIG} and {WEIGHTS}")
+    if not path.is_file():
+        raise InputMissing(f"{path}: no such file; a model is a directory with {CONFIG} and {WEIGHTS}")
+    return path
