@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 from kronos_trainer.columns import FEATURES, name_column, resolve, rivals
 from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
+from kronos_trainer.faults import Fault, impossible_prices
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
 from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
+from kronos_trainer.splits import splits
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import check_zone
 
@@ -43,7 +45,6 @@ UNREADABLE = (
 )
 
 Peek = Callable[[list[str]], Iterator[pd.DataFrame]]  # some columns of a file, by their own names, a chunk at a time
-Fault = tuple[npt.NDArray[np.bool_], str, str]  # which rows, in which column, and what is wrong with {value}
 
 
 def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Rows]:
@@ -91,6 +92,7 @@ def read_frame(
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
     instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
     times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
+    findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
@@ -263,7 +265,7 @@ class _FileReader:
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
             if name in ("volume", "amount"):
                 faults.append((column < 0, name, "{value} is negative"))
-        faults.append((values[:, 1] < values[:, 2], "high", "{value} is below the low"))
+        faults += impossible_prices(values)
         if "amount" not in self.columns:
             values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
 
