@@ -26,7 +26,7 @@ from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
 from kronos_trainer.splits import splits
 
-LAYOUT = 2  # raised when the same files would be prepared differently; it enters the digest
+LAYOUT = 2  # raised when the same files would give other bars or windows; it enters the digest
 
 Arrays = dict[str, npt.NDArray[Any]]
 
