@@ -87,7 +87,7 @@ def test_a_bad_row_is_refused_by_file_line_and_column_or_left_out(tmp_path: Path
     path.write_text(content)
     with pytest.raises(DataError) as error:
         read_frame(path)
-    assert str(error.value) == f"{path}: {message} (data.badRows: drop leaves such rows out)"
+    assert str(error.value) == f"{path}: {message} (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
 
     good = "1999-12-31" if "-01-" in content else "19991231"
     lines = content.splitlines(keepends=True)

@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -232,7 +233,8 @@ class _FileReader:
     def _tells_rows_apart(self, name: str, peek: Peek) -> bool:
         """Whether stamps repeat all over the file, and hardly ever where the values of this column are the same too."""
         stamp = [self.columns[key] for key in ("timestamps", "clock") if key in self.columns]
-        stamps, both = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        stamps: list[npt.NDArray[Any]] = [np.empty(0, np.uint64)]
+        both: list[npt.NDArray[Any]] = [np.empty(0, np.uint64)]
         for frame in peek([*stamp, name]):
             stamps.append(pd.util.hash_pandas_object(frame[stamp], index=False).to_numpy())
             both.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
@@ -295,6 +297,6 @@ class _FileReader:
                 f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
             )
             if self.bad_rows == "refuse":
-                raise DataError(f"{problem} (data.badRows: drop leaves such rows out)")
+                raise DataError(f"{problem} (data.badRows: drop, or --bad-rows drop, leaves such rows out)")
             self.findings.drop(int(bad.sum()), problem)
         return ~bad

@@ -56,7 +56,9 @@ def _forecast(options: argparse.Namespace) -> None:
     if horizon is None:
         raise ConfigError("give --horizon, the number of bars to forecast")
     max_context: int = options.max_context or (window.max_context if window else MAX_CONTEXT)
-    bars, notes = read_frame(options.input, symbol=options.symbol, time_zone=weights.time_zone)
+    bars, notes = read_frame(
+        options.input, symbol=options.symbol, time_zone=weights.time_zone, bad_rows=options.bad_rows
+    )
     zone = bars.attrs["zone"]
     if weights.timeframe is not None:
         read, bars = len(bars), resampled_frame(bars, weights.timeframe, options.symbol or options.input.stem)
@@ -165,6 +167,9 @@ def _parser() -> argparse.ArgumentParser:
     bars = parser.add_argument_group("bars")
     bars.add_argument("--input", metavar="FILE", type=Path, required=True, help="CSV or Parquet file")
     bars.add_argument("--symbol", metavar="NAME", help="which symbol, where the input holds several")
+    bars.add_argument(
+        "--bad-rows", choices=["refuse", "drop"], default="refuse", help="what to do with bad rows (%(default)s)"
+    )
     bars.add_argument(
         "--lookback",
         metavar="N",
