@@ -101,7 +101,9 @@ def test_the_cache_is_prepared_once_even_by_two_at_a_time(tmp_path: Path, monkey
 
 def test_a_refused_file_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
     source, cache = tmp_path / "A.csv", tmp_path / "cache"
-    frame("A", 5).assign(close=["1", "2", "x", "4", "5"]).to_csv(source, index=False)
+    frame("A", 5).assign(close=lambda bars: bars["open"].astype(str).where(bars.index != 2, "x")).to_csv(
+        source, index=False
+    )
     with pytest.raises(DataError, match=r"A\.csv: line 4, column close: 'x' is not a number"):
         load_bars(source, Timeframe.D1, DATA, cache)
     assert [entry for entry in cache.iterdir() if entry.is_dir()] == []

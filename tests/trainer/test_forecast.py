@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from kronos_finance._vendor.kronos_model import KronosPredictor as Upstream
 from kronos_finance._vendor.kronos_model import KronosTokenizer as UpstreamTokenizer
 from kronos_finance._vendor.kronos_model.kronos import auto_regressive_inference
 
+from kronos_trainer.bars import time_stamps
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError
 from kronos_trainer.forecast.draws import draw
@@ -31,6 +33,7 @@ from kronos_trainer.model.weights import (
 from kronos_trainer.readers import read_frame
 
 GREEDY = Sampling(top_k=1)
+PRICES = ["open", "high", "low", "close"]
 HORIZON = 12
 FIELDS = [(0, 60), (0, 24), (0, 7), (1, 32), (1, 13)]  # minute, hour, weekday, day, month
 
@@ -237,3 +240,47 @@ def test_unequal_lengths_and_unusable_bars_are_refused() -> None:
     broken.loc[7, "high"] = np.inf
     with pytest.raises(DataError, match="row 7, column high"):
         tiny().forecast(broken, future)
+
+
+def as_upstream_normalises(
+    model: Forecaster, frame: pd.DataFrame, future: pd.DatetimeIndex, sampling: Sampling
+) -> np.ndarray:
+    """The forecast without any scaling of prices."""
+    values = frame[list(FEATURES)].to_numpy(np.float32)
+    mean, deviation = values.mean(axis=0), values.std(axis=0) + np.float32(1e-5)
+    normalised = ((values - mean) / deviation).clip(-model.clip, model.clip)
+    times = pd.concat([frame["timestamps"], future.to_series()])
+    key = hashlib.sha256(f"{sampling.seed} ".encode() + values.tobytes()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
+    paths = generate(
+        model.tokenizer,
+        model.predictor,
+        torch.from_numpy(normalised[None]),
+        torch.from_numpy(time_stamps(pd.DatetimeIndex(times).as_unit("ns").asi8)[None]).to(torch.int64),
+        torch.rand((1, sampling.samples, len(future), 2), generator=generator),
+        sampling,
+        max_context=model.max_context,
+    )
+    return np.asarray(paths.numpy().mean(axis=1) * deviation + mean)[0]
+
+
+@pytest.mark.parametrize("price", [0.02, 1.0, 100.0, 60_000.0])
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(samples=2, seed=5)], ids=["greedy", "drawn"])
+def test_ordinary_prices_are_forecast_as_before_to_the_bit(price: float, sampling: Sampling) -> None:
+    frame, future = bars(40)
+    frame[PRICES] *= price / 100
+    expected = as_upstream_normalises(tiny(), frame, future, sampling)
+    np.testing.assert_array_equal(tiny().forecast(frame, future, sampling)[list(FEATURES)].to_numpy(), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-5, 1e-8, 1e-12])
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(samples=3, seed=5)], ids=["greedy", "drawn"])
+def test_tiny_prices_get_the_forecast_of_their_scaled_twins(scale: float, sampling: Sampling) -> None:
+    twins, future = bars(40)
+    twins[PRICES] /= 50  # about 2
+    small = twins.copy()
+    small[PRICES] *= scale
+    (expected, found) = tiny().forecast_many([twins, small], [future, future], sampling)
+    np.testing.assert_allclose(found[PRICES] / scale, expected[PRICES], rtol=1e-5)
+    np.testing.assert_array_equal(found[["volume", "amount"]], expected[["volume", "amount"]])
+    assert (found[PRICES] > 0).all(axis=None)

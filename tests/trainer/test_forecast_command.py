@@ -214,6 +214,18 @@ def test_the_future_is_read_by_the_clock_of_the_history(
         assert read()[0] == pd.Timestamp(expected)
 
 
+def test_bad_rows_of_the_history_are_left_out_on_request(weights: list[str], daily: Path, tmp_path: Path) -> None:
+    lines = daily.read_text().splitlines(keepends=True)
+    (tmp_path / "zero.csv").write_text("".join([*lines, "2024-05-17,0,0,0,0,0\n"]))
+    base = [*weights, "--horizon", "2", "--top-k", "1"]
+    plain, dropped = tmp_path / "plain.csv", tmp_path / "dropped.csv"
+    arguments = ["--input", str(tmp_path / "zero.csv"), "--output", str(dropped)]
+    assert main([*base, *arguments]) == 65
+    assert main([*base, *arguments, "--bad-rows", "drop"]) == 0
+    assert main([*base, "--input", str(daily), "--output", str(plain)]) == 0
+    assert dropped.read_text() == plain.read_text()
+
+
 FAULTS = {
     "horizon beyond the context": (["--horizon", "70", "--max-context", "64"], 64, "horizon 70 exceeds"),
     "horizon of no bars": (["--horizon", "0"], 64, "'0' is not a number of bars"),

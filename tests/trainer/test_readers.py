@@ -16,6 +16,7 @@ from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings
 from kronos_trainer.readers import read_frame, read_rows
 
+PRICES = ("open", "high", "low", "close")
 HEADER = "timestamps,open,high,low,close,volume,amount\n"
 ROW = ",1,2,0.5,1.5,10,15\n"
 
@@ -48,6 +49,21 @@ BAD = {
     "overflow": (HEADER + "2020-01-01,1,2,0.5,1,3e30,4\n", "line 2, column volume: 3e+30 is not between ±1e+18"),
     "high below low": (HEADER + "2020-01-01,1,0.4,0.5,1,3,4\n", "line 2, column high: 0.4 is below the low"),
     "negative volume": (HEADER + "2020-01-01,1,2,0.5,1,-3,4\n", "line 2, column volume: -3 is negative"),
+    **{
+        f"{price} in {name}": (
+            HEADER + ",".join(["2020-01-01", *(price if key == name else "1" for key in PRICES), "3", "4"]) + "\n",
+            f"line 2, column {name}: {what}",
+        )
+        for name in PRICES
+        for price, what in (
+            ("0", "0 is no price"),
+            ("-2", "-2 is no price; of a spread, whose prices may be negative, add a constant to all of them"),
+        )
+    },
+    "open above high": (HEADER + "2020-01-01,2.1,2,0.5,1,3,4\n", "line 2, column open: 2.1 is above the high"),
+    "open below low": (HEADER + "2020-01-01,0.4,2,0.5,1,3,4\n", "line 2, column open: 0.4 is below the low"),
+    "close above high": (HEADER + "2020-01-01,1,2,0.5,2.1,3,4\n", "line 2, column close: 2.1 is above the high"),
+    "close below low": (HEADER + "2020-01-01,1,2,0.5,0.4,3,4\n", "line 2, column close: 0.4 is below the low"),
     "impossible day": (
         HEADER + "2020-01-31" + ROW + "2020-02-30" + ROW,
         "line 3, column timestamps: '2020-02-30' is no valid timestamp",
@@ -71,7 +87,7 @@ def test_a_bad_row_is_refused_by_file_line_and_column_or_left_out(tmp_path: Path
     path.write_text(content)
     with pytest.raises(DataError) as error:
         read_frame(path)
-    assert str(error.value) == f"{path}: {message} (data.badRows: drop leaves such rows out)"
+    assert str(error.value) == f"{path}: {message} (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
 
     good = "1999-12-31" if "-01-" in content else "19991231"
     lines = content.splitlines(keepends=True)
@@ -365,7 +381,7 @@ def test_of_two_columns_for_one_field_the_one_that_holds_something_counts(
 
 @pytest.mark.parametrize("bad_rows", ["refuse", "drop"])
 def test_several_symbols_under_one_name_are_never_thinned_out_to_one(tmp_path: Path, bad_rows: str) -> None:
-    both = pd.concat([table(6).assign(paper="X"), table(6).assign(paper="Y", close=10.25)])
+    both = pd.concat([table(6).assign(paper="X"), table(6).assign(paper="Y", close=table(6)["open"])])
     both.to_csv(tmp_path / "A.csv", index=False)
     with pytest.raises(DataError, match=r"line 8, .* in .*line 2, and 6 of 12 rows repeat .* apart symbol$"):
         read_frame(tmp_path / "A.csv", bad_rows=bad_rows)  # type: ignore[arg-type]
@@ -475,3 +491,11 @@ def test_one_stamp_that_is_no_midnight_makes_all_of_them_times(tmp_path: Path) -
     odd = days.where(np.arange(30) != 17, days + pd.Timedelta(minutes=1))
     table(30).assign(timestamps=odd).to_parquet(tmp_path / "A.parquet")
     assert read_frame(tmp_path / "A.parquet")[0]["timestamps"].dt.hour.eq(16).all()
+
+
+def test_the_last_digits_of_adjusted_prices_are_no_contradiction(tmp_path: Path) -> None:
+    exact = table(300)[list(PRICES)] * 0.123456789
+    rounded = exact["high"].astype(np.float32).astype(float)
+    assert (rounded > exact["high"]).any()
+    table(300).assign(**{**exact, "open": rounded, "close": rounded}).to_csv(tmp_path / "A.csv", index=False)
+    assert len(read_frame(tmp_path / "A.csv")[0]) == 300

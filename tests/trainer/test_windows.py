@@ -100,7 +100,7 @@ def test_a_split_without_any_window_is_refused_with_the_way_out() -> None:
     assert len(split_bars(store([(0, 150), (0, 3)]), Data(source=SOURCE), window).validation) == 1
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e15])
+@pytest.mark.parametrize("scale", [1.0, 1e-2, 1e15])
 def test_values_are_normalised_as_upstream_does_to_the_bit(scale: float) -> None:
     bars = store([(0, 300), (0, 200)], scale=scale)
     lookback, clip = 90, 1.5
@@ -121,6 +121,22 @@ def test_values_are_normalised_as_upstream_does_to_the_bit(scale: float) -> None
         np.testing.assert_allclose(values.numpy(), np.clip(exact, -clip, clip), atol=2e-5)
         np.testing.assert_array_equal(stamps.numpy(), bars.stamps[row : row + 101])
     assert batch.values.abs().max() == np.float32(clip)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e-5, 1e-8, 1e-12])
+def test_tiny_prices_give_the_windows_of_their_scaled_twins(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    ordinary, small = store([(0, 300), (0, 200)]), store([(0, 300), (0, 200)])
+    ordinary.values[:, :4] = 2 * np.exp(rng.normal(0, 0.01, (500, 4)))  # 1% of deviation, as from day to day
+    small.values[:] = ordinary.values
+    small.values[:300, :4] = ordinary.values[:300, :4].astype(np.float64) * scale  # one symbol of the two
+    window = Window(lookback=20, horizon=5)
+    order = torch.arange(0, 60)
+    data = Data(source=SOURCE, clip=100.0, split=Split(fractions=Fractions(train=0.5, validation=0.5 - 1e-9, test=0)))
+    expected = split_bars(ordinary, data, window).train.values(order)
+    found = split_bars(small, data, window).train.values(order)
+    torch.testing.assert_close(found[:, :, :4], expected[:, :, :4], atol=1e-4, rtol=0)
+    assert torch.equal(found[:, :, 4:], expected[:, :, 4:])
 
 
 def test_later_bars_never_reach_the_statistics_and_a_constant_column_is_zero() -> None:

@@ -24,8 +24,9 @@ from kronos_trainer.findings import Findings, some
 from kronos_trainer.readers import read_rows
 from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
+from kronos_trainer.splits import splits
 
-LAYOUT = 2  # raised when the same files would be prepared differently; it enters the digest
+LAYOUT = 2  # raised when the same files would give other bars or windows; it enters the digest
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -153,6 +154,7 @@ def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat
                 instants, values = in_order(symbol, pieces, data.bad_rows, findings)
                 local, _ = wall_clock(symbol, pieces, instants, data.time_zone, findings)
                 times, values = resampled(local, values, timeframe, symbol)
+                findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
                 if times is not local:
                     coarser.append(symbol)
                 offsets.append(offsets[-1] + len(times))

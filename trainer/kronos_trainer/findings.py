@@ -18,6 +18,7 @@ class Findings:
     other_column: list[str] = field(default_factory=list)
     utc: list[str] = field(default_factory=list)
     midnights: dict[str, list[str]] = field(default_factory=dict)  # by time zone
+    splits: list[str] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)  # of epoch stamps, of the files that have several
 
     def drop(self, count: int, example: str) -> None:
@@ -35,6 +36,7 @@ class Findings:
             (self.without_volume, "no volume column, volume is 0"),
             (self.without_amount, "no amount column, amount is volume x mean of the prices (0 without volume)"),
             (self.other_column, "the usual column is empty or 0, another one is taken"),
+            (self.splits, "the price jumps as by a split; if it is one, adjust the bars before it"),
             (self.utc, "stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC"),
         ):
             if names:

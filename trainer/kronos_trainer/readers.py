@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,11 @@ import pyarrow.parquet as pq
 from kronos_trainer.columns import FEATURES, name_column, resolve, rivals
 from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
+from kronos_trainer.faults import Fault, impossible_prices
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
 from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
+from kronos_trainer.splits import splits
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import check_zone
 
@@ -43,7 +46,6 @@ UNREADABLE = (
 )
 
 Peek = Callable[[list[str]], Iterator[pd.DataFrame]]  # some columns of a file, by their own names, a chunk at a time
-Fault = tuple[npt.NDArray[np.bool_], str, str]  # which rows, in which column, and what is wrong with {value}
 
 
 def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Rows]:
@@ -91,6 +93,7 @@ def read_frame(
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
     instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
     times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
+    findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
@@ -230,7 +233,8 @@ class _FileReader:
     def _tells_rows_apart(self, name: str, peek: Peek) -> bool:
         """Whether stamps repeat all over the file, and hardly ever where the values of this column are the same too."""
         stamp = [self.columns[key] for key in ("timestamps", "clock") if key in self.columns]
-        stamps, both = [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+        stamps: list[npt.NDArray[Any]] = [np.empty(0, np.uint64)]
+        both: list[npt.NDArray[Any]] = [np.empty(0, np.uint64)]
         for frame in peek([*stamp, name]):
             stamps.append(pd.util.hash_pandas_object(frame[stamp], index=False).to_numpy())
             both.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
@@ -263,7 +267,7 @@ class _FileReader:
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
             if name in ("volume", "amount"):
                 faults.append((column < 0, name, "{value} is negative"))
-        faults.append((values[:, 1] < values[:, 2], "high", "{value} is below the low"))
+        faults += impossible_prices(values)
         if "amount" not in self.columns:
             values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
 
@@ -293,6 +297,6 @@ class _FileReader:
                 f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
             )
             if self.bad_rows == "refuse":
-                raise DataError(f"{problem} (data.badRows: drop leaves such rows out)")
+                raise DataError(f"{problem} (data.badRows: drop, or --bad-rows drop, leaves such rows out)")
             self.findings.drop(int(bad.sum()), problem)
         return ~bad

@@ -13,13 +13,13 @@ from kronos_trainer.bars import Bars
 from kronos_trainer.config import Data, Window
 from kronos_trainer.errors import DataError
 from kronos_trainer.findings import some
+from kronos_trainer.scaling import EPSILON, PRICES, price_scale
 
 if TYPE_CHECKING:  # torch takes seconds to import, and `kronos data check` counts windows without it
     from torch import Tensor
 
 Int64 = npt.NDArray[np.int64]
 
-EPSILON = np.float32(1e-5)  # added to the standard deviation, as upstream does
 BLOCK = 4_000_000  # timestamps sorted at once when the distinct ones are counted
 
 
@@ -67,7 +67,8 @@ class Windows:
         """Normalised values: int64 [B] -> float32 [B, T, 6].
 
         Mean and population deviation of the first `lookback` bars only; upstream finetune/dataset.py. Reduced over the
-        last axis of a contiguous [B, 6, T] array, which gives upstream's float32 sums to the bit.
+        last axis of a contiguous [B, 6, T] array, which gives upstream's float32 sums to the bit. Tiny prices come out
+        as if they had been scaled up before: what is added to their deviation is scaled down instead.
         """
         from torch import from_numpy
 
@@ -76,8 +77,14 @@ class Windows:
         past = x[:, :, : self.lookback]
         mean = past.mean(axis=2, keepdims=True)
         deviation = past.std(axis=2, keepdims=True)
+        scale = price_scale(mean[:, :, 0], deviation[:, :, 0])
+        divisor = deviation + EPSILON
+        tiny = scale != 1
+        if tiny.any():
+            added = (EPSILON / scale[tiny]).astype(np.float32)
+            divisor[tiny, :PRICES] = deviation[tiny, :PRICES] + added[:, None, None]
         x -= mean
-        x /= deviation + EPSILON
+        x /= divisor
         np.clip(x, -self.clip, self.clip, out=x)
         return from_numpy(x).transpose(1, 2)
 

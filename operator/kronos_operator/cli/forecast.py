@@ -83,6 +83,10 @@ def forecast(
             show_default=False,
         ),
     ] = None,
+    bad_rows: Annotated[
+        Literal["refuse", "drop"] | None,
+        typer.Option(help="What to do with bad rows.", rich_help_panel=_BARS, show_default="refuse"),
+    ] = None,
     horizon: Annotated[
         int | None,
         typer.Option(min=1, help="Bars to predict.", rich_help_panel=_BARS, show_default="the model's"),

@@ -65,6 +65,7 @@ def _request(options: argparse.Namespace) -> Request:
         weights=weights,
         input=options.input,
         symbol=options.symbol,
+        bad_rows=options.bad_rows,
         lookback=options.lookback,
         max_context=options.max_context or (window.max_context if window else MAX_CONTEXT),
         horizon=horizon,
@@ -114,6 +115,9 @@ def _parser() -> argparse.ArgumentParser:
     bars = parser.add_argument_group("bars")
     bars.add_argument("--input", metavar="FILE", type=Path, required=True, help="CSV or Parquet file")
     bars.add_argument("--symbol", metavar="NAME", help="which symbol, where the input holds several")
+    bars.add_argument(
+        "--bad-rows", choices=["refuse", "drop"], default="refuse", help="what to do with bad rows (%(default)s)"
+    )
     bars.add_argument(
         "--lookback",
         metavar="N",

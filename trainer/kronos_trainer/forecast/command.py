@@ -24,7 +24,9 @@ def write_forecast(request: Request) -> None:
     """Writes the CSV file and, if asked for, the plot; notes go to standard error. Raises TrainerError."""
     device = _device(request.device)
     weights, horizon = request.weights, request.horizon
-    bars, notes = read_frame(request.input, symbol=request.symbol, time_zone=weights.time_zone)
+    bars, notes = read_frame(
+        request.input, symbol=request.symbol, time_zone=weights.time_zone, bad_rows=request.bad_rows
+    )
     zone = bars.attrs["zone"]
     if weights.timeframe is not None:
         read, bars = len(bars), resampled_frame(bars, weights.timeframe, request.symbol or request.input.stem)

@@ -18,15 +18,15 @@ from kronos_trainer.forecast.generation import generate
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.windows import EPSILON
+from kronos_trainer.scaling import EPSILON, PRICES, price_scale
 
 
 class Forecaster:
     """A tokenizer and a predictor, ready to continue series of bars.
 
-    The numbers are those of upstream's `KronosPredictor.predict` (equal with top_k 1), so nothing is corrected
-    afterwards: a sampled bar may have a negative volume, or a high below its open. Unlike upstream, top_p holds beside
-    top_k.
+    The numbers are those of upstream's `KronosPredictor.predict` (equal with top_k 1) for prices from 0.01 on; smaller
+    ones are scaled up by a power of ten, and their forecast back. Nothing else is corrected afterwards: a sampled bar
+    may have a negative volume, or a high below its open. Unlike upstream, top_p holds beside top_k.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Forecaster:
         sampling = sampling or Sampling()
         self._check(histories, futures)
         horizon = len(futures[0])
-        values = [_values(frame) for frame in histories]
+        values, scales = zip(*map(_scaled, histories), strict=True)
         means = np.stack([bars.mean(axis=0) for bars in values])[:, None]
         deviations = np.stack([bars.std(axis=0) for bars in values])[:, None] + EPSILON
         normalised = ((np.stack(values) - means) / deviations).clip(-self.clip, self.clip)
@@ -86,6 +86,9 @@ class Forecaster:
             max_context=self.max_context,
         )
         forecasts = paths.cpu().numpy().mean(axis=1) * deviations + means
+        for bars, scale in zip(forecasts, scales, strict=True):
+            if scale != 1:
+                bars[:, :PRICES] /= scale
         return [_frame(future, bars) for future, bars in zip(futures, forecasts, strict=True)]
 
     def _check(self, histories: Sequence[pd.DataFrame], futures: Sequence[pd.DatetimeIndex]) -> None:
@@ -115,6 +118,16 @@ def _values(history: pd.DataFrame) -> npt.NDArray[np.float32]:
         row, column = bad[0]
         raise DataError(f"history row {row}, column {FEATURES[column]}: {values[row, column]} is not a finite number")
     return values
+
+
+def _scaled(history: pd.DataFrame) -> tuple[npt.NDArray[np.float32], np.float64]:
+    """Bars float32 [T, 6], and by how much tiny prices among them are scaled up; volume and amount are not."""
+    values = _values(history)
+    scale = price_scale(values.mean(axis=0)[None], values.std(axis=0)[None])[0]
+    if scale != 1:
+        # from the digits that were given, so that the bars are those of a series ten or a thousand times as dear
+        values[:, :PRICES] = history[list(FEATURES[:PRICES])].to_numpy(dtype=np.float64) * scale
+    return values, scale
 
 
 def _uniforms(bars: npt.NDArray[np.float32], sampling: Sampling, horizon: int) -> Tensor:

@@ -43,12 +43,12 @@ def next_months(times: Times, horizon: int) -> Times | None:
     )
     votes = [(dates == had).mean() for had, _ in rules]
     days = rules[int(np.argmax(votes))][1] if max(votes) >= MOST else same
-    return days.astype("datetime64[ns]") + (times[-1] - dates[-1])
+    return np.asarray(days.astype("datetime64[ns]") + (times[-1] - dates[-1]))
 
 
 def _number(dates: Dates) -> npt.NDArray[np.int64]:
     """Day of the month, from 1."""
-    return (dates - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
+    return np.asarray((dates - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1)
 
 
 def _first(months: Dates) -> Dates:
@@ -56,7 +56,7 @@ def _first(months: Dates) -> Dates:
 
 
 def _last(months: Dates) -> Dates:
-    return (months + 1).astype("datetime64[D]") - DAY
+    return np.asarray((months + 1).astype("datetime64[D]") - DAY, "datetime64[D]")
 
 
 def _first_business(months: Dates) -> Dates:

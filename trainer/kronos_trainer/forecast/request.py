@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kronos_trainer.config import BadRows
 from kronos_trainer.forecast.published import Weights
 from kronos_trainer.forecast.sampling import Sampling
 
@@ -16,6 +17,7 @@ class Request:
     weights: Weights
     input: Path
     symbol: str | None
+    bad_rows: BadRows
     lookback: int | None
     max_context: int
     horizon: int
