@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from kronos_trainer.config import BadRows
 from kronos_trainer.forecast.published import Weights
 from kronos_trainer.forecast.sampling import Sampling
 
@@ -17,7 +17,7 @@ class Request:
     weights: Weights
     input: Path
     symbol: str | None
-    bad_rows: BadRows
+    bad_rows: Literal["refuse", "drop"]
     lookback: int | None
     max_context: int
     horizon: int
