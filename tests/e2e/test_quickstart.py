@@ -111,9 +111,9 @@ def test_a_push_that_is_interrupted_leaves_no_pod_and_no_bars_and_goes_on(
     volume = operator.volumes / namespace / "bars"
     source = tmp_path / "large"
     source.mkdir()
-    for name in ("a.csv", "b.csv"):
+    for name, size in (("a.csv", 20), ("b.csv", 500)):  # MiB: the second takes seconds
         with (source / name).open("wb") as stream:
-            for _ in range(200):
+            for _ in range(size):
                 stream.write(os.urandom(2**20))
     push = [KRONOS, "data", "push", str(source), "--claim", "bars", "--path", "large"]
 
