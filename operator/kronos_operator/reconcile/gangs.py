@@ -42,12 +42,16 @@ class Gang:
         return next((pod for pod in self.pods if _is_first(pod)), None)
 
     @property
-    def missing(self) -> int:
-        """How many of its pods have not been made."""
+    def size(self) -> int:
+        """How many pods its workload is to have."""
         spec = {} if self.workload is None else self.workload.get("spec") or {}
         replicas = spec.get("pytorchReplicaSpecs") or {}
-        wanted = sum(one.get("replicas", 0) for one in replicas.values()) if replicas else spec.get("parallelism", 0)
-        return max(0, int(wanted) - len(self.pods))
+        return int(sum(one.get("replicas", 0) for one in replicas.values()) if replicas else spec.get("parallelism", 0))
+
+    @property
+    def missing(self) -> int:
+        """How many of its pods have not been made."""
+        return max(0, self.size - len(self.pods))
 
     @property
     def finished(self) -> str:
