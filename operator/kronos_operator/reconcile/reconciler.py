@@ -6,7 +6,6 @@ record is written before anything is started or stopped, and what has ended is d
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NoReturn
@@ -60,7 +59,7 @@ class Reconciler:
         settings: Settings,
         metrics: Metrics,
         *,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float],
         wake: Callable[[Key], None] = lambda key: None,
     ) -> None:
         self._cluster = cluster
