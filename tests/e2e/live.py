@@ -65,6 +65,11 @@ class Live:
         """Objects of a kind."""
         return json.loads(self.kubectl("get", kind, "-n", namespace, "-l", selector, "-o", "json"))["items"]
 
+    @property
+    def node(self) -> str:
+        """Name of the only node."""
+        return str(json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"])
+
     def volume(self, name: str, namespace: str) -> Path:
         """A new `local` PersistentVolume bound to a new claim of that name; returns its directory.
 
@@ -72,9 +77,8 @@ class Live:
         """
         directory = self.volumes / namespace / name
         directory.mkdir(parents=True)
-        node = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"]
         size = {"storage": "10Gi"}
-        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [self.node]}
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",
