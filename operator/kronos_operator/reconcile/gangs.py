@@ -150,7 +150,7 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
         return attempt
     cause = cause_of(gang.workload, gang.pods)
     disruption = cause.disruption or (disruption if gone else None)
-    message = cause.message or report.error
+    message = cause.message or ("" if cause.memory_killed else report.error)
     return replace(
         attempt,
         exit_code=cause.exit_code,
