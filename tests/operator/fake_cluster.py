@@ -194,7 +194,9 @@ class FakeCluster:
             self.put(POD, pod)
 
     def run_pods(self, workload: str) -> None:
-        """The kubelet."""
+        """The kubelet, which mounts the attempt's ConfigMap first."""
+        if (CONFIGMAP.plural, workload) not in self.objects:
+            return
         for pod in self.pods(workload):
             if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:
                 state = {"running": {"startedAt": timestamp(self.now)}}
