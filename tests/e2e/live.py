@@ -65,6 +65,11 @@ class Live:
         """Objects of a kind."""
         return json.loads(self.kubectl("get", kind, "-n", namespace, "-l", selector, "-o", "json"))["items"]
 
+    @property
+    def node(self) -> str:
+        """Name of the only node."""
+        return str(json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"])
+
     def persistent_volume(self, name: str, namespace: str, size: str = "10Gi") -> Path:
         """A new `local` PersistentVolume for a claim of that name, which need not exist yet; returns its directory.
 
@@ -72,8 +77,7 @@ class Live:
         """
         directory = self.volumes / namespace / name
         directory.mkdir(parents=True)
-        node = json.loads(self.kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"]
-        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [self.node]}
         volume = {
             "apiVersion": "v1",
             "kind": "PersistentVolume",

@@ -15,6 +15,7 @@ from typing import Any
 from kronos_operator import names
 from kronos_operator.kube import Conflict, Created, Key, Kind, LogEnd, NotFound, Rejected, Unavailable
 from kronos_operator.kube.client import Page
+from kronos_operator.kube.clock import ServerClock
 from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, POD, PYTORCHJOB
 
 Object = dict[str, Any]
@@ -34,6 +35,7 @@ class FakeCluster:
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
+        self.clock = ServerClock(lambda: self.now)
         self.objects: dict[tuple[str, str], Object] = {}
         self.logs: dict[str, str | None] = {}  # None: it cannot be read
         self.writes: list[str] = []
@@ -192,7 +194,9 @@ class FakeCluster:
             self.put(POD, pod)
 
     def run_pods(self, workload: str) -> None:
-        """The kubelet."""
+        """The kubelet, which mounts the attempt's ConfigMap first."""
+        if (CONFIGMAP.plural, workload) not in self.objects:
+            return
         for pod in self.pods(workload):
             if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:
                 state = {"running": {"startedAt": timestamp(self.now)}}

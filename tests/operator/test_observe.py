@@ -200,6 +200,15 @@ def test_a_kill_for_memory_is_known_by_the_kubelets_word_or_the_launchers_code(
     assert not cause_of(workload(status=said("Failed")), [ended]).memory_killed
 
 
+def test_a_launcher_that_saw_only_a_sigkill_does_not_hide_the_limit() -> None:
+    words = json.dumps({"kronos": 1, "event": "error", "exitCode": 1, "message": "rank 0 was killed by SIGKILL"})
+    ended = pod(code=1)
+    ended["status"]["containerStatuses"][0]["state"]["terminated"] |= {"reason": "OOMKilled", "message": words}
+    attempt = attempt_of(gang(workload(status=said("Failed")), ended), read_report([words]), NOW)
+    assert attempt.memory_killed
+    assert attempt.message == ""  # plan names the limit and what to raise
+
+
 def test_only_what_cannot_end_by_itself_is_deleted() -> None:
     evicted = pod(**DELETED)
     assert not cannot_go_on(gang(workload(), evicted), NOW + 100)

@@ -1287,3 +1287,66 @@ def test_a_model_that_is_deleted_is_forgotten() -> None:
     world.reconciler.gone(KEY)
     assert world.reconcile() is None
     assert list(world.reconciler.keys) == []
+
+
+@pytest.mark.parametrize(("backend", "kinds"), [("Job", (CONFIGMAP, SERVICE)), ("PyTorchJob", (CONFIGMAP,))])
+@pytest.mark.parametrize("runs", [False, True], ids=["waits", "runs"])
+def test_what_a_gang_needs_to_start_is_made_again_when_somebody_deletes_it(
+    backend: str, kinds: tuple[Kind, ...], runs: bool
+) -> None:
+    world = World(backend=backend, resources={"nodes": 2})
+    world.reconcile()
+    job = world.job
+    world.cluster.make_pods(job, 2)
+    for pod in world.cluster.pods(job):
+        pod["spec"] = {"nodeName": "n"}
+    if runs:
+        world.cluster.run_pods(job)
+    before = {kind: copy.deepcopy(world.cluster.objects[kind.plural, job]) for kind in kinds}
+    for kind in kinds:
+        world.cluster.remove(kind, job)
+    world.reconcile()
+    assert job not in world.cluster.names(CONFIGMAP)  # what takes a moment is given that
+    world.pass_time(31)
+    world.reconcile()
+    for kind in kinds:
+        restored = world.cluster.objects[kind.plural, job]
+        for part in ("data", "spec"):
+            assert restored.get(part) == before[kind].get(part)
+        assert restored["metadata"]["ownerReferences"] == before[kind]["metadata"]["ownerReferences"]
+    assert world.cluster.names(SERVICE) == ([job] if SERVICE in kinds else [])
+    assert world.cluster.events.count(("Warning", "ChildRestored")) == len(kinds)
+    assert world.status.run.attempt == 0
+
+
+def test_children_are_looked_for_only_while_a_placed_gang_has_not_trained() -> None:
+    world = World(resources={"nodes": 2})
+    world.reconcile()
+    job = world.job
+    world.cluster.make_pods(job, 2)
+    world.reconcile()
+
+    def reads() -> list[str]:
+        world.cluster.reads.clear()
+        world.pass_time(31)
+        world.reconcile()
+        return [read for read in world.cluster.reads if read.endswith(job) and read.startswith("get")]
+
+    assert reads() == []  # it waits for a node
+    world.cluster.run_pods(job)
+    assert reads() == [f"get configmaps {job}", f"get services {job}"]
+    world.step()
+    assert reads() == []
+
+
+def test_a_gang_that_lacks_what_cannot_be_made_again_fails_with_the_cause() -> None:
+    world = World()
+    job = world.run()
+    for name in world.cluster.names(CONFIGMAP):
+        world.cluster.remove(CONFIGMAP, name)
+    world.cluster.change_spec(predictor={"learningRate": 0.5}, updatePolicy="Manual")
+    world.pass_time(31)
+    world.reconcile()
+    assert world.status.phase == "Failed"
+    assert world.status.failure.reason == "RunConfigLost"
+    assert "deletionTimestamp" in world.cluster._workload(job)["metadata"]

@@ -7,14 +7,14 @@ import copy
 from collections import Counter
 from typing import Any
 
-from fake_cluster import Crash, FakeCluster, Sight, make_model
+from fake_cluster import Crash, FakeCluster, Sight, frozen_runs, make_model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kronos_operator.api import Status
 from kronos_operator.kube import ClusterError, Key, Rejected
-from kronos_operator.kube.kinds import KRONOSMODEL, POD
+from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD
 from kronos_operator.metrics import Metrics
 from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
 from kronos_operator.reconcile.causes import has_ended
@@ -77,6 +77,8 @@ class Operator(RuleBasedStateMachine):
     def pods_run(self, nodes: int) -> None:
         for name in self.cluster.live():
             self.cluster.make_pods(name, nodes)
+            for pod in self.cluster.pods(name):
+                pod["spec"] = {"nodeName": "n"}
             self.cluster.run_pods(name)
 
     @rule(code=st.sampled_from([0, 0, 0, 1, 65, 71, 75, 137]))
@@ -105,6 +107,13 @@ class Operator(RuleBasedStateMachine):
                 if pod["metadata"].get("deletionTimestamp"):
                     self.cluster.remove(POD, pod["metadata"]["name"])
                     self.cluster.finish(name, failed=True)
+
+    @rule(of_attempts=st.booleans(), of_runs=st.booleans())
+    def config_maps_are_deleted(self, of_attempts: bool, of_runs: bool) -> None:
+        runs = frozen_runs(self.cluster)
+        for name in self.cluster.names(CONFIGMAP):
+            if of_runs if name in runs else of_attempts:
+                self.cluster.remove(CONFIGMAP, name)
 
     @rule()
     def collector_runs(self) -> None:
@@ -167,7 +176,8 @@ class Operator(RuleBasedStateMachine):
             self.one_gang_at_a_time()
             self.pods_run(1)
             for name in self.cluster.live():
-                self.end(name, 0)
+                if all(pod["status"]["phase"] != "Pending" for pod in self.cluster.pods(name)):
+                    self.end(name, 0)
             self.cluster.now += 200  # also lost pods and back-off pass
             status = Status.model_validate(self.cluster.model()["status"])
             done = status.run is not None and status.run.outcome == "Succeeded"

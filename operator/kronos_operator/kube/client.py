@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
+from kronos_operator.kube.clock import ServerClock
 from kronos_operator.kube.connecting import Access
 from kronos_operator.kube.errors import ClusterError, Conflict, NotFound, Unavailable, from_response
 from kronos_operator.kube.kinds import KRONOSMODEL, POD, Kind, Object
@@ -56,6 +57,7 @@ class Cluster:
     def __init__(self, access: Access, api: ApiClient) -> None:
         self._access = access
         self._api = api
+        self.clock = ServerClock()
         self.namespace = access.namespace()
 
     @classmethod
@@ -313,6 +315,7 @@ class Cluster:
                 answer = await self._api.call_api(
                     method, self.server + url, headers, body=body, _request_timeout=timeout
                 )
+                self.clock.heard(answer.headers.get("Date"))
                 if answer.status < 400:
                     response: aiohttp.ClientResponse = answer.response
                     return response

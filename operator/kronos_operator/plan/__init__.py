@@ -1,7 +1,7 @@
 """Decides what happens next to a model, without I/O and clock. Called by both executors, local and Kubernetes."""
 
 from kronos_operator.plan.attempts import Attempt, AttemptState
-from kronos_operator.plan.decide import Action, Observed, Plan, StartAttempt, StopAttempt, plan
+from kronos_operator.plan.decide import Action, Observed, Plan, StartAttempt, StopAttempt, plan, start_of
 from kronos_operator.plan.record import Completed, Outcome, Request, Restart, RunRecord, Step, StopReason, begin
 from kronos_operator.plan.story import Condition
 
@@ -23,4 +23,5 @@ __all__ = [
     "StopReason",
     "begin",
     "plan",
+    "start_of",
 ]

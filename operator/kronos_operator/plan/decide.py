@@ -148,7 +148,7 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
     if observed.place is not None:
         return _told(request, observed, replace(record, retry_at=None), (), wake_at=None)
     record = replace(record, settings=settings, retry_at=None)
-    return _told(request, observed, record, (_start(record),), wake_at=None)
+    return _told(request, observed, record, (start_of(record),), wake_at=None)
 
 
 def _open_run(record: RunRecord | None, request: Request, observed: Observed, now: float) -> RunRecord | None:
@@ -259,7 +259,8 @@ def _stop(attempt: Attempt, reason: StopReason) -> tuple[Action, ...]:
     return (StopAttempt(run=attempt.run, stage=attempt.stage, number=attempt.number, reason=reason),)
 
 
-def _start(record: RunRecord) -> StartAttempt:
+def start_of(record: RunRecord) -> StartAttempt:
+    """The start of the record's current attempt, which is the same each time."""
     step = record.next_step
     assert step is not None  # a run without a next step has an outcome
     reused = next((earlier for earlier in record.steps if earlier.reuse is not None), None)

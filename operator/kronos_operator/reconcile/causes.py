@@ -168,10 +168,10 @@ def _words(pod: Object | None, workload: Object | None) -> str:
         ended = _terminated(pod)
         text = str(ended.get("message") or "")
         told = read_report(text.splitlines())
+        if ended.get("reason") == "OOMKilled" and ended.get("exitCode") != ExitCode.MEMORY_LIMIT:
+            return ""  # the trainer knew only of a SIGKILL; plan knows the limit
         if told.error:
             return told.error
-        if ended.get("reason") == "OOMKilled":
-            return ""  # plan knows the limit
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
         if lines:
             return lines[-1].strip()[:500]

@@ -93,7 +93,37 @@ class Effects:
             await self.delete_workload(gang)
         return expires
 
+    async def restore(self, model: KronosModel, start: StartAttempt, gang: Gang) -> list[str]:
+        """Makes again what the pods of a started attempt need and somebody has deleted. Returns what that was.
+
+        Its ConfigMap is mounted when a pod starts, and by its Service the pods find each other: without them they would
+        wait for as long as they may. Raises Refused or Postponed where they cannot be made.
+        """
+        assert gang.workload is not None
+        metadata = gang.workload["metadata"]
+        kinds = [CONFIGMAP]
+        if gang.workload["kind"] == JOB.kind and gang.size > 1:
+            kinds.append(SERVICE)
+        missing = {
+            kind.kind
+            for kind in kinds
+            if await self._cluster.get(kind, metadata["namespace"], metadata["name"]) is None
+        }
+        if missing:
+            for body in children(await self._blueprint(model, start)):
+                if body["kind"] in missing:
+                    await self._create(body)
+        return [f"{kind} {metadata['name']}" for kind in sorted(missing)]
+
     async def _start(self, model: KronosModel, start: StartAttempt) -> None:
+        for body in children(await self._blueprint(model, start)):
+            if body["kind"] == CONFIGMAP.kind:
+                await self._put(body)
+            else:
+                await self._create(body)
+
+    async def _blueprint(self, model: KronosModel, start: StartAttempt) -> Blueprint:
+        """What the attempt is built from. Raises Refused if that is lost, or no longer allowed."""
         name = names.run_config_map_name(model.metadata.name, start.run)
         kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
         if kept is None and stage_hashes(model.spec) == dict(start.stage_hashes):
@@ -107,18 +137,13 @@ class Effects:
         if denied:
             # The policy may have changed since, or somebody has made another ConfigMap of that name.
             raise Refused(f"what the run was begun with is no longer allowed: {denied}", reason="PolicyDenied")
-        blueprint = Blueprint(
+        return Blueprint(
             model=built_from,
             uid=_uid(model),
             start=start,
             image=self._settings.default_image,
             default_queue=self._settings.policy.default_queue,
         )
-        for body in children(blueprint):
-            if body["kind"] == CONFIGMAP.kind:
-                await self._put(body)
-            else:
-                await self._create(body)
 
     def _denied(self, model: KronosModel) -> str:
         """What the policy denies of a model with its frozen image; an earlier default image was the administrator's."""

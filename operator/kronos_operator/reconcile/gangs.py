@@ -43,12 +43,16 @@ class Gang:
         return next((pod for pod in self.pods if _is_first(pod)), None)
 
     @property
-    def missing(self) -> int:
-        """How many of its pods have not been made."""
+    def size(self) -> int:
+        """How many pods its workload is to have."""
         spec = {} if self.workload is None else self.workload.get("spec") or {}
         replicas = spec.get("pytorchReplicaSpecs") or {}
-        wanted = sum(one.get("replicas", 0) for one in replicas.values()) if replicas else spec.get("parallelism", 0)
-        return max(0, int(wanted) - len(self.pods))
+        return int(sum(one.get("replicas", 0) for one in replicas.values()) if replicas else spec.get("parallelism", 0))
+
+    @property
+    def missing(self) -> int:
+        """How many of its pods have not been made."""
+        return max(0, self.size - len(self.pods))
 
     @property
     def finished(self) -> str:
@@ -147,7 +151,7 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
         return attempt
     cause = cause_of(gang.workload, gang.pods)
     disruption = cause.disruption or (disruption if gone else None)
-    message = cause.message or report.error
+    message = cause.message or ("" if cause.memory_killed else report.error)
     return replace(
         attempt,
         exit_code=cause.exit_code,

@@ -15,6 +15,7 @@ from kronos_operator.reconcile.gangs import Gang, attempt_of, gangs_of, lost_at
 from kronos_operator.reconcile.record_status import completed_of, published_in
 from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.schedule import Trigger
+from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.waiting import PATIENCE
 
 
@@ -126,6 +127,22 @@ def look_again_at(view: View, decided: Plan, every: float) -> float | None:
         lost = None if view.current is None else lost_at(view.current)
         return soon if lost is None else min(soon, max(view.now + 1, lost))
     return None
+
+
+def may_lack_children(view: View, decided: Plan, report: Report | None) -> bool:
+    """Whether pods may wait for what somebody has deleted: they have nodes, and have not trained a step in a while.
+
+    Once a gang has trained it needs neither its ConfigMap nor its Service any more.
+    """
+    attempt, record = view.attempt, decided.record
+    if view.current is None or view.current.workload is None or attempt is None or record is None:
+        return False
+    if (record.id, record.number) != (attempt.run, attempt.number) or record.stop is not None:
+        return False
+    if attempt.state not in (AttemptState.WAITING, AttemptState.RUNNING) or attempt.placed == 0:
+        return False
+    stepped = report is not None and report.stepped
+    return not stepped and view.now - created_at(view.current.workload) >= PATIENCE
 
 
 def _current(record: RunRecord | None, gangs: list[Gang]) -> Gang | None:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from kronos_operator.health import Check, endpoints, exposition, served, silence
 from kronos_operator.kube import Cluster, ClusterError, Key, Object, Recorder
@@ -31,11 +32,16 @@ class Operation:
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
         self._cluster = cluster
         self._settings = settings
-        self.metrics = Metrics(lambda: len(self.queue))
+        now = cluster.clock.now
+        self.metrics = Metrics(lambda: len(self.queue), now=now)
         self.children = Children(cluster, settings.namespaces, self._child_changed)
-        recorder = Recorder(cluster, instance=os.environ.get("HOSTNAME", "kronos-operator"))
+        recorder = Recorder(
+            cluster,
+            instance=os.environ.get("HOSTNAME", "kronos-operator"),
+            now=lambda: datetime.fromtimestamp(now(), UTC),
+        )
         self.reconciler = Reconciler(
-            cluster, self.children, recorder, settings, self.metrics, wake=lambda key: self.queue.add(key)
+            cluster, self.children, recorder, settings, self.metrics, now=now, wake=lambda key: self.queue.add(key)
         )
         self.queue = WorkQueue(self.reconciler.reconcile)
         self._resynced_at: float | None = None

@@ -6,7 +6,6 @@ record is written before anything is started or stopped, and what has ended is d
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import NoReturn
@@ -17,7 +16,7 @@ from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recor
 from kronos_operator.kube.conditions import true_condition
 from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.metrics import Metrics
-from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan
+from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan, start_of
 from kronos_operator.reconcile.admission import place_to_tell
 from kronos_operator.reconcile.causes import log_tail, node_of
 from kronos_operator.reconcile.claims import claim_of, in_queue
@@ -26,7 +25,15 @@ from kronos_operator.reconcile.gangs import cannot_go_on, silent_nodes
 from kronos_operator.reconcile.inquiries import Inquiries
 from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.models import Models
-from kronos_operator.reconcile.observing import Sight, View, annotation, look, look_again_at, observed
+from kronos_operator.reconcile.observing import (
+    Sight,
+    View,
+    annotation,
+    look,
+    look_again_at,
+    may_lack_children,
+    observed,
+)
 from kronos_operator.reconcile.record_status import record_of
 from kronos_operator.reconcile.refusals import refusal
 from kronos_operator.reconcile.reports import Report
@@ -53,7 +60,7 @@ class Reconciler:
         settings: Settings,
         metrics: Metrics,
         *,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float],
         wake: Callable[[Key], None] = lambda key: None,
     ) -> None:
         self._cluster = cluster
@@ -170,6 +177,8 @@ class Reconciler:
         model = await self._write(model, decided, seen, now)
         try:
             await self._effects.act(model, decided.actions)
+            if may_lack_children(view, decided, report):
+                await self._restore(body, model, view, decided)
         except Postponed as no:
             await self._postpone(no, model, decided, seen, now)
         except Refused as no:
@@ -239,6 +248,13 @@ class Reconciler:
                     "children and is none of them: it is left alone"
                 )
                 await self._recorder.post(body, reason="ForeignObject", note=note, action="Reconcile", type="Warning")
+
+    async def _restore(self, body: Object, model: KronosModel, view: View, decided: Plan) -> None:
+        """Makes again what the current gang lacks, and says so."""
+        assert view.current is not None and decided.record is not None
+        for what in await self._effects.restore(model, start_of(decided.record), view.current):
+            note = f"{what} was gone and is made again: the pods of the current attempt wait for it"
+            await self._recorder.post(body, reason="ChildRestored", note=note, action="Reconcile", type="Warning")
 
     async def _postpone(self, no: Postponed, model: KronosModel, decided: Plan, seen: Seen, now: float) -> NoReturn:
         """Tells what stands in the way; the queue comes back to it."""
