@@ -22,11 +22,11 @@ def impossible_prices(values: Float64) -> Iterator[Fault]:
 
 
 def _no_price(values: Float64) -> Iterator[Fault]:
-    """Rows with a price that is 0, as feeds write a suspended day, or below."""
-    spread = bool((values[:, :4] < 0).any())
-    way_out = "; of a spread, whose prices may be negative, add a constant to all of them" if spread else ""
+    """Rows with a price that is 0, as feeds write a suspended day; where prices go below 0, as spreads do, it is one."""
+    if (values[:, :4] < 0).any():
+        return
     for index, name in enumerate(FEATURES[:4]):
-        yield values[:, index] <= 0, name, "{value} is no price" + way_out
+        yield values[:, index] == 0, name, "{value} is no price"
 
 
 def _outside(values: Float64) -> Iterator[Fault]:

@@ -19,11 +19,11 @@ UNUSUAL = 10  # times the usual move from bar to bar
 def splits(times: Int64, values: Float64) -> list[tuple[str, str]]:
     """Day and ratio (4:1 is four new shares for an old one) of each likely split in the bars of one symbol.
 
-    `times` [N] are wall-clock nanoseconds, `values` [N, 6] in the order of FEATURES, prices above 0. The price must
+    `times` [N] are wall-clock nanoseconds, `values` [N, 6] in the order of FEATURES. The price must
     open at the ratio and stay there, far beyond its usual moves: a crash may look alike, a wrong bar does not.
     """
-    if len(times) <= 2 * BARS:
-        return []
+    if len(times) <= 2 * BARS or (values[:, (0, 3)] <= 0).any():
+        return []  # too few to tell, or a spread, which has no shares
     opens, closes = np.log(values[:, 0]), np.log(values[:, 3])
     jumps = opens[1:] - closes[:-1]
     usual = np.median(np.abs(np.diff(closes)))
