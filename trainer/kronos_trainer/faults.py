@@ -22,7 +22,7 @@ def impossible_prices(values: Float64) -> Iterator[Fault]:
 
 
 def _no_price(values: Float64) -> Iterator[Fault]:
-    """Rows with a price that is 0, as feeds write a suspended day; where prices go below 0, as spreads do, it is one."""
+    """Rows with a price that is 0, as feeds write a suspended day; beside prices below 0, of a spread, it is one."""
     if (values[:, :4] < 0).any():
         return
     for index, name in enumerate(FEATURES[:4]):
