@@ -19,7 +19,9 @@ from kronos_operator.api import KronosModel
 Model = Callable[..., dict[str, Any]]
 
 MODELS = "/apis/kronos.io/v1alpha1/namespaces/{}/kronosmodels"
-EXAMPLES = sorted((REPOSITORY / "manifests" / "examples").glob("*.yaml"))
+EXAMPLES = sorted(
+    set((REPOSITORY / "manifests/examples").glob("*.yaml")) - {REPOSITORY / "manifests/examples/claims.yaml"}
+)
 
 COLUMNS = ["NAME", "PHASE", "STAGE", "PROGRESS", "ETA", "READY", "REASON", "ATTEMPT"]
 SAMPLES = Path(__file__).parent / "samples"
