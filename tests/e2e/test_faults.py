@@ -115,7 +115,7 @@ def test_a_node_that_goes_silent_and_one_that_is_deleted_cost_a_gang_a_restart(
         wait_until("the silent node", lambda: f"not ready: node {node}" in ready())
         # Where other nodes are left the node controller does so; it spares the pods of an only node.
         operator.kubectl("taint", "node", node, "node.kubernetes.io/unreachable:NoExecute", "--overwrite")
-        wait_until("its eviction", lambda: story.status["bookkeeping"].get("disrupted"))
+        wait_until("its eviction", lambda: "deletionTimestamp" in story.pods[0]["metadata"])
         kubelet("start")  # and hears that its pod was to go long ago
         restart = last(1)
         assert restart["reason"] == "DeletionByTaintManager"
