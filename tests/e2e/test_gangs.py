@@ -40,13 +40,12 @@ def test_two_gangs_of_which_one_fits_are_trained_one_after_the_other(
 def test_a_thousand_lines_of_progress_are_followed_to_the_last_one(
     operator: Live, namespace: str, model: Callable[..., Manifest]
 ) -> None:
-    stage = TINY | {"batchSize": 8, "microBatchSize": 8}
     manifest = model(
         resources=ALONE,
         progress={"everySeconds": 0.01},
-        training={"windowsPerEpoch": 4000},
-        tokenizer=stage | {"epochs": 1},
-        predictor=stage | {"epochs": 2},
+        training={"windowsPerEpoch": 1000},
+        tokenizer=TINY | {"epochs": 1, "batchSize": 32, "microBatchSize": 32},
+        predictor=TINY | {"epochs": 2, "batchSize": 2, "microBatchSize": 2},
     )
     with Story(operator, namespace, "model-b-1d") as story:
         operator.apply(manifest)
