@@ -10,6 +10,7 @@ from typing import IO, Self
 
 from live import Live, Manifest, wait_until
 
+KILL_RANKS = "kill -9 $(grep -lz '^-u$' /proc/[0-9]*/cmdline | cut -d / -f 3)"  # only ranks are started with -u
 LONG = 1000  # epochs, more than any test waits for: of a training that is to be interrupted
 
 

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from live import Live, Manifest, wait_until
-from story import LONG, Story, exit_codes
-
-KILL_RANKS = "kill -9 $(grep -lz '^-u$' /proc/[0-9]*/cmdline | cut -d / -f 3)"  # only ranks are started with -u
+from story import KILL_RANKS, LONG, Story, exit_codes
 
 
 def restarted_from_checkpoint(story: Story, *, cause: str) -> None:

@@ -13,14 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from live import Live, Manifest, wait_until
-from story import LONG, Story, exit_codes
+from story import KILL_RANKS, LONG, Story, exit_codes
 
 # The server is that of the trainer's tests.
 sys.path.insert(0, str(Path(__file__).parents[1] / "trainer"))
 
 from s3_server import ACCESS_KEY, SECRET_KEY, S3Server
-
-KILL_RANKS = "kill -9 $(grep -lz '^-u$' /proc/[0-9]*/cmdline | cut -d / -f 3)"  # only ranks are started with -u
 
 
 @pytest.fixture

@@ -2,6 +2,6 @@
 
 from kronos_operator.manifests.children import children
 from kronos_operator.manifests.freeze import frozen, run_config_map
-from kronos_operator.manifests.gang import Gang, Manifest, local_paths
+from kronos_operator.manifests.gang import Gang, Manifest, local_paths, queue_of
 
-__all__ = ["Gang", "Manifest", "children", "frozen", "local_paths", "run_config_map"]
+__all__ = ["Gang", "Manifest", "children", "frozen", "local_paths", "queue_of", "run_config_map"]

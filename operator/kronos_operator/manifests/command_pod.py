@@ -13,6 +13,7 @@ from kronos_operator.manifests.gang import Manifest
 from kronos_operator.manifests.pod import CONTAINER_SECURITY, NO_SIDECAR, placement, pod_security
 
 CONTAINER = "kronos"
+_NO_TEMPLATE = PodTemplate()
 _GRACE_SECONDS = 1  # its process is a sleep, with nothing to save
 
 
@@ -35,39 +36,42 @@ class Size:
     most_memory: str
 
 
-def command_pod(
-    *,
-    name: str,
-    namespace: str,
-    command: str,
-    image: str,
-    mount: Mount,
-    size: Size,
-    seconds: int,
-    template: PodTemplate,
-) -> Manifest:
-    """The pod. `command` is the user's, for a label; it ends by itself after `seconds`, should nobody delete it."""
+@dataclass(frozen=True, kw_only=True)
+class CommandPod:
+    """What a command needs of its pod. `command` is one word of the user's, `seconds` the longest that it may live."""
+
+    command: str
+    image: str
+    mount: Mount
+    size: Size
+    seconds: int
+    template: PodTemplate = _NO_TEMPLATE
+
+
+def command_pod(wanted: CommandPod, *, name: str, namespace: str) -> Manifest:
+    """The pod; it ends by itself in time, should nobody delete it."""
+    mount, size = wanted.mount, wanted.size
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": {names.MANAGED_BY_LABEL: names.COMMAND_LINE, names.COMMAND_LABEL: command} | NO_SIDECAR,
+            "labels": {names.MANAGED_BY_LABEL: names.COMMAND_LINE, names.COMMAND_LABEL: wanted.command} | NO_SIDECAR,
             "annotations": NO_SIDECAR,
         },
         "spec": {
             "restartPolicy": "Never",
-            "activeDeadlineSeconds": seconds,
+            "activeDeadlineSeconds": wanted.seconds,
             "terminationGracePeriodSeconds": _GRACE_SECONDS,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "securityContext": pod_security(template),
-            **placement(template),
+            "securityContext": pod_security(wanted.template),
+            **placement(wanted.template),
             "containers": [
                 {
                     "name": CONTAINER,
-                    "image": image,
+                    "image": wanted.image,
                     "command": ["sleep", "infinity"],
                     "env": [
                         {"name": "HOME", "value": names.SCRATCH_MOUNT},

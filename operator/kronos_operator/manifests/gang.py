@@ -54,7 +54,7 @@ class Gang:
     @property
     def workload_labels(self) -> dict[str, str]:
         """Labels of the Job or PyTorchJob: it alone names the queue, for Kueue would queue labelled pods one by one."""
-        queue = self.model.metadata.labels.get(names.QUEUE_LABEL) or self.default_queue
+        queue = queue_of(self.model, self.default_queue)
         return self.labels | ({names.QUEUE_LABEL: queue} if queue else {})
 
     @property
@@ -71,6 +71,11 @@ class Gang:
     def metadata(self, labels: Mapping[str, str]) -> Manifest:
         """Metadata of an object of the attempt."""
         return owned(self.model, self.uid, self.name, labels)
+
+
+def queue_of(model: KronosModel, default: str) -> str:
+    """The Kueue queue that the model waits in: the one that it names, else the default; empty means none."""
+    return model.metadata.labels.get(names.QUEUE_LABEL) or default
 
 
 def local_paths(spec: Spec) -> list[str]:

@@ -6,19 +6,12 @@ import hashlib
 import json
 
 from kronos_operator.api import KronosModel, Spec
-from kronos_operator.names import QUEUE_LABEL
 from kronos_operator.plan import Attempt, RunRecord
-from kronos_operator.policy import Policy
 from kronos_operator.reconcile.turns import Claim, Kind, Standing
 from kronos_operator.reconcile.waiting import Waiting
 
 # What decides on which nodes a pod fits; the rest of the template may differ between pods that compete.
 _PLACEMENT = ("node_selector", "tolerations", "affinity", "scheduler_name", "runtime_class_name", "priority_class_name")
-
-
-def in_queue(model: KronosModel, policy: Policy) -> bool:
-    """Whether the model waits in a queue of Kueue, which gives a gang all of its places or none."""
-    return bool(model.metadata.labels.get(QUEUE_LABEL) or policy.default_queue)
 
 
 def claim_of(model: KronosModel, record: RunRecord, attempt: Attempt | None, waiting: Waiting | None) -> Claim:

@@ -15,11 +15,12 @@ from kronos_operator.api import KronosModel, Phase, Status
 from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recorder
 from kronos_operator.kube.conditions import true_condition
 from kronos_operator.kube.kinds import KRONOSMODEL
+from kronos_operator.manifests import queue_of
 from kronos_operator.metrics import Metrics
 from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan, start_of
 from kronos_operator.reconcile.admission import place_to_tell
 from kronos_operator.reconcile.causes import log_tail, node_of
-from kronos_operator.reconcile.claims import claim_of, in_queue
+from kronos_operator.reconcile.claims import claim_of
 from kronos_operator.reconcile.effects import Effects, Postponed, Refused
 from kronos_operator.reconcile.gangs import cannot_go_on, silent_nodes
 from kronos_operator.reconcile.inquiries import Inquiries
@@ -210,11 +211,11 @@ class Reconciler:
     ) -> tuple[Observed, Plan]:
         """What is planned, once it is known whether it is the model's turn."""
         policy, record = self._settings.policy, view.record
-        queued = in_queue(view.model, policy)
+        queued = bool(queue_of(view.model, policy.default_queue))  # Kueue gives a gang all of its places or none
         live = view.attempt if view.attempt is not None and view.attempt.state.live else None
-        claim = claim_of(view.model, record, live, waiting) if record is not None and live is not None else None
-        if claim is not None and not queued:
-            self._turns.put(key, claim, view.now)
+        holds = record is not None and live is not None and not queued
+        if record is not None and holds:
+            self._turns.put(key, claim_of(view.model, record, live, waiting), view.now)
         situation = observed(
             view,
             report,
@@ -233,7 +234,7 @@ class Reconciler:
             if place is not None:
                 situation = replace(situation, place=place_to_tell(place, view.before.queue_position))
                 decided = plan(view.model, situation, view.now)
-        elif claim is None:
+        elif not holds:
             self._turns.put(key, None, view.now)
         return situation, decided
 

@@ -82,7 +82,7 @@ class Turns:
             self._tried_at[key] = now
         elif before.standing is Standing.HOLDS and left:
             self._freed_at.update(dict.fromkeys((*before.kinds, _RUNNING), now))
-        if left or claim is None or claim.standing is Standing.HOLDS:
+        if claim is None or claim.standing is not Standing.TRIES:
             self._call((*before.kinds, _RUNNING, _GAVE_BACK))
 
     def forget(self, key: Key, now: float) -> None:
@@ -137,9 +137,7 @@ class Turns:
 
     def _rank(self, key: Key, kind: Kind, claim: Claim | None = None) -> tuple[bool, float, float, Key]:
         """Those that have not tried since places became free, by priority and age; then those that tried, in turn."""
-        claim = claim or self._claims.get(key)
-        if claim is None:
-            return True, float("inf"), 0.0, key
+        claim = claim or self._claims[key]
         tried = self._tried_at.get(key)
         if tried is not None and tried >= self._freed_at.get(kind, 0.0):
             return True, tried, 0.0, key

@@ -8,16 +8,14 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kronos_operator import names
-from kronos_operator.api import PodTemplate
 from kronos_operator.cli.cluster.session import Session
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.options import TRAINER_IMAGE_ENV
 from kronos_operator.cli.terminal import duration, say
-from kronos_operator.manifests.command_pod import CONTAINER, Mount, Size, command_pod
+from kronos_operator.manifests.command_pod import CONTAINER, CommandPod, Mount, Size, command_pod
 from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
@@ -30,21 +28,8 @@ _SILENT_SECONDS = 15  # after which events are asked why a container does not st
 _HOPELESS = frozenset(
     {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "CreateContainerError"}
 )
-_NO_TEMPLATE = PodTemplate()
 
 __all__ = ["CONTAINER", "CommandPod", "Mount", "Size", "require_claim", "running", "trainer_image"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CommandPod:
-    """What a command needs of its pod. `command` is one word of the user's, `seconds` the longest that it may live."""
-
-    command: str
-    image: str
-    mount: Mount
-    size: Size
-    seconds: int
-    template: PodTemplate = _NO_TEMPLATE
 
 
 @asynccontextmanager
@@ -53,16 +38,7 @@ async def running(cluster: Cluster, namespace: str, wanted: CommandPod) -> Async
     from kronos_operator.kube.kinds import POD
 
     name = f"kronos-{wanted.command}-{secrets.token_hex(4)}"
-    body = command_pod(
-        name=name,
-        namespace=namespace,
-        command=wanted.command,
-        image=wanted.image,
-        mount=wanted.mount,
-        size=wanted.size,
-        seconds=wanted.seconds,
-        template=wanted.template,
-    )
+    body = command_pod(wanted, name=name, namespace=namespace)
     with _ended_by_signals():
         try:
             await cluster.create(POD, body)
