@@ -13,12 +13,12 @@ import pytest
 
 from kronos_operator import crd
 from kronos_operator.cli import checks, main
-from kronos_operator.cli.init import STARTS, usual_window
+from kronos_operator.cli.init import Size, usual_window
 from kronos_operator.cli.logs import newest_log, readable
 from kronos_operator.cli.options import Stage
 from kronos_operator.cli.terminal import duration
 from kronos_operator.loading import load_models
-from kronos_trainer.config import StageName, Timeframe, load_run
+from kronos_trainer.config import STARTS, StageName, Timeframe, load_run
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ def test_init_writes_a_valid_file_of_every_size(size: str, capsys: pytest.Captur
     (loaded,) = load_models([Path("made.yaml")])
     assert loaded.model.metadata.name == "model-4h"
     assert loaded.model.spec.data.source.path == "my bars: #1.csv"
+    assert loaded.model.spec.predictor == STARTS[size].predictor
     assert main(["init", "--timeframe", "4h", "--data", "other", "-o", "made.yaml"]) == 64
     assert "--force" in capsys.readouterr().err
     assert "my bars" in Path("made.yaml").read_text()
@@ -83,9 +84,52 @@ def test_validate_names_every_fault_with_its_line(model: str, capsys: pytest.Cap
     assert out == "ok  model-a.yaml  model-a\n"
     assert err == f"error: bad.yaml:{line}: spec.tokenizer.epoch: unknown field; did you mean epochs?\n"
 
+    Path("twice.yaml").write_text(Path(model).read_text())
+    assert main(["validate", model, "-f", "twice.yaml"]) == 64
+    out, err = capsys.readouterr()
+    assert (out, "model default/model-a is already defined at twice.yaml:4" in err) == (
+        "ok  twice.yaml  model-a\n",
+        True,
+    )
+
     assert main(["validate", "-f", "bad.yaml", "--json"]) == 64
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert (problem["line"], problem["field"]) == (line, "spec.tokenizer.epoch")
+
+
+def test_files_are_taken_in_every_way_that_a_shell_gives_them(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("claims.yaml").write_text("apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: bars}\n")
+    mixed = [["."], ["-f", "."], ["-f", "claims.yaml", model], ["claims.yaml", model]]
+    for inputs in ([model], ["-f", model], *mixed):
+        for command in ("validate", "plan", "diff"):
+            capsys.readouterr()
+            assert main([command, *inputs]) == 0
+            out, err = capsys.readouterr()
+            assert "model-a" in out
+            assert ("claims.yaml: left out, no KronosModel" in err) == (inputs in mixed)
+    assert main(["validate"]) == 64
+    assert "- reads standard input" in capsys.readouterr().err
+
+
+def test_init_and_validate_say_that_bars_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_model("model-a", "absent.csv")
+    out, err = capsys.readouterr()
+    assert out == "wrote model-a.yaml; once that is mended: kronos run -f model-a.yaml\n"
+    assert err.startswith("note: model-a.yaml:15: spec.data.source.path: ") and "absent.csv is not there" in err
+    assert main(["validate", file]) == 66
+    assert capsys.readouterr().err == err.replace("note: ", "error: ")
+    # A claim is a cluster's: that it has no directory here is no mistake of the file.
+    Path(file).write_text(Path(file).read_text().replace('path: "absent.csv"', "claim: {name: bars}"))
+    assert main(["validate", file]) == 0
+    assert "data/bars, claim bars on this machine, is not there" in capsys.readouterr().err
+
+
+def test_init_names_bars_as_its_file_sees_them(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workplace / "bars.csv").write_text("x")
+    arguments = ["init", "--timeframe", "1d", "--data", "bars.csv", "--size", "tiny", "-o", "models/made.yaml"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err == ""
+    assert 'path: "../bars.csv"' in Path("models/made.yaml").read_text()
 
 
 def test_plan_says_what_is_done_and_where_values_come_from(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,6 +288,7 @@ def test_spans_of_time_are_short() -> None:
 
 def test_the_stages_are_those_of_the_contract() -> None:
     assert get_args(Stage) == tuple(stage.value for stage in StageName)
+    assert get_args(Size) == tuple(STARTS)
 
 
 def test_help_loads_nothing_heavy_and_a_pipe_gets_no_control_characters() -> None:

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from kronos_operator.cli import checks
 from kronos_operator.cli.checks import Check, HubWeights
-from kronos_operator.cli.options import AsJson, OptionalFiles, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, load
+from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import console, draws, say, say_json
 
@@ -27,18 +28,18 @@ _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
-    files: OptionalFiles = None,
+    files: Files = None,
+    named: NamedFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Check Python, torch, GPUs, disk, data and weights, and say how to mend what is wrong.
 
-    With -f, checks what these models need. Ends with 78 when something needed is missing.
+    With files, checks what these models need. Ends with 78 when something needed is missing.
     """
-    from kronos_operator.loading import load_models
     from kronos_trainer.config import ExitCode
 
-    loaded = load_models(files or [], overrides=overrides or [], environ=os.environ)
+    loaded = load(files, named, overrides, os.environ) if files or named else []
     outcome = examine(loaded)
     if as_json:
         say_json([asdict(check) for check in outcome])
@@ -55,7 +56,7 @@ def examine(loaded: Sequence[Loaded]) -> list[Check]:
         partial(_one, checks.check_python),
         checks.check_compute,
         partial(_one, checks.check_libraries),
-        partial(checks.check_output, settings.output),
+        partial(checks.check_output, settings.output_root),
     ]
     for path in _data_paths(loaded, settings):
         wanted.append(partial(_one, checks.check_data, path, required=bool(loaded)))
@@ -100,8 +101,8 @@ def _one(check: Callable[..., Check], *arguments: object, **options: object) -> 
 def _data_paths(loaded: Sequence[Loaded], settings: LocalSettings) -> list[Path]:
     """Where the models' bars are on this machine; without models, where bars are looked for."""
     if not loaded:
-        return [settings.data]
-    places = [settings.bars(one.model.spec) for one in loaded if one.model.spec.data.source.uri is None]
+        return [settings.data_root]
+    places = [settings.bars(one) for one in loaded if one.model.spec.data.source.uri is None]
     return list(dict.fromkeys(Path(place) for place in places))
 
 

@@ -49,7 +49,7 @@ def logs(
         return
     if one_rank is not None:
         raise Failure("all ranks of a local run write into one log: leave --rank out", ExitCode.CONFIG)
-    directory = RunPaths(local_settings().output, ModelRef(namespace=namespace or "default", name=name), "").logs
+    directory = RunPaths(local_settings().output_root, ModelRef(namespace=namespace or "default", name=name), "").logs
     log = newest_log(directory, stage)
     if log is None:
         of_stage = f" of the {stage}" if stage else ""

@@ -123,7 +123,7 @@ def _stored(name: str, namespace: str | None) -> Loaded:
     from kronos_operator.local import stored_model
     from kronos_trainer.config import ExitCode, ModelRef
 
-    output = local_settings().output
+    output = local_settings().output_root
     loaded = stored_model(output, ModelRef(namespace=namespace or "default", name=name))
     if loaded is None:
         raise Failure(f"{output} holds no copy of {name} as it was run: kronos run -f FILE", ExitCode.INPUT_MISSING)

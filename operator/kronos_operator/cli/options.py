@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -11,13 +10,6 @@ Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
 TRAINER_IMAGE_ENV = "KRONOS_TRAINER_IMAGE"
-_FILE_HELP = "KronosModel YAML file; give it again for more models."
-
-Files = Annotated[list[Path], typer.Option("--file", "-f", metavar="FILE", help=_FILE_HELP, show_default=False)]
-OptionalFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--file", "-f", metavar="FILE", help="Check what this KronosModel file needs.", show_default=False),
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

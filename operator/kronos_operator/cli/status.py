@@ -68,7 +68,7 @@ def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
     from kronos_operator.local import read_states
     from kronos_trainer.config import ExitCode
 
-    root = local_settings().output
+    root = local_settings().output_root
     states = read_states(root)
     if name is None:
         return [state for state in states if namespace in (None, state.namespace)]

@@ -4,6 +4,7 @@ from kronos_operator.local.digests import weights_digest
 from kronos_operator.local.executor import Outcome, execute
 from kronos_operator.local.files import stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
+from kronos_operator.local.refusals import Refusal, refusals, sample_command
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.local.state import ModelState, read_states
 from kronos_operator.local.stopping import stop
@@ -15,9 +16,12 @@ __all__ = [
     "ModelState",
     "Outcome",
     "PlannedStep",
+    "Refusal",
     "execute",
     "prepare",
     "read_states",
+    "refusals",
+    "sample_command",
     "stop",
     "stored_model",
     "weights_digest",
