@@ -183,6 +183,18 @@ def test_usage_errors_are_one_line(model: str, capsys: pytest.CaptureFixture[str
         assert out == ""
         assert err.startswith("error: ")
         assert err.count("\n") == 1
+        assert "absent" in arguments or " --help" in err or " reads standard input" in err
+    assert main(["run", model, "--mode", "both"]) == 64
+    help_for = "help: kronos run --help"
+    assert capsys.readouterr().err == (
+        f"error: Invalid value for '--mode': 'both' is not one of 'sequential', 'parallel'; {help_for}\n"
+    )
+
+
+def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == main(["version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second and first.startswith("kronos-operator ")
 
 
 def test_a_fault_of_ours_shows_a_traceback_only_on_request(

@@ -45,13 +45,20 @@ def _explain(error: BaseException) -> tuple[int, Iterable[str]]:
         case InvalidModel():
             return ExitCode.CONFIG, [str(problem) for problem in error.problems]
         case typer.TyperException():
-            return ExitCode.CONFIG, [error.format_message()]
+            return ExitCode.CONFIG, [_usage(error)]
         case typer.Abort() | KeyboardInterrupt():
             return INTERRUPTED, ["interrupted"]
         case OSError(filename=str() as name, strerror=str() as reason):
             return UNEXPECTED, [f"{name}: {reason}"]
         case _:
             return UNEXPECTED, [f"{type(error).__name__}: {error}"]
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with the command line, without Python's words for it, and how to get help."""
+    message = error.format_message().replace("Value error, ", "").replace("Input should be", "must be").rstrip(".")
+    context = getattr(error, "ctx", None)  # absent where a plugin of typer's is at fault, not the command line
+    return f"{message}; help: {context.command_path} --help" if message and context is not None else message
 
 
 def _say_how_to_report(error: BaseException) -> None:

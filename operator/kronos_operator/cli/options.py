@@ -6,10 +6,16 @@ from typing import Annotated, Literal
 
 import typer
 
+from kronos_operator.cli.completion import model_names
+
 Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
 TRAINER_IMAGE_ENV = "KRONOS_TRAINER_IMAGE"
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of the model.", show_default=False, autocompletion=model_names),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

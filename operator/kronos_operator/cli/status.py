@@ -1,4 +1,4 @@
-"""`kronos status` and `kronos list`: what local runs have come to, read from their files, or what a cluster tells."""
+"""`kronos status`: what local runs have come to, read from their files, or what a cluster tells."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.options import AsJson
 from kronos_operator.cli.preparation import local_settings
@@ -22,7 +23,10 @@ RIGHT = frozenset({"done", "epoch", "val loss", "eta"})
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Only this model, in detail.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Only this model, in detail.", show_default=False, autocompletion=model_names
+        ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show changes as they come, until Ctrl-C.")] = False,
     on_cluster: OnCluster = False,
@@ -45,22 +49,12 @@ def status(
         watch_table(HEADERS, lambda: [_row(state) for state in states_of(name, namespace)], right=RIGHT)
     states = states_of(name, namespace)
     if as_json:
-        say_json([_document(state) for state in states])
+        say_json([document_of(state) for state in states])
         return
     say_table(HEADERS, [_row(state) for state in states], right=RIGHT)
     if name is not None:
         for state in states:
             _detail(state)
-
-
-def list_models(as_json: AsJson = False) -> None:
-    """List the models trained here and what each has published."""
-    states = states_of(None, None)
-    if as_json:
-        say_json([_document(state) for state in states])
-        return
-    rows = [[_key(state), state.state, state.run, state.published or "-"] for state in states]
-    say_table(("model", "state", "latest run", "published run"), rows)
 
 
 def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
@@ -74,7 +68,7 @@ def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
         return [state for state in states if namespace in (None, state.namespace)]
     chosen = [state for state in states if (state.namespace, state.name) == (namespace or "default", name)]
     if not chosen:
-        known = ", ".join(_key(state) for state in states) or "none"
+        known = ", ".join(key_of(state) for state in states) or "none"
         raise Failure(
             f"no model {name} in {root} (found: {known}); KRONOS_OUTPUT_PATH names another directory",
             ExitCode.INPUT_MISSING,
@@ -89,7 +83,7 @@ def _row(state: ModelState) -> list[str]:
     loss = result.get("bestValidationLoss", progress.get("validationLoss"))
     epoch = f"{progress['epoch']}/{progress['epochs']}" if "epoch" in progress and "epochs" in progress else "-"
     return [
-        _key(state),
+        key_of(state),
         state.run,
         state.stage.value,
         f"{progress.get('phase', 'starting')}" if running else state.state,
@@ -113,7 +107,8 @@ def _detail(state: ModelState) -> None:
         say(f"{'log':<10} {near(str(state.log))}")
 
 
-def _document(state: ModelState) -> dict[str, Any]:
+def document_of(state: ModelState) -> dict[str, Any]:
+    """The state as JSON shows it."""
     return {
         "namespace": state.namespace,
         "name": state.name,
@@ -130,5 +125,6 @@ def _document(state: ModelState) -> dict[str, Any]:
     }
 
 
-def _key(state: ModelState) -> str:
+def key_of(state: ModelState) -> str:
+    """Name of a model, with its namespace unless that is the default one."""
     return state.name if state.namespace == "default" else f"{state.namespace}/{state.name}"

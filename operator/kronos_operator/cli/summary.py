@@ -130,13 +130,20 @@ def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
     result: Mapping[str, Any] = files.completed() or {}
     return StageSummary(
         stage=stage.value,
-        state={"train": "trained", "skipped": "skipped"}.get(action, action) if result else "not complete",
+        state=_state(action, complete=bool(result)),
         loss_before=result.get("initialValidationLoss"),
         loss_after=result.get("bestValidationLoss"),
         epochs=result.get("epochs"),
         seconds=result.get("seconds"),
         weights=str(files.best) if result else None,
     )
+
+
+def _state(action: str, *, complete: bool) -> str:
+    """A stage that is reused is complete, also where the run ended before it was copied."""
+    if complete:
+        return {"train": "trained"}.get(action, action)
+    return action if action.startswith("reuse") or action == "skipped" else "not complete"
 
 
 def _one_file(bars: Path) -> str:

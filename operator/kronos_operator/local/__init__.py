@@ -6,7 +6,7 @@ from kronos_operator.local.files import stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
 from kronos_operator.local.refusals import Refusal, refusals, sample_command
 from kronos_operator.local.settings import LocalError, LocalSettings
-from kronos_operator.local.state import ModelState, read_states
+from kronos_operator.local.state import ModelState, read_runs, read_states
 from kronos_operator.local.stopping import stop
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Refusal",
     "execute",
     "prepare",
+    "read_runs",
     "read_states",
     "refusals",
     "sample_command",
