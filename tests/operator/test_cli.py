@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from kronos_operator import crd
-from kronos_operator.cli import checks, main
+from kronos_operator.cli import checks, main, quickstart
 from kronos_operator.cli.init import Size, usual_window
 from kronos_operator.cli.logs import newest_log, readable
 from kronos_operator.cli.options import Stage
@@ -243,6 +243,58 @@ def test_gpus_are_told_with_their_memory(workplace: Path, monkeypatch: pytest.Mo
         "NVIDIA H100, 78 GiB free of 80 GiB, driver 570.1",
         "NVIDIA H100, 1 GiB free of 80 GiB, driver 570.1",
     ]
+
+
+SMALL = "NeoQuasar/Kronos-small"
+OFFLINE = """
+import json, sys
+print(json.dumps({"kind": "ConnectError", "error": "ConnectError: Name or service not known"}))
+"""
+
+
+def test_without_bars_and_hub_doctor_fails_and_names_the_commands_that_mend_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checks, "check_compute", list)
+    monkeypatch.setattr(checks, "_HUB", OFFLINE)
+    assert main(["doctor", "--json"]) == 78
+    failed = [one for one in json.loads(capsys.readouterr().out) if one["state"] == "fail"]
+    data, tokenizer, predictor = sorted(failed, key=lambda one: (one["name"], "Tokenizer" not in one["found"]))
+    assert (data["found"], tokenizer["name"]) == ("no bars: data is not there", "weights")
+    assert data["mend"].startswith("kronos data sample --out data ")
+    assert predictor["found"].startswith(f"no weights: {SMALL} at 901c26c")
+    assert f"hf download {SMALL} --revision 901c26c1332695a2a8f243eb2f37243a37bea320 " in predictor["mend"]
+    assert "HF_ENDPOINT" in predictor["mend"] and predictor["mend"].endswith("kronos quickstart --tiny")
+
+    monkeypatch.setattr(checks, "_HUB", "import time; time.sleep(60)")
+    monkeypatch.setattr(checks, "HUB_SECONDS", 0.1)
+    assert checks.check_weights(checks.HubWeights(SMALL, None)).found == f"no weights: {SMALL}: no answer within 0.1 s"
+
+
+def test_quickstart_offers_tiny_random_weights_where_no_others_can_be_had(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[list[str]] = []
+
+    def train(loaded: list[Any], settings: object) -> int:
+        trained.append([str(getattr(one.model.spec, stage).init) for one in loaded for stage in StageName])
+        return 0
+
+    monkeypatch.setattr(checks, "check_compute", list)
+    monkeypatch.setattr(checks, "_HUB", OFFLINE)
+    monkeypatch.setattr(quickstart, "train", train)
+    released = [model, "--set", "predictor.init.hub.repo=a/b", "--stage", "predictor"]
+    assert main(["quickstart", "--yes", *released]) == 78
+    assert "kronos quickstart --tiny" in capsys.readouterr().out
+    assert trained == []
+
+    monkeypatch.setattr(quickstart, "interactive", lambda: True)
+    monkeypatch.setattr(quickstart.Confirm, "ask", lambda question, default: True)
+    assert main(["quickstart", model, "--stage", "predictor"]) == 0
+    Path("real.yaml").write_text(Path(model).read_text().replace("{scratch: {size: tiny}}", "{hub: {repo: a/b}}"))
+    assert main(["quickstart", "real.yaml", "--stage", "predictor"]) == 0
+    assert trained[0] == trained[1] and "tiny" in trained[1][1]
+    assert main(["quickstart", "real.yaml", "--tiny", "--yes"]) == 0
 
 
 def test_quickstart_asks_only_on_a_terminal(model: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -384,7 +384,7 @@ def test_bars_that_are_elsewhere_are_named_with_the_way_out(tmp_path: Path, monk
         (loaded,) = load_models([Path("models/m.yaml")], overrides=["tokenizer.init.scratch.size=tiny"])
         (refusal,) = refusals(loaded, LocalSettings(**changes))
         assert (refusal.field, refusal.exit_code) == ("data.source.path", 66)
-        return refusal.message
+        return f"{refusal.fault}; {refusal.way_out}"
 
     there = f"{tmp_path}/models/bars/us"
     start = f"a relative path starts where it is named, at {tmp_path}/models"

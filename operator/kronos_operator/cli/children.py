@@ -42,7 +42,7 @@ def ask(script: str, *arguments: str, seconds: float) -> dict[str, Any]:
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {seconds:.0f} seconds"}
+        return {"error": f"no answer within {seconds:g} s"}
     lines = done.stdout.strip().splitlines()
     if done.returncode != 0 or not lines:
         reason = done.stderr.strip().splitlines()

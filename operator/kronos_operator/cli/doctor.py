@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -22,7 +21,6 @@ from kronos_operator.cli.terminal import console, draws, say, say_json
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
-    from kronos_operator.local import LocalSettings
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -58,12 +56,12 @@ def examine(loaded: Sequence[Loaded]) -> list[Check]:
         partial(_one, checks.check_libraries),
         partial(checks.check_output, settings.output_root),
     ]
-    for path in _data_paths(loaded, settings):
-        wanted.append(partial(_one, checks.check_data, path, required=bool(loaded)))
+    if not loaded:
+        wanted.append(partial(_one, checks.check_data, settings.data_root))
     for weights in _hub_weights(loaded):
         wanted.append(partial(_one, checks.check_weights, weights))
-    for path in _weight_directories(loaded):
-        wanted.append(partial(_one, checks.check_weight_directory, path))
+    inputs = [check for one in loaded for check in checks.check_inputs(one, settings)]
+    wanted.append(lambda: list(dict.fromkeys(inputs)))
     reports = any(one.model.spec.comet is not None for one in loaded)
     wanted.append(partial(_one, checks.check_comet, os.environ, wanted=reports))
 
@@ -98,23 +96,11 @@ def _one(check: Callable[..., Check], *arguments: object, **options: object) -> 
     return [check(*arguments, **options)]
 
 
-def _data_paths(loaded: Sequence[Loaded], settings: LocalSettings) -> list[Path]:
-    """Where the models' bars are on this machine; without models, where bars are looked for."""
-    if not loaded:
-        return [settings.data_root]
-    places = [settings.bars(one) for one in loaded if one.model.spec.data.source.uri is None]
-    return list(dict.fromkeys(Path(place) for place in places))
-
-
 def _hub_weights(loaded: Sequence[Loaded]) -> list[HubWeights]:
-    """The hub repositories that the models start from; without models, those that a model starts from by default."""
-    from kronos_trainer.config import PredictorStage, TokenizerStage
+    """The hub repositories that the models start from; without models, those of the usual size."""
+    from kronos_trainer.config import STARTS
 
+    usual = STARTS["small"]
     stages = [stage for one in loaded for stage in (one.model.spec.tokenizer, one.model.spec.predictor)]
-    hubs = [stage.init.hub for stage in stages or (TokenizerStage(), PredictorStage())]
-    return list(dict.fromkeys(HubWeights(hub.repo, hub.revision, required=bool(loaded)) for hub in hubs if hub))
-
-
-def _weight_directories(loaded: Sequence[Loaded]) -> list[Path]:
-    stages = [stage for one in loaded for stage in (one.model.spec.tokenizer, one.model.spec.predictor)]
-    return list(dict.fromkeys(Path(stage.init.path) for stage in stages if stage.init.path))
+    hubs = [stage.init.hub for stage in stages or (usual.tokenizer, usual.predictor)]
+    return list(dict.fromkeys(HubWeights(hub.repo, hub.revision) for hub in hubs if hub))

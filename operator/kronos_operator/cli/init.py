@@ -162,7 +162,7 @@ def _say_what_is_next(path: Path) -> None:
     (loaded,) = load_models([path])
     missing = list(refusals(loaded, local_settings()))
     for refusal in missing:
-        say(f"note: {loaded.origins[refusal.field].where}: spec.{refusal.field}: {refusal.message}", stderr=True)
+        say(f"note: {loaded.origins[refusal.field].where}: {refusal}", stderr=True)
     say(f"wrote {path}; {'once that is mended' if missing else 'next'}: kronos run -f {path}")
 
 

@@ -49,9 +49,10 @@ def _judge(reading: Reading) -> int:
             where = one.origins[refusal.field].where
             if refusal.field.startswith("data.source.claim"):
                 # A claim is a cluster's, where its bars may well be.
-                reading.notes.append(f"{where}: spec.{refusal.field}: to run it here: {refusal.message}")
+                reading.notes.append(f"{where}: to run it here: {refusal}")
                 continue
-            reading.problems.append(Problem(where, None, f"spec.{refusal.field}", refusal.message))
+            problem = Problem(where, None, f"spec.{refusal.field}", f"{refusal.fault}; {refusal.way_out}")
+            reading.problems.append(problem)
             code = code or refusal.exit_code
     return code
 

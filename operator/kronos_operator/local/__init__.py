@@ -4,7 +4,7 @@ from kronos_operator.local.digests import weights_digest
 from kronos_operator.local.executor import Outcome, execute
 from kronos_operator.local.files import stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
-from kronos_operator.local.refusals import Refusal, refusals, sample_command
+from kronos_operator.local.refusals import Refusal, bars_fault, refusals, sample_command, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.local.state import ModelState, read_runs, read_states
 from kronos_operator.local.stopping import stop
@@ -17,6 +17,7 @@ __all__ = [
     "Outcome",
     "PlannedStep",
     "Refusal",
+    "bars_fault",
     "execute",
     "prepare",
     "read_runs",
@@ -26,5 +27,6 @@ __all__ = [
     "stop",
     "stored_model",
     "weights_digest",
+    "weights_path",
     "write_run_configs",
 ]

@@ -113,7 +113,7 @@ class LocalRun:
 def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
     """What running the model here would do. Raises LocalError where it cannot be run."""
     for refusal in refusals(loaded, settings):
-        raise LocalError(refusal.exit_code, f"{loaded.file}: spec.{refusal.field}: {refusal.message}")
+        raise LocalError(refusal.exit_code, f"{loaded.file}: {refusal}")
     model, notes = _for_this_machine(loaded)
     root = settings.root(model.spec)
     digests = digests_of(loaded, settings)

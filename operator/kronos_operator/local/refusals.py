@@ -27,15 +27,23 @@ class Refusal:
 
     exit_code: ExitCode
     field: str
-    message: str
+    fault: str
+    way_out: str
+
+    def __str__(self) -> str:
+        return f"spec.{self.field}: {self.fault}; {self.way_out}"
 
 
 def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
     """Everything that keeps the model from running here. What a URI or a hub names is not looked up."""
     spec = loaded.model.spec
     if all(getattr(spec, stage).epochs == 0 for stage in StageName):
-        message = "both stages have epochs 0, so there is nothing to train"
-        yield Refusal(exit_code=ExitCode.CONFIG, field=f"{StageName.PREDICTOR}.epochs", message=message)
+        yield Refusal(
+            exit_code=ExitCode.CONFIG,
+            field=f"{StageName.PREDICTOR}.epochs",
+            fault="both stages have epochs 0, so there is nothing to train",
+            way_out="give one of them epochs",
+        )
     claim = spec.data.source.claim
     if spec.data.source.uri is None:
         bars = Path(settings.bars(loaded))
@@ -43,16 +51,22 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
         if fault:
             field = "data.source.path" if claim is None else "data.source.claim.name"
             called = str(bars) if claim is None else f"{bars}, claim {claim.name} on this machine,"
-            message = f"{called} {fault}; {_way_out(loaded, settings, bars)}"
-            yield Refusal(exit_code=ExitCode.INPUT_MISSING, field=field, message=message)
+            yield Refusal(
+                exit_code=ExitCode.INPUT_MISSING,
+                field=field,
+                fault=f"{called} {fault}",
+                way_out=_way_out(loaded, settings, bars),
+            )
     for stage in StageName:
         path = weights_path(loaded, stage)
         lacking = [name for name in WEIGHT_FILES if path is not None and not (path / name).is_file()]
         if lacking:
-            message = (
-                f"{path} has no {' and no '.join(lacking)}; name a directory that a run or `hf download` has written"
+            yield Refusal(
+                exit_code=ExitCode.INPUT_MISSING,
+                field=f"{stage}.init.path",
+                fault=f"{path} has no {' and no '.join(lacking)}",
+                way_out="name a directory that a stage (best/) or `hf download REPO --local-dir DIR` has written",
             )
-            yield Refusal(exit_code=ExitCode.INPUT_MISSING, field=f"{stage}.init.path", message=message)
 
 
 def bars_fault(bars: Path) -> str:

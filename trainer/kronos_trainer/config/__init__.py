@@ -51,7 +51,7 @@ from kronos_trainer.config.spec import (
     Window,
     cel,
 )
-from kronos_trainer.config.starts import STARTS, Start
+from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "NUMERICS_VERSION",
     "PARQUET_SUFFIXES",
     "STARTS",
+    "TRIAL",
     "CheckpointPolicy",
     "ClaimPath",
     "Comet",

@@ -66,3 +66,14 @@ STARTS = {
         remark="learningRate: the paper's for pretraining this size; the default is for released weights",
     ),
 }
+
+# What makes any model a quick trial on a CPU that needs no hub, as --set says it; `make demo` does the same.
+TRIAL = (
+    "tokenizer.init.scratch.size=tiny",
+    "tokenizer.epochs=4",
+    "tokenizer.learningRate=1e-3",
+    "predictor.init.scratch.size=tiny",
+    "predictor.epochs=3",
+    "predictor.learningRate=1e-3",
+    "training.windowsPerEpoch=2048",
+)
