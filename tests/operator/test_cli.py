@@ -358,7 +358,9 @@ def test_the_stages_are_those_of_the_contract() -> None:
 def test_help_loads_nothing_heavy_and_a_pipe_gets_no_control_characters() -> None:
     program = (
         "import sys; sys.modules['torch'] = None; from kronos_operator.cli import main; main(['--help']); "
-        "sys.exit(any(name in sys.modules for name in ('pydantic', 'yaml', 'pandas', 'kubernetes')))"
+        "heavy = any(name in sys.modules for name in ('pydantic', 'yaml', 'pandas', 'kubernetes')); "
+        "main(['run', '--nonsense']); main(['data']); "
+        "sys.exit(heavy or any(name in sys.modules for name in ('kronos_operator.api', 'yaml', 'pandas')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

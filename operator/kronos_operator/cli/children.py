@@ -19,10 +19,10 @@ def run_tool(module: str, arguments: Sequence[str], *, needs: Sequence[str]) -> 
 
     Raises Failure (78), naming the extra to install, when a library in `needs` is absent.
     """
-    from kronos_trainer.config import ExitCode
-
     missing = [name for name in needs if importlib.util.find_spec(name) is None]
     if missing:
+        from kronos_trainer.config import ExitCode
+
         raise Failure(
             f"this command needs {', '.join(missing)}, of the trainer extra: {TRAINER_INSTALL}", ExitCode.ENVIRONMENT
         )

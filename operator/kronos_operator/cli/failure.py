@@ -12,6 +12,7 @@ import typer
 from kronos_operator.cli.terminal import say_error
 
 UNEXPECTED = 1
+USAGE = 64  # ExitCode.CONFIG
 INTERRUPTED = 130  # as shells report SIGINT
 DEBUG_VARIABLE = "KRONOS_DEBUG"
 
@@ -35,19 +36,22 @@ def report(error: BaseException) -> int:
 
 
 def _explain(error: BaseException) -> tuple[int, Iterable[str]]:
+    match error:  # of the command line itself: the reader of models, which takes longer than the answer, is not needed
+        case Failure():
+            return int(error.exit_code), [str(error)]
+        case typer.TyperException():
+            return USAGE, [_usage(error)]
+        case typer.Abort() | KeyboardInterrupt():
+            return INTERRUPTED, ["interrupted"]
     from kronos_operator.loading import InvalidModel
     from kronos_operator.local import LocalError
     from kronos_trainer.config import ExitCode
 
     match error:
-        case Failure() | LocalError():
+        case LocalError():
             return int(error.exit_code), [str(error)]
         case InvalidModel():
             return ExitCode.CONFIG, [str(problem) for problem in error.problems]
-        case typer.TyperException():
-            return ExitCode.CONFIG, [_usage(error)]
-        case typer.Abort() | KeyboardInterrupt():
-            return INTERRUPTED, ["interrupted"]
         case OSError(filename=str() as name, strerror=str() as reason):
             return UNEXPECTED, [f"{name}: {reason}"]
         case _:
