@@ -132,6 +132,16 @@ def test_init_names_bars_as_its_file_sees_them(workplace: Path, capsys: pytest.C
     assert 'path: "../bars.csv"' in Path("models/made.yaml").read_text()
 
 
+def test_init_writes_into_a_directory_and_says_where_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["init", "--timeframe", "1d", "--data", "x", "--name", "model-a"]
+    Path("models").mkdir()
+    assert main([*arguments, "-o", "models"]) == 0
+    assert Path("models/model-a.yaml").is_file()
+    Path("file").write_text("")
+    assert main([*arguments, "-o", "file/made.yaml"]) == 74
+    assert capsys.readouterr().err.endswith("error: file/made.yaml cannot be written: file exists\n")
+
+
 def test_plan_says_what_is_done_and_where_values_come_from(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["plan", "-f", model, "--set", "predictor.epochs=2", "--json"]) == 0

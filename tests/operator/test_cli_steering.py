@@ -167,6 +167,33 @@ def test_the_shell_is_proposed_the_models_that_were_run_here(place: Place, monke
     assert model_names("al") == ["alpha", "alpine"]
 
 
+def test_the_command_to_forecast_with_finds_the_model_and_its_bars(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "m.yaml", "--set", "storage.path=kept", "--json"]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)
+    assert summary["forecast"].startswith("kronos forecast --model m --root kept --input bars.csv --horizon 10 ")
+    released = ["--set", "tokenizer.epochs=0", "--set", "tokenizer.init.hub.repo=a/b"]
+    assert main(["run", "m.yaml", *released, "--set", "data.source.uri=s3://b/us", "--json"]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)
+    assert summary["forecast"].startswith("kronos forecast --model m --input BARS.csv ")
+
+
+def test_a_model_that_is_elsewhere_is_told_from_one_that_is_nowhere(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("m.yaml").write_text(MODEL.replace("{name: m}", "{name: model-m, namespace: team}"))
+    assert main(["run", "m.yaml", "--stage", "tokenizer"]) == 0
+    capsys.readouterr()
+    for name, way_out in (
+        ("model-m", "; there is one in another namespace: --namespace team\n"),
+        ("modle-m", " (found: team/model-m); did you mean model-m?\n"),
+        ("other", " (found: team/model-m); KRONOS_OUTPUT_PATH names another directory\n"),
+    ):
+        assert main(["status", name]) == 66
+        assert capsys.readouterr().err.endswith(way_out)
+
+
 def test_what_was_never_run_cannot_be_steered(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("suspend", "resume", "retrain", "cancel"):
         assert main([command, "m"]) == 66

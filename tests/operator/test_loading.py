@@ -410,8 +410,10 @@ def test_overrides_keep_the_defaults_beside_them() -> None:
 
 def test_overrides_take_lists_map_keys_with_dots_and_nothing() -> None:
     text = f"{HEAD}  comet: {{project: p, workspace: w}}\n"
-    spec = load(text, "comet.tags=[a, b]", "podTemplate.labels.team.io/x=y", "comet.workspace=")[0].model.spec
+    overrides = ["comet.tags=[a, b]", "podTemplate.labels.team.io/x=y", "comet.workspace=", "data.revision=20261120"]
+    spec = load(text, *overrides)[0].model.spec
     assert spec.comet is not None
+    assert spec.data.revision == "20261120"  # text, as the field is
     assert (spec.comet.tags, spec.comet.workspace, spec.pod_template.labels) == (["a", "b"], None, {"team.io/x": "y"})
 
 

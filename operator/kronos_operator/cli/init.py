@@ -85,6 +85,8 @@ def init(
     horizon = horizon or _ask_number("Bars to predict", usual_horizon)
 
     path = output or Path(f"{name}.yaml")
+    if path.is_dir():
+        path = path / f"{name}.yaml"
     if path.exists() and not force:
         raise Failure(f"{path} exists; --force overwrites it, --output FILE writes another", ExitCode.CONFIG)
     data = _seen_from(path, data)
@@ -171,16 +173,18 @@ def _write(path: Path, text: str) -> None:
     from kronos_operator.loading import InvalidModel, load_models
     from kronos_trainer.config import ExitCode
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kronos-init-") as aside:
-        draft = Path(aside) / path.name
-        draft.write_text(text)
-        try:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kronos-init-") as aside:
+            draft = Path(aside) / path.name
+            draft.write_text(text)
             load_models([draft])
-        except InvalidModel as error:
-            problems = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
-            raise Failure(f"nothing written: {problems}", ExitCode.CONFIG) from None
-        draft.replace(path)
+            draft.replace(path)
+    except InvalidModel as error:
+        problems = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
+        raise Failure(f"nothing written: {problems}", ExitCode.CONFIG) from None
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {(error.strerror or str(error)).lower()}", ExitCode.STORAGE) from None
 
 
 def _ask(question: str, default: str, choices: Sequence[str] | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,12 +69,20 @@ def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
         return [state for state in states if namespace in (None, state.namespace)]
     chosen = [state for state in states if (state.namespace, state.name) == (namespace or "default", name)]
     if not chosen:
-        known = ", ".join(key_of(state) for state in states) or "none"
-        raise Failure(
-            f"no model {name} in {root} (found: {known}); KRONOS_OUTPUT_PATH names another directory",
-            ExitCode.INPUT_MISSING,
-        )
+        raise Failure(f"no model {name} in {root}{_hint(name, states)}", ExitCode.INPUT_MISSING)
     return chosen
+
+
+def _hint(name: str, states: Sequence[ModelState]) -> str:
+    """Where else the model may be: in another namespace, under a similar name, or in another directory."""
+    elsewhere = [state.namespace for state in states if state.name == name]
+    if elsewhere:
+        return f"; there is one in another namespace: --namespace {' or '.join(elsewhere)}"
+    from kronos_operator.problems import nearest
+
+    known = ", ".join(key_of(state) for state in states) or "none"
+    similar = nearest(name, [state.name for state in states])
+    return f" (found: {known}){similar or '; KRONOS_OUTPUT_PATH names another directory'}"
 
 
 def _row(state: ModelState) -> list[str]:
