@@ -1,8 +1,9 @@
-"""`kronos validate`: says whether files are good, without reading any bars."""
+"""`kronos validate`: says whether files are good, and whether what they name is on this machine."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,7 +14,8 @@ from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import say, say_error, say_json
 
 if TYPE_CHECKING:
-    from kronos_operator.loading import Reading
+    from kronos_operator.loading import Loaded, Problem, Reading
+    from kronos_operator.local import Refusal
 
 
 def validate(
@@ -38,23 +40,36 @@ def validate(
 
 
 def _judge(reading: Reading) -> int:
-    """Adds to the reading what a run on this machine would refuse; returns the exit code."""
-    from kronos_operator.loading import Problem
-    from kronos_operator.local import refusals
+    """Moves the models that a run on this machine would refuse to the problems; returns the exit code."""
     from kronos_trainer.config import ExitCode
 
     code = ExitCode.CONFIG if reading.problems else ExitCode.DONE
-    for one in reading.models:
-        for refusal in refusals(one, local_settings()):
-            where = one.origins[refusal.field].where
-            if refusal.field.startswith("data.source.claim"):
-                # A claim is a cluster's, where its bars may well be.
-                reading.notes.append(f"{where}: to run it here: {refusal}")
-                continue
-            problem = Problem(where, None, f"spec.{refusal.field}", f"{refusal.fault}; {refusal.way_out}")
-            reading.problems.append(problem)
-            code = code or refusal.exit_code
+    for one in list(reading.models):
+        problems = []
+        for refusal, problem in _refusals(one):
+            if _of_a_claim(refusal):
+                reading.notes.append(str(problem))
+            else:
+                problems.append(problem)
+                code = code or refusal.exit_code
+        if problems:
+            reading.models.remove(one)
+            reading.problems += problems
     return code
+
+
+def _refusals(one: Loaded) -> Iterator[tuple[Refusal, Problem]]:
+    from kronos_operator.loading import Problem
+    from kronos_operator.local import refusals
+
+    for refusal in refusals(one, local_settings()):
+        message = f"{refusal.fault}; {'to run it here, ' if _of_a_claim(refusal) else ''}{refusal.way_out}"
+        yield refusal, Problem(one.origins[refusal.field].where, None, f"spec.{refusal.field}", message)
+
+
+def _of_a_claim(refusal: Refusal) -> bool:
+    """A claim is a cluster's, where its bars may well be."""
+    return refusal.field.startswith("data.source.claim")
 
 
 def _document(reading: Reading) -> dict[str, Any]:
