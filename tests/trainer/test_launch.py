@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -411,13 +412,16 @@ def test_a_gang_that_does_not_come_together_has_lost_nothing(gang: Gang) -> None
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_stop_while_waiting_for_another_node_is_a_stop_at_once(gang: Gang, rank: int) -> None:
     port = free_port()
-    process = gang.start("leave(0)", processes=None, **node(rank, port))
-    if rank == 0:
-        wait_until_open(port)
-    else:
-        time.sleep(2)
-    process.send_signal(signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=60)
+    # For node 1 somebody listens at the first node's port, and says nothing.
+    with nullcontext() if rank == 0 else socket.create_server(("127.0.0.1", port)) as first:
+        process = gang.start("leave(0)", processes=None, **node(rank, port))
+        if first is None:
+            wait_until_open(port)
+        else:
+            first.settimeout(60)
+            first.accept()[0].close()
+        process.send_signal(signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=60)
     assert (process.returncode, error_of(stdout)["cause"]) == (75, "Stopped")
     assert gang.last_words()["cause"] == "Stopped"
 
