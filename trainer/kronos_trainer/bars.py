@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,13 +20,15 @@ from kronos_trainer.config import Data, Timeframe
 from kronos_trainer.durable import make_directory, storing, write_directory
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
-from kronos_trainer.findings import Findings, some
+from kronos_trainer.findings import Findings, Found, some
 from kronos_trainer.readers import read_rows
 from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
-from kronos_trainer.splits import splits
+from kronos_trainer.series import Series, surveyed
+from kronos_trainer.trading_hours import Gap
 
 LAYOUT = 2  # raised when the same files would give other bars or windows; it enters the digest
+FORMAT = 2  # of what is cached; raised when it holds something else for the same bars
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -48,7 +50,9 @@ class Bars:
     times: npt.NDArray[np.int64]  # [N] wall-clock ns since 1970; steps back by an hour where summer time ends
     stamps: npt.NDArray[np.uint8]  # [N, 5]: minute, hour, weekday (Monday 0), day, month
     digest: str  # sha256 of what was read: the files and the options that change the bars
-    notes: tuple[str, ...]  # what was sorted, dropped or resampled
+    notes: tuple[str, ...]  # what was sorted, dropped or resampled, and what is odd about the bars
+    series: tuple[Series, ...] = ()  # one for each symbol
+    found: tuple[Found, ...] = ()  # what the notes say of single symbols, and what is too mild for a note
 
 
 def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
@@ -70,7 +74,7 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
     Raises DataError, InputMissing, ConfigError, or StorageError when the cache cannot be written.
     """
     digest = source_digest(path, timeframe, data, beat)
-    ready = cache / f"bars-{digest[:32]}"
+    ready = cache / f"bars-{FORMAT}-{digest[:32]}"
     make_directory(cache)
     if not ready.exists():
         with _locked(ready.with_suffix(".lock")):
@@ -81,7 +85,12 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
 
 def source_digest(path: Path, timeframe: Timeframe, data: Data, beat: Callable[[], object] = _silent) -> str:
     """sha256 over the names and bytes of the files and the options that change the bars read from them."""
-    total = hashlib.sha256(json.dumps([LAYOUT, timeframe, data.time_zone, data.bad_rows]).encode())
+    options: list[object] = [LAYOUT, timeframe, data.time_zone, data.bad_rows]
+    for name in ("label", "adjust"):
+        value = getattr(data, name)
+        if value != Data.model_fields[name].default:  # an option that is not used changes no digest
+            options.append([name, value])
+    total = hashlib.sha256(json.dumps(options).encode())
     for file in bar_files(path):
         with file.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").digest()
@@ -119,8 +128,15 @@ def _opened(directory: Path, digest: str, *, mapped: bool) -> Bars:
             arrays[name] = np.asarray(np.memmap(file, dtype, "r", shape=(rows, *shape)))
         else:
             arrays[name] = np.fromfile(file, dtype).reshape(rows, *shape)
-    offsets = np.array(meta["offsets"], np.int64)
-    return Bars(tuple(meta["symbols"]), offsets, digest=digest, notes=tuple(meta["notes"]), **arrays)
+    return Bars(
+        symbols=tuple(meta["symbols"]),
+        offsets=np.array(meta["offsets"], np.int64),
+        digest=digest,
+        notes=tuple(meta["notes"]),
+        series=tuple(Series(**one | {"gaps": tuple(Gap(**gap) for gap in one["gaps"])}) for one in meta["series"]),
+        found=tuple(Found(**one | {"examples": tuple(one["examples"])}) for one in meta["found"]),
+        **arrays,
+    )
 
 
 @dataclass(frozen=True)
@@ -147,14 +163,18 @@ def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat
         symbols = sorted(places)
         offsets = [0]
         coarser: list[str] = []
+        series: list[Series] = []
         with ExitStack() as stack:
             files = {name: stack.enter_context((directory / name).open("wb")) for name in _ARRAYS}
             for symbol in symbols:
                 pieces = [_unspool(spool, symbol, place) for place in places[symbol]]
                 instants, values = in_order(symbol, pieces, data.bad_rows, findings)
-                local, _ = wall_clock(symbol, pieces, instants, data.time_zone, findings)
+                local, zone = wall_clock(symbol, pieces, instants, data.time_zone, findings)
+                local, values, one = surveyed(
+                    symbol, local, values, zone, findings, label=data.label, adjust=data.adjust
+                )
+                series.append(one)
                 times, values = resampled(local, values, timeframe, symbol)
-                findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
                 if times is not local:
                     coarser.append(symbol)
                 offsets.append(offsets[-1] + len(times))
@@ -164,7 +184,14 @@ def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat
     notes = findings.notes()
     if coarser:
         notes.append(f"resampled to {timeframe}: {some(coarser)}")
-    (directory / "bars.json").write_text(json.dumps({"symbols": symbols, "offsets": offsets, "notes": notes}))
+    meta = {
+        "symbols": symbols,
+        "offsets": offsets,
+        "notes": notes,
+        "series": [asdict(one) for one in series],
+        "found": [asdict(one) for one in findings.found],
+    }
+    (directory / "bars.json").write_text(json.dumps(meta))
 
 
 def _spool(

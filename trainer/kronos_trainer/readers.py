@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from kronos_trainer.columns import FEATURES, name_column, resolve, rivals
 from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
-from kronos_trainer.faults import Fault, impossible_prices
+from kronos_trainer.faults import Fault, negative_sizes
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
 from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
-from kronos_trainer.splits import splits
+from kronos_trainer.series import Adjust, Label, surveyed
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import check_zone
 
@@ -71,7 +71,13 @@ def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Row
 
 
 def read_frame(
-    path: Path, *, symbol: str | None = None, time_zone: str | None = None, bad_rows: BadRows = "refuse"
+    path: Path,
+    *,
+    symbol: str | None = None,
+    time_zone: str | None = None,
+    bad_rows: BadRows = "refuse",
+    label: Label = "left",
+    adjust: Adjust = "none",
 ) -> tuple[pd.DataFrame, list[str]]:
     """Bars of one symbol from a CSV or Parquet file (or directory), for the forecast, with notes to show to the user.
 
@@ -93,7 +99,7 @@ def read_frame(
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
     instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
     times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
-    findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
+    times, values, _ = surveyed(symbol, times, values, zone, findings, label=label, adjust=adjust)
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
@@ -265,9 +271,7 @@ class _FileReader:
             faults.append((absent & empty, name, "is empty"))
             faults.append((absent & ~empty, name, "{value} is not a number"))
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
-            if name in ("volume", "amount"):
-                faults.append((column < 0, name, "{value} is negative"))
-        faults += impossible_prices(values)
+        faults += negative_sizes(values)
         if "amount" not in self.columns:
             values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
 
