@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from kronos_trainer.durable import make_directory, storing, write_directory
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, Found, some
-from kronos_trainer.readers import read_rows
+from kronos_trainer.readers import DROP, read_rows
 from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
 from kronos_trainer.series import Series, surveyed
@@ -65,6 +65,20 @@ def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
 
 def _silent() -> None:
     """The beat of a caller that shows no progress."""
+
+
+def sound_bars(path: Path, timeframe: Timeframe, data: Data) -> tuple[Bars | None, list[str]]:
+    """What `read_bars` would return without the files, rows and symbols that it refuses, and why it refuses those.
+
+    None where nothing is left. Raises InputMissing, ConfigError.
+    """
+    refused: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="kronos-bars-") as directory:
+        try:
+            _prepare(path, timeframe, data, Path(directory), _silent, refused)
+        except DataError as error:
+            return None, refused or [str(error)]
+        return _opened(Path(directory), "", mapped=False), refused
 
 
 def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: Callable[[], object] = _silent) -> Bars:
@@ -134,7 +148,10 @@ def _opened(directory: Path, digest: str, *, mapped: bool) -> Bars:
         digest=digest,
         notes=tuple(meta["notes"]),
         series=tuple(Series(**one | {"gaps": tuple(Gap(**gap) for gap in one["gaps"])}) for one in meta["series"]),
-        found=tuple(Found(**one | {"examples": tuple(one["examples"])}) for one in meta["found"]),
+        found=tuple(
+            Found(**one | {"examples": tuple(one["examples"]), "spans": tuple(map(tuple, one["spans"]))})
+            for one in meta["found"]
+        ),
         **arrays,
     )
 
@@ -151,30 +168,48 @@ class _Spooled:
     count: int
 
 
-def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat: Callable[[], object]) -> None:
-    """Write the arrays of Bars to files in `directory`, holding no more than a chunk or one symbol in memory."""
+def _prepare(
+    path: Path,
+    timeframe: Timeframe,
+    data: Data,
+    directory: Path,
+    beat: Callable[[], object],
+    refused: list[str] | None = None,
+) -> None:
+    """Write the arrays of Bars to files in `directory`, holding no more than a chunk or one symbol in memory.
+
+    With a list `refused`, what is wrong goes there instead of being raised, as long as any symbol is left.
+    """
     findings = Findings()
     with tempfile.TemporaryFile(dir=directory) as spool:
-        places = _spool(path, data, spool, findings, beat)
-        if not places:
-            raise DataError(
-                f"{path}: not one usable row{'; ' if findings.notes() else ''}{'; '.join(findings.notes())}"
-            )
-        symbols = sorted(places)
+        chunks = (
+            read_rows(path, data.bad_rows, findings) if refused is None else _sound_rows(path, data, findings, refused)
+        )
+        places = _spool(chunks, spool, beat)
+        symbols: list[str] = []
         offsets = [0]
         coarser: list[str] = []
         series: list[Series] = []
         with ExitStack() as stack:
             files = {name: stack.enter_context((directory / name).open("wb")) for name in _ARRAYS}
-            for symbol in symbols:
+            for symbol in sorted(places):
                 pieces = [_unspool(spool, symbol, place) for place in places[symbol]]
-                instants, values = in_order(symbol, pieces, data.bad_rows, findings)
-                local, zone = wall_clock(symbol, pieces, instants, data.time_zone, findings)
-                local, values, one = surveyed(
-                    symbol, local, values, zone, findings, label=data.label, adjust=data.adjust
-                )
+                try:
+                    instants, values = in_order(symbol, pieces, data.bad_rows, findings)
+                    if not len(instants):
+                        continue
+                    local, zone = wall_clock(symbol, pieces, instants, data.time_zone, findings)
+                    local, values, one = surveyed(
+                        *(symbol, local, values, zone or data.time_zone, findings), label=data.label, adjust=data.adjust
+                    )
+                    times, values = resampled(local, values, timeframe, symbol)
+                except DataError as error:
+                    if refused is None:
+                        raise
+                    refused.append(str(error))
+                    continue
+                symbols.append(symbol)
                 series.append(one)
-                times, values = resampled(local, values, timeframe, symbol)
                 if times is not local:
                     coarser.append(symbol)
                 offsets.append(offsets[-1] + len(times))
@@ -182,6 +217,8 @@ def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat
                     files[name].write(np.ascontiguousarray(array, _ARRAYS[name][0]).tobytes())
                 beat()
     notes = findings.notes()
+    if not symbols:
+        raise DataError(f"{path}: not one usable row{'; ' if notes else ''}{'; '.join(notes)}")
     if coarser:
         notes.append(f"resampled to {timeframe}: {some(coarser)}")
     meta = {
@@ -194,13 +231,24 @@ def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat
     (directory / "bars.json").write_text(json.dumps(meta))
 
 
-def _spool(
-    path: Path, data: Data, spool: BinaryIO, findings: Findings, beat: Callable[[], object]
-) -> dict[str, list[_Spooled]]:
+def _sound_rows(path: Path, data: Data, findings: Findings, refused: list[str]) -> Iterator[Rows]:
+    """Rows of every file but the bad ones; why rows, and whole files, are refused goes to `refused`."""
+    for file in bar_files(path):
+        try:
+            yield from read_rows(file, "drop", findings)
+        except DataError as error:
+            refused.append(str(error))
+        if data.bad_rows == "refuse" and findings.dropped:
+            more = f", and {findings.dropped - 1:,} more such rows" if findings.dropped > 1 else ""
+            refused.append(f"{findings.first_dropped}{more}{DROP}")
+            findings.dropped, findings.first_dropped = 0, ""
+
+
+def _spool(chunks: Iterable[Rows], spool: BinaryIO, beat: Callable[[], object]) -> dict[str, list[_Spooled]]:
     """Append every row to the spool: no symbol is known to be complete before the last file is read."""
     places: dict[str, list[_Spooled]] = {}
     position = 0
-    for chunk in read_rows(path, data.bad_rows, findings):
+    for chunk in chunks:
         for symbol, rows in by_symbol(chunk):
             records = np.empty(len(rows.instants), _SPOOLED)
             records["instant"], records["number"], records["values"] = rows.instants, rows.numbers, rows.values

@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kronos_trainer.columns import FEATURES
+from kronos_trainer.findings import EXAMPLES
 
 Float64 = npt.NDArray[np.float64]
-Fault = tuple[npt.NDArray[np.bool_], str, str]  # which rows, in which column, and what is wrong with {value}
+Bool = npt.NDArray[np.bool_]
+Fault = tuple[Bool, str, str]  # which rows, in which column, and what is wrong with {value}
 
 ROUNDING = 1e-6  # of a price; what lies within it is no contradiction
 
@@ -26,19 +28,37 @@ def negative_sizes(values: Float64) -> Iterator[Fault]:
         yield (values[:, 5] < 0) & ~(values[:, :4] < 0).any(axis=1), "amount", "{value} is negative"
 
 
-def zero_prices(values: Float64) -> Iterator[Fault]:
-    """Rows of one symbol, [N, 6] in the order of FEATURES, with a price of 0, as feeds write a suspended day.
+def contradictions(values: Float64) -> Iterator[tuple[str, Bool, list[tuple[int, str]]]]:
+    """Kinds of bars of one symbol, [N, 6] in the order of FEATURES, that contradict themselves.
 
-    Beside prices below 0, as of a spread, 0 is a price like any other.
+    Each with the rows and, for a few of them, the row and what is wrong in which column. A row has one kind.
     """
+    seen: Bool = np.zeros(len(values), np.bool_)
+    for kind, faults in (("zeroPrice", _zero(values)), ("contradiction", _outside(values))):
+        wrong: Bool = np.zeros(len(values), np.bool_)
+        first: list[tuple[int, str]] = []
+        for rows, column, what in faults:
+            rows &= ~(seen | wrong)
+            if rows.any():
+                row = int(rows.argmax())
+                value = f"{values[row, FEATURES.index(column)]:.10g}"
+                first.append((row, f"column {column}: {what.format(value=value)}"))
+                wrong |= rows
+        if first:
+            seen |= wrong
+            yield kind, wrong, sorted(first)[:EXAMPLES]
+
+
+def _zero(values: Float64) -> Iterator[Fault]:
+    """A price of 0, as feeds write a suspended day; beside prices below 0, as of a spread, it is one like any other."""
     if values[:, :4].min(initial=1) < 0:
         return
     for index, name in enumerate(FEATURES[:4]):
         yield values[:, index] == 0, name, "{value} is no price"
 
 
-def outside_prices(values: Float64) -> Iterator[Fault]:
-    """Rows of one symbol, [N, 6], whose high, open or close contradicts the range from low to high."""
+def _outside(values: Float64) -> Iterator[Fault]:
+    """High, open or close contradicts the range from low to high."""
     high, low = values[:, 1], values[:, 2]
     yield high < low, "high", "{value} is below the low"
     # prices that were adjusted for dividends and splits column by column differ in their last digits

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
+
+EXAMPLES = 3  # of one kind in the bars of one symbol
 
 Severity = Literal["serious", "warning", "info"]
 
@@ -58,6 +61,7 @@ class Found:
     symbol: str
     count: int  # bars, or runs of bars
     examples: tuple[str, ...]  # a few, the worst first
+    spans: tuple[tuple[int, int], ...] = ()  # wall-clock ns of the first and last bar of each example
 
     @property
     def text(self) -> str:
@@ -119,6 +123,12 @@ def notes_of(found: Sequence[Found], *, least: Severity = "warning") -> list[str
         if texts and (least == "info" or kind.severity != "info"):
             said.append(f"{kind.what}: {some(texts)}" + (f"; {kind.way_out}" if kind.way_out else ""))
     return said
+
+
+def stamp(time: int) -> str:
+    """Wall-clock ns for people: 2024-01-05 03:00, without the clock at midnight."""
+    date = datetime(1970, 1, 1) + timedelta(microseconds=int(time) // 1000)
+    return str(date.replace(microsecond=0)).removesuffix(" 00:00:00").removesuffix(":00")
 
 
 def some(names: Sequence[str]) -> str:

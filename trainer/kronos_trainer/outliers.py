@@ -13,21 +13,21 @@ AT_THE_END = 20.0  # the same for the first and the last bar, which have a neigh
 UNUSUAL = 20  # times the usual move from bar to bar
 
 
-def outliers(values: Float64) -> tuple[Int64, Float64]:
-    """Rows of one symbol's values [N, 6] that stand alone, and by what factor. None where prices go below 0.
+def outliers(values: Float64) -> list[tuple[int, float]]:
+    """Rows of one symbol's values [N, 6] that stand alone, and by what factor: the worst first.
 
     A bar stands alone when one of its prices is far above, or far below, both the close before it and the open after
-    it, which agree with each other.
+    it, which agree with each other. Where prices go below 0 none is told.
     """
     rows = np.arange(len(values))
     least = values[:, :4].min(initial=1)
     if least < 0:
-        return rows[:0], values[:0, 0]  # of a spread no factor can be told
+        return []  # of a spread no factor can be told
     if least == 0:
         rows = np.flatnonzero((values[:, :4] > 0).all(axis=1))
         values = values[rows]
     if len(values) < 5:
-        return rows[:0], values[:0, 0]
+        return []
     opens, closes = values[:, 0], values[:, 3]
     top, bottom = values[:, :4].max(axis=1), values[:, :4].min(axis=1)
     before, after = np.roll(closes, 1), np.roll(opens, -1)
@@ -35,7 +35,7 @@ def outliers(values: Float64) -> tuple[Int64, Float64]:
     far = (top > FAR * np.maximum(before, after)) | (bottom * FAR < np.minimum(before, after))
     candidates = np.flatnonzero(far)
     if not len(candidates):
-        return rows[:0], values[:0, 0]
+        return []
     usual = float(np.median(np.abs(np.diff(np.log(closes)))))
     enough = np.full(len(candidates), max(np.log(FAR), UNUSUAL * usual))
     ends = (candidates == 0) | (candidates == len(values) - 1)
@@ -45,4 +45,5 @@ def outliers(values: Float64) -> tuple[Int64, Float64]:
     away = np.where(up > -down, up, down)
     apart = np.abs(np.log(before[candidates] / after[candidates]))
     alone = (np.abs(away) >= enough) & (apart < np.abs(away) / 2)
-    return rows[candidates[alone]], np.exp(away[alone])
+    worst = np.flatnonzero(alone)[np.argsort(-np.abs(away[alone]), kind="stable")]
+    return [(int(rows[candidates[at]]), float(np.exp(away[at]))) for at in worst]

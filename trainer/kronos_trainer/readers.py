@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from kronos_trainer.faults import Fault, negative_sizes
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
 from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
-from kronos_trainer.series import Adjust, Label, surveyed
+from kronos_trainer.series import Adjust, Label, ahead, surveyed
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import check_zone
 
@@ -33,6 +34,8 @@ CHUNK_ROWS = 250_000  # bounds memory; about 40 MB a chunk
 LARGEST = 1e18
 
 EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]  # how CSV files write an absent number
+
+DROP = " (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
 
 UNREADABLE = (
     pa.ArrowException,
@@ -98,8 +101,13 @@ def read_frame(
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
     instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
+    if not len(instants):
+        raise DataError(
+            f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}; {'; '.join(findings.notes())}"
+        )
     times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
-    times, values, _ = surveyed(symbol, times, values, zone, findings, label=label, adjust=adjust)
+    times, values, series = surveyed(symbol, times, values, zone or time_zone, findings, label=label, adjust=adjust)
+    findings.found += ahead([series], time.time_ns())
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
@@ -301,6 +309,6 @@ class _FileReader:
                 f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
             )
             if self.bad_rows == "refuse":
-                raise DataError(f"{problem} (data.badRows: drop, or --bad-rows drop, leaves such rows out)")
+                raise DataError(f"{problem}{DROP}")
             self.findings.drop(int(bad.sum()), problem)
         return ~bad

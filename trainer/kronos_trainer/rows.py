@@ -11,17 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kronos_trainer.columns import FEATURES
 from kronos_trainer.errors import DataError
-from kronos_trainer.faults import Fault, outside_prices, zero_prices
-from kronos_trainer.findings import Findings, Found
+from kronos_trainer.faults import contradictions
+from kronos_trainer.findings import Findings, Found, stamp
 from kronos_trainer.zones import local_times, midnight_zone
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 BadRows = Literal["refuse", "drop"]
-
-MOST_EXAMPLES = 3  # of one kind of finding in one symbol
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
     """One symbol's instants and values, ascending in time.
 
     Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order stays. Bars
-    that contradict themselves are found, and with `bad_rows="drop"` left out.
+    that contradict themselves are found, and with `bad_rows="drop"` left out, which may leave nothing.
     """
     aware = pieces[0].aware
     for piece in pieces:
@@ -73,12 +70,10 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
             )
     instants = np.concatenate([piece.instants for piece in pieces])
     values = np.concatenate([piece.values for piece in pieces])
-    sound = _sound(symbol, pieces, values, findings)
+    sound = _sound(symbol, pieces, values, bad_rows, findings)
     if bad_rows == "drop" and not sound.all():
         pieces = _only(pieces, sound)
         instants, values = instants[sound], values[sound]
-        if not len(instants):
-            raise DataError(f"symbol {symbol}: every row is bad")
     steps = np.diff(instants)
     if (steps > 0).all():
         return instants, values
@@ -106,35 +101,28 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
     return instants, values[order]
 
 
-def _sound(symbol: str, pieces: Sequence[Rows], values: Float64, findings: Findings) -> npt.NDArray[np.bool_]:
+def _sound(
+    symbol: str, pieces: Sequence[Rows], values: Float64, bad_rows: BadRows, findings: Findings
+) -> npt.NDArray[np.bool_]:
     """Rows that do not contradict themselves; the others are noted."""
     sound = np.ones(len(values), np.bool_)
-    kinds: tuple[tuple[str, Iterator[Fault]], ...] = (
-        ("zeroPrice", zero_prices(values)),
-        ("contradiction", outside_prices(values)),
-    )
-    for kind, faults in kinds:
-        wrong = np.zeros(len(values), np.bool_)
-        examples: list[tuple[int, str]] = []
-        for mask, column, what in faults:
-            mask &= sound  # a bar of zeros is said once
-            if mask.any():
-                row = int(mask.argmax())
-                value = values[row, FEATURES.index(column)]
-                examples.append((row, f"{_place(pieces, row)}, column {column}: {what.format(value=f'{value:g}')}"))
-                wrong |= mask
-        if examples:
-            texts = [text for _, text in sorted(examples, key=lambda example: example[0])]
-            findings.found.append(Found(kind, symbol, int(wrong.sum()), tuple(texts[:MOST_EXAMPLES])))
-            sound &= ~wrong
+    for kind, wrong, first in contradictions(values):
+        sound &= ~wrong
+        count = int(np.count_nonzero(wrong))
+        examples, instants = zip(*(_told(pieces, row, what) for row, what in first), strict=True)
+        if bad_rows == "drop":
+            findings.drop(count, examples[0])
+        else:
+            findings.found.append(Found(kind, symbol, count, examples, tuple((at, at) for at in instants)))
     return sound
 
 
-def _place(pieces: Sequence[Rows], row: int) -> str:
+def _told(pieces: Sequence[Rows], row: int, what: str) -> tuple[str, int]:
+    """What is wrong with a row, told with its place, and its instant."""
     for piece in pieces:
         if row < len(piece.numbers):
-            day = str(piece.instants[row].astype("datetime64[ns]").astype("datetime64[m]")).replace("T", " ")
-            return f"{piece.file}: {piece.unit} {piece.numbers[row]} ({day.removesuffix(' 00:00')})"
+            at = int(piece.instants[row])
+            return f"{piece.file}: {piece.unit} {piece.numbers[row]} ({stamp(at)}), {what}", at
         row -= len(piece.numbers)
     raise IndexError(row)
 

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from kronos_trainer.findings import Findings, Found
+from kronos_trainer.findings import EXAMPLES, Findings, Found, stamp
 from kronos_trainer.halts import still_runs, unusual
 from kronos_trainer.labels import right_labelled, starts
 from kronos_trainer.outliers import outliers
-from kronos_trainer.rows import MOST_EXAMPLES
 from kronos_trainer.scaling import ORDINARY
 from kronos_trainer.splits import adjusted, splits
-from kronos_trainer.trading_hours import Gap, spacing, trading_hours
+from kronos_trainer.trading_hours import HOUR, Gap, spacing, trading_hours
+from kronos_trainer.zones import local_times
 
 Int64 = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
-Say = Callable[..., None]  # (kind, how often, *examples)
+Example = tuple[str, int, int]  # what was found, from when to when
+Say = Callable[..., None]  # (kind, *examples), the worst first
 Label = Literal["left", "right"]
 Adjust = Literal["none", "splits"]
 
 OFTEN = 0.1  # of the bars without volume: so many are said even where they do not follow each other
+EASTERNMOST = 14 * HOUR  # ahead of UTC
 WORST = 3  # gaps that are kept
 HALF = 0.1  # of the least volume of the bars before it: a last bar with less is not over
 BEFORE = 50  # bars that the last one is compared with
@@ -69,25 +71,25 @@ def surveyed(
     """
     step = spacing(times)
 
-    def found(kind: str, count: int, *examples: str) -> None:
-        examples = examples[:MOST_EXAMPLES]
-        findings.found.append(Found(kind, symbol, count, examples))
+    def found(kind: str, *examples: Example) -> None:
+        texts, spans = zip(*((text, (first, last)) for text, first, last in examples[:EXAMPLES]), strict=True)
+        findings.found.append(Found(kind, symbol, len(examples), texts, spans))
 
     if label == "right":
         times = starts(times, step)
     elif (why := right_labelled(times, step)) is not None:
-        found("rightLabel", 1, f"({why})")
+        found("rightLabel", (f"({why})", int(times[0]), int(times[-1])))
 
     likely = splits(times, values)
     mended = [split for split in likely if split.clear] if adjust == "splits" else []
     for split in likely:
-        found("adjusted" if split in mended else "split", 1, f"on {stamp(split.at)} ({split.ratio})")
+        found("adjusted" if split in mended else "split", (f"on {stamp(split.at)} ({split.ratio})", split.at, split.at))
     if mended:
         values = adjusted(values, mended)
 
     hours = trading_hours(times, step)
     if hours.gaps:
-        found("gap", len(hours.gaps), *map(_gap_text, hours.gaps))
+        found("gap", *map(_gap, hours.gaps))
     still = _prices(found, times, values)
     if not findings.without_volume:
         _volume(found, times, values[:, 4], still)
@@ -112,64 +114,81 @@ def surveyed(
     return times, values, bars
 
 
-def stamp(time: int | np.integer) -> str:
-    """Wall-clock ns for people: 2024-01-05 03:00, without the clock at midnight."""
-    text = str(np.datetime64(int(time), "ns").astype("datetime64[s]")).replace("T", " ")
-    return text.removesuffix(" 00:00:00").removesuffix(":00")
+def ahead(series: Sequence[Series], now: int) -> list[Found]:
+    """What has stamps later than `now`, ns since 1970 in UTC, or a last bar that is not over yet.
+
+    Where no zone is known, only what is later than any clock on earth.
+    """
+    found = []
+    clocks: dict[str | None, int] = {None: now + EASTERNMOST}
+    for one in series:
+        if one.zone not in clocks:
+            clocks[one.zone] = int(local_times(np.array([now]), one.zone)[0])
+        clock = clocks[one.zone]
+        if one.last > clock:
+            found.append(Found("future", one.symbol, 1, (f"up to {stamp(one.last)}",), ((one.last, one.last),)))
+        elif one.last + one.step > clock:
+            text = f"on {stamp(one.last)} (it is not over yet)"
+            found.append(Found("unfinished", one.symbol, 1, (text,), ((one.last, one.last),)))
+    return found
 
 
-def _gap_text(gap: Gap) -> str:
+def _gap(gap: Gap) -> Example:
     bars = "1 bar" if gap.missing == 1 else f"{gap.missing:,} bars"
-    return f"after {stamp(gap.after)} until {stamp(gap.until)} ({bars})"
+    return f"after {stamp(gap.after)} until {stamp(gap.until)} ({bars})", gap.after, gap.until
 
 
 def _prices(found: Say, times: Int64, values: Float64) -> Bool:
     """Finds what is odd about the prices, and returns which bars stand still."""
     low, high = values[:, 2], values[:, 1]
     if len(times) > 1 and low.min() == high.max():
-        found("constantPrice", 1, f"from {low[0]:g}")
+        found("constantPrice", (f"from {low[0]:g}", int(times[0]), int(times[-1])))
         return np.ones(len(times), np.bool_)
-    rows, factors = outliers(values)
-    if len(rows):
-        order = np.argsort(-np.abs(np.log(factors)), kind="stable")
-        found("outlier", len(rows), *(f"on {stamp(times[rows[at]])} ({_factor(factors[at])})" for at in order))
-    runs, lengths = still_runs(values)
-    if len(runs):
-        order = np.argsort(-lengths, kind="stable")
-        texts = (f"from {stamp(times[runs[at]])} ({lengths[at]:,} bars at {values[runs[at], 3]:g})" for at in order)
-        found("halt", len(runs), *texts)
+    alone = outliers(values)
+    if alone:
+        found("outlier", *((f"on {stamp(times[row])} ({_times(by)})", *_at(times, row)) for row, by in alone))
+    still = np.zeros(len(times), np.bool_)
+    runs = still_runs(values)
+    for first, count in runs:
+        still[first : first + count] = True
+    if runs:
+        found("halt", *(_run(times, first, count, f" at {values[first, 3]:g}") for first, count in runs))
     if low.min() < 0:
         row = int(low.argmin())
-        found("negativePrice", 1, f"down to {low[row]:g} on {stamp(times[row])}")
+        found("negativePrice", (f"down to {low[row]:g} on {stamp(times[row])}", *_at(times, row)))
     elif 0 < (middle := float(np.median(values[:, 3]))) < ORDINARY:
-        found("tinyPrice", 1, f"around {middle:.2g}")
-    still = np.zeros(len(times), np.bool_)
-    for first, length in zip(runs, lengths, strict=True):
-        still[first : first + length] = True
+        found("tinyPrice", (f"around {middle:.2g}", int(times[0]), int(times[-1])))
     return still
 
 
 def _volume(found: Say, times: Int64, volumes: Float64, still: Bool) -> None:
     none = volumes == 0
-    share = np.count_nonzero(none) / len(none)
-    if share == 1:
-        found("zeroVolume", 1, "in every bar")
+    if none.all():
+        found("zeroVolume", ("in every bar", int(times[0]), int(times[-1])))
         return
-    runs, lengths = unusual(none & ~still)  # a halt was said already
-    if len(runs):
-        order = np.argsort(-lengths, kind="stable")
-        found("zeroVolume", len(runs), *(f"from {stamp(times[runs[at]])} ({lengths[at]:,} bars)" for at in order))
-    elif np.count_nonzero(none & ~still) >= OFTEN * len(none):
-        found("zeroVolume", 1, f"in {share:.0%} of the bars")
+    none &= ~still  # a halt was said already
+    share = np.count_nonzero(none) / len(none)
+    if runs := unusual(none):
+        found("zeroVolume", *(_run(times, first, count, "") for first, count in runs))
+    elif share >= OFTEN:
+        found("zeroVolume", (f"in {share:.0%} of the bars", int(times[0]), int(times[-1])))
     before = volumes[-1 - BEFORE : -1]
     before = before[before > 0]
     if len(before) >= BEFORE / 2 and 0 < volumes[-1] < HALF * before.min():
-        found(
-            "unfinished", 1, f"on {stamp(times[-1])} (its volume is {volumes[-1] / np.median(before):.1%} of the usual)"
-        )
+        usual = f"its volume is {volumes[-1] / np.median(before):.1%} of the usual"
+        found("unfinished", (f"on {stamp(times[-1])} ({usual})", *_at(times, -1)))
 
 
-def _factor(factor: float) -> str:
+def _run(times: Int64, first: int, count: int, where: str) -> Example:
+    start, end = int(times[first]), int(times[first + count - 1])
+    return f"from {stamp(start)} ({count:,} bars{where})", start, end
+
+
+def _at(times: Int64, row: int) -> tuple[int, int]:
+    return int(times[row]), int(times[row])
+
+
+def _times(factor: float) -> str:
     times = max(factor, 1 / factor)
     text = f"{times:,.0f}" if times >= 10 else f"{times:.1f}"
     return f"x{text}" if factor > 1 else f"x1/{text}"

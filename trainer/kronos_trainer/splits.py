@@ -116,13 +116,13 @@ def _found(jumps: Float64, closes: Float64, volumes: Float64, usual: float) -> l
     stays = max(STAYS, 12 * usual)
     others = [0.0, 0.0, *np.sort(sizes[~far])[-2:]]
     likely = []
-    for day in np.flatnonzero(far):
+    for day in np.flatnonzero(far).tolist():
         before = np.median(closes[max(day + 1 - AROUND, 0) : day + 1])
         after = np.median(closes[day + 1 : day + 1 + AROUND])
         index = int(np.abs(_LOGS - sizes[day]).argmin())
         expected = float(np.copysign(_LOGS[index], jumps[day]))
         if abs(jumps[day] - expected) <= wide and abs(after - before - expected) <= stays:
-            likely.append((int(day), index, expected))
+            likely.append((day, index, expected))
         elif abs(after - before) > sizes[day] / 2:  # else a wrong bar, which comes back
             others.append(float(sizes[day]))
     *_, second, largest = sorted(others)

@@ -72,11 +72,10 @@ def trading_hours(times: Int64, step: int) -> Hours:
     pauses = np.flatnonzero(np.diff(slots) > 1)
     before, after = slots[pauses], slots[pauses + 1]
     missing = _count(traded, after) - _count(traded, before + 1)
-    some = missing > 0
-    pauses, before, after, missing = pauses[some], before[some], after[some], missing[some]
+    pauses, missing = pauses[missing > 0], missing[missing > 0]
     left, right = times[pauses], times[pauses + 1]
 
-    days = traded.reshape(7, -1).any(axis=1) if len(traded) >= 7 else np.ones(7, np.bool_)
+    days = np.logical_or.reduce(traded.reshape(7, -1), axis=1) if len(traded) % 7 == 0 else np.ones(7, np.bool_)
     first, last = (left - MONDAY) // DAY, (right - MONDAY) // DAY
     whole = np.maximum(_count(days, last) - _count(days, first + 1), 0) if step < WEEK else missing
     holiday = (whole > 0) & (whole <= (LONGEST_HOLIDAY if step < WEEK else 1)) & (not always or step == WEEK)
