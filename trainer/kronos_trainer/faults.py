@@ -51,7 +51,7 @@ def contradictions(values: Float64) -> Iterator[tuple[str, Bool, list[tuple[int,
 
 def _zero(values: Float64) -> Iterator[Fault]:
     """A price of 0, as feeds write a suspended day; beside prices below 0, as of a spread, it is one like any other."""
-    if values[:, :4].min(initial=1) < 0:
+    if min(values[:, column].min(initial=1) for column in range(4)) < 0:
         return
     for index, name in enumerate(FEATURES[:4]):
         yield values[:, index] == 0, name, "{value} is no price"

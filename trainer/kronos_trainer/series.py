@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kronos_trainer.findings import EXAMPLES, Findings, Found, stamp
-from kronos_trainer.halts import still_runs, unusual
+from kronos_trainer.halts import SHORTEST, still_runs, unusual
 from kronos_trainer.labels import right_labelled, starts
 from kronos_trainer.outliers import outliers
 from kronos_trainer.scaling import ORDINARY
@@ -170,7 +170,7 @@ def _volume(found: Say, times: Int64, volumes: Float64, still: Bool) -> None:
     share = np.count_nonzero(none) / len(none)
     if runs := unusual(none):
         found("zeroVolume", *(_run(times, first, count, "") for first, count in runs))
-    elif share >= OFTEN:
+    elif share >= OFTEN and len(none) * share >= SHORTEST:
         found("zeroVolume", (f"in {share:.0%} of the bars", int(times[0]), int(times[-1])))
     before = volumes[-1 - BEFORE : -1]
     before = before[before > 0]
