@@ -88,6 +88,26 @@ def test_validate_names_every_fault_with_its_line(model: str, capsys: pytest.Cap
     assert (problem["line"], problem["field"]) == (line, "spec.tokenizer.epoch")
 
 
+def test_validate_says_what_a_run_would_refuse_of_the_bars(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    days = [f"{2000 + index // 360}-{index // 30 % 12 + 1:02d}-{index % 30 + 1:02d}" for index in range(1500)]
+    days = [day for day in days if day[5:] not in ("02-29", "02-30")]
+    rows = [f"{day},1,2,1,{1 + index % 7 / 10},5\n" for index, day in enumerate(days)]
+    header = "timestamps,open,high,low,close,volume\n"
+    Path("bars.csv").write_text(header + rows[0])
+    capsys.readouterr()
+    assert main(["validate", "-f", model]) == 65
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: model-a.yaml: spec.data: no symbol has a window in the train split")
+
+    rows[9] = rows[9].replace(",1,2,1,", ",1,2,0,")
+    Path("bars.csv").write_text(header + "".join(rows))
+    assert main(["validate", "-f", model, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["problems"] == []
+    assert any("a price is 0 in between" in note and "line 11" in note for note in document["notes"])
+
+
 def test_plan_says_what_is_done_and_where_values_come_from(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["plan", "-f", model, "--set", "predictor.epochs=2", "--json"]) == 0
