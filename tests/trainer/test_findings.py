@@ -165,6 +165,17 @@ INTRADAY: dict[str, tuple[pd.DataFrame, Timeframe, str, list[str]]] = {
         "Sun-Fri 24h",
         [],
     ),
+    "futures, their summer time seen from UTC": (
+        walk(24 * 400, "h", volatility=0.001).pipe(
+            lambda frame: frame[
+                frame["timestamps"].map(lambda at: at.hour != (21 if 80 < at.day_of_year < 300 else 22))
+                & frame["timestamps"].dt.day_of_week.isin(range(5))
+            ]
+        ),
+        Timeframe.H1,
+        "Mon-Fri 22:00-21:00",
+        [],
+    ),
     "weeks": (walk(200, "W-FRI"), Timeframe.W1, "every week (Fri)", []),
     "months": (walk(200, "MS", "1990-01-01"), Timeframe.MO1, "every month", []),
     "months, one missing": (

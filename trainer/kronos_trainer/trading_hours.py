@@ -19,6 +19,8 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 FEW = 20  # bars; too few to learn a calendar from
 USUAL = 0.5  # of the bars of a well filled hour of the week: what has fewer is not traded
+MANY = 10  # gaps; so many of one kind may belong to the calendar
+OFTEN = 0.7  # of which come on the next trading day
 LEARNT = 3  # weeks; in fewer no hour of the week is seen often enough
 LONGEST_HOLIDAY = 8  # trading days; a Chinese new year takes seven
 
@@ -83,9 +85,23 @@ def trading_hours(times: Int64, step: int) -> Hours:
     clock = (missing * step == HOUR) & (last % 7 == SUNDAY) & (right % DAY <= 4 * HOUR)  # summer time begins
     closed = ~np.bool_(always) & (first == last) & _feast(first)
     is_gap = ~(holiday | short | clock | closed)
+    is_gap[is_gap] = ~_daily(left[is_gap], missing[is_gap])
     order = np.argsort(-missing[is_gap], kind="stable")
     gaps = tuple(Gap(int(left[is_gap][at]), int(right[is_gap][at]), int(missing[is_gap][at])) for at in order)
     return Hours(_text(traded, step, phase), gaps, int(missing[is_gap].sum()), int(whole[holiday].sum()))
+
+
+def _daily(after: Int64, missing: Int64) -> Bool:
+    """Which gaps come day by day at the same time, as a market's pause that moves when its summer time ends."""
+    if len(after) < MANY:
+        return np.zeros(len(after), np.bool_)
+    _, kinds = np.unique(np.stack([after % DAY, missing]), axis=1, return_inverse=True)
+    order = np.argsort(kinds, kind="stable")  # each kind by time
+    follows = (np.diff(kinds[order]) == 0) & (np.diff(after[order] // DAY) <= 3)
+    counts = np.bincount(kinds)
+    again = np.bincount(kinds[order[1:]], weights=follows, minlength=len(counts))
+    daily: Bool = ((counts >= MANY) & (again >= OFTEN * counts))[kinds]
+    return daily
 
 
 def _feast(days: Int64) -> Bool:
@@ -134,23 +150,31 @@ def _text(traded: Bool, step: int, phase: int) -> str:
     if len(traded) < 7:
         return f"every week ({WEEKDAYS[phase // DAY % 7]})" if step == WEEK else "every few days"
     grid = traded[: len(traded) // 7 * 7].reshape(7, -1)
-    days = grid.any(axis=1)
-    on = np.flatnonzero(days)
+    days: Bool = np.logical_or.reduce(grid, axis=1)
+    first, last = _open(days)
     if days.all():
         text = "every day"
-    elif len(on) > 1 and len(on) == on[-1] - on[0] + 1:
-        text = f"{WEEKDAYS[on[0]]}-{WEEKDAYS[on[-1]]}"
+    elif np.count_nonzero(days) == (last - first) % 7 + 1:
+        text = WEEKDAYS[first] if first == last else f"{WEEKDAYS[first]}-{WEEKDAYS[last]}"
     else:
-        # a week that begins on Sunday evening
-        text = "Sun-Fri" if list(on) == [0, 1, 2, 3, 4, 6] else ", ".join(WEEKDAYS[day] for day in on)
+        text = ", ".join(WEEKDAYS[day] for day in np.flatnonzero(days))
     if step >= DAY:
         return text
-    hours = np.flatnonzero(grid.sum(axis=0) >= USUAL * len(on))
-    if len(hours) == grid.shape[1]:
+    hours: Bool = np.greater_equal(grid.sum(axis=0), USUAL * np.count_nonzero(days))
+    if hours.all():
         return f"{text} 24h"
-    if not len(hours):
-        return text
-    return f"{text} {_clock(hours[0] * step + phase)}-{_clock((hours[-1] + 1) * step + phase)}"
+    first, last = _open(hours)
+    return f"{text} {_clock(first * step + phase)}-{_clock((last + 1) * step + phase)}"
+
+
+def _open(traded: Bool) -> tuple[int, int]:
+    """First and last step of a round of steps, of which the longest pause lies between the last and the first."""
+    on = np.flatnonzero(traded)
+    if not len(on):
+        return 0, len(traded) - 1
+    pauses = np.diff(on, append=on[0] + len(traded))
+    longest = int(pauses.argmax())
+    return int(on[(longest + 1) % len(on)]), int(on[longest])
 
 
 def _clock(in_day: int) -> str:
