@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kronos_trainer import launch, rank, transfer
 from kronos_trainer.config import RunConfig
 from kronos_trainer.data import main
+from kronos_trainer.stopping import StopSignal
 
 
 def write_bars(path: Path, rows: int = 200) -> Path:
@@ -114,6 +116,24 @@ def test_check_draws_the_bars(tmp_path: Path) -> None:
         options = ["--timeframe", "1d", "--lookback", "10", "--horizon", "2", "--plot", str(tmp_path / "plot.png")]
         assert main(["check", str(name), *options]) == 0
         assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("module", ["data check", "rank", "launch", "transfer"])
+def test_a_mistaken_argument_is_one_line_that_names_the_way_to_help(
+    module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = {
+        "data check": lambda: main(["check", "x", "--timeframe", "7d"]),
+        "rank": lambda: rank.main([], StopSignal()),
+        "launch": lambda: launch.main(["--run", "x", "--nproc", "many"], StopSignal()),
+        "transfer": lambda: transfer.main(["fetch"]),
+    }
+    with pytest.raises(SystemExit) as ended:
+        commands[module]()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (64, "", 1)
+    assert err.startswith("error: ") and err.endswith(" --help\n")
+    assert "7d" not in err or "'1w', '1mo'" in err
 
 
 def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kronos_trainer.arguments import Arguments
 from kronos_trainer.check import add_check
 from kronos_trainer.config import ExitCode
 from kronos_trainer.errors import TrainerError
@@ -26,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitCode.DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kronos data", description="Get, convert and check bars.")
+def _parser() -> Arguments:
+    parser = Arguments(prog="kronos data", description="Get, convert and check bars.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sample = commands.add_parser("sample", help="write real sample bars: five US stocks by day, EURUSD by hour")

@@ -3,58 +3,85 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from kronos_operator.cli.options import AsJson, Files, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, read
+from kronos_operator.cli.options import AsJson, Overrides
+from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import say, say_error, say_json
 
+if TYPE_CHECKING:
+    from kronos_operator.loading import Reading
 
-def validate(files: Files, overrides: Overrides = None, as_json: AsJson = False) -> None:
+
+def validate(
+    files: Files = None, named: NamedFiles = None, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
     """Check KronosModel files; every problem is named with its file and line.
 
-    Ends with 64 when there is a problem. Where there is none, the bars that lie on this machine are read as a training
-    would, and 65 says that it would refuse them.
+    Ends with 64 when there is a problem, and with 66 when bars or weights are not where a path names them. Where all is
+    well, the bars that lie on this machine are read, and 65 says that a training would refuse them.
     """
-    from kronos_operator.cli.bars import check_bars
-    from kronos_operator.cli.preparation import local_settings
-    from kronos_operator.loading import InvalidModel, load_models
-    from kronos_operator.problems import Problem
+    reading = read(files, named, overrides, os.environ)
+    code = _judge(reading)
+    if as_json:
+        say_json(_document(reading))
+    else:
+        for one in reading.models:
+            say(f"ok  {one.file}  {one.model.metadata.name}")
+        for note in reading.notes:
+            say(f"note: {note}", stderr=True)
+        for problem in reading.problems:
+            say_error(str(problem))
+    raise typer.Exit(code)
+
+
+def _judge(reading: Reading) -> int:
+    """Adds to the reading what a run on this machine would refuse; returns the exit code."""
+    from kronos_operator.loading import Problem
+    from kronos_operator.local import refusals
     from kronos_trainer.config import ExitCode
 
-    models, problems = [], []
-    for file in files:
-        try:
-            models += load_models([file], overrides=overrides or [], environ=os.environ)
-        except InvalidModel as error:
-            problems += error.problems
-    code = ExitCode.CONFIG if problems else ExitCode.DONE
-    notes: list[str] = []
-    for one in () if problems else tuple(models):
-        checked = check_bars(one.model, local_settings().bars(one.model.spec))
-        if checked is not None and checked.refused is not None:
-            models.remove(one)
-            problems.append(Problem(str(one.file), None, "spec.data", checked.refused))
-            code = ExitCode(checked.exit_code)
-        elif checked is not None:
-            notes += [f"{one.file}: {note}" for note in checked.notes]
-    if as_json:
-        say_json(
-            {
-                "models": [{"file": str(one.file), "name": one.model.metadata.name} for one in models],
-                "notes": notes,
-                "problems": [
-                    {"file": str(one.file), "line": one.line, "field": one.field, "message": one.message}
-                    for one in problems
-                ],
-            }
-        )
-    else:
-        for note in notes:
-            say(f"note: {note}", stderr=True)
-        for one in models:
-            say(f"ok  {one.file}  {one.model.metadata.name}")
-        for problem in problems:
-            say_error(str(problem))
-    if problems:
-        raise typer.Exit(code)
+    code = ExitCode.CONFIG if reading.problems else ExitCode.DONE
+    for one in reading.models:
+        for refusal in refusals(one, local_settings()):
+            where = one.origins[refusal.field].where
+            if refusal.field.startswith("data.source.claim"):
+                # A claim is a cluster's, where its bars may well be.
+                reading.notes.append(f"{where}: to run it here: {refusal}")
+                continue
+            problem = Problem(where, None, f"spec.{refusal.field}", f"{refusal.fault}; {refusal.way_out}")
+            reading.problems.append(problem)
+            code = code or refusal.exit_code
+    return code or _judge_bars(reading)
+
+
+def _judge_bars(reading: Reading) -> int:
+    """The same for the bars, read as a training would, and what is odd about them."""
+    from kronos_operator.cli.bars import check_bars
+    from kronos_operator.loading import Problem
+    from kronos_trainer.config import ExitCode
+
+    code: int = ExitCode.DONE
+    for one in list(reading.models):
+        checked = check_bars(one.model, local_settings().bars(one))
+        if checked is None:
+            continue
+        if checked.refused is not None:
+            reading.models.remove(one)
+            reading.problems.append(Problem(str(one.file), None, "spec.data", checked.refused))
+            code = code or checked.exit_code
+        reading.notes += [f"{one.file}: {note}" for note in checked.notes]
+    return code
+
+
+def _document(reading: Reading) -> dict[str, Any]:
+    return {
+        "models": [{"file": str(one.file), "name": one.model.metadata.name} for one in reading.models],
+        "problems": [
+            {"file": one.file, "line": one.line, "field": one.field, "message": one.message} for one in reading.problems
+        ],
+        "notes": reading.notes,
+    }

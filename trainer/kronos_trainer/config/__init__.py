@@ -51,6 +51,7 @@ from kronos_trainer.config.spec import (
     Window,
     cel,
 )
+from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "LONGEST_LINE",
     "NUMERICS_VERSION",
     "PARQUET_SUFFIXES",
+    "STARTS",
+    "TRIAL",
     "CheckpointPolicy",
     "ClaimPath",
     "Comet",
@@ -91,6 +94,7 @@ __all__ = [
     "Split",
     "StageName",
     "StagePaths",
+    "Start",
     "StopCause",
     "TimeRange",
     "TimeZone",
