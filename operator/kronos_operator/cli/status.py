@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,10 +110,18 @@ def _detail(state: ModelState) -> None:
     for stage, result in state.results.items():
         before, after = number(result.get("initialValidationLoss")), number(result.get("bestValidationLoss"))
         say(f"{stage.value:<10} val loss {before} → {after}, {duration(result.get('seconds'))}")
+    for note in dict.fromkeys(note for result in state.results.values() for note in _notes(result)):
+        say(f"{'note':<10} {note}")
     if state.published:
         say(f"{'published':<10} {state.published}")
     if state.log is not None:
         say(f"{'log':<10} {near(str(state.log))}")
+
+
+def _notes(result: Mapping[str, Any]) -> Sequence[str]:
+    data: Mapping[str, Any] = result.get("data") or {}
+    notes: Sequence[str] = data.get("notes") or []
+    return notes
 
 
 def document_of(state: ModelState) -> dict[str, Any]:
