@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +26,12 @@ from kronos_operator.local import (
     execute,
     prepare,
     read_states,
+    stop,
     write_run_configs,
 )
 from kronos_operator.local.digests import files_digest
 from kronos_operator.local.gpus import divided
+from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
 from kronos_trainer.config import StageName, load_run
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
@@ -241,12 +246,124 @@ def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
 
     machine.on_event = interrupt
     outcome = machine.run(machine.prepare())["m"]
-    assert (outcome.exit_code, "last checkpoint" in outcome.message) == (137, True)
+    assert (outcome.exit_code, "before anything was saved" in outcome.message) == (137, True)
     child = Path("/proc") / (machine.place / "child").read_text() / "stat"
     deadline = time.monotonic() + 10
     while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < deadline, "a rank outlived the second Ctrl-C"
         time.sleep(0.05)
+
+
+def test_a_second_run_is_refused_at_once_and_the_first_is_unharmed(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "wait")
+    seen: list[Any] = []
+
+    def intrude(key: str, event: dict[str, Any]) -> None:
+        if event["event"] != "progress":
+            return
+        second = machine.prepare(predictor={"epochs": 7})
+        try:
+            with holding(second.paths, second.key):
+                seen.append("let in")
+        except LocalError as error:
+            seen.extend([error.exit_code, str(error)])
+        (state,) = read_states(machine.place / "out")
+        seen.extend([state.state, state.run, second.paths.run_dir.exists(), stop(state)])
+
+    machine.on_event = intrude
+    first = machine.prepare()
+    assert machine.run(first)["m"].exit_code == 75  # asked to stop by the state that was read after the refusal
+    code, words, *after = seen
+    assert (code, after) == (74, ["running", first.run, False, os.getpid()])
+    assert f"process {os.getpid()} on " in words and "`kronos suspend m`" in words
+    assert len(machine.starts()) == 1
+    machine.on_event = lambda key, event: None
+    assert machine.run(machine.prepare())["m"].exit_code == 0
+
+
+def test_of_commands_that_come_together_one_runs_the_model(machine: Machine) -> None:
+    paths, gate, done = machine.prepare().paths, threading.Barrier(8), threading.Event()
+
+    def come(_: int) -> bool:
+        gate.wait()
+        try:
+            with holding(paths, "m"):
+                done.wait(10)
+        except LocalError as error:
+            assert "trained already" in str(error)
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(come, index) for index in range(8)]
+        for future in as_completed(futures):
+            if len([one for one in futures if one.done()]) >= 7:
+                done.set()
+        assert [future.result() for future in futures].count(True) == 1
+
+
+def test_a_run_that_was_prepared_before_another_finished_starts_nothing(machine: Machine) -> None:
+    late = machine.prepare(predictor={"epochs": 7})
+    machine.run(machine.prepare())
+    outcome = machine.run(late)["m"]
+    assert (outcome.exit_code, "by another command meanwhile" in outcome.message) == (74, True)
+    assert len(machine.starts()) == 2
+
+
+def test_a_killed_holder_is_in_nobodys_way(machine: Machine) -> None:
+    paths = machine.prepare().paths
+    code = (
+        "import sys, time; from pathlib import Path; from kronos_operator.local.holding import holding;"
+        "from kronos_trainer.config import ModelRef, RunPaths;"
+        "paths = RunPaths(Path(sys.argv[1]), ModelRef(name='m'), 'dead')\n"
+        "with holding(paths, 'm'):\n    print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(paths.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        with pytest.raises(LocalError, match=f"process {process.pid} on .* run dead"), holding(paths, "m"):
+            pass
+        process.kill()
+        process.wait()
+    with holding(paths, "m"):
+        assert holder_of(paths) is not None
+    assert holder_of(paths) is None
+
+
+def test_a_holder_on_another_host_counts_while_its_file_is_touched(machine: Machine) -> None:
+    # As on a network file system whose locks do not reach other machines.
+    paths = machine.prepare().paths
+    paths.model_dir.mkdir(parents=True)
+    file = paths.model_dir / "command.json"
+    file.write_text(json.dumps({"run": "r", "pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00Z"}))
+    with pytest.raises(LocalError, match=r"process 1 on elsewhere.*if that one is gone"), holding(paths, "m"):
+        pass
+    assert json.loads(file.read_text())["host"] == "elsewhere"
+    old = time.time() - 2 * GONE_AFTER
+    os.utime(file, (old, old))
+    with holding(paths, "m"):
+        assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+def test_a_trainer_that_no_command_has_started_is_named(machine: Machine) -> None:
+    run = machine.prepare()
+    run.paths.model_dir.mkdir(parents=True)
+    rank = {"run": "by-hand", "stage": "tokenizer", "attempt": 3, "host": "here", "pid": 77, "since": "then"}
+    run.paths.lock.write_text(json.dumps(rank))
+    with run.paths.flock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        outcome = machine.run(run)["m"]
+    assert outcome.exit_code == 74
+    assert "process 77 on here, since then, run by-hand" in outcome.message
+    assert not (machine.place / "starts").exists()
+
+
+@pytest.mark.parametrize("cause", ["NoRoom", "Refused", "Occupied"])
+def test_what_another_start_would_meet_again_is_not_started_again(machine: Machine, cause: str) -> None:
+    machine.script("m", TOKENIZER, f"74:{cause}")
+    outcome = machine.run(machine.prepare())["m"]
+    assert (outcome.exit_code, outcome.message) == (74, f"cannot write: {cause}")
+    assert len(machine.starts()) == 1
 
 
 def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:

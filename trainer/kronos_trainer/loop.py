@@ -252,7 +252,10 @@ class Loop:
             self._progress.phase(phase)
         if ballot.stop:
             raise Stopped(
-                f"stopped on request after step {self.state.step}, which is saved; the same command goes on from there"
+                "stopped on request before the first step; nothing was to be saved"
+                if self.state.step == 0
+                else f"stopped on request after step {self.state.step}, which is saved; the same command goes on from "
+                "there"
             )
 
     def _save(self, *, best: bool) -> None:

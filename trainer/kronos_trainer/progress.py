@@ -16,7 +16,7 @@ from typing import IO, Literal
 from pydantic.alias_generators import to_camel
 
 from kronos_trainer import strict_json, termination
-from kronos_trainer.config import ExitCode, RunConfig
+from kronos_trainer.config import ExitCode, RunConfig, StorageCause, storage_cause
 
 Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "saving"]
 
@@ -83,8 +83,8 @@ class Progress:
     def error(self, code: ExitCode, message: str, **fields: object) -> None:
         """Why the process ends, as the last line.
 
-        Fields (snake_case, camelCase in the output; None is left out): `cause`, a StopCause, which tells apart what
-        ends with STOPPED, and `limit_bytes` and `peak_bytes` of a MEMORY_LIMIT.
+        Fields (snake_case, camelCase in the output; None is left out): `cause`, a StopCause or StorageCause, which
+        tells apart what ends with STOPPED or STORAGE, and `limit_bytes` and `peak_bytes` of a MEMORY_LIMIT.
         """
         known = {to_camel(name): value for name, value in fields.items() if value is not None}
         self._print("error", {"exitCode": int(code), "message": message, **known})
@@ -108,8 +108,13 @@ class Progress:
         time_text = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         message = {"kronos": 1, "event": event, **self._common, **fields, "time": time_text}
         if not self._silent:
-            # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
-            self._stream.write(strict_json.line(message) + "\n")
-            self._stream.flush()
+            try:
+                # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
+                self._stream.write(strict_json.line(message) + "\n")
+                self._stream.flush()
+            except OSError as error:
+                # A log on a full disk must not end the training; results that cannot be kept will, and say so.
+                if storage_cause(error) is not StorageCause.NO_ROOM:
+                    raise
         if event in ("result", "error"):
             termination.leave(self._termination_log, message)

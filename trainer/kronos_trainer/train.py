@@ -257,7 +257,7 @@ class _Attempt:
         """Shows life during long work before the loop. Raises Stopped when asked to stop: there is nothing to save."""
         self._progress.beat()
         if self._stop_requested():
-            raise Stopped("stopped on request before training began; the same command goes on from the last checkpoint")
+            raise Stopped("stopped on request before training began; nothing was to be saved")
 
 
 def _check_vocabularies(tokenizer: KronosTokenizer, predictor: KronosPredictor) -> None:

@@ -17,8 +17,9 @@ from queue import SimpleQueue
 from types import FrameType
 
 from kronos_operator import plan as planning
-from kronos_operator.local.files import write_model, write_run
+from kronos_operator.local.files import saved_step, write_model, write_run
 from kronos_operator.local.gpus import divided, visible_gpus
+from kronos_operator.local.holding import holding
 from kronos_operator.local.prepare import TRAINER, LocalRun
 from kronos_operator.local.process import Event, Trainer
 from kronos_operator.local.settings import LocalError, LocalSettings
@@ -114,7 +115,11 @@ class _Model:
         gpus = self._machine.shares.get()
         self._gpus = gpus[: self._run.model.spec.resources.gpus_per_node]
         try:
-            return self._loop()
+            if self._record.outcome is not None:
+                return self._outcome()  # nothing is to be done
+            with holding(self._run.paths, self._run.key):
+                self._run.must_be_as_prepared()
+                return self._loop()
         except LocalError as error:
             return Outcome(exit_code=error.exit_code, message=str(error), log=self._log)
         except OSError as error:
@@ -166,6 +171,8 @@ class _Model:
         code, message = trainer.exit_code, trainer.reason
         if code == 0 and self._run.paths.stage(self._attempt.stage).completed() is None:
             code, message = ExitCode.CRASHED, "the trainer ended without a result"
+        if trainer.unlogged and code is not None:
+            code = ExitCode.STORAGE
         if code is None:
             state = AttemptState.RUNNING if trainer.terminated_at is None else AttemptState.STOPPING
         else:
@@ -177,6 +184,7 @@ class _Model:
             state=state,
             exit_code=code,
             message=message,
+            final=trainer.meets_it_again,
             stepped=trainer.stepped,
             started_at=trainer.started_at,
             reported_at=trainer.reported_at,
@@ -199,7 +207,6 @@ class _Model:
         )
         fields = {
             "pid": self._trainer.pid,
-            "executor": os.getpid(),
             "log": str(self._log),
             "gpus": list(self._gpus),
             "processes": processes,
@@ -227,7 +234,7 @@ class _Model:
         """Says how the attempt ended, and what follows."""
         trainer, record = self._trainer, self._record
         assert trainer is not None
-        self._last_code = trainer.exit_code
+        self._last_code = ExitCode.STORAGE if trainer.unlogged else trainer.exit_code
         trainer.note(self._event("ended", exitCode=trainer.exit_code, message=trainer.error))
         if record.outcome is None and trainer.exit_code != 0 and not self._machine.stops:
             wait = max(0.0, (record.retry_at or 0.0) - time.time())
@@ -265,11 +272,18 @@ class _Model:
     def _stopped(self) -> Outcome:
         if self._last_code is None:
             return Outcome(exit_code=ExitCode.STOPPED, message="not started", log=self._log)
-        if self._last_code in (0, ExitCode.STOPPED):
-            message = "stopped and saved; the same command goes on from there"
-            return Outcome(exit_code=ExitCode.STOPPED, message=message, log=self._log)
-        message = "stopped without saving; the same command goes on from the last checkpoint"
-        return Outcome(exit_code=self._last_code, message=message, log=self._log)
+        assert self._attempt is not None
+        stage = self._attempt.stage
+        step = saved_step(self._run.paths.stage(stage))
+        if self._last_code == 0:
+            message = f"stopped after the {stage}, which is complete; the same command goes on from there"
+        elif step is None:
+            message = f"stopped before anything was saved; the same command starts the {stage} again"
+        elif self._last_code == ExitCode.STOPPED:
+            message = f"stopped, and step {step} is saved; the same command goes on from there"
+        else:
+            message = f"stopped without saving; the same command goes on from its checkpoint of step {step}"
+        return Outcome(exit_code=self._last_code or ExitCode.STOPPED, message=message, log=self._log)
 
     def _event(self, name: str, **fields: object) -> Event:
         assert self._attempt is not None

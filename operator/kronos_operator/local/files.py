@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronos_operator.api import KronosModel
-from kronos_operator.local.settings import LocalError
+from kronos_operator.local.writing import write
 from kronos_operator.plan import Completed
-from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName, load_run
+from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, StagePaths, load_run
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -57,6 +56,14 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
     )
 
 
+def saved_step(paths: StagePaths) -> int | None:
+    """The optimizer step of a stage's newest checkpoint, None where none was saved."""
+    try:
+        return int(json.loads(paths.pointer.read_text())["latest"]["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def published_run(root: Path, model: ModelRef) -> str:
     """Id of the run that current.json names, empty without one."""
     try:
@@ -79,26 +86,13 @@ def write_model(model: KronosModel, paths: RunPaths) -> None:
     """Keeps the model beside its run, for `stored_model`. Raises LocalError (74)."""
     body = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     identity = {"apiVersion": model.api_version, "kind": model.kind}
-    _write(json.dumps({**identity, **body}, indent=2), _model_file(paths))
+    write(json.dumps({**identity, **body}, indent=2), _model_file(paths))
 
 
 def write_run(run: RunConfig, path: Path) -> None:
     """Writes a run.json so that it is never read half. Raises LocalError (74)."""
-    _write(run.dump(), path)
+    write(run.dump(), path)
 
 
 def _model_file(paths: RunPaths) -> Path:
     return paths.run_dir / "model.json"
-
-
-def _write(text: str, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.aside")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise LocalError(ExitCode.STORAGE, f"cannot write {path}: {error.strerror}") from error

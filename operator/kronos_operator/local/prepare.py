@@ -44,6 +44,7 @@ class LocalRun:
     record: RunRecord
     steps: tuple[PlannedStep, ...]
     notes: tuple[str, ...]
+    files: ModelFiles  # as they were when this was decided
 
     @property
     def key(self) -> str:
@@ -104,6 +105,13 @@ class LocalRun:
         """How each of these stages is started."""
         return {stage: [*TRAINER, "launch", "--run", str(self.paths.stage(stage).config)] for stage in self.run_configs}
 
+    def must_be_as_prepared(self) -> None:
+        """Raises LocalError (74) if another command has run the model since this was decided."""
+        if read_model(self.root, self.model.ref) != self.files:
+            raise LocalError(
+                ExitCode.STORAGE, f"{self.key} was run by another command meanwhile; run this one again to go on"
+            )
+
     def run_config(self, start: StartAttempt) -> RunConfig:
         """run.json of one attempt."""
         return start.run_config(self.model, bars=self.bars, output=str(self.root))
@@ -139,6 +147,7 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         record=record,
         steps=tuple(_planned(stage, model.spec, record, files) for stage in StageName),
         notes=notes,
+        files=files,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kronos_operator.local.files import published_run, read_model
+from kronos_operator.local.holding import holder_of
 from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName
 
 _TAIL_BYTES = 256 * 1024
@@ -35,7 +36,7 @@ class ModelState:
     published: str  # id of the published run, empty without one
     log: Path | None
     trainer: int | None  # process id of the launcher while it runs
-    executor: int | None  # process id of the command that started it
+    executor: int | None  # process id of the command that runs it, also while it waits to start the trainer again
 
 
 def read_states(root: Path) -> list[ModelState]:
@@ -58,16 +59,16 @@ def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
     progress = next((event for event in reversed(events) if event.get("event") in ("progress", "phase")), None)
     error = next((event for event in reversed(events) if event.get("event") == "error"), None)
     results = {stage: dict(result) for stage in StageName if (result := paths.stage(stage).completed()) is not None}
-    started: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "started"), {})
     code = None if ended is None else ended.get("exitCode")
     trainer = _trainer(paths, latest, events) if code is None else None
+    holder = holder_of(paths)
     return ModelState(
         namespace=model.namespace,
         name=model.name,
         run=latest.run,
         stage=latest.stage,
         attempt=latest.attempt,
-        state=_word(code, running=trainer is not None, complete=latest.stage in results),
+        state=_word(code, running=trainer is not None or holder is not None, complete=latest.stage in results),
         exit_code=code if isinstance(code, int) else None,
         message="" if error is None else str(error.get("message", "")),
         progress=progress,
@@ -75,7 +76,7 @@ def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
         published=published_run(root, model),
         log=log if log.is_file() else None,
         trainer=trainer,
-        executor=started.get("executor"),
+        executor=None if holder is None else holder.pid,
     )
 
 

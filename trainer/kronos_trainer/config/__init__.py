@@ -52,6 +52,7 @@ from kronos_trainer.config.spec import (
     cel,
 )
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
+from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 
 __all__ = [
     "CAUSE_ORDER",
@@ -92,6 +93,7 @@ __all__ = [
     "StageName",
     "StagePaths",
     "StopCause",
+    "StorageCause",
     "TimeRange",
     "TimeZone",
     "Timeframe",
@@ -104,7 +106,10 @@ __all__ = [
     "Window",
     "cel",
     "files_below",
+    "free_space",
     "gang_cause",
     "holds_bars",
     "load_run",
+    "not_written",
+    "storage_cause",
 ]

@@ -183,7 +183,8 @@ class RunPaths:
         self.runs = self.model_dir / "runs"
         self.run_dir = self.runs / run
         self.current = self.model_dir / "current.json"
-        self.lock = self.model_dir / "lock.json"
+        self.lock = self.model_dir / "lock.json"  # who writes there, or did last
+        self.flock = self.model_dir / "lock.flock"  # locked while somebody does
         self.report = self.run_dir / "report.md"
         self.logs = root / "logs" / model.namespace / model.name
 

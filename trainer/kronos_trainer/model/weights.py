@@ -18,6 +18,7 @@ from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
 from kronos_trainer.model.hub import download
 from kronos_trainer.model.predictor import KronosPredictor, PredictorConfig
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
+from kronos_trainer.model.tensors import write_tensors
 from kronos_trainer.model.tokenizer import KronosTokenizer, TokenizerConfig
 
 _Config = TypeVar("_Config", TokenizerConfig, PredictorConfig)
@@ -58,10 +59,12 @@ def load_predictor(directory: Path) -> KronosPredictor:
 
 
 def save_weights(model: KronosTokenizer | KronosPredictor, directory: Path) -> None:
-    """Write a directory that upstream's `from_pretrained` loads. Not atomic: the caller writes aside and renames."""
+    """Write a directory that upstream's `from_pretrained` loads. Raises OSError.
+
+    Not atomic: the caller writes aside and renames.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(tensors, directory / WEIGHTS)
+    write_tensors(directory / WEIGHTS, {name: _plain(tensor) for name, tensor in model.state_dict().items()})
     (directory / CONFIG).write_text(json.dumps(asdict(model.config), indent=2, sort_keys=True))
     (directory / "README.md").write_text(_model_card(model))
 
@@ -161,9 +164,8 @@ def _fill(model: _Model, directory: Path) -> _Model:
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """On the CPU and contiguous; numbers as float32, indices as they are."""
-    plain = tensor.detach().cpu().contiguous()
-    return plain.float() if plain.is_floating_point() else plain
+    """Numbers as float32, indices as they are."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _model_card(model: KronosTokenizer | KronosPredictor) -> str:
