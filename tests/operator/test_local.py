@@ -29,7 +29,7 @@ from kronos_operator.local import (
     stop,
     write_run_configs,
 )
-from kronos_operator.local.digests import files_digest
+from kronos_operator.local.bars_record import record_bars
 from kronos_operator.local.gpus import divided
 from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
 from kronos_trainer.config import StageName, load_run
@@ -145,7 +145,7 @@ def test_bars_behind_a_linked_directory_count_as_content(tmp_path: Path) -> None
     digests = set()
     for text in ("one", "two"):
         (tmp_path / "store/A.csv").write_text(text)
-        digests.add(files_digest(tmp_path / "bars"))
+        digests.add(record_bars(tmp_path / "bars").digest)
     assert len(digests) == 2
 
 
@@ -296,7 +296,7 @@ def test_of_commands_that_come_together_one_runs_the_model(machine: Machine) -> 
 
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(come, index) for index in range(8)]
-        for future in as_completed(futures):
+        for _ in as_completed(futures):
             if len([one for one in futures if one.done()]) >= 7:
                 done.set()
         assert [future.result() for future in futures].count(True) == 1
@@ -364,6 +364,74 @@ def test_what_another_start_would_meet_again_is_not_started_again(machine: Machi
     outcome = machine.run(machine.prepare())["m"]
     assert (outcome.exit_code, outcome.message) == (74, f"cannot write: {cause}")
     assert len(machine.starts()) == 1
+
+
+def reasons(run: LocalRun) -> list[str]:
+    return [step.reason for step in run.steps]
+
+
+def test_a_plan_says_which_field_has_changed(machine: Machine) -> None:
+    assert reasons(machine.prepare()) == ["not trained yet"] * 2
+    machine.run(machine.prepare())
+    changed = {"predictor": {"epochs": 7}, "window": {"lookback": 30}, "training": {"windowsPerEpoch": 9}}
+    assert reasons(machine.prepare(**changed)) == [
+        "training.windowsPerEpoch unset → 9; window.lookback 90 → 30",
+        "its tokenizer is trained again; predictor.epochs 30 → 7",
+    ]
+    assert reasons(machine.prepare(predictor={"epochs": 7}))[1] == "predictor.epochs 30 → 7"
+    assert reasons(machine.prepare(settings=machine.settings(force=True)))[0] == "asked for with --force"
+
+
+ROWS = [f"2020-{1 + day // 28:02d}-{1 + day % 28:02d},{day}.5,1" for day in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda place: _edit(place / "aapl.csv", ROWS[-1] + "\n", ROWS[-1] + "\n2021-05-04,1,1\n2021-05-05,1,1\n"),
+            "2 rows from 2021-05-04 on",
+        ),
+        (lambda place: (place / "msft.csv").write_text("a\n"), "new bars: msft.csv"),
+        (lambda place: (place / "aapl.csv").rename(place / "apple.csv"), "bars renamed: aapl.csv → apple.csv"),
+        (lambda place: (place / "ibm.csv").unlink(), "bars gone: ibm.csv"),
+        (lambda place: _edit(place / "aapl.csv", "100.5", "199.5"), "bars changed: aapl.csv between about 2020-04-"),
+        (lambda place: _edit(place / "aapl.csv", "100.5", "2"), "bars changed: aapl.csv from about 2020-04-"),
+        (lambda place: _edit(place / "aapl.csv", ROWS[-1] + "\n", ""), "bars changed: aapl.csv from about 2020-11-"),
+        (lambda place: (place / "ibm.csv").write_bytes(b"\0" * 100), "bars changed: ibm.csv (10 → 100 bytes)"),
+    ],
+)
+def test_a_plan_says_which_bars_have_changed(machine: Machine, change: Callable[[Path], object], words: str) -> None:
+    place = machine.place / "data" / "bars" / "daily"
+    (place / "aapl.csv").write_text("timestamps,open,close\n" + "\n".join(ROWS) + "\n")
+    (place / "ibm.csv").write_text("timestamps")
+    machine.run(machine.prepare())
+    change(place)
+    first, second = reasons(machine.prepare())
+    assert words in first
+    assert second == "its tokenizer is trained again"
+
+
+def _edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def test_a_plan_goes_on_only_where_a_checkpoint_is(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "65")
+    run = machine.prepare()
+    machine.run(run)
+    assert reasons(machine.prepare()) == [
+        "starts again: the last attempt failed (65): bars.csv, row 7: high < low",
+        "not trained yet",
+    ]
+    run.paths.stage(TOKENIZER).pointer.write_text(
+        json.dumps({"latest": {"directory": "step-7", "step": 7, "sha256": ""}})
+    )
+    assert reasons(machine.prepare())[0].startswith(
+        "goes on from its checkpoint of step 7; the last attempt failed (65)"
+    )
 
 
 def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:

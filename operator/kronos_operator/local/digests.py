@@ -7,15 +7,18 @@ from pathlib import Path
 
 from kronos_operator.api import Spec
 from kronos_operator.hashing import Digests
+from kronos_operator.local.bars_record import BarsRecord, record_bars
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.names import DATA_PATH_ENV
-from kronos_trainer.config import ExitCode, StageName, files_below, holds_bars
+from kronos_trainer.config import ExitCode, StageName
 
 _WEIGHT_FILES = ("config.json", "model.safetensors")
 
 
-def digests_of(spec: Spec, settings: LocalSettings) -> Digests:
+def digests_of(spec: Spec, settings: LocalSettings) -> tuple[Digests, BarsRecord | None]:
     """Digests of the bars, unless a revision or a URI names them, and of initial weights given by path.
+
+    Returned with what the bars' was taken of.
 
     Raises LocalError (66) naming what is not there.
     """
@@ -29,22 +32,8 @@ def digests_of(spec: Spec, settings: LocalSettings) -> Digests:
         if path is not None:
             _must_hold_weights(stage, Path(path))
             weights[stage] = weights_digest(Path(path))
-    return Digests(bars=None if by_name else files_digest(Path(bars)), weights=weights)
-
-
-def files_digest(path: Path) -> str:
-    """SHA-256 over the relative names and the bytes of a file, or of all files of bars below a directory."""
-    if path.is_file():
-        files = [(path.name, path)]
-    else:
-        below = [(file.relative_to(path), file) for file in files_below(path)]
-        files = [(name.as_posix(), file) for name, file in below if holds_bars(name)]
-    digest = hashlib.sha256()
-    for name, file in files:
-        # Names and contents of fixed length: no two sets of files run together to the same bytes.
-        digest.update(hashlib.sha256(name.encode()).digest())
-        digest.update(_file_digest(file))
-    return digest.hexdigest()
+    record = None if by_name else record_bars(Path(bars))
+    return Digests(bars=None if record is None else record.digest, weights=weights), record
 
 
 def _file_digest(file: Path) -> bytes:

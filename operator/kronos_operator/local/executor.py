@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from types import FrameType
 
 from kronos_operator import plan as planning
-from kronos_operator.local.files import saved_step, write_model, write_run
+from kronos_operator.local.files import saved_step, write_bars, write_model, write_run
 from kronos_operator.local.gpus import divided, visible_gpus
 from kronos_operator.local.holding import holding
 from kronos_operator.local.prepare import TRAINER, LocalRun
@@ -195,6 +195,7 @@ class _Model:
         config = paths.stage(action.stage).config
         write_run(self._run.run_config(action), config)
         write_model(self._run.stored, paths)
+        write_bars(self._run.bars_record, paths)
         processes = self._processes()
         self._log = paths.log(action.run, action.stage, action.number)
         self._attempt = action

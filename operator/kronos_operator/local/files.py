@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronos_operator.api import KronosModel
+from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.writing import write
 from kronos_operator.plan import Completed
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, StagePaths, load_run
@@ -87,6 +88,17 @@ def write_model(model: KronosModel, paths: RunPaths) -> None:
     body = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     identity = {"apiVersion": model.api_version, "kind": model.kind}
     write(json.dumps({**identity, **body}, indent=2), _model_file(paths))
+
+
+def write_bars(bars: BarsRecord | None, paths: RunPaths) -> None:
+    """Keeps what the run reads of its bars, for the reasons of a later plan. Raises LocalError (74)."""
+    if bars is not None:
+        write(bars.dump(), bars_file(paths))
+
+
+def bars_file(paths: RunPaths) -> Path:
+    """Where that is kept."""
+    return paths.run_dir / "bars.json"
 
 
 def write_run(run: RunConfig, path: Path) -> None:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronos_operator.api import KronosModel, Spec
+from kronos_operator.api import KronosModel
 from kronos_operator.hashing import Digests
+from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.digests import digests_of
 from kronos_operator.local.files import ModelFiles, read_model, write_run
+from kronos_operator.local.reasons import why_again, why_new
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.plan import Outcome, Request, RunRecord, StartAttempt, Step, begin
 from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName
@@ -41,8 +43,9 @@ class LocalRun:
     root: Path
     bars: str
     digests: Digests
+    bars_record: BarsRecord | None  # what the bars' digest was taken of
     record: RunRecord
-    steps: tuple[PlannedStep, ...]
+    steps: tuple[PlannedStep, ...] = ()
     notes: tuple[str, ...]
     files: ModelFiles  # as they were when this was decided
 
@@ -121,7 +124,7 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
     """What running the model here would do. Raises LocalError where it cannot be run."""
     model, notes = _for_this_machine(loaded.model)
     root = settings.root(model.spec)
-    digests = digests_of(model.spec, settings)
+    digests, bars_record = digests_of(model.spec, settings)
     files = read_model(root, model.ref)
     trigger = datetime.now(UTC).isoformat(timespec="milliseconds") if settings.force else ""
     request = Request(spec=model.spec, digests=digests, trigger=trigger, stages=settings.stages)
@@ -139,16 +142,17 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         # What did not fit into memory last time will not fit this time.
         if following is not None and (run.run, run.stage) == (record.id, following.stage):
             record = replace(record, out_of_memory=run.out_of_memory_restarts)
-    return LocalRun(
+    ready = LocalRun(
         model=model,
         root=root,
         bars=settings.bars(model.spec),
         digests=digests,
+        bars_record=bars_record,
         record=record,
-        steps=tuple(_planned(stage, model.spec, record, files) for stage in StageName),
         notes=notes,
         files=files,
     )
+    return replace(ready, steps=_planned(ready))
 
 
 def write_run_configs(run: LocalRun, directory: Path) -> list[Path]:
@@ -189,20 +193,36 @@ def _latest(files: ModelFiles, request: Request) -> RunRecord | None:
     return RunRecord(id=run.run, hashes=tuple(run.stage_hashes.items()), steps=(), number=files.next_attempt)
 
 
-def _planned(stage: StageName, spec: Spec, record: RunRecord, files: ModelFiles) -> PlannedStep:
-    step = next((step for step in record.steps if step.stage is stage), None)
+def _planned(run: LocalRun) -> tuple[PlannedStep, ...]:
+    steps: list[PlannedStep] = []
+    for stage in StageName:
+        step = next((step for step in run.record.steps if step.stage is stage), None)
+        action, reason = _action(stage, step, run)
+        if action == "train":
+            assert step is not None
+            reason = _why(step, run, tokenizer_too=any(one.action == "train" for one in steps))
+        steps.append(PlannedStep(stage=stage, action=action, reason=reason))
+    return tuple(steps)
+
+
+def _action(stage: StageName, step: Step | None, run: LocalRun) -> tuple[str, str]:
     if step is None:
-        return PlannedStep(stage=stage, action="skipped", reason="epochs 0: the initial weights are used unchanged")
+        return "skipped", "epochs 0: the initial weights are used unchanged"
     if step.reuse is not None:
-        return PlannedStep(stage=stage, action=f"reuse {step.reuse}", reason="trained there with the same hash")
-    if _has(files, record.id, step):
-        return PlannedStep(stage=stage, action="complete", reason=f"trained by run {record.id}")
-    if not step.wanted:
-        return PlannedStep(stage=stage, action="skipped", reason="left out by --stage")
-    begun = any((run.run, run.stage) == (record.id, stage) for run in files.started)
-    return PlannedStep(
-        stage=stage, action="train", reason="goes on from its last checkpoint" if begun else "no run has this hash yet"
-    )
+        return f"reuse {step.reuse}", "trained there with the same hash"
+    if _has(run.files, run.run, step):
+        return "complete", f"trained by run {run.run}"
+    return ("train", "") if step.wanted else ("skipped", "left out by --stage")
+
+
+def _why(step: Step, run: LocalRun, *, tokenizer_too: bool) -> str:
+    config = run.run_configs[step.stage]
+    again = why_again(config, run.files)
+    if again is not None:
+        return again
+    if run.record.trigger:
+        return "asked for with --force"
+    return why_new(config, run.files, run.bars_record, tokenizer_too=tokenizer_too)
 
 
 def _has(files: ModelFiles, run: str, step: Step) -> bool:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from kronos_operator.local.attempt_log import last_events
 from kronos_operator.local.files import published_run, read_model
 from kronos_operator.local.holding import holder_of
 from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName
-
-_TAIL_BYTES = 256 * 1024
 
 State = Literal["running", "succeeded", "stopped", "failed"]
 
@@ -54,7 +52,7 @@ def read_states(root: Path) -> list[ModelState]:
 def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
     paths = RunPaths(root, model, latest.run)
     log = paths.log(latest.run, latest.stage, latest.attempt)
-    events = list(_last_events(log))
+    events = list(last_events(log))
     ended = next((event for event in reversed(events) if event.get("event") == "ended"), None)
     progress = next((event for event in reversed(events) if event.get("event") in ("progress", "phase")), None)
     error = next((event for event in reversed(events) if event.get("event") == "error"), None)
@@ -116,20 +114,3 @@ def _runs_stage(pid: int, config: str) -> bool:
             return False
         return True
     return config in command or any(word == "kronos_trainer" for word in command)
-
-
-def _last_events(log: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with log.open("rb") as stream:
-            first = stream.readline()  # it tells which process was started
-            stream.seek(max(stream.tell(), stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = [first, *stream.read().split(b"\n")]
-    except FileNotFoundError:
-        return
-    for line in lines:
-        if line.startswith(b'{"kronos"'):
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            yield event

@@ -1,4 +1,4 @@
-"""What is said of a write that failed, and whether writing again could help; for the trainer and the operator's side."""
+"""What is said of a write that failed, and whether writing again could help; used by both sides."""
 
 from __future__ import annotations
 
