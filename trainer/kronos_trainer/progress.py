@@ -67,9 +67,9 @@ class Progress:
         if self._clock() - self._printed_at >= self._every:
             self._print_progress("progress")
 
-    def note(self, message: str) -> None:
-        """Tells the user something once."""
-        self._print("note", {"message": message})
+    def note(self, message: str, *, everywhere: bool = False) -> None:
+        """Tells the user something once. `everywhere`: it holds for every model that is trained from here."""
+        self._print("note", {"message": message} | ({"everywhere": True} if everywhere else {}))
 
     def result(self, result: Mapping[str, object]) -> None:
         """The stage's result.json, as the last line."""

@@ -78,6 +78,7 @@ class _Machine:
         self.command = command
         self.notify = notify
         self.stops = 0
+        self.without_comet = False
         self.shares: SimpleQueue[Sequence[str]] = SimpleQueue()
         for share in shares:
             self.shares.put(share)
@@ -203,7 +204,7 @@ class _Model:
             [*self._machine.command, "launch", "--run", str(config), "--nproc", str(processes)],
             environ=self._environ(processes),
             log=self._log,
-            on_event=lambda event: self._machine.notify(self._run.key, event),
+            on_event=self._heard,
             on_end=self._changed.set,
         )
         fields = {
@@ -219,6 +220,12 @@ class _Model:
             self._trainer.note(self._event("note", message=f"gpusPerNode is {asked}; this run uses {used}"))
         self._trainer.watch()
 
+    def _heard(self, event: Event) -> None:
+        if event.get("event") == "note" and event.get("everywhere"):
+            # What a stage has found out about Comet, the next ones need not find out again.
+            self._machine.without_comet = True
+        self._machine.notify(self._run.key, event)
+
     def _processes(self) -> int:
         return self._run.model.spec.resources.processes_per_node or max(1, len(self._gpus))
 
@@ -227,6 +234,7 @@ class _Model:
         return {
             "OMP_NUM_THREADS": str(threads),  # unless the user has set it
             **self._machine.environ,
+            **({"COMET_MODE": "disabled"} if self._machine.without_comet else {}),
             "CUDA_VISIBLE_DEVICES": ",".join(self._gpus),
             "PYTHONUNBUFFERED": "1",
         }
