@@ -434,6 +434,38 @@ def test_a_plan_goes_on_only_where_a_checkpoint_is(machine: Machine) -> None:
     )
 
 
+def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Machine) -> None:
+    warm = {stage: {"init": {"published": True}} for stage in StageName}
+    with pytest.raises(LocalError, match="m has published nothing yet; train it once from other weights") as caught:
+        machine.prepare(**warm)
+    assert caught.value.exit_code == 66
+
+    first = machine.prepare()
+    machine.run(first)
+    second = machine.prepare(**warm)
+    assert reasons(second)[0].endswith(f"it starts from the weights of run {first.run}, which is published")
+    machine.run(second)
+    start = machine.starts()[-1]["warmStart"]
+    assert start["run"] == first.run and start["digests"]["predictor"] == f"predictor of {first.run}"
+    # That it has published itself changes nothing of what it was trained from.
+    again = machine.prepare(**warm)
+    assert (again.run, [step.action for step in again.steps]) == (second.run, ["complete", "complete"])
+
+    # The bars grow: from the second, now published. Interrupted, it goes on as what it began with.
+    (machine.place / "data" / "bars" / "daily" / "msft.csv").write_text("timestamps,open\n")
+    machine.script("m", TOKENIZER, "65")
+    third = machine.prepare(**warm)
+    machine.run(third)
+    resumed = machine.prepare(**warm)
+    assert (resumed.run, resumed.warm_start) == (third.run, third.warm_start)
+    assert third.warm_start is not None and third.warm_start.run == second.run
+    machine.run(resumed)
+    assert [step.action for step in machine.prepare(**warm).steps] == ["complete", "complete"]
+    # Asked for anew, it starts from what is published now.
+    forced = machine.prepare(settings=machine.settings(force=True), **warm)
+    assert forced.warm_start is not None and forced.warm_start.run == third.run
+
+
 def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:
     only = machine.settings(stages=frozenset({PREDICTOR}))
     with pytest.raises(

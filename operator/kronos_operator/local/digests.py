@@ -18,7 +18,7 @@ _WEIGHT_FILES = ("config.json", "model.safetensors")
 def digests_of(spec: Spec, settings: LocalSettings) -> tuple[Digests, BarsRecord | None]:
     """Digests of the bars, unless a revision or a URI names them, and of initial weights given by path.
 
-    Returned with what the bars' was taken of.
+    Those of `init.published` are left to `warm_start`. Returned with what the bars' was taken of.
 
     Raises LocalError (66) naming what is not there.
     """

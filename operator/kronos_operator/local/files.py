@@ -11,7 +11,7 @@ from kronos_operator.api import KronosModel
 from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.writing import write
 from kronos_operator.plan import Completed
-from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, StagePaths, load_run
+from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, StagePaths, WarmStart, load_run
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -24,6 +24,7 @@ class ModelFiles:
     started: tuple[RunConfig, ...]  # the latest run.json of every stage of every run, newest first
     completed: tuple[Completed, ...]  # newest first
     published: str  # id of the run that current.json names
+    current: WarmStart | None  # the same with the digests of its weights
 
     @property
     def next_attempt(self) -> int:
@@ -54,6 +55,7 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
         started=tuple(run for _, run in sorted(started, key=lambda item: -item[0])),
         completed=tuple(fact for _, fact in sorted(completed, key=lambda item: -item[0])),
         published=published_run(root, model),
+        current=_current(root, model),
     )
 
 
@@ -61,6 +63,14 @@ def saved_step(paths: StagePaths) -> int | None:
     """The optimizer step of a stage's newest checkpoint, None where none was saved."""
     try:
         return int(json.loads(paths.pointer.read_text())["latest"]["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _current(root: Path, model: ModelRef) -> WarmStart | None:
+    try:
+        current = json.loads(RunPaths(root, model, "none").current.read_text())
+        return WarmStart(run=current["run"], digests={stage: current[stage]["digest"] for stage in StageName})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -17,8 +17,9 @@ from kronos_operator.local.digests import digests_of
 from kronos_operator.local.files import ModelFiles, read_model, write_run
 from kronos_operator.local.reasons import why_again, why_new
 from kronos_operator.local.settings import LocalError, LocalSettings
+from kronos_operator.local.warm_start import warm_start, with_start
 from kronos_operator.plan import Outcome, Request, RunRecord, StartAttempt, Step, begin
-from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName
+from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName, WarmStart
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -44,6 +45,7 @@ class LocalRun:
     bars: str
     digests: Digests
     bars_record: BarsRecord | None  # what the bars' digest was taken of
+    warm_start: WarmStart | None  # what init.published stands for
     record: RunRecord
     steps: tuple[PlannedStep, ...] = ()
     notes: tuple[str, ...]
@@ -117,7 +119,8 @@ class LocalRun:
 
     def run_config(self, start: StartAttempt) -> RunConfig:
         """run.json of one attempt."""
-        return start.run_config(self.model, bars=self.bars, output=str(self.root))
+        config = start.run_config(self.model, bars=self.bars, output=str(self.root))
+        return config.model_copy(update={"warm_start": self.warm_start})
 
 
 def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
@@ -126,6 +129,8 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
     root = settings.root(model.spec)
     digests, bars_record = digests_of(model.spec, settings)
     files = read_model(root, model.ref)
+    start = warm_start(model, digests, files, anew=settings.force)
+    digests = with_start(digests, model.spec, start)
     trigger = datetime.now(UTC).isoformat(timespec="milliseconds") if settings.force else ""
     request = Request(spec=model.spec, digests=digests, trigger=trigger, stages=settings.stages)
     record = begin(request, _latest(files, request), files.completed, files.published, time.time())
@@ -148,6 +153,7 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         bars=settings.bars(model.spec),
         digests=digests,
         bars_record=bars_record,
+        warm_start=start,
         record=record,
         notes=notes,
         files=files,

@@ -43,6 +43,9 @@ def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, to
         changed = config.stage_hashes[tokenizer] != last.stage_hashes[tokenizer]
         if config.stage is not tokenizer and changed and not reasons:
             reasons.append("it has another tokenizer")
+    warm, before = config.warm_start, last.warm_start
+    if warm is not None and config.stage_config.init.published and warm != before:
+        reasons.append(f"it starts from the weights of run {warm.run}, which is published")
     return "; ".join(reasons) or (
         f"run {last.run} was of other bars, other initial weights, or a release that computes otherwise"
     )
