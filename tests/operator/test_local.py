@@ -232,6 +232,19 @@ def test_the_first_signal_saves_and_starts_nothing_more(machine: Machine, number
     assert machine.run(machine.prepare("a"))["a"].exit_code == 0
 
 
+def test_asked_twice_to_stop_it_still_saves(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "slow")
+
+    def interrupt(key: str, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if event["event"] == "note" and event["message"] == "saving":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    machine.on_event = interrupt
+    assert machine.run(machine.prepare())["m"].exit_code == 75
+
+
 def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "deaf")
 
@@ -290,7 +303,7 @@ def test_of_commands_that_come_together_one_runs_the_model(machine: Machine) -> 
             with holding(paths, "m"):
                 done.wait(10)
         except LocalError as error:
-            assert "trained already" in str(error)
+            assert "being trained already by process" in str(error)
             return False
         return True
 
@@ -368,6 +381,35 @@ def test_what_another_start_would_meet_again_is_not_started_again(machine: Machi
 
 def reasons(run: LocalRun) -> list[str]:
     return [step.reason for step in run.steps]
+
+
+@pytest.mark.parametrize("file", ["command.json", "run.json", "model.json", "bars.json", "-tokenizer-0.log"])
+def test_a_full_disk_at_any_write_of_the_command_ends_with_74(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    open_, run = Path.open, machine.prepare()
+    full = [True]
+
+    def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        # The device lets itself be opened, and has no room.
+        place = (
+            Path("/dev/full") if full[0] and mode != "r" and path.name.removesuffix(".aside").endswith(file) else path
+        )
+        return open_(place, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    outcome = machine.run(run)["m"]
+    assert outcome.exit_code == 74
+    assert file in outcome.message and "No space left on device" in outcome.message
+    assert "MiB free there); free some space" in outcome.message
+    full[0] = False
+    assert machine.run(machine.prepare())["m"].exit_code == 0
+
+
+def test_what_a_stage_found_out_about_comet_the_next_ones_are_told(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "comet")
+    machine.run(machine.prepare())
+    assert [start["comet_mode"] for start in machine.starts()] == ["", "disabled"]
 
 
 def test_a_plan_says_which_field_has_changed(machine: Machine) -> None:

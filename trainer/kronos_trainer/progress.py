@@ -34,6 +34,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.unheard = False  # whoever listened is gone, and nobody would know how this process ends
         self._common = {"stage": run.stage.value, "run": run.run, "attempt": run.attempt}
         self._every = run.progress.every_seconds
         self._silent = silent
@@ -114,7 +115,8 @@ class Progress:
                 self._stream.flush()
             except OSError as error:
                 # A log on a full disk must not end the training; results that cannot be kept will, and say so.
-                if storage_cause(error) is not StorageCause.NO_ROOM:
+                self.unheard |= isinstance(error, BrokenPipeError)
+                if not self.unheard and storage_cause(error) is not StorageCause.NO_ROOM:
                     raise
         if event in ("result", "error"):
             termination.leave(self._termination_log, message)

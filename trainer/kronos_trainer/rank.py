@@ -49,7 +49,12 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
         try:
             with storing_anywhere(Path(run.output)):
                 train_stage(
-                    run, ranks, progress=progress, stop_requested=stop_requested, on_training=rank_files.leave_trains
+                    run,
+                    ranks,
+                    progress=progress,
+                    # A command that was killed has left this process behind: it saves, and makes way for the next.
+                    stop_requested=lambda: stop_requested() or progress.unheard,
+                    on_training=rank_files.leave_trains,
                 )
         except Stopped:
             ranks.leave()  # all ranks stop together

@@ -70,7 +70,7 @@ class Board:
             return None
         match event.get("event"):
             case "started":
-                stage.state, stage.phase = "running", ""
+                stage.state, stage.phase, stage.fields = "running", "", {}  # what an earlier attempt said is no more
             case "ended":
                 stage.state = _END_STATES.get(event.get("exitCode"), "failed")
             case "progress" | "phase":

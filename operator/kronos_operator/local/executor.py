@@ -48,7 +48,7 @@ def execute(
 ) -> dict[str, Outcome]:
     """Runs the models and returns how each ended, by `LocalRun.key`, in the order given.
 
-    The first SIGINT or SIGTERM asks every trainer to save and starts nothing more; the second kills. `notify` gets
+    The first SIGINT or SIGTERM asks every trainer to save and starts nothing more; SIGINT after it kills. `notify` gets
     every event of the trainers and of the executor, one at a time, and must not raise. Has to be called in the main
     thread, which alone receives signals. Raises LocalError if a model is named twice or the trainer is not installed.
     """
@@ -91,8 +91,9 @@ class _Machine:
         return event
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Each signal is one more urgent wish to stop."""
-        self.stops += 1
+        """The first signal is a wish to stop; Ctrl-C after it is an urgent one."""
+        if self.stops == 0 or number == signal.SIGINT:  # a supervisor, or `kronos suspend`, may ask twice
+            self.stops += 1
         for event in self._wake:
             event.set()
 
@@ -118,7 +119,7 @@ class _Model:
         try:
             if self._record.outcome is not None:
                 return self._outcome()  # nothing is to be done
-            with holding(self._run.paths, self._run.key):
+            with holding(self._run.paths, self._run.key, self._note):
                 self._run.must_be_as_prepared()
                 return self._loop()
         except LocalError as error:
@@ -219,6 +220,9 @@ class _Model:
             used = f"{len(self._gpus)} GPUs" if self._gpus else "the CPU"
             self._trainer.note(self._event("note", message=f"gpusPerNode is {asked}; this run uses {used}"))
         self._trainer.watch()
+
+    def _note(self, message: str) -> None:
+        self._machine.notify(self._run.key, {"event": "note", "message": message})
 
     def _heard(self, event: Event) -> None:
         if event.get("event") == "note" and event.get("everywhere"):

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -46,17 +46,17 @@ class Holder:
 
 
 @contextmanager
-def holding(paths: RunPaths, model: str) -> Iterator[None]:
+def holding(paths: RunPaths, model: str, note: Callable[[str], None] = lambda message: None) -> Iterator[None]:
     """Keeps other commands from running the model. Raises LocalError (74) naming who runs it, having written nothing.
 
-    `model` is its name for people.
+    `model` is its name for people. `note` is told what is waited for.
     """
     with storing(paths.model_dir):
         paths.model_dir.mkdir(parents=True, exist_ok=True)
         stream = _lock_file(paths).open("a")
     with stream:
         _take(stream, paths, model)
-        _wait_for_trainer(paths, model)
+        _wait_for_trainer(paths, note)
         mine = Holder(run=paths.run_dir.name, pid=os.getpid(), host=socket.gethostname(), since=_now())
         write(json.dumps(asdict(mine)) + "\n", _holder_file(paths))
         if _read(paths) != mine:  # locks do not reach the machine of one that came in the same moment
@@ -129,17 +129,20 @@ def _is_elsewhere(holder: Holder, paths: RunPaths) -> bool:
     return False
 
 
-def _wait_for_trainer(paths: RunPaths, model: str) -> None:
+def _wait_for_trainer(paths: RunPaths, note: Callable[[str], None]) -> None:
     """Returns when no trainer holds the model. One that a killed command has left ends by itself; others are named."""
-    deadline = time.monotonic() + ORPHAN_PATIENCE
+    deadline, noted = time.monotonic() + ORPHAN_PATIENCE, False
     while (rank := _training(paths)) is not None:
         if time.monotonic() >= deadline or not _was_started_here(rank, paths):
             raise LocalError(
                 ExitCode.STORAGE,
-                f"{model} is being trained by process {rank.get('pid', '?')} on {rank.get('host', '?')}, since "
+                f"is being trained already by process {rank.get('pid', '?')} on {rank.get('host', '?')}, since "
                 f"{rank.get('since', '?')}, run {rank.get('run', '?')}, which no kronos command has started, or whose "
                 "command was killed; wait for it or stop it first",
             )
+        if not noted:
+            note(f"waits for process {rank.get('pid', '?')}, left by a command that was killed, to save and end")
+            noted = True
         time.sleep(0.2)
 
 
@@ -171,7 +174,7 @@ def _refusal(model: str, holder: Holder | None) -> LocalError:
         if elsewhere
         else f"follow it with `kronos logs -f {name}`, or have it save and stop with `kronos suspend {name}`"
     )
-    return LocalError(ExitCode.STORAGE, f"{model} is being trained already: {who}; {way_out}")
+    return LocalError(ExitCode.STORAGE, f"is being trained already by {who}; {way_out}")
 
 
 def _touch(file: Path, released: threading.Event) -> None:

@@ -113,9 +113,7 @@ class LocalRun:
     def must_be_as_prepared(self) -> None:
         """Raises LocalError (74) if another command has run the model since this was decided."""
         if read_model(self.root, self.model.ref) != self.files:
-            raise LocalError(
-                ExitCode.STORAGE, f"{self.key} was run by another command meanwhile; run this one again to go on"
-            )
+            raise LocalError(ExitCode.STORAGE, "was run by another command meanwhile; run this one again to go on")
 
     def run_config(self, start: StartAttempt) -> RunConfig:
         """run.json of one attempt."""
