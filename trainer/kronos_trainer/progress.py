@@ -115,8 +115,9 @@ class Progress:
                 self._stream.flush()
             except OSError as error:
                 # A log on a full disk must not end the training; results that cannot be kept will, and say so.
-                self.unheard |= isinstance(error, BrokenPipeError)
-                if not self.unheard and storage_cause(error) is not StorageCause.NO_ROOM:
+                if isinstance(error, BrokenPipeError):
+                    self.unheard = True
+                elif storage_cause(error) is not StorageCause.NO_ROOM:
                     raise
         if event in ("result", "error"):
             termination.leave(self._termination_log, message)

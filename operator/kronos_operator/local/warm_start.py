@@ -24,7 +24,7 @@ def warm_start(model: KronosModel, digests: Digests, files: ModelFiles, *, anew:
     """The start of the run that the model asks for, None if it does not start from published weights.
 
     That of an earlier run that differs in nothing, which so is gone on with or found complete, unless `anew`; else what
-    is published now. Raises LocalError (66) where nothing is.
+    is published now. That something is, `refusals` has seen to. Raises LocalError (66) where it cannot be read.
     """
     stages = warm_stages(model.spec)
     if not stages:
@@ -34,12 +34,7 @@ def warm_start(model: KronosModel, digests: Digests, files: ModelFiles, *, anew:
         if start is not None and stage_hashes(model.spec, with_start(digests, model.spec, start)) == run.stage_hashes:
             return start
     if files.current is None:
-        stage = stages[0]
-        raise LocalError(
-            ExitCode.INPUT_MISSING,
-            f"spec.{stage}.init.published: {model.metadata.name} has published nothing yet; train it once from other "
-            f"weights, e.g. with --set {stage}.init.hub.repo=OWNER/NAME or --set {stage}.init.scratch.size=tiny",
-        )
+        raise LocalError(ExitCode.INPUT_MISSING, f"current.json of {model.metadata.name} is damaged: publish it again")
     return files.current
 
 

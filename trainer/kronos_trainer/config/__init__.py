@@ -52,6 +52,7 @@ from kronos_trainer.config.spec import (
     Window,
     cel,
 )
+from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 
@@ -62,6 +63,8 @@ __all__ = [
     "LONGEST_LINE",
     "NUMERICS_VERSION",
     "PARQUET_SUFFIXES",
+    "STARTS",
+    "TRIAL",
     "CheckpointPolicy",
     "ClaimPath",
     "Comet",
@@ -93,6 +96,7 @@ __all__ = [
     "Split",
     "StageName",
     "StagePaths",
+    "Start",
     "StopCause",
     "StorageCause",
     "TimeRange",
