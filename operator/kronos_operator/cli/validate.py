@@ -48,7 +48,7 @@ def _judge(reading: Reading) -> int:
     for one in list(reading.models):
         problems = []
         for refusal, problem in _refusals(one):
-            if _of_a_claim(refusal):
+            if _of_a_cluster(one, refusal):
                 reading.notes.append(str(problem))
             else:
                 problems.append(problem)
@@ -83,13 +83,14 @@ def _refusals(one: Loaded) -> Iterator[tuple[Refusal, Problem]]:
     from kronos_operator.local import refusals
 
     for refusal in refusals(one, local_settings()):
-        message = f"{refusal.fault}; {'to run it here, ' if _of_a_claim(refusal) else ''}{refusal.way_out}"
+        message = f"{refusal.fault}; {'to run it here, ' if _of_a_cluster(one, refusal) else ''}{refusal.way_out}"
         yield refusal, Problem(one.origins[refusal.field].where, None, f"spec.{refusal.field}", message)
 
 
-def _of_a_claim(refusal: Refusal) -> bool:
-    """A claim is a cluster's, where its bars may well be."""
-    return refusal.field.startswith("data.source.claim")
+def _of_a_cluster(one: Loaded, refusal: Refusal) -> bool:
+    """A claim is a cluster's, where its bars may well be; and so may what a model for a cluster has published."""
+    elsewhere = one.model.spec.data.source.path is None
+    return refusal.field.startswith("data.source.claim") or (elsewhere and refusal.field.endswith(".init.published"))
 
 
 def _document(reading: Reading) -> dict[str, Any]:
