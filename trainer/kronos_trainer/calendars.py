@@ -79,7 +79,7 @@ def hours(name: str, first: Day, last: Day) -> Hours:
 
 
 def _day(day: Day) -> np.datetime64:
-    return np.asarray(day, "datetime64[D]")[()]
+    return np.datetime64(str(day)[:10], "D")
 
 
 def _year(day: np.datetime64) -> int:
