@@ -17,7 +17,7 @@ from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.errors import DataError
 from kronos_trainer.forecast.__main__ import main
 from kronos_trainer.forecast.forecaster import Forecaster
-from kronos_trainer.forecast.future_file import read_future
+from kronos_trainer.forecast.future_file import FutureFile
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.weights import (
     load_predictor,
@@ -204,7 +204,7 @@ def test_the_future_is_read_by_the_clock_of_the_history(
     last = frame["timestamps"].iloc[-1]
 
     def read() -> pd.DatetimeIndex:
-        return read_future(times, 1, after=last, history=bars, zone=frame.attrs["zone"], time_zone=zone)
+        return FutureFile(times).times(1, after=last, history=bars, zone=frame.attrs["zone"], time_zone=zone)
 
     if expected is None or "stamps" in expected:
         with pytest.raises(DataError) as error:
@@ -229,7 +229,7 @@ def test_bad_rows_of_the_history_are_left_out_on_request(weights: list[str], dai
 FAULTS = {
     "horizon beyond the context": (["--horizon", "70", "--max-context", "64"], 64, "horizon 70 exceeds"),
     "horizon of no bars": (["--horizon", "0"], 64, "'0' is not a number of bars"),
-    "lookback beyond the input": (["--lookback", "101"], 64, "--lookback 101 exceeds the 100 row"),
+    "lookback beyond the input": (["--lookback", "101"], 64, "lookback 101 exceeds the 100 bar(s)"),
     "temperature 0": (["--temperature", "0"], 64, "for no randomness use top-k 1"),
     "top-p above 1": (["--top-p", "1.5"], 64, "top-p 1.5"),
     "unknown option": (["--tempurature", "1"], 64, "--tempurature"),

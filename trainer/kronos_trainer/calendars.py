@@ -50,6 +50,12 @@ def zone(name: str) -> str:
     return str(_any_year(name).tz)
 
 
+def known_until(name: str) -> np.datetime64 | None:
+    """The last date whose holidays are known; None: there is no such date. Raises as `check_calendar` does."""
+    high = type(_any_year(name)).bound_max()
+    return None if high is None else _day(str(high))
+
+
 def sessions(name: str, first: Day, last: Day) -> Dates:
     """The dates on which an exchange trades from `first` to `last`, both included.
 

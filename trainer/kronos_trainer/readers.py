@@ -34,6 +34,8 @@ LARGEST = 1e18
 
 EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]  # how CSV files write an absent number
 
+LEAVE_OUT = "data.badRows: drop, or --bad-rows drop, leaves such rows out"
+
 UNREADABLE = (
     pa.ArrowException,
     pd.errors.ParserError,
@@ -91,13 +93,20 @@ def read_frame(
     symbol = next(iter(pieces), "") if symbol is None else symbol
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
-    instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
-    times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
+    return symbol_frame(symbol, pieces[symbol], time_zone, bad_rows, findings), findings.notes()
+
+
+def symbol_frame(
+    symbol: str, pieces: Sequence[Rows], time_zone: str | None, bad_rows: BadRows, findings: Findings
+) -> pd.DataFrame:
+    """`read_frame`'s frame of a symbol whose rows have been read. Raises DataError for a stamp that was given twice."""
+    instants, values = in_order(symbol, pieces, bad_rows, findings)
+    times, zone = wall_clock(symbol, pieces, instants, time_zone, findings)
     findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
-    return frame, findings.notes()
+    return frame
 
 
 class _FileReader:
@@ -277,7 +286,7 @@ class _FileReader:
             faults.append(((names == "").to_numpy(), "symbol", "is empty"))
             symbols = names.to_numpy(dtype=object)
 
-        good = self._sound(faults, frame, numbers)
+        good = self._sound(faults, frame, numbers, symbols)
         if not isinstance(symbols, str):
             symbols = symbols[good]
         stamps = self.stamps
@@ -286,17 +295,24 @@ class _FileReader:
             *(bool(stamps.aware), stamps.midnights),
         )
 
-    def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
+    def _sound(
+        self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64, symbols: str | npt.NDArray[np.object_]
+    ) -> npt.NDArray[np.bool_]:
         bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])
-        if bad.any():
-            row = int(bad.argmax())
+
+        def problem(row: int) -> str:
             name, what = next((name, what) for mask, name, what in faults if mask[row])
             value = frame[name][row]
             shown = repr(value) if isinstance(value, str) else str(value)
-            problem = (
-                f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
-            )
-            if self.bad_rows == "refuse":
-                raise DataError(f"{problem} (data.badRows: drop, or --bad-rows drop, leaves such rows out)")
-            self.findings.drop(int(bad.sum()), problem)
+            return f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
+
+        if bad.any() and self.bad_rows == "refuse":
+            raise DataError(f"{problem(int(bad.argmax()))} ({LEAVE_OUT})")
+        rows = np.flatnonzero(bad)
+        if isinstance(symbols, str):
+            owners = {symbols: rows} if len(rows) else {}
+        else:
+            owners = {name: rows[symbols[rows] == name] for name in dict.fromkeys(symbols[rows])}
+        for name, its in owners.items():
+            self.findings.drop(len(its), problem(its[0]), name)
         return ~bad

@@ -90,7 +90,7 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
             )
         if bad_rows == "refuse":
             raise DataError(problem)
-        findings.drop(len(repeats), problem)
+        findings.drop(len(repeats), problem, symbol)
         order, instants = np.delete(order, repeats), np.delete(instants, repeats)
     return instants, values[order]
 

@@ -1,5 +1,6 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
     CSV_SUFFIXES,
@@ -103,8 +104,10 @@ __all__ = [
     "Wanted",
     "Window",
     "cel",
+    "clash",
     "files_below",
     "gang_cause",
     "holds_bars",
+    "is_folder",
     "load_run",
 ]
