@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from kronos_trainer.config.run import holds_bars
 
@@ -15,40 +15,40 @@ def is_folder(output: pathlib.Path, source: pathlib.Path) -> bool:
 
 
 def clash(
-    outputs: Mapping[str, pathlib.Path | None], source: pathlib.Path, inputs: Iterable[pathlib.Path]
+    outputs: Iterable[tuple[str, pathlib.Path]], source: pathlib.Path, inputs: Iterable[pathlib.Path]
 ) -> str | None:
-    """What would be lost by writing `outputs` (by their options), in words; None if nothing would.
+    """What would be lost by writing `outputs` (each with the option that names it), in words; None if nothing would.
 
     `source` is the file or directory of the bars, `inputs` are all files that are read. An output may be one of them
     under another name: another spelling, a symbolic or a hard link.
     """
-    files = list(inputs)
-    given = {option: place for option, place in outputs.items() if place is not None}
-    for option, place in given.items():
-        file = next((file for file in files if _same(place, file)), None)
+    read = {identity: file for file in inputs if (identity := _identity(file)) is not None}
+    folder = pathlib.Path(os.path.realpath(source)) if source.is_dir() else None
+    owners: dict[str, str] = {}
+    for option, place in dict.fromkeys(outputs):
+        file = read.get(_identity(place) or ("", ""))
         if file is not None:
             return f"{option} {place}: is {file}, which is read and would be lost; name another file"
-        if source.is_dir() and _joins(place, source):
+        here = pathlib.Path(os.path.realpath(place))
+        if folder is not None and _joins(here, folder):
             return f"{option} {place}: lies in {source}, and would be read as bars the next time; name another place"
-    places = {os.path.realpath(place): option for option, place in given.items()}
-    if len(places) < len(given):
-        return f"{' and '.join(given)} name one file: {next(iter(given.values()))}"
+        other = owners.setdefault(str(here), option)
+        if other != option and not is_folder(place, source):
+            return f"{other} and {option} name one file: {place}"
     return None
 
 
-def _joins(output: pathlib.Path, directory: pathlib.Path) -> bool:
-    there, here = pathlib.Path(os.path.realpath(directory)), pathlib.Path(os.path.realpath(output))
-    return here == there or (here.is_relative_to(there) and holds_bars(_inside(here, there)))
-
-
-def _inside(here: pathlib.Path, there: pathlib.Path) -> pathlib.Path:
-    """Where the files would be, relative to the directory of the bars."""
-    relative = here.relative_to(there)
-    return relative if relative.suffix else relative / "symbol.csv"
-
-
-def _same(one: pathlib.Path, other: pathlib.Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
+def _joins(here: pathlib.Path, directory: pathlib.Path) -> bool:
+    """Whether a file, or the files in a directory, would be bars of a directory."""
+    if not here.is_relative_to(directory):
         return False
+    relative = here.relative_to(directory)
+    return holds_bars(relative if relative.suffix else relative / "symbol.csv")
+
+
+def _identity(file: pathlib.Path) -> tuple[object, object] | None:
+    try:
+        stat = file.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino

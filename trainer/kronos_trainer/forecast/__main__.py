@@ -110,11 +110,8 @@ def _check_places(request: Request) -> None:
     plot = request.plot
     if plot is not None and not is_folder(plot, request.input) and plot.suffix.lower() != ".png":
         raise ConfigError(f"--plot {plot}: must end with .png")
-    problem = clash(
-        {"--output": request.output, "--plot": plot if plot != request.output or not folder else None},
-        request.input,
-        inputs,
-    )
+    outputs = [("--output", request.output), *([("--plot", plot)] if plot is not None else [])]
+    problem = clash(outputs, request.input, inputs)
     if problem is not None:
         raise ConfigError(problem)
 

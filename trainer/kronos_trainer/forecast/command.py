@@ -137,11 +137,10 @@ def _places(request: Request, symbols: list[str], many: bool) -> dict[str, dict[
             raise ConfigError(f"--plot {place}: {len(symbols)} symbols take as many plots; name a directory")
         else:
             places[option] = dict.fromkeys(symbols, place)
-    inputs = request.inputs()
-    for symbol in symbols:
-        problem = clash({option: files[symbol] for option, files in places.items()}, request.input, inputs)
-        if problem is not None:
-            raise ConfigError(problem)
+    files = ((option, file) for option, its in places.items() for file in its.values())
+    problem = clash(files, request.input, request.inputs())
+    if problem is not None:
+        raise ConfigError(problem)
     return places
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +45,7 @@ def write_one(output: Path, forecasts: Mapping[str, Written], *, with_symbol: bo
         durable.write_file(output, lambda aside: table.to_parquet(aside, index=False))
         return
     tab = output.name.lower().endswith((".tsv", ".tsv.gz"))
-    texts = _csv(pieces, [one.history for one in forecasts.values()], "\t" if tab else ",")
-    content = "".join(texts).encode()
+    content = _csv(pieces, [one.history for one in forecasts.values()], "\t" if tab else ",").encode()
     durable.write_bytes(output, gzip.compress(content, mtime=0) if output.name.lower().endswith(".gz") else content)
 
 
@@ -73,13 +74,27 @@ def _named(rows: pd.DataFrame, symbol: str) -> pd.DataFrame:
     return named
 
 
-def _csv(pieces: Sequence[pd.DataFrame], histories: Sequence[pd.DataFrame], separator: str) -> Iterator[str]:
-    for number, (rows, history) in enumerate(zip(pieces, histories, strict=True)):
-        texts = rows.assign(**_texts(rows, history))
-        yield texts.to_csv(index=False, header=number == 0, sep=separator)
+def _csv(pieces: Sequence[pd.DataFrame], histories: Sequence[pd.DataFrame], separator: str) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
+    writer.writerow(pieces[0].columns)
+    for rows, history in zip(pieces, histories, strict=True):
+        written = {"timestamps": _stamps(rows["timestamps"]), **_numbers(rows, history)}
+        columns = [written[name] if name in written else rows[name].tolist() for name in rows.columns]
+        writer.writerows(zip(*columns, strict=True))
+    return text.getvalue()
 
 
-def _texts(rows: pd.DataFrame, history: pd.DataFrame) -> dict[str, list[str]]:
+def _stamps(times: pd.Series) -> list[str]:
+    """Dates where all are midnights, else with the time of day."""
+    stamps = times.to_numpy("datetime64[s]")
+    days = stamps.astype("datetime64[D]")
+    if (stamps == days).all():
+        return days.astype(str).tolist()
+    return [stamp.replace("T", " ") for stamp in stamps.astype(str).tolist()]
+
+
+def _numbers(rows: pd.DataFrame, history: pd.DataFrame) -> dict[str, list[str]]:
     """The numbers of each column as text, without exponents, with the decimals of the bars before."""
     prices = list(FEATURES[:4])
     given = history[list(FEATURES)].to_numpy(np.float64)
