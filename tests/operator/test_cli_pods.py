@@ -328,7 +328,7 @@ def test_a_directory_of_symbols_is_forecast_in_the_pod_and_comes_back(server: Po
     command = ["forecast", "--cluster", "--model", "m", "--input", "stocks", "--calendar", "24/7"]
     assert main([*command, "--output", "out", "--plot", "out"]) == 0
     out, err = capsys.readouterr()
-    assert "out/A.csv: 3 bars, 2024-02-29 00:00:00 to 2024-03-02 00:00:00" in out
+    assert "A.csv: 3 bars, 2024-02-29 00:00:00 to 2024-03-02 00:00:00" in out
     assert "warning: B: " in err and "column high: 'x' is not a number" in err
     assert sorted(tree(Path("out"))) == ["A.csv", "A.png"]
     before = tree(Path("stocks"))

@@ -186,7 +186,7 @@ def _values(history: pd.DataFrame) -> npt.NDArray[np.float32]:
     missing = [name for name in FEATURES if name not in history]
     if missing:
         raise DataError(f"history lacks the column(s) {', '.join(missing)}")
-    values = history[list(FEATURES)].to_numpy(dtype=np.float32)
+    values = history[list(FEATURES)].to_numpy(dtype=np.float32, copy=True)
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, column = bad[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 from matplotlib import font_manager
@@ -9,7 +10,11 @@ from matplotlib.ft2font import FT2Font
 
 DEFAULT = "DejaVu Sans"  # comes with matplotlib: Latin, Greek, Cyrillic, Arabic and Hebrew, but no Chinese
 _LIKELY = ("cjk", "noto", "source han", "wenquanyi", "droid", "pingfang", "heiti", "yahei", "gothic", "unicode")
+_BOXES = "Last Resort"  # comes with matplotlib, and has a box for every sign
 _ABSENT = "?"
+
+# a title may be drawn in another weight than it asks for
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def fonts_for(text: str) -> tuple[list[str], str, str | None]:
@@ -35,7 +40,8 @@ def fonts_for(text: str) -> tuple[list[str], str, str | None]:
 
 def _others() -> Iterator[tuple[str, str]]:
     """Family and file of every other font, the likeliest first."""
-    fonts = {font.name: font.fname for font in font_manager.fontManager.ttflist if font.name != DEFAULT}
+    fonts = {font.name: font.fname for font in font_manager.fontManager.ttflist if not font.name.startswith(_BOXES)}
+    fonts.pop(DEFAULT, None)
     yield from sorted(fonts.items(), key=lambda font: (not any(word in font[0].lower() for word in _LIKELY), font[0]))
 
 

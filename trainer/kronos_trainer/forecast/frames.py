@@ -164,7 +164,7 @@ def _series(
     for field, missing in (("volume", findings.without_volume), ("amount", findings.without_amount)):
         if field not in names:
             missing.append(str(place))
-    bars = symbol_frame("" if symbol is None else str(symbol), [rows], time_zone, bad_rows, findings)
+    bars = symbol_frame(str(FRAME) if symbol is None else str(symbol), [rows], time_zone, bad_rows, findings)
     return Series(symbol, bars, own, index)
 
 
@@ -200,21 +200,23 @@ def _rows(
     given = reader.joined(stamps, columns["clock"]) if "clock" in columns else stamps
     instants = reader.read(given.reset_index(drop=True))
     values = np.zeros((len(labels), len(FEATURES)))
-    faults = [(instants == MISSING, names["timestamps"], "{value!r} is no valid timestamp", given)]
+    faults = [(instants == MISSING, names["timestamps"], "{value} is no valid timestamp", given)]
     for index, name in enumerate(FEATURES):
         if name in columns:
             values[:, index] = pd.to_numeric(columns[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
             wrong = ~(np.abs(values[:, index]) <= LARGEST)
-            faults.append((wrong, names[name], f"{{value!r}} is not a number between ±{LARGEST:g}", columns[name]))
+            faults.append((wrong, names[name], f"{{value}} is not a number between ±{LARGEST:g}", columns[name]))
             if name in ("volume", "amount"):
-                faults.append((values[:, index] < 0, names[name], "{value!r} is negative", columns[name]))
+                faults.append((values[:, index] < 0, names[name], "{value} is negative", columns[name]))
     if "amount" not in columns:
         values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
     bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, *_ in faults])
     if bad.any():
         row = int(bad.argmax())
         name, what, column = next(fault[1:] for fault in faults if fault[0][row])
-        problem = f"{place}: row {labels[row]}, column {name}: {what.format(value=column.iloc[row])}"
+        value = column.iloc[row]
+        shown = repr(value) if isinstance(value, str) else str(value)
+        problem = f"{place}: row {labels[row]}, column {name}: {what.format(value=shown)}"
         if bad_rows == "refuse":
             raise DataError(f"{problem}; correct it or leave it out, as bad_rows='drop' does")
         findings.drop(int(bad.sum()), problem, str(place))
