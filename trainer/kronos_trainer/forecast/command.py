@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from kronos_trainer import durable
+from kronos_trainer.calendars import check_calendar
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import clash, is_folder
 from kronos_trainer.errors import ConfigError, DataError
@@ -42,6 +43,7 @@ def write_forecast(request: Request) -> None:
     One of several symbols that cannot be forecast is said at the end. Raises TrainerError when none can be, when
     `strict` asks for all, and for what concerns all of them.
     """
+    check_calendar(request.calendar)
     notes: dict[str, list[str]] = {}  # and the symbols that each is about
     histories = _histories(request)
     many = request.symbol is None and (request.input.is_dir() or len(histories.bars) + len(histories.failed) > 1)

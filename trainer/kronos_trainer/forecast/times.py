@@ -10,7 +10,8 @@ from kronos_trainer.forecast.future import infer_future
 from kronos_trainer.forecast.scheduled import scheduled_future
 
 INFERRED = (
-    "future timestamps are inferred from the history; holidays are unknown, --calendar or --future names them exactly"
+    "future timestamps are inferred from the history; holidays are unknown: name an exchange's calendar (--calendar, "
+    "calendar=) or the times (--future, future=)"
 )
 
 
