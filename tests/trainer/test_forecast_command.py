@@ -218,7 +218,7 @@ def test_the_future_is_read_by_the_clock_of_the_history(
 
 def test_bad_rows_of_the_history_are_left_out_on_request(weights: list[str], daily: Path, tmp_path: Path) -> None:
     lines = daily.read_text().splitlines(keepends=True)
-    (tmp_path / "zero.csv").write_text("".join([*lines, "2024-05-17,0,0,0,0,0\n"]))
+    (tmp_path / "zero.csv").write_text("".join([*lines, "2024-05-17,0,0,0,0,-1\n"]))
     base = [*weights, "--horizon", "2", "--top-k", "1"]
     plain, dropped = tmp_path / "plain.csv", tmp_path / "dropped.csv"
     arguments = ["--input", str(tmp_path / "zero.csv"), "--output", str(dropped)]

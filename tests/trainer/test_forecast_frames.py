@@ -136,6 +136,29 @@ def test_hours_of_a_zone_stay_in_it_and_follow_its_clock(root: Path) -> None:
         assert found.index.hour.tolist() == [9, 10, 11, 12, 13, 14, 15, 9]
 
 
+def test_ends_of_bars_are_taken_for_their_starts(root: Path) -> None:
+    run = root / "models/default/model-b-1d/runs/run-1"
+    plain = load(run / "tokenizer/best", run / "predictor/best", device="cpu")
+    hours = pd.date_range("2024-10-21", periods=100, freq="h")
+    frame = bars(100).drop(columns="timestamps")
+    for zone in (None, "Asia/Tokyo"):
+        expected = plain.forecast(frame.set_index(hours.tz_localize(zone)), horizon=3)
+        right = load(run / "tokenizer/best", run / "predictor/best", device="cpu")
+        right.label = "right"
+        ends = (hours + pd.Timedelta(hours=1)).tz_localize(zone)
+        future = pd.date_range(ends[-1], periods=4, freq="h")[1:]
+        for options in ({"horizon": 3}, {"future": future}):
+            pd.testing.assert_frame_equal(right.forecast(frame.set_index(ends), **options), expected, check_freq=False)
+
+
+def test_bars_that_contradict_themselves_are_said_and_left_out_on_request(model: Forecaster) -> None:
+    frame = bars(101)
+    frame.loc[99, "high"] = 1.0
+    assert any("contradict" in note for note in model.forecast(frame).attrs["notes"])
+    found = model.forecast(frame, bad_rows="drop")
+    np.testing.assert_allclose(found["close"], model.forecast(frame.drop(index=99))["close"])
+
+
 def test_several_symbols_come_back_as_they_were_told_apart(model: Forecaster) -> None:
     parts = {"A": bars(seed=1), "B": bars(60, seed=2)}
     alone = {name: model.forecast(frame, samples=3) for name, frame in parts.items()}

@@ -5,7 +5,6 @@ Ends with an exit code of kronos_trainer.config.ExitCode, and leaves it for the 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from kronos_trainer import rank_files, threads
+from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import ExitCode, load_run
 from kronos_trainer.stopping import StopSignal, end_process
 
 
 def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
     """Trains the stage of a run.json as one rank and returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m kronos_trainer",
         description="Train one stage of a run as one rank. `python -m kronos_trainer launch` starts all ranks.",
     )
@@ -38,6 +38,7 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
     import torch
 
     from kronos_trainer.distributed import Ranks, is_loss_of_peer
+    from kronos_trainer.durable import storing_anywhere
     from kronos_trainer.errors import Stopped, TrainerError
     from kronos_trainer.progress import Progress
     from kronos_trainer.train import train_stage
@@ -46,9 +47,15 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
     try:
         ranks = Ranks.join(gpu_required=run.gpu_required)
         try:
-            train_stage(
-                run, ranks, progress=progress, stop_requested=stop_requested, on_training=rank_files.leave_trains
-            )
+            with storing_anywhere(Path(run.output)):
+                train_stage(
+                    run,
+                    ranks,
+                    progress=progress,
+                    # A command that was killed has left this process behind: it saves, and makes way for the next.
+                    stop_requested=lambda: stop_requested() or progress.unheard,
+                    on_training=rank_files.leave_trains,
+                )
         except Stopped:
             ranks.leave()  # all ranks stop together
             raise

@@ -15,6 +15,7 @@ from kronos_trainer.config.run import (
     StageName,
     StagePaths,
     StopCause,
+    WarmStart,
     files_below,
     gang_cause,
     holds_bars,
@@ -52,7 +53,9 @@ from kronos_trainer.config.spec import (
     Window,
     cel,
 )
+from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
+from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 
 __all__ = [
     "CAUSE_ORDER",
@@ -61,6 +64,8 @@ __all__ = [
     "LONGEST_LINE",
     "NUMERICS_VERSION",
     "PARQUET_SUFFIXES",
+    "STARTS",
+    "TRIAL",
     "CheckpointPolicy",
     "ClaimPath",
     "Comet",
@@ -92,7 +97,9 @@ __all__ = [
     "Split",
     "StageName",
     "StagePaths",
+    "Start",
     "StopCause",
+    "StorageCause",
     "TimeRange",
     "TimeZone",
     "Timeframe",
@@ -102,12 +109,16 @@ __all__ = [
     "Training",
     "Uri",
     "Wanted",
+    "WarmStart",
     "Window",
     "cel",
     "clash",
     "files_below",
+    "free_space",
     "gang_cause",
     "holds_bars",
     "is_folder",
     "load_run",
+    "not_written",
+    "storage_cause",
 ]

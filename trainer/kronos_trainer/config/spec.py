@@ -139,7 +139,11 @@ class Source(OneOf):
     """Where the bars are. Exactly one field."""
 
     claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
-    path: Path | None = Field(None, description="Bars on this machine's disk (local runs only).")
+    path: Path | None = Field(
+        None,
+        description="Bars on this machine's disk (local runs only). A relative path starts at the file that names it, "
+        "or at KRONOS_DATA_PATH where that is set.",
+    )
     uri: Uri | None = Field(
         None, description="Bars in an object store or on a hub (s3://, gs://, az://, hf://), downloaded to a cache."
     )
@@ -259,7 +263,18 @@ class Data(Contract):
         "holidays and with early closes. Changes nothing that is trained. Absent: they go on as the history's do.",
     )
     bad_rows: Literal["refuse", "drop"] = Field(
-        "refuse", description="refuse: a bad row ends the run, naming it. drop: it is left out and counted."
+        "refuse",
+        description="refuse: a bad row ends the run, naming it. drop: it is left out and counted, and so is a bar with "
+        "a price of 0 or one outside of low to high, which is otherwise kept and said.",
+    )
+    label: Literal["left", "right"] = Field(
+        "left",
+        description="Which end of its bar a timestamp is. right: the end; it is moved to the start, one bar back.",
+    )
+    adjust: Literal["none", "splits"] = Field(
+        "none",
+        description="splits: prices before a clear, unadjusted split are divided by its ratio, and volumes multiplied; "
+        "each is said with its date.",
     )
 
 
@@ -316,7 +331,16 @@ class PredictorScratch(Contract):
 
 class _Init(OneOf):
     hub: Hub | None = Field(None, description="Pretrained weights from the hub.")
-    path: Path | None = Field(None, description="Directory with config.json and model.safetensors.")
+    path: Path | None = Field(
+        None,
+        description="Directory with config.json and model.safetensors; a relative path starts at the file that names "
+        "it.",
+    )
+    published: Literal[True] | None = Field(
+        None,
+        description="What this model has published when a run begins: a warm start, e.g. when bars have grown. The "
+        "first run needs another start. A finished run is not trained again because it has published itself.",
+    )
 
 
 class TokenizerInit(_Init):
@@ -420,6 +444,13 @@ class Training(Contract):
         ge=1,
         le=2**31 - 1,
         description="Most windows an epoch uses, over all processes, drawn without replacement.",
+    )
+    validation_windows: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="Most windows a validation scores, over all processes, drawn from the seed: the same ones at every "
+        "validation of both stages. Absent: all of the validation split.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
     compile: bool = Field(False, description="torch.compile the model; pays off after some hundred steps.")

@@ -26,6 +26,7 @@ from kronos_trainer.forecast.output import Written, files_in, write_one
 from kronos_trainer.forecast.request import Request
 from kronos_trainer.forecast.times import next_times
 from kronos_trainer.resample import resampled_frame
+from kronos_trainer.trading_hours import spacing
 
 MOST_SAID = 10  # symbols that failed, each with a line of its own
 
@@ -82,10 +83,9 @@ def write_forecast(request: Request) -> None:
 
 
 def _histories(request: Request) -> Histories:
-    zone = request.weights.time_zone
     if request.symbol is not None:
-        return read_history(request.input, request.symbol, zone, request.bad_rows)
-    return read_histories(request.input, zone, request.bad_rows)
+        return read_history(request.input, request.symbol, request.weights, request.bad_rows)
+    return read_histories(request.input, request.weights, request.bad_rows)
 
 
 def _trained_horizon(request: Request) -> int:
@@ -111,7 +111,14 @@ def _task(
     history = bars.tail(lookback_of(len(bars), request.lookback, weights.window, request.max_context))
     past = pd.DatetimeIndex(bars["timestamps"])
     if future is not None:
-        times = future.times(horizon, after=past[-1], history=request.input, zone=zone, time_zone=weights.time_zone)
+        times = future.times(
+            horizon,
+            after=past[-1],
+            history=request.input,
+            zone=zone,
+            time_zone=weights.time_zone,
+            step=spacing(past.as_unit("ns").asi8) if weights.label == "right" else None,
+        )
     else:
         times, note = next_times(past, horizon, request.calendar, zone)
         if note is not None:

@@ -68,6 +68,8 @@ def consistent(bars: Float64, history: Float64) -> tuple[Float64, Repairs]:
     if lowest > 0:
         price = _count((prices <= 0).any(axis=-1))
         np.maximum(prices, LEAST * lowest, out=prices)
+    # with prices below 0, an amount may be as well
+    sizes = [column for column in (VOLUME, AMOUNT) if history[:, column].min() >= 0]
     high, low = prices.max(axis=-1), prices.min(axis=-1)
     repairs = Repairs(
         bars=bars[..., 0].size,
@@ -75,11 +77,12 @@ def consistent(bars: Float64, history: Float64) -> tuple[Float64, Repairs]:
         high=_count(high > fixed[..., HIGH]),
         low=_count(low < fixed[..., LOW]),
         # of a market without volume the model draws noise around 0, which is nothing to speak of
-        volume=_count(bars[..., VOLUME] < 0) if history[:, VOLUME].any() else 0,
-        amount=_count(bars[..., AMOUNT] < 0) if history[:, AMOUNT].any() else 0,
+        volume=_count(bars[..., VOLUME] < 0) if history[:, VOLUME].any() and VOLUME in sizes else 0,
+        amount=_count(bars[..., AMOUNT] < 0) if history[:, AMOUNT].any() and AMOUNT in sizes else 0,
     )
     fixed[..., HIGH], fixed[..., LOW] = high, low
-    np.maximum(fixed[..., VOLUME:], 0, out=fixed[..., VOLUME:])
+    for column in sizes:
+        np.maximum(fixed[..., column], 0, out=fixed[..., column])
     return fixed, repairs
 
 

@@ -25,6 +25,7 @@ from kronos_trainer.forecast.times import next_times
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.rows import BadRows
+from kronos_trainer.series import Adjust, Label
 
 Future = Sequence[Any] | pd.Index | pd.Series
 
@@ -44,6 +45,8 @@ class Forecaster:
         window: Window | None = None,
         time_zone: str | None = None,
         calendar: str | None = None,
+        label: Label = "left",
+        adjust: Adjust = "none",
     ) -> None:
         """`max_context` in bars, `clip` in standard deviations; the others are those of the training, if known."""
         self.drawer = Drawer(tokenizer, predictor, max_context=max_context, clip=clip, device=device)
@@ -51,6 +54,8 @@ class Forecaster:
         self.window = window
         self.time_zone = time_zone
         self.calendar = calendar
+        self.label = label
+        self.adjust = adjust
 
     def forecast(
         self,
@@ -106,7 +111,7 @@ class Forecaster:
             raw=raw,
         )
         length = _length(horizon, times, self.window)
-        every, notes = series_of(bars, self.time_zone, bad_rows)
+        every, notes = series_of(bars, self.time_zone, bad_rows, self.label, self.adjust)
         if self.timeframe is not None:
             every = [resampled_series(series, self.timeframe) for series in every]
         futures, said = self._futures(every, times, length, calendar or self.calendar)
@@ -126,7 +131,7 @@ class Forecaster:
     ) -> tuple[list[pd.DatetimeIndex], list[str]]:
         """The times of the bars to come, as each series' own stamps are, and notes on them."""
         if future is not None:
-            return [stamps_of(future, series)[:length] for series in every], []
+            return [stamps_of(future, series, self.label)[:length] for series in every], []
         notes: dict[str, None] = {}
         futures = []
         for series in every:

@@ -17,11 +17,15 @@ import pandas as pd
 from kronos_trainer.columns import ALIASES, FEATURES, normalised, resolve, rivals
 from kronos_trainer.config import Timeframe
 from kronos_trainer.errors import DataError
+from kronos_trainer.faults import negative_sizes
 from kronos_trainer.findings import Findings
+from kronos_trainer.labels import starts
 from kronos_trainer.readers import LARGEST, symbol_frame
 from kronos_trainer.resample import resampled_frame
 from kronos_trainer.rows import BadRows, Rows
+from kronos_trainer.series import Adjust, Label
 from kronos_trainer.timestamps import MISSING, StampReader
+from kronos_trainer.trading_hours import spacing
 from kronos_trainer.zones import local_times
 
 FRAME = Path("the frame")  # what messages call it, where others name a file
@@ -64,14 +68,19 @@ class Series:
         return pd.DatetimeIndex(clock.view("datetime64[ns]"))
 
 
-def series_of(bars: Bars, time_zone: str | None, bad_rows: BadRows) -> tuple[list[Series], list[str]]:
+def series_of(
+    bars: Bars, time_zone: str | None, bad_rows: BadRows, label: Label = "left", adjust: Adjust = "none"
+) -> tuple[list[Series], list[str]]:
     """Every symbol of a frame, or of frames by symbol, and notes.
 
     Symbols are the keys, a column (symbol, ticker, ...), a level of the index, or a level of the columns, as yfinance
     writes them; else there is one, None. Stamps are the index, or a column. Raises DataError naming row and column.
     """
     findings = Findings()
-    found = [_series(symbol, frame, time_zone, bad_rows, findings) for symbol, frame in frames_of(bars).items()]
+    found = [
+        _series(symbol, frame, time_zone, bad_rows, findings, label, adjust)
+        for symbol, frame in frames_of(bars).items()
+    ]
     return found, findings.notes()
 
 
@@ -141,7 +150,13 @@ def _is_stamps(index: pd.Index, name: Hashable) -> bool:
 
 
 def _series(
-    symbol: Hashable, frame: pd.DataFrame, time_zone: str | None, bad_rows: BadRows, findings: Findings
+    symbol: Hashable,
+    frame: pd.DataFrame,
+    time_zone: str | None,
+    bad_rows: BadRows,
+    findings: Findings,
+    label: Label,
+    adjust: Adjust,
 ) -> Series:
     place = FRAME if symbol is None else Path(f"the frame of {symbol}")
     if not len(frame):
@@ -164,7 +179,10 @@ def _series(
     for field, missing in (("volume", findings.without_volume), ("amount", findings.without_amount)):
         if field not in names:
             missing.append(str(place))
-    bars = symbol_frame(str(FRAME) if symbol is None else str(symbol), [rows], time_zone, bad_rows, findings)
+    name = str(FRAME) if symbol is None else str(symbol)
+    bars = symbol_frame(name, [rows], time_zone, bad_rows, findings, label, adjust)
+    if label == "right" or len(bars) != len(own):
+        own = _by_zone(bars, own.tz)
     return Series(symbol, bars, own, index)
 
 
@@ -206,10 +224,11 @@ def _rows(
             values[:, index] = pd.to_numeric(columns[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
             wrong = ~(np.abs(values[:, index]) <= LARGEST)
             faults.append((wrong, names[name], f"{{value}} is not a number between ±{LARGEST:g}", columns[name]))
-            if name in ("volume", "amount"):
-                faults.append((values[:, index] < 0, names[name], "{value} is negative", columns[name]))
     if "amount" not in columns:
         values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
+    faults += [
+        (mask, names[name], what, columns[name]) for mask, name, what in negative_sizes(values) if name in columns
+    ]
     bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, *_ in faults])
     if bad.any():
         row = int(bad.argmax())
@@ -236,8 +255,11 @@ def _own(instants: npt.NDArray[np.int64], given: pd.Series, aware: bool) -> pd.D
     return index.tz_localize("UTC").tz_convert(zone)
 
 
-def stamps_of(future: Sequence[Any] | pd.Index | pd.Series, series: Series) -> pd.DatetimeIndex:
-    """Times that a caller names, as the stamps of the series are: naive, or in its zone. Raises DataError."""
+def stamps_of(future: Sequence[Any] | pd.Index | pd.Series, series: Series, label: Label) -> pd.DatetimeIndex:
+    """The starts of bars whose times a caller names, as the series' stamps are: naive, or in its zone.
+
+    Raises DataError.
+    """
     place = Path("the future")
     reader = StampReader(place, "future")
     given = (
@@ -256,6 +278,10 @@ def stamps_of(future: Sequence[Any] | pd.Index | pd.Series, series: Series) -> p
         times = times.tz_localize("UTC").tz_convert(own.tz)
     elif own.tz is not None:
         times = series.as_own(times)
+    if label == "right":
+        ends = times.tz_localize(None).as_unit("ns").asi8
+        begun = starts(ends, spacing(own.tz_localize(None).as_unit("ns").asi8))
+        times = times + pd.TimedeltaIndex(begun - ends)
     before = own[-1:].append(times[:-1])
     for time, last in zip(times, before, strict=True):
         if time <= last:
@@ -268,9 +294,14 @@ def resampled_series(series: Series, timeframe: Timeframe) -> Series:
     bars = resampled_frame(series.bars, timeframe, str(series.symbol))
     if bars is series.bars:
         return series
-    zone = bars.attrs["zone"] = series.bars.attrs["zone"]
-    own = pd.DatetimeIndex(bars["timestamps"])
-    if series.own.tz is not None:
-        twice = np.zeros(len(own), bool)
-        own = own.tz_localize(zone, ambiguous=twice, nonexistent="shift_forward").tz_convert(series.own.tz)
-    return Series(series.symbol, bars, own, series.index)
+    bars.attrs["zone"] = series.bars.attrs["zone"]
+    return Series(series.symbol, bars, _by_zone(bars, series.own.tz), series.index)
+
+
+def _by_zone(bars: pd.DataFrame, zone: Any) -> pd.DatetimeIndex:
+    """The stamps of bars, in the zone of the caller's; None: naive."""
+    times = pd.DatetimeIndex(bars["timestamps"])
+    if zone is None:
+        return times
+    twice = np.zeros(len(times), bool)
+    return times.tz_localize(bars.attrs["zone"], ambiguous=twice, nonexistent="shift_forward").tz_convert(zone)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from kronos_trainer.columns import ALIASES, normalised
 from kronos_trainer.config import PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
+from kronos_trainer.labels import starts
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import DAY, local_times
 
@@ -46,13 +47,23 @@ class FutureFile:
         return len(self._instants)
 
     def times(
-        self, horizon: int, *, after: pd.Timestamp, history: Path, zone: str | None, time_zone: str | None
+        self,
+        horizon: int,
+        *,
+        after: pd.Timestamp,
+        history: Path,
+        zone: str | None,
+        time_zone: str | None,
+        step: int | None = None,
     ) -> pd.DatetimeIndex:
         """The first `horizon` times; they must ascend from `after`.
 
         `history` is the file of the bars before, `zone` that of its clock (None where it names none), and `time_zone`
-        that of the model. Stamps with a zone are turned to the history's clock. Raises DataError naming file and line,
-        or both files where one gives a zone, the other none, and the model none either.
+        that of the model. `step` (ns): the stamps are the ends of bars so long, as the history's were; None: they are
+        the starts, which are returned. Stamps with a zone are turned to the history's clock.
+
+        Raises DataError naming file and line, or both files where one gives a zone, the other none, and the model none
+        either.
         """
         if len(self) < horizon:
             raise DataError(
@@ -75,6 +86,7 @@ class FutureFile:
                 "write both in one way"
             )
         times = local_times(instants, clock) if self._aware else instants
+        times = times if step is None else starts(times, step)
         future = pd.DatetimeIndex(times.view("datetime64[ns]"))
         backwards = np.flatnonzero(np.diff(times, prepend=after.value) <= 0)
         if len(backwards):

@@ -10,7 +10,8 @@ import pandas as pd
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings
-from kronos_trainer.readers import LEAVE_OUT, read_frame, read_rows, symbol_frame
+from kronos_trainer.forecast.published import Weights
+from kronos_trainer.readers import DROP, read_frame, read_rows, symbol_frame
 from kronos_trainer.rows import BadRows, Rows, by_symbol
 from kronos_trainer.zones import check_zone
 
@@ -26,19 +27,28 @@ class Histories:
     notes: list[str] = field(default_factory=list)
 
 
-def read_history(path: Path, symbol: str, time_zone: str | None, bad_rows: BadRows) -> Histories:
-    """One symbol of a file or directory. Raises DataError, InputMissing, ConfigError."""
-    bars, notes = read_frame(path, symbol=symbol, time_zone=time_zone, bad_rows=bad_rows)
+def read_history(path: Path, symbol: str, weights: Weights, bad_rows: BadRows) -> Histories:
+    """One symbol of a file or directory, as the model was trained. Raises DataError, InputMissing, ConfigError."""
+    bars, notes = read_frame(
+        path,
+        symbol=symbol,
+        time_zone=weights.time_zone,
+        bad_rows=bad_rows,
+        label=weights.label,
+        adjust=weights.adjust,
+    )
     return Histories({symbol: bars}, {}, notes)
 
 
-def read_histories(path: Path, time_zone: str | None, bad_rows: BadRows) -> Histories:
-    """Every symbol of a file or directory. What is wrong with one of them does not lose the others.
+def read_histories(path: Path, weights: Weights, bad_rows: BadRows) -> Histories:
+    """Every symbol of a file or directory, as the model was trained.
+
+    What is wrong with one of them does not lose the others.
 
     Raises DataError when no symbol can be told (or when a file cannot be read at all that may hold a part of any of
     them), InputMissing, and ConfigError for an unknown time zone.
     """
-    check_zone(time_zone)
+    check_zone(weights.time_zone)
     findings, histories = Findings(), Histories()
     pieces: dict[str, list[Rows]] = {}
     owners: dict[str, Path] = {}  # symbols that a file's own name gives
@@ -59,11 +69,13 @@ def read_histories(path: Path, time_zone: str | None, bad_rows: BadRows) -> Hist
             f"{lost}; as symbols such as {spread[0]} have bars in several files, none is forecast without it"
         )
     if bad_rows == "refuse":
-        histories.failed |= {name: f"{problem} ({LEAVE_OUT})" for name, problem in findings.bad.items()}
+        histories.failed |= {name: f"{problem}{DROP}" for name, problem in findings.bad.items()}
         findings.dropped = 0
     for name in sorted(pieces.keys() - histories.failed.keys()):
         try:
-            histories.bars[name] = symbol_frame(name, pieces[name], time_zone, bad_rows, findings)
+            histories.bars[name] = symbol_frame(
+                name, pieces[name], weights.time_zone, bad_rows, findings, weights.label, weights.adjust
+            )
         except DataError as error:
             histories.failed[name] = str(error)
     histories.notes = findings.notes()

@@ -26,6 +26,8 @@ def forecaster_of(weights: Weights, *, max_context: int, device: str) -> Forecas
         window=weights.window,
         time_zone=weights.time_zone,
         calendar=weights.calendar,
+        label=weights.label,
+        adjust=weights.adjust,
     )
 
 

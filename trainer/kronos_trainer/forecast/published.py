@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -27,6 +27,8 @@ class Weights:
     clip: float = 5.0
     time_zone: str | None = None
     calendar: str | None = None
+    label: Literal["left", "right"] = "left"
+    adjust: Literal["none", "splits"] = "none"
 
     def require(self) -> None:
         """Raises InputMissing, naming the first file that is absent."""
@@ -91,6 +93,8 @@ def weights_below(directory: Path) -> Weights:
         clip=run.data.clip,
         time_zone=run.data.time_zone,
         calendar=run.data.calendar,
+        label=run.data.label,
+        adjust=run.data.adjust,
     )
 
 
@@ -108,4 +112,7 @@ def _current(file: Path) -> Weights:
         clip=data["clip"],
         time_zone=data["timeZone"],
         calendar=data.get("calendar"),
+        # absent where an older release published
+        label=data.get("label", "left"),
+        adjust=data.get("adjust", "none"),
     )
