@@ -108,10 +108,14 @@ def test_months_end_on_their_last_session() -> None:
 def test_beyond_the_holidays_that_are_known_times_are_inferred() -> None:
     end = calendars.known_until("XSHG")
     assert end is not None
-    past = sessions("XSHG", str(end - 90), str(end - 7))
-    found = scheduled_future(past, 15, "XSHG", None)
-    assert len(found) == 15 and found.is_monotonic_increasing and found[-1] > pd.Timestamp(end)
-    assert found[found <= pd.Timestamp(end)].equals(sessions("XSHG", str(end - 6), str(end)))
+    days = sessions("XSHG", str(end - 90), str(end))
+    hours = trading("XSHG", str(end - 30), str(end), "30min")
+    for every in (days, days[days.day_of_week == 0], hours):
+        for past in (every, every[:-3]):
+            found = scheduled_future(past, 15, "XSHG", None)
+            assert len(found) == 15 and found.is_monotonic_increasing and found[0] > past[-1]
+            assert found[-1] > pd.Timestamp(end) or every is hours
+            assert found[found <= every[-1]].equals(every[len(past) :])
 
 
 def test_another_exchanges_calendar_is_refused() -> None:

@@ -28,6 +28,7 @@ DAY = 86_400_000_000_000
 WEEK = 7 * DAY
 MONDAY = 4 * DAY  # 1970-01-05
 RECENT = 250  # bars of days or weeks that vote: about a year of days has sessions that ended early
+RECENT_MONTHS = 30  # more than `months` looks at
 RECENT_DAYS = 14  # of intraday bars
 FITS = 0.9  # of the bars lie on days of trading, or the calendar is another exchange's
 ALIKE = 0.75  # F1 from which on a way of stamping is the history's
@@ -102,7 +103,7 @@ def _weekly(calendar: str, times: Int64, horizon: int) -> Int64:
         weeks = (_nanoseconds(sessions) - MONDAY) // WEEK
         return _nanoseconds(sessions[np.diff(weeks, append=weeks[-1] + 1) > 0])
 
-    known = calendars.sessions(calendar, dates[0] - 7, dates[-1] + 7)
+    known = calendars.sessions(calendar, dates[0] - 7, _reached(calendar, dates[-1] + 7))
     rule = max((same, first_session, last_session), key=lambda rule: np.isin(_nanoseconds(dates), rule(known)).sum())
 
     def made(_first: np.datetime64, last: np.datetime64) -> Int64:
@@ -117,10 +118,11 @@ def _weekly(calendar: str, times: Int64, horizon: int) -> Int64:
 
 def _monthly(calendar: str, times: Int64, horizon: int) -> Int64:
     """By the rule of `months`, to which the sessions are the business days."""
+    times = times[-RECENT_MONTHS:]
     first, last = _dates(times[[0, -1]])
     apart = max(31, -(-int(times[-1] - times[-2]) // DAY))
     every = np.arange(first - 31, last + (horizon + 2) * apart)
-    known = every[every <= (calendars.known_until(calendar) or every[-1])]
+    known = every[every <= _reached(calendar, every[-1])]
     closed = known[~np.isin(known, calendars.sessions(calendar, known[0], known[-1]))]
     weekends = every[len(known) :][~np.is_busday(every[len(known) :])]
     business = np.busdaycalendar("1111111", np.concatenate([closed, weekends]))
@@ -143,7 +145,7 @@ def _intraday(calendar: str, times: Int64, horizon: int, step: int) -> Int64:
     ]
 
     def alike(way: Made) -> float:
-        made = way(first - 1, last + 1)
+        made = way(first - 1, _reached(calendar, last + 1))
         made = made[(made >= recent[0]) & (made <= recent[-1])]
         return float(2 * np.isin(made, recent).sum() / (len(made) + len(recent)))
 
@@ -153,8 +155,7 @@ def _intraday(calendar: str, times: Int64, horizon: int, step: int) -> Int64:
     _require_fit(calendar, _dates(recent))
     inferred = infer_future(pd.DatetimeIndex(times.view("M8[ns]")), 3 * horizon + 100).to_numpy().view(np.int64)
     days = _dates(inferred)
-    end = min(days[-1], calendars.known_until(calendar) or days[-1])
-    return inferred[np.isin(days, calendars.sessions(calendar, days[0], end))]
+    return inferred[np.isin(days, calendars.sessions(calendar, days[0], _reached(calendar, days[-1])))]
 
 
 def _grid(
@@ -178,13 +179,19 @@ def _spans(calendar: str, first: np.datetime64, last: np.datetime64) -> Spans:
 
 def _enough(calendar: str, after: np.datetime64, horizon: int, made: Made) -> Int64:
     """The times of the days after one, `horizon` or more unless the calendar ends before."""
-    end, days = calendars.known_until(calendar), horizon + 30
+    days = horizon + 30
     while True:
-        last = after + days if end is None else min(after + days, end)
+        last = _reached(calendar, after + days)
         found = made(after + 1, last) if last > after else np.empty(0, np.int64)
-        if len(found) >= horizon or last == end or last <= after:
+        if len(found) >= horizon or last < after + days:
             return found
         days *= 2
+
+
+def _reached(calendar: str, day: np.datetime64) -> np.datetime64:
+    """A day, or the last one whose holidays are known."""
+    end = calendars.known_until(calendar)
+    return day if end is None else min(day, end)
 
 
 def _require_fit(calendar: str, dates: Dates) -> None:
