@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from kronos_trainer.calendars import check_calendar
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import Data, Timeframe
 from kronos_trainer.durable import make_directory, storing, write_directory
@@ -58,6 +59,7 @@ class Bars:
 
 def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
     """Bars of a file or directory, in memory. Raises DataError, InputMissing, ConfigError."""
+    check_calendar(data.calendar)
     digest = source_digest(path, timeframe, data)
     with (
         storing(Path(os.environ.get("TMPDIR", "/tmp"))),
@@ -91,6 +93,7 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
     One process per node calls first, the others after it. `beat` is called often while files are read.
     Raises DataError, InputMissing, ConfigError, or StorageError when the cache cannot be written.
     """
+    check_calendar(data.calendar)
     digest = source_digest(path, timeframe, data, beat)
     ready = cache / f"bars-{FORMAT}-{digest[:32]}"
     make_directory(cache)

@@ -120,6 +120,7 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
             "digest": _data_digest(results),
             "clip": run.data.clip,
             "timeZone": run.data.time_zone,
+            "calendar": run.data.calendar,
             "label": run.data.label,
             "adjust": run.data.adjust,
         },

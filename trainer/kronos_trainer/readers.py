@@ -100,18 +100,29 @@ def read_frame(
     symbol = next(iter(pieces), "") if symbol is None else symbol
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
-    instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
+    return symbol_frame(symbol, pieces[symbol], time_zone, bad_rows, findings, label, adjust), findings.notes()
+
+
+def symbol_frame(
+    symbol: str,
+    pieces: Sequence[Rows],
+    time_zone: str | None,
+    bad_rows: BadRows,
+    findings: Findings,
+    label: Label = "left",
+    adjust: Adjust = "none",
+) -> pd.DataFrame:
+    """`read_frame`'s frame of a symbol whose rows have been read. Raises DataError for rows that cannot be used."""
+    instants, values = in_order(symbol, pieces, bad_rows, findings)
     if not len(instants):
-        raise DataError(
-            f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}; {'; '.join(findings.notes())}"
-        )
-    times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
+        raise DataError(f"{pieces[0].file}: no usable row of symbol {symbol}; {'; '.join(findings.notes())}")
+    times, zone = wall_clock(symbol, pieces, instants, time_zone, findings)
     times, values, series = surveyed(symbol, times, values, zone or time_zone, findings, label=label, adjust=adjust)
     findings.found += ahead([series], time.time_ns())
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
-    return frame, findings.notes()
+    return frame
 
 
 class _FileReader:
@@ -289,7 +300,7 @@ class _FileReader:
             faults.append(((names == "").to_numpy(), "symbol", "is empty"))
             symbols = names.to_numpy(dtype=object)
 
-        good = self._sound(faults, frame, numbers)
+        good = self._sound(faults, frame, numbers, symbols)
         if not isinstance(symbols, str):
             symbols = symbols[good]
         stamps = self.stamps
@@ -298,17 +309,24 @@ class _FileReader:
             *(bool(stamps.aware), stamps.midnights),
         )
 
-    def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
+    def _sound(
+        self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64, symbols: str | npt.NDArray[np.object_]
+    ) -> npt.NDArray[np.bool_]:
         bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])
-        if bad.any():
-            row = int(bad.argmax())
+
+        def problem(row: int) -> str:
             name, what = next((name, what) for mask, name, what in faults if mask[row])
             value = frame[name][row]
             shown = repr(value) if isinstance(value, str) else str(value)
-            problem = (
-                f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
-            )
-            if self.bad_rows == "refuse":
-                raise DataError(f"{problem}{DROP}")
-            self.findings.drop(int(bad.sum()), problem)
+            return f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
+
+        if bad.any() and self.bad_rows == "refuse":
+            raise DataError(f"{problem(int(bad.argmax()))}{DROP}")
+        rows = np.flatnonzero(bad)
+        if isinstance(symbols, str):
+            owners = {symbols: rows} if len(rows) else {}
+        else:
+            owners = {name: rows[symbols[rows] == name] for name in dict.fromkeys(symbols[rows])}
+        for name, its in owners.items():
+            self.findings.drop(len(its), problem(its[0]), name)
         return ~bad

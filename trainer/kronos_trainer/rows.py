@@ -96,7 +96,7 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
             )
         if bad_rows == "refuse":
             raise DataError(problem)
-        findings.drop(len(repeats), problem)
+        findings.drop(len(repeats), problem, symbol)
         order, instants = np.delete(order, repeats), np.delete(instants, repeats)
     return instants, values[order]
 
@@ -111,7 +111,7 @@ def _sound(
         count = int(np.count_nonzero(wrong))
         examples, instants = zip(*(_told(pieces, row, what) for row, what in first), strict=True)
         if bad_rows == "drop":
-            findings.drop(count, examples[0])
+            findings.drop(count, examples[0], symbol)
         else:
             findings.found.append(Found(kind, symbol, count, examples, tuple((at, at) for at in instants)))
     return sound

@@ -1,5 +1,6 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
     CSV_SUFFIXES,
@@ -111,10 +112,12 @@ __all__ = [
     "WarmStart",
     "Window",
     "cel",
+    "clash",
     "files_below",
     "free_space",
     "gang_cause",
     "holds_bars",
+    "is_folder",
     "load_run",
     "not_written",
     "storage_cause",

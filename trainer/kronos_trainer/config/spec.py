@@ -254,6 +254,14 @@ class Data(Contract):
         None,
         description="IANA zone of the exchange, in which hour and weekday are taken; naive timestamps are local.",
     )
+    calendar: str | None = Field(
+        None,
+        min_length=1,
+        max_length=32,
+        pattern=r"^[A-Za-z0-9_/]+$",
+        description="Calendar of exchange_calendars, such as XNYS or XSHG, by which forecasts get their times, without "
+        "holidays and with early closes. Changes nothing that is trained. Absent: they go on as the history's do.",
+    )
     bad_rows: Literal["refuse", "drop"] = Field(
         "refuse",
         description="refuse: a bad row ends the run, naming it. drop: it is left out and counted, and so is a bar with "

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch.overrides import TorchFunctionMode
 
 from kronos_trainer.config.spec import PredictorInit, TokenizerInit
 from kronos_trainer.errors import ConfigError, InputMissing
@@ -46,7 +47,7 @@ def load_tokenizer(directory: Path) -> KronosTokenizer:
     Raises InputMissing when a file is absent or damaged, ConfigError when it does not hold a tokenizer.
     """
     config = _read_config(directory, TokenizerConfig)
-    with torch.device("meta"):
+    with _Uninitialised():
         model = KronosTokenizer(config)
     return _fill(model, directory)
 
@@ -57,7 +58,7 @@ def load_predictor(directory: Path) -> KronosPredictor:
     Raises InputMissing when a file is absent or damaged, ConfigError when it does not hold a predictor.
     """
     config = _read_config(directory, PredictorConfig)
-    with torch.device("meta"):
+    with _Uninitialised():
         model = KronosPredictor(config)
     return _fill(model, directory)
 
@@ -153,8 +154,22 @@ def _read_config(directory: Path, kind: type[_Config]) -> _Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
+class _Uninitialised(TorchFunctionMode):
+    """Nets made inside leave out the drawing of first weights, which takes long for large ones.
+
+    (The meta device, the usual way, imports torch's compiler once anything is computed there, which takes seconds.)
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _fill(model: _Model, directory: Path) -> _Model:
-    """Move a model from the meta device to the CPU, with the weights of a directory."""
+    """The model with the weights of a directory."""
     path = present(directory, WEIGHTS)
     try:
         tensors = safetensors.torch.load_file(path)
@@ -171,7 +186,6 @@ def _fill(model: _Model, directory: Path) -> _Model:
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise ConfigError(f"{path}: does not fit the {CONFIG} beside it: {shown}")
-    model.to_empty(device="cpu")
     model.load_state_dict(tensors)
     return model.eval()
 
