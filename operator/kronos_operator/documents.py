@@ -27,13 +27,15 @@ def contents_of(source: Source, *, lenient: bool) -> Contents:
     document counts as a model, so that what it lacks of one is named.
     """
     try:
-        text = source.read().decode()
-    except UnicodeDecodeError:
-        raise InvalidModel([Problem(source.name, None, "", "is not text in UTF-8")]) from None
+        raw = source.read()
     except OSError as error:
         raise InvalidModel([unreadable(source.name, error)]) from None
-    if source.found and not _speaks_of_models(text):
+    if source.found and not _speaks_of_models(raw):
         return Contents([], [])  # nor is it parsed: it may be a template, or very long
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        raise InvalidModel([Problem(source.name, None, "", "is not text in UTF-8")]) from None
     try:
         documents = [part for document in read_documents(text) for part in _parts(document)]
     except YamlError as error:
@@ -46,9 +48,9 @@ def contents_of(source: Source, *, lenient: bool) -> Contents:
     return Contents(models, [_called(one.value) for one in documents if not _is_meant(one)])
 
 
-def _speaks_of_models(text: str) -> bool:
-    folded = text.casefold()
-    return KIND.casefold() in folded or f"{GROUP}/" in folded
+def _speaks_of_models(raw: bytes) -> bool:
+    folded = raw.lower()
+    return KIND.lower().encode() in folded or f"{GROUP}/".encode() in folded
 
 
 def _parts(document: Document) -> Iterator[Document]:

@@ -326,6 +326,8 @@ def test_a_directory_is_read_as_kubectl_reads_it_and_what_is_something_else_is_s
             "folder/template.yaml: left out, no KronosModel",
         ],
     )
+    (folder / "template.yaml").write_bytes(b"\xff\xfe")
+    assert read("folder")[1] == []
     (folder / "slip.yaml").write_text(HEAD.replace("KronosModel", "KronosModle"))
     assert read("folder")[1] == ["folder/slip.yaml:2: kind: must be KronosModel; found 'KronosModle'"]
     Path("empty").mkdir()

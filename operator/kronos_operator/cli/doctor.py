@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -17,7 +18,7 @@ from kronos_operator.cli.checks import Check, HubWeights
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import console, draws, say, say_json
+from kronos_operator.cli.terminal import console, draws, near, say, say_json
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -54,8 +55,9 @@ def examine(loaded: Sequence[Loaded]) -> list[Check]:
         partial(_one, checks.check_python),
         checks.check_compute,
         partial(_one, checks.check_libraries),
-        partial(checks.check_output, settings.output_root),
     ]
+    roots = dict.fromkeys(settings.root(one.model.spec) for one in loaded)
+    wanted += [partial(checks.check_output, Path(near(str(root)))) for root in roots or [settings.output_root]]
     if not loaded:
         wanted.append(partial(_one, checks.check_data, settings.data_root))
     for weights in _hub_weights(loaded):

@@ -1,8 +1,9 @@
-"""`kronos validate`: says whether files are good, and the bars that they name where those lie on this machine."""
+"""`kronos validate`: says whether files are good, and whether what they name is here and can be trained on."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,7 +14,8 @@ from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import say, say_error, say_json
 
 if TYPE_CHECKING:
-    from kronos_operator.loading import Reading
+    from kronos_operator.loading import Loaded, Problem, Reading
+    from kronos_operator.local import Refusal
 
 
 def validate(
@@ -39,27 +41,26 @@ def validate(
 
 
 def _judge(reading: Reading) -> int:
-    """Adds to the reading what a run on this machine would refuse; returns the exit code."""
-    from kronos_operator.loading import Problem
-    from kronos_operator.local import refusals
+    """Moves the models that a run on this machine would refuse to the problems; returns the exit code."""
     from kronos_trainer.config import ExitCode
 
     code = ExitCode.CONFIG if reading.problems else ExitCode.DONE
-    for one in reading.models:
-        for refusal in refusals(one, local_settings()):
-            where = one.origins[refusal.field].where
-            if refusal.field.startswith("data.source.claim"):
-                # A claim is a cluster's, where its bars may well be.
-                reading.notes.append(f"{where}: to run it here: {refusal}")
-                continue
-            problem = Problem(where, None, f"spec.{refusal.field}", f"{refusal.fault}; {refusal.way_out}")
-            reading.problems.append(problem)
-            code = code or refusal.exit_code
+    for one in list(reading.models):
+        problems = []
+        for refusal, problem in _refusals(one):
+            if _of_a_claim(refusal):
+                reading.notes.append(str(problem))
+            else:
+                problems.append(problem)
+                code = code or refusal.exit_code
+        if problems:
+            reading.models.remove(one)
+            reading.problems += problems
     return code or _judge_bars(reading)
 
 
 def _judge_bars(reading: Reading) -> int:
-    """The same for the bars, read as a training would, and what is odd about them."""
+    """The same for the bars that lie here, read as a training would; what is odd about them is noted."""
     from kronos_operator.cli.bars import check_bars
     from kronos_operator.loading import Problem
     from kronos_trainer.config import ExitCode
@@ -69,12 +70,31 @@ def _judge_bars(reading: Reading) -> int:
         checked = check_bars(one.model, local_settings().bars(one))
         if checked is None:
             continue
-        if checked.refused is not None:
-            reading.models.remove(one)
-            reading.problems.append(Problem(str(one.file), None, "spec.data", checked.refused))
-            code = code or checked.exit_code
         reading.notes += [f"{one.file}: {note}" for note in checked.notes]
+        if checked.refused is None:
+            continue
+        problem = Problem(str(one.file), None, "spec.data", checked.refused)
+        if one.model.spec.data.source.claim is not None:  # the cluster's own bars may be others
+            reading.notes.append(str(problem))
+            continue
+        reading.models.remove(one)
+        reading.problems.append(problem)
+        code = code or checked.exit_code
     return code
+
+
+def _refusals(one: Loaded) -> Iterator[tuple[Refusal, Problem]]:
+    from kronos_operator.loading import Problem
+    from kronos_operator.local import refusals
+
+    for refusal in refusals(one, local_settings()):
+        message = f"{refusal.fault}; {'to run it here, ' if _of_a_claim(refusal) else ''}{refusal.way_out}"
+        yield refusal, Problem(one.origins[refusal.field].where, None, f"spec.{refusal.field}", message)
+
+
+def _of_a_claim(refusal: Refusal) -> bool:
+    """A claim is a cluster's, where its bars may well be."""
+    return refusal.field.startswith("data.source.claim")
 
 
 def _document(reading: Reading) -> dict[str, Any]:
