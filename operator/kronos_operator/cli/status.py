@@ -53,9 +53,17 @@ def status(
         say_json([document_of(state) for state in states])
         return
     say_table(HEADERS, [_row(state) for state in states], right=RIGHT)
+    if not states:
+        say_that_none_was_run()
     if name is not None:
         for state in states:
             _detail(state)
+
+
+def say_that_none_was_run() -> None:
+    """A table without rows leaves open where was looked."""
+    root = local_settings().output_root
+    say(f"note: nothing has been run in {root}; KRONOS_OUTPUT_PATH names another directory", stderr=True)
 
 
 def states_of(name: str | None, namespace: str | None) -> list[ModelState]:

@@ -1,4 +1,4 @@
-"""`kronos validate`: says whether files are good, and whether what they name is here and can be trained on."""
+"""`kronos validate`: says whether files are good, and what they name, where it lies on this machine."""
 
 from __future__ import annotations
 
