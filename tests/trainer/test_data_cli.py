@@ -78,7 +78,7 @@ def test_check_tells_what_is_there_beside_what_is_refused(tmp_path: Path, capsys
     lines[5:7] = ["2020-01-05,,,,,", "2020-01-06,1,n,1,1,1"]
     (tmp_path / "C.csv").write_text("\n".join(lines))
     for row in (20, 30):
-        lines[row] = lines[19]
+        lines[row] = lines[19].removesuffix("1.0") + f"{row}"
     (tmp_path / "D.csv").write_text("\n".join([*lines[:5], *lines[7:]]))
     options = ["check", str(tmp_path), "--timeframe", "1d", "--lookback", "10", "--horizon", "2"]
     assert main([*options, "--json"]) == 65
