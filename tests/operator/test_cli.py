@@ -200,7 +200,7 @@ def test_a_model_that_cannot_run_is_shown_beside_those_that_can(model: str, caps
         assert main([*command, "-f", other, "-f", model]) == 66
         out = capsys.readouterr().out
         assert "absent.csv" in out
-        assert "no run has this hash yet" in out
+        assert "not trained yet" in out
     assert main(["run", "-f", other, "--json"]) == 66
     (summary,) = json.loads(capsys.readouterr().out)
     assert summary["model"] == "model-b"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -58,7 +59,10 @@ class Bars:
 def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
     """Bars of a file or directory, in memory. Raises DataError, InputMissing, ConfigError."""
     digest = source_digest(path, timeframe, data)
-    with tempfile.TemporaryDirectory(prefix="kronos-bars-") as directory:
+    with (
+        storing(Path(os.environ.get("TMPDIR", "/tmp"))),
+        tempfile.TemporaryDirectory(prefix="kronos-bars-") as directory,
+    ):
         _prepare(path, timeframe, data, Path(directory), _silent)
         return _opened(Path(directory), digest, mapped=False)
 

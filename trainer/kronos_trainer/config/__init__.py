@@ -14,6 +14,7 @@ from kronos_trainer.config.run import (
     StageName,
     StagePaths,
     StopCause,
+    WarmStart,
     files_below,
     gang_cause,
     holds_bars,
@@ -53,6 +54,7 @@ from kronos_trainer.config.spec import (
 )
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
+from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 
 __all__ = [
     "CAUSE_ORDER",
@@ -96,6 +98,7 @@ __all__ = [
     "StagePaths",
     "Start",
     "StopCause",
+    "StorageCause",
     "TimeRange",
     "TimeZone",
     "Timeframe",
@@ -105,10 +108,14 @@ __all__ = [
     "Training",
     "Uri",
     "Wanted",
+    "WarmStart",
     "Window",
     "cel",
     "files_below",
+    "free_space",
     "gang_cause",
     "holds_bars",
     "load_run",
+    "not_written",
+    "storage_cause",
 ]

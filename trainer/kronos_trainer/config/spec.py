@@ -328,6 +328,11 @@ class _Init(OneOf):
         description="Directory with config.json and model.safetensors; a relative path starts at the file that names "
         "it.",
     )
+    published: Literal[True] | None = Field(
+        None,
+        description="What this model has published when a run begins: a warm start, e.g. when bars have grown. The "
+        "first run needs another start. A finished run is not trained again because it has published itself.",
+    )
 
 
 class TokenizerInit(_Init):
@@ -431,6 +436,13 @@ class Training(Contract):
         ge=1,
         le=2**31 - 1,
         description="Most windows an epoch uses, over all processes, drawn without replacement.",
+    )
+    validation_windows: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="Most windows a validation scores, over all processes, drawn from the seed: the same ones at every "
+        "validation of both stages. Absent: all of the validation split.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
     compile: bool = Field(False, description="torch.compile the model; pays off after some hundred steps.")
