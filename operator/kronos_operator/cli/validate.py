@@ -60,7 +60,7 @@ def _judge(reading: Reading) -> int:
 
 
 def _judge_bars(reading: Reading) -> int:
-    """The same for the bars, read as a training would, and what is odd about them."""
+    """The same for the bars that lie here, read as a training would; what is odd about them is noted."""
     from kronos_operator.cli.bars import check_bars
     from kronos_operator.loading import Problem
     from kronos_trainer.config import ExitCode
@@ -70,11 +70,16 @@ def _judge_bars(reading: Reading) -> int:
         checked = check_bars(one.model, local_settings().bars(one))
         if checked is None:
             continue
-        if checked.refused is not None:
-            reading.models.remove(one)
-            reading.problems.append(Problem(str(one.file), None, "spec.data", checked.refused))
-            code = code or checked.exit_code
         reading.notes += [f"{one.file}: {note}" for note in checked.notes]
+        if checked.refused is None:
+            continue
+        problem = Problem(str(one.file), None, "spec.data", checked.refused)
+        if one.model.spec.data.source.claim is not None:  # the cluster's own bars may be others
+            reading.notes.append(str(problem))
+            continue
+        reading.models.remove(one)
+        reading.problems.append(problem)
+        code = code or checked.exit_code
     return code
 
 
