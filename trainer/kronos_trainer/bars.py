@@ -26,7 +26,7 @@ from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
 from kronos_trainer.splits import splits
 
-LAYOUT = 2  # raised when the same files would give other bars or windows; it enters the digest
+LAYOUT = 3  # raised when the same files would give other bars or windows; it enters the digest
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -81,7 +81,8 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
 
 def source_digest(path: Path, timeframe: Timeframe, data: Data, beat: Callable[[], object] = _silent) -> str:
     """sha256 over the names and bytes of the files and the options that change the bars read from them."""
-    total = hashlib.sha256(json.dumps([LAYOUT, timeframe, data.time_zone, data.bad_rows]).encode())
+    options = [LAYOUT, timeframe, data.time_zone, data.bad_rows, *([data.columns.given] if data.columns else [])]
+    total = hashlib.sha256(json.dumps(options, sort_keys=True).encode())
     for file in bar_files(path):
         with file.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").digest()
@@ -173,7 +174,8 @@ def _spool(
     """Append every row to the spool: no symbol is known to be complete before the last file is read."""
     places: dict[str, list[_Spooled]] = {}
     position = 0
-    for chunk in read_rows(path, data.bad_rows, findings):
+    columns = data.columns.given if data.columns else None
+    for chunk in read_rows(path, data.bad_rows, findings, columns):
         for symbol, rows in by_symbol(chunk):
             records = np.empty(len(rows.instants), _SPOOLED)
             records["instant"], records["number"], records["values"] = rows.instants, rows.numbers, rows.values

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from kronos_trainer.columns import parse_given
 from kronos_trainer.config import Data, ExitCode, Source, Timeframe, Window, load_run
 from kronos_trainer.errors import ConfigError, TrainerError
 from kronos_trainer.files import bar_files
+from kronos_trainer.findings import some
+from kronos_trainer.layouts.known import check_layout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,11 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", type=Path, default=Path("data"), help="directory to write under (default: data)")
     sample.set_defaults(command=_sample)
 
-    legacy = commands.add_parser("import", help="convert train_data.pkl of upstream's finetune scripts")
-    legacy.add_argument("pickles", type=Path, nargs="+", metavar="PICKLE", help="train_data.pkl, val_data.pkl, ...")
-    legacy.add_argument("--out", type=Path, required=True, help="directory to write one file per symbol to")
-    legacy.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="kind of file")
-    legacy.set_defaults(command=_import)
+    take = commands.add_parser("import", help="convert bars in any known layout to one plain file a symbol")
+    take.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files and directories, train_data.pkl, ...")
+    take.add_argument("--out", type=Path, required=True, help="directory to write one file per symbol to")
+    take.add_argument("--layout", help="the layout that is expected (default: recognised)")
+    take.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="kind of file")
+    take.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
+    take.add_argument("--time-zone", help="IANA zone of the exchange, for stamps that carry another")
+    take.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
+    take.set_defaults(command=_import)
 
     check = commands.add_parser("check", help="read bars as a training would, and say what it would find")
     check.add_argument("path", type=Path, nargs="?", help="file or directory of bars")
@@ -57,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--lookback", type=int, help="bars of history")
     check.add_argument("--horizon", type=int, help="bars to predict")
     check.add_argument("--time-zone", help="IANA zone of the exchange")
+    check.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
     check.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
     check.add_argument("--json", action="store_true", help="print JSON")
     check.set_defaults(command=_check)
@@ -71,10 +79,24 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from kronos_trainer.legacy import import_pickles
+    check_layout(arguments.layout)
+    columns = parse_given(arguments.columns)
+    from kronos_trainer.importing import import_bars
 
-    rows = import_pickles(arguments.pickles, arguments.out, arguments.format)
-    print(f"{arguments.out}: {len(rows)} symbols, {sum(rows.values())} rows")
+    done = import_bars(
+        arguments.files,
+        arguments.out,
+        arguments.format,
+        layout=arguments.layout,
+        columns=columns.given if columns else None,
+        time_zone=arguments.time_zone,
+        bad_rows=arguments.bad_rows,
+    )
+    for what, names in done.layouts.items():
+        print(f"{some(names)}: {what}")
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"{arguments.out}: {len(done.rows)} symbols, {sum(done.rows.values())} rows")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -104,7 +126,12 @@ def _asked(arguments: argparse.Namespace) -> tuple[Path, Timeframe, Data, Window
     given = {name: getattr(arguments, name) for name in ("lookback", "horizon")}
     try:
         window = Window(max_context=8192, **{name: value for name, value in given.items() if value is not None})
-        data = Data(source=Source(path=str(arguments.path)), time_zone=arguments.time_zone, bad_rows=arguments.bad_rows)
+        data = Data(
+            source=Source(path=str(arguments.path)),
+            time_zone=arguments.time_zone,
+            bad_rows=arguments.bad_rows,
+            columns=parse_given(arguments.columns),
+        )
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError("; ".join(problems)) from None

@@ -1,12 +1,12 @@
-"""CSV and Parquet files of bars -> checked rows, a chunk at a time; called by bars.py and by the forecast."""
+"""Files of bars -> checked rows, a chunk at a time; called by bars.py, by the forecast and by the import."""
 
 from __future__ import annotations
 
 import csv
-import gzip
-import warnings
+import lzma
+import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from kronos_trainer.columns import FEATURES, name_column, resolve, rivals
-from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
+from kronos_trainer.columns import FEATURES, name_column
 from kronos_trainer.errors import DataError
 from kronos_trainer.faults import Fault, impossible_prices
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
+from kronos_trainer.layouts.containers import Source, sources
+from kronos_trainer.layouts.recognise import Group, Recognised, recognise
+from kronos_trainer.layouts.tables import Table
+from kronos_trainer.layouts.text import EMPTY
+from kronos_trainer.no_bars import no_bars
+from kronos_trainer.numerals import Evidence, Numerals, odd
 from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
 from kronos_trainer.splits import splits
 from kronos_trainer.timestamps import MISSING, StampReader
@@ -32,8 +36,6 @@ CHUNK_ROWS = 250_000  # bounds memory; about 40 MB a chunk
 # Squared deviations of larger numbers overflow the float32 that statistics are taken in.
 LARGEST = 1e18
 
-EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]  # how CSV files write an absent number
-
 UNREADABLE = (
     pa.ArrowException,
     pd.errors.ParserError,
@@ -41,49 +43,77 @@ UNREADABLE = (
     UnicodeDecodeError,
     csv.Error,
     zlib.error,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
     OSError,
     EOFError,
 )
 
-Peek = Callable[[list[str]], Iterator[pd.DataFrame]]  # some columns of a file, by their own names, a chunk at a time
+Told = Callable[[Table, Recognised, list[str]], None]  # hears what was recognised once a table is read
 
 
-def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Rows]:
-    """Rows of every file at `path`, a chunk at a time.
+def read_rows(
+    path: Path,
+    bad_rows: BadRows,
+    findings: Findings,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Rows]:
+    """Rows of every file at `path`, a chunk at a time. `columns` is `data.columns`.
 
     Raises DataError naming file, row and column of the first bad row.
     """
+    yield from read_sources(list(sources(bar_files(path))), bad_rows, findings, columns)
+
+
+def read_sources(
+    tables: Sequence[Source],
+    bad_rows: BadRows,
+    findings: Findings,
+    columns: Mapping[str, str] | None = None,
+    layout: str | None = None,
+    told: Told | None = None,
+) -> Iterator[Rows]:
+    """`read_rows` of tables that are chosen already; of these `layout` is expected."""
     owners: dict[str, Path] = {}  # symbols that a file's own name gives
-    for file in bar_files(path):
+    for source in tables:
         filled = False
-        for chunk in _FileReader(file, bad_rows, findings).chunks():
+        for chunk in _TableReader(source, bad_rows, findings, columns, layout, told).chunks():
             filled = filled or len(chunk.instants) > 0
-            if isinstance(chunk.symbols, str) and not file.parent.name.startswith("symbol="):
-                other = owners.setdefault(chunk.symbols, file)
-                if other != file:
+            if (
+                isinstance(chunk.symbols, str)
+                and chunk.symbols == source.symbol
+                and not source.label.parent.name.startswith("symbol=")
+            ):
+                other = owners.setdefault(source.symbol, source.label)
+                if other != source.label:
                     raise DataError(
-                        f"{file} and {other} are both named for symbol {chunk.symbols}; "
+                        f"{source.label} and {other} are both named for symbol {source.symbol}; "
                         "rename one, or give both a symbol column"
                     )
             yield chunk
         if not filled and bad_rows == "refuse":
-            raise DataError(f"{file}: has a header but no rows")
+            raise DataError(f"{source.label}: has a header but no rows")
 
 
 def read_frame(
-    path: Path, *, symbol: str | None = None, time_zone: str | None = None, bad_rows: BadRows = "refuse"
+    path: Path,
+    *,
+    symbol: str | None = None,
+    time_zone: str | None = None,
+    bad_rows: BadRows = "refuse",
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Bars of one symbol from a CSV or Parquet file (or directory), for the forecast, with notes to show to the user.
+    """Bars of one symbol from a file of any kind that is known (or a directory), with notes to show to the user.
 
     The frame is ascending in time: `timestamps` (datetime64[ns], local wall clock, naive) and the six FEATURES as
     float64, none of them missing; `attrs["zone"]` is the zone of that clock, None where the file names none.
-    A file of several symbols needs `symbol`.
+    A file of several symbols needs `symbol`. `columns` is `data.columns`.
     Raises DataError, InputMissing, or ConfigError for an unknown time zone.
     """
     check_zone(time_zone)
     findings = Findings()
     pieces: dict[str, list[Rows]] = {}
-    for rows in read_rows(path, bad_rows, findings):
+    for rows in read_rows(path, bad_rows, findings, columns):
         for name, part in by_symbol(rows):
             pieces.setdefault(name, []).append(part)
     if symbol is None and len(pieces) > 1:
@@ -100,142 +130,169 @@ def read_frame(
     return frame, findings.notes()
 
 
-class _FileReader:
-    """Reads and checks one file. Its frames have the canonical column names."""
+class _TableReader:
+    """Reads and checks one table. Its frames have the canonical column names."""
 
-    def __init__(self, file: Path, bad_rows: BadRows, findings: Findings) -> None:
-        self.file = file
+    def __init__(
+        self,
+        source: Source,
+        bad_rows: BadRows,
+        findings: Findings,
+        given: Mapping[str, str] | None,
+        layout: str | None,
+        told: Told | None,
+    ) -> None:
+        self.source = source
+        self.file = source.label
         self.bad_rows = bad_rows
         self.findings = findings
-        self.parquet = file.name.lower().endswith(PARQUET_SUFFIXES)
-        self.unit = "row" if self.parquet else "line"
-        stem = file.name
-        for suffix in (*CSV_SUFFIXES, *PARQUET_SUFFIXES):
-            stem = stem[: -len(suffix)] if stem.lower().endswith(suffix) else stem
-        parent = file.parent.name
-        self.symbol = parent.removeprefix("symbol=") if parent.startswith("symbol=") else stem
+        self.given = given
+        self.layout = layout
+        self.told = told
+        self.numerals = Numerals()
+        self.said: list[str] = []
 
     def chunks(self) -> Iterator[Rows]:
-        """Checked rows of the file, at most CHUNK_ROWS at a time."""
+        """Checked rows of the table, at most a chunk at a time."""
         try:
-            if self.file.stat().st_size == 0:
-                raise DataError(f"{self.file}: empty file")
-            yield from self._parquet() if self.parquet else self._csv()
+            self.table = self.source.open(self.given)
+            self.recognised = recognise(self.table, self.given, self.layout)
+            for group in self.recognised.groups:
+                yield from self._group(group)
         except UNREADABLE as error:
-            kind = "Parquet" if self.parquet else "CSV"
             problem = str(error).splitlines()[0] if str(error) else type(error).__name__
             if isinstance(error, UnicodeDecodeError):
                 problem += "; save it as UTF-8"
             elif isinstance(error, pd.errors.ParserWarning):
                 problem = "rows have more fields than the header"
-            raise DataError(f"{self.file}: not readable as {kind}: {problem}") from error
+            raise DataError(f"{self.file}: not readable as {self.source.kind}: {problem}") from error
+        facts = [*self.table.facts, *self.recognised.facts, *self.said]
+        for fact in facts:
+            self.findings.read_as.setdefault(fact, []).append(self.file.name)
+        if self.told is not None:
+            self.told(self.table, self.recognised, facts)
 
-    def _parquet(self) -> Iterator[Rows]:
-        with pq.ParquetFile(self.file) as file:
-            self._start(
-                file.schema_arrow.names,
-                lambda names: (
-                    batch.to_pandas(ignore_metadata=True, date_as_object=False)
-                    for batch in file.iter_batches(CHUNK_ROWS, columns=names)
-                ),
-            )
-            canonical = {name: key for key, name in self.columns.items()}
-            first = 1
-            for batch in file.iter_batches(CHUNK_ROWS, columns=list(canonical)):
-                frame = batch.to_pandas(ignore_metadata=True, date_as_object=False).rename(columns=canonical)
-                yield self._checked(frame, np.arange(first, first + len(frame)))
-                first += len(frame)
+    def _group(self, group: Group) -> Iterator[Rows]:
+        """The rows of one symbol of a wide table, or of all of another one."""
+        self.group = group
+        self._start(dict(group.places))
+        columns = {place: name for name, place in self.places.items()}
+        text, done = set[str](), 0
+        while True:
+            for frame, numbers in self.table.frames(columns, text, done, CHUNK_ROWS):
+                if not text and not self._plain(frame, done):
+                    # a column may have passed for numbers that mean something else, as 1.234 beside 0,5
+                    text = {name for name in FEATURES if name in self.places} | {"timestamps"}
+                    break
+                done += len(frame)
+                filled = [name for name in columns.values() if name not in ("symbol", "clock")]
+                blank = frame[filled].isna().all(axis=1).to_numpy()
+                yield self._checked(frame[~blank] if blank.any() else frame, numbers[~blank])
+            else:
+                break
+        if self.stamps.notation:
+            self.said.append(self.stamps.notation + self._settled_by())
 
-    def _csv(self) -> Iterator[Rows]:
-        opener = gzip.open if self.file.name.lower().endswith(".gz") else open
-        with opener(self.file, "rt", encoding="utf-8-sig", newline="") as stream:
-            line = stream.readline()
-        separator = max(",;\t|", key=line.count)
-        header = next(csv.reader([line], delimiter=separator), [])
-        self._start(header, lambda names: self._csv_columns(separator, header, names))
-        canonical = {name: key for key, name in self.columns.items()}
-        numeric = [key for key in self.columns if key != "symbol"]
-        chunks = pd.read_csv(
-            self.file,
-            sep=separator,
-            names=[canonical.get(name, index) for index, name in enumerate(header)],
-            header=0,
-            index_col=False,
-            dtype={"symbol": "str", "clock": "str"},
-            # a ticker may well be called NA
-            keep_default_na=False,
-            na_values=dict.fromkeys(numeric, EMPTY),
-            skip_blank_lines=False,
-            encoding="utf-8-sig",
-            chunksize=CHUNK_ROWS,
-            low_memory=False,
-        )
-        first = 2
-        with chunks, warnings.catch_warnings():
-            # rows longer than the header, as from an unquoted "1,234", would be cut with a warning
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            for frame in chunks:
-                lines = np.arange(first, first + len(frame))
-                first += len(frame)
-                blank = frame[numeric].isna().all(axis=1).to_numpy()
-                yield self._checked(frame[~blank], lines[~blank])
+    def _settled_by(self) -> str:
+        row = self.stamps.settled_by
+        if row is None:
+            return ", as their order says" if "first" in self.stamps.notation else ""
+        return f", as {self.table.unit} {self.table.first + row} says"
 
-    def _csv_columns(self, separator: str, header: Sequence[str], names: list[str]) -> Iterator[pd.DataFrame]:
-        """Some columns of a CSV file as text, a chunk at a time."""
-        places = [list(header).index(name) for name in names]
-        chunks = pd.read_csv(
-            self.file,
-            sep=separator,
-            names=range(len(header)),
-            usecols=places,
-            header=0,
-            index_col=False,
-            dtype="str",
-            keep_default_na=False,
-            na_values=EMPTY,
-            encoding="utf-8-sig",
-            chunksize=CHUNK_ROWS,
-        )
-        with chunks, warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            for frame in chunks:
-                yield frame.rename(columns=dict(zip(places, names, strict=True)))[names]
-
-    def _start(self, header: Sequence[str], peek: Peek) -> None:
-        self.columns = resolve(header, self.file)
-        for field_, names in rivals(header, self.columns).items():
-            first = self.columns[field_]
-            self.columns[field_] = self._first_filled([first, *names], peek)
-            if self.columns[field_] != first:
+    def _start(self, places: dict[str, int]) -> None:
+        self.places = places
+        header = self.table.header
+        for field_, others in self.recognised.rivals.items():
+            first = places[field_]
+            places[field_] = self._first_filled([first, *others])
+            if places[field_] != first:
                 self.findings.other_column.append(
-                    f"{self.file.name} ({field_} from {self.columns[field_]!r}, not {first!r})"
+                    f"{self.file.name} ({field_} from {header[places[field_]]!r}, not {header[first]!r})"
                 )
         name = name_column(header)
-        if "symbol" not in self.columns and name is not None and self._tells_rows_apart(name, peek):
-            self.columns["symbol"] = name
-        self.stamps = StampReader(self.file, self.columns["timestamps"])
+        if "symbol" not in places and name is not None and name not in places.values() and self._tells_rows_apart(name):
+            places["symbol"] = name
+        stamp = places["timestamps"]
+        self.stamps = StampReader(self.file, header[stamp], lambda: (part[stamp] for part in self._peek([stamp])))
         for field_, files in (("volume", self.findings.without_volume), ("amount", self.findings.without_amount)):
-            if field_ not in self.columns:
+            if field_ not in places and self.file.name not in files[-1:]:
                 files.append(self.file.name)
 
-    def _first_filled(self, names: list[str], peek: Peek) -> str:
-        """The first of the columns that holds anything but nothing and 0; the very first if none does."""
-        left = list(names)
-        for frame in peek(names):
-            for name in names:
-                filled = frame[name].notna() & (pd.to_numeric(frame[name], errors="coerce") != 0)
-                if name in left and filled.any():
-                    left.remove(name)
-            if names[0] not in left:
-                break
-        return next((name for name in names if name not in left), names[0])
+    def _peek(self, places: Sequence[int]) -> Iterator[pd.DataFrame]:
+        """Some columns, by place, as text where the file is text, a chunk at a time."""
+        names = {place: str(place) for place in places}
+        for frame, _ in self.table.frames(names, set(names.values()), 0, CHUNK_ROWS):
+            yield frame[[names[place] for place in places]].set_axis(list(places), axis=1)
 
-    def _tells_rows_apart(self, name: str, peek: Peek) -> bool:
+    def _plain(self, frame: pd.DataFrame, done: int) -> bool:
+        """Whether this chunk's numbers are plain ones; else how they are written is settled over the whole file."""
+        names = [name for name in FEATURES if name in frame]
+        if not any(odd(frame[name]) for name in names) and (self.table.likely_decimal or not self._grouped(frame)):
+            return True
+        places = [self.places[name] for name in names]
+        evidence = Evidence()
+        for part in self._peek(places):
+            evidence.add(part[place][~part[place].isin(EMPTY)] for place in places)
+        numerals = evidence.settled(likely=self.table.likely_decimal) or self._by_prices(evidence)
+        if numerals.decimal == ",":
+            if done:
+                raise DataError(
+                    f"{self.file}: numbers are written with a decimal point and further down with a decimal comma; "
+                    "write all in one way"
+                )
+            self.said.append("numbers read with a decimal comma")
+        self.numerals = numerals
+        return numerals.decimal == "."
+
+    def _grouped(self, frame: pd.DataFrame) -> bool:
+        """Might all the fractions of a chunk be thousands, as 1.234?"""
+        for name in FEATURES:
+            if name in frame and frame[name].dtype.kind == "f":
+                thousandths = frame[name].to_numpy() * 1000
+                if (np.abs(thousandths - np.round(thousandths)) > 1e-6).any():
+                    return False
+        return any(frame[name].dtype.kind == "f" for name in FEATURES if name in frame)
+
+    def _by_prices(self, evidence: Evidence) -> Numerals:
+        """Of decimal point and comma the one with which no price contradicts another. Raises DataError."""
+        prices = [self.places[name] for name in FEATURES[:4]]
+        wrong = {".": 0, ",": 0}
+        for part in self._peek(prices):
+            for decimal in wrong:
+                read = np.column_stack([Numerals(decimal).read(part[place]).to_numpy(np.float64) for place in prices])
+                high, low = read[:, 1], read[:, 2]
+                with np.errstate(invalid="ignore"):
+                    wrong[decimal] += int(
+                        ((read.max(axis=1) > high) | (read.min(axis=1) < low)).sum()  # NaN is neither
+                    )
+        best, other = sorted(wrong, key=lambda decimal: wrong[decimal])
+        if wrong[best] == wrong[other]:
+            value = evidence.example[","] or evidence.example["."]
+            whole = value.replace(",", "").replace(".", "")
+            raise DataError(
+                f"{self.file}: {value!r} may be {whole} or {value.replace(',', '.')}, and nothing in the file says "
+                "which; write numbers without thousands separators and with a decimal point"
+            )
+        return Numerals(best)
+
+    def _first_filled(self, places: list[int]) -> int:
+        """The first of the columns that holds anything but nothing and 0; the very first if none does."""
+        left = list(places)
+        for frame in self._peek(places):
+            for place in places:
+                filled = frame[place].notna() & (pd.to_numeric(frame[place], errors="coerce") != 0)
+                if place in left and filled.any():
+                    left.remove(place)
+            if places[0] not in left:
+                break
+        return next((place for place in places if place not in left), places[0])
+
+    def _tells_rows_apart(self, name: int) -> bool:
         """Whether stamps repeat all over the file, and hardly ever where the values of this column are the same too."""
-        stamp = [self.columns[key] for key in ("timestamps", "clock") if key in self.columns]
+        stamp = [self.places[key] for key in ("timestamps", "clock") if key in self.places]
         stamps: list[npt.NDArray[Any]] = [np.empty(0, np.uint64)]
         both: list[npt.NDArray[Any]] = [np.empty(0, np.uint64)]
-        for frame in peek([*stamp, name]):
+        for frame in self._peek([*stamp, name]):
             stamps.append(pd.util.hash_pandas_object(frame[stamp], index=False).to_numpy())
             both.append(pd.util.hash_pandas_object(frame, index=False).to_numpy())
         rows = sum(map(len, stamps))
@@ -243,11 +300,12 @@ class _FileReader:
         return too_many(repeats, rows) and left * 10 < repeats
 
     def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
-        """Rows with every value present and plausible; what is not is refused or left out."""
+        """Rows with every value present and plausible; what is no bar is left out, and what is bad refused."""
         frame = frame.reset_index(drop=True)
+        frame, numbers = self._bars_only(frame, numbers)
         faults: list[Fault] = []
 
-        if "clock" in self.columns:
+        if "clock" in self.places:
             frame["timestamps"] = self.stamps.joined(frame["timestamps"], frame["clock"])
         instants = self.stamps.read(frame["timestamps"]) if len(frame) else np.empty(0, np.int64)
         if len(self.stamps.units) > 1:
@@ -256,24 +314,34 @@ class _FileReader:
 
         values = np.zeros((len(frame), len(FEATURES)))
         for index, name in enumerate(FEATURES):
-            if name not in self.columns:
+            if name not in self.places:
                 continue
             given = frame[name]
-            number = pd.to_numeric(given, errors="coerce") if given.dtype.kind not in "iuf" else given
-            column = values[:, index] = number.to_numpy(dtype=np.float64, na_value=np.nan)
+            column = self.numerals.read(given).to_numpy(dtype=np.float64, na_value=np.nan)
             absent, empty = np.isnan(column), given.isna().to_numpy()
+            if name in ("volume", "amount") and (absent & empty).any():
+                # no trade, as of a stock that is suspended; an amount alone that is absent is made up below
+                self.findings.without_trade(self.file.name, name, int((absent & empty).sum()))
+                column = np.where(
+                    absent & empty, values[:, 4] * values[:, :4].mean(axis=1) if index == 5 else 0.0, column
+                )
+                absent &= ~empty
+            values[:, index] = column
             faults.append((absent & empty, name, "is empty"))
             faults.append((absent & ~empty, name, "{value} is not a number"))
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
             if name in ("volume", "amount"):
                 faults.append((column < 0, name, "{value} is negative"))
+        if self.recognised.scale != 1.0:
+            faults += [(values[:, index] % 1 != 0, FEATURES[index], "{value} is no whole number") for index in range(4)]
+            values[:, :4] /= 1 / self.recognised.scale
         faults += impossible_prices(values)
-        if "amount" not in self.columns:
+        if "amount" not in self.places:
             values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
 
-        symbols: str | npt.NDArray[np.object_] = self.symbol
-        if "symbol" in self.columns:
-            names = frame["symbol"].fillna("").astype("str").str.strip()
+        symbols: str | npt.NDArray[np.object_] = self.group.symbol or self.source.symbol
+        if "symbol" in self.places:
+            names = frame["symbol"].fillna("").astype("str").str.strip().str.replace(r'^="(.*)"$', r"\1", regex=True)
             faults.append(((names == "").to_numpy(), "symbol", "is empty"))
             symbols = names.to_numpy(dtype=object)
 
@@ -282,9 +350,25 @@ class _FileReader:
             symbols = symbols[good]
         stamps = self.stamps
         return Rows(
-            *(self.file, self.unit, symbols, instants[good], numbers[good], values[good]),
+            *(self.file, self.table.unit, symbols, instants[good], numbers[good], values[good]),
             *(bool(stamps.aware), stamps.midnights),
         )
+
+    def _bars_only(self, frame: pd.DataFrame, numbers: Int64) -> tuple[pd.DataFrame, Int64]:
+        """Without the rows that hold no bar: a footer, the header once more, a stamp that nothing follows."""
+        numbers_of = [self.numerals.read(frame[name]) for name in FEATURES[:4]]
+        suspect: npt.NDArray[np.bool_] = np.logical_or.reduce([column.isna().to_numpy() for column in numbers_of])
+        if not suspect.any():
+            return frame, numbers
+        rows = frame.loc[suspect, list(self.places)]
+        cells = rows.astype("object").where(rows.notna(), "").astype("str").apply(lambda column: column.str.strip())
+        out = np.zeros(len(frame), bool)
+        for what, which in no_bars(cells, {name: self.table.header[place] for name, place in self.places.items()}):
+            if which.any():
+                first = int(numbers[suspect][which][0])
+                self.findings.no_bar(what, f"{self.file.name}: {self.table.unit} {first}", int(which.sum()))
+                out[np.flatnonzero(suspect)[which]] = True
+        return frame[~out].reset_index(drop=True), numbers[~out]
 
     def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
         bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])
@@ -294,7 +378,8 @@ class _FileReader:
             value = frame[name][row]
             shown = repr(value) if isinstance(value, str) else str(value)
             problem = (
-                f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
+                f"{self.file}: {self.table.unit} {numbers[row]}, column {self.table.header[self.places[name]]}: "
+                f"{what.format(value=shown)}"
             )
             if self.bad_rows == "refuse":
                 raise DataError(f"{problem} (data.badRows: drop, or --bad-rows drop, leaves such rows out)")

@@ -143,19 +143,19 @@ def check_output(output: Path) -> list[Check]:
 
 def check_data(path: Path, *, required: bool) -> Check:
     """Whether bars can be read at a path."""
-    from kronos_trainer.config import files_below, holds_bars
+    from kronos_trainer.config import bar_files_below
 
     mend = "kronos data sample writes real bars to try with; KRONOS_DATA_PATH names another directory"
     if not path.exists():
         return Check(name="data", state="fail" if required else "warn", found=f"{path} does not exist", mend=mend)
     try:
         if path.is_dir():
-            entries = sum(holds_bars(file.relative_to(path)) for file in files_below(path))
+            entries = len(bar_files_below(path))
             if not entries:
                 return Check(
                     name="data",
                     state="fail" if required else "warn",
-                    found=f"{path} holds no CSV or Parquet file",
+                    found=f"{path} holds no file of bars",
                     mend=mend,
                 )
             return Check(name="data", state="ok", found=f"{path}: {entries} file{'s' if entries > 1 else ''}")

@@ -9,7 +9,7 @@ from kronos_operator.api import Spec
 from kronos_operator.hashing import Digests
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.names import DATA_PATH_ENV
-from kronos_trainer.config import ExitCode, StageName, files_below, holds_bars
+from kronos_trainer.config import ExitCode, StageName, bar_files_below
 
 _WEIGHT_FILES = ("config.json", "model.safetensors")
 
@@ -37,8 +37,7 @@ def files_digest(path: Path) -> str:
     if path.is_file():
         files = [(path.name, path)]
     else:
-        below = [(file.relative_to(path), file) for file in files_below(path)]
-        files = [(name.as_posix(), file) for name, file in below if holds_bars(name)]
+        files = [(file.relative_to(path).as_posix(), file) for file in bar_files_below(path)]
     digest = hashlib.sha256()
     for name, file in files:
         # Names and contents of fixed length: no two sets of files run together to the same bytes.

@@ -1,11 +1,15 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.files import (
+    KINDS,
+    bar_files_below,
+    bars_among,
+    files_below,
+)
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
-    CSV_SUFFIXES,
     FINAL_CODES,
     NUMERICS_VERSION,
-    PARQUET_SUFFIXES,
     ExitCode,
     ModelRef,
     Reuse,
@@ -14,14 +18,13 @@ from kronos_trainer.config.run import (
     StageName,
     StagePaths,
     StopCause,
-    files_below,
     gang_cause,
-    holds_bars,
     load_run,
 )
 from kronos_trainer.config.spec import (
     CheckpointPolicy,
     ClaimPath,
+    Columns,
     Comet,
     Contract,
     Data,
@@ -55,13 +58,13 @@ from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer,
 
 __all__ = [
     "CAUSE_ORDER",
-    "CSV_SUFFIXES",
     "FINAL_CODES",
+    "KINDS",
     "LONGEST_LINE",
     "NUMERICS_VERSION",
-    "PARQUET_SUFFIXES",
     "CheckpointPolicy",
     "ClaimPath",
+    "Columns",
     "Comet",
     "Content",
     "Contract",
@@ -102,9 +105,10 @@ __all__ = [
     "Uri",
     "Wanted",
     "Window",
+    "bar_files_below",
+    "bars_among",
     "cel",
     "files_below",
     "gang_cause",
-    "holds_bars",
     "load_run",
 ]
