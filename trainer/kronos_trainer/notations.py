@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,7 @@ _WEEKDAYS = (
     "mo montag di dienstag mi mittwoch do donnerstag fr freitag sa samstag so sonntag "
     "lun lundi lunes mardi martes mer mercredi miércoles jeu jeudi jueves ven vendredi viernes sam samedi dim dimanche"
 )
-_WEEKDAY = re.compile(rf"^(?:{'|'.join(_WEEKDAYS.split())})\.?,? +")
+_WEEKDAY = re.compile(rf"(?i)^(?:{'|'.join(_WEEKDAYS.split())})\.?,? +")
 _THREE = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})(?!\d)")
 
 # The three numbers of a date: the order, and how it is said.
@@ -42,18 +43,24 @@ _FEW = 0.1  # of the dates may be wrong, as bad rows are, in the notation that a
 
 def has_words(sample: str) -> bool:
     """Does this date name its month, or its weekday, in letters?"""
-    return any(_month(word) for word in re.findall(_WORD, sample)) or bool(_WEEKDAY.match(sample.lower()))
+    return any(_month(word) for word in re.findall(_WORD, sample)) or bool(_WEEKDAY.match(sample))
 
 
 def in_digits(text: pd.Series) -> pd.Series:
     """Dates with their months as English abbreviations: '2. Januar 2024' is '2 Jan 2024'."""
-    words = text.str.replace(r"(?<=\d)(?:st|nd|rd|th|er|º|ª)\b", "", regex=True)
-    words = words.str.replace(rf"(?i){_WEEKDAY.pattern}", "", regex=True)
-    words = words.str.replace(r"(?i)(?<=\s)(?:de|of|del)\s+", "", regex=True)
-    words = words.str.replace(rf"({_WORD})\.?", lambda found: _month(found[1]) or found[0], regex=True)
-    return words.str.replace(r"^(\d{1,2})\. ?(?=[A-Z])", r"\1 ", regex=True)
+    return text.map(month_in_english)
 
 
+def month_in_english(date: str) -> str:
+    """`in_digits` of one date."""
+    date = re.sub(r"(?<=\d)(?:st|nd|rd|th|er|º|ª)\b", "", date)
+    date = _WEEKDAY.sub("", date)
+    date = re.sub(r"(?i)(?<=\s)(?:de|of|del)\s+", "", date)
+    date = re.sub(rf"({_WORD})\.?", lambda found: _month(found[1]) or found[0], date)
+    return re.sub(r"^(\d{1,2})\. ?(?=[A-Z])", r"\1 ", date)
+
+
+@lru_cache(maxsize=1024)
 def _month(word: str) -> str | None:
     lower = word.lower()
     for names in _MONTHS:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kronos_trainer.errors import DataError
-from kronos_trainer.notations import ORDERS, Undecided, has_words, in_digits, settle_order, word_format
+from kronos_trainer.notations import ORDERS, Undecided, has_words, in_digits, month_in_english, settle_order, word_format
 
 Int64 = npt.NDArray[np.int64]
 
@@ -228,6 +228,8 @@ class StampReader:
             date, end = "%Y{0}%m{0}%d".format(first[1]), first.end()
         elif first := re.match(r"\d{8}(?!\d)", sample):
             date, end = "%Y%m%d", first.end()
+        elif first := re.match(r"\d{6}(?=[ T]\d)", sample):
+            date, end = "%y%m%d", first.end()
         elif first := _YEAR_LAST.match(sample):
             date, end = self._ordered(given), first.end()
         elif words := word_format(sample):
@@ -271,7 +273,7 @@ def looks_like_stamp(text: str) -> bool:
         return True
     if _YEAR_LAST.match(text) or _YEAR_FIRST.match(text) or _CHINESE.match(text) or _TAIWAN.match(text):
         return True
-    return has_words(text) and word_format(in_digits(pd.Series([text]))[0]) is not None
+    return has_words(text) and word_format(month_in_english(text)) is not None
 
 
 def looks_like_clock(text: str) -> bool:

@@ -30,7 +30,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _PACKED: tuple[tuple[bytes, Callable[[BinaryIO], BinaryIO]], ...] = (
     (b"\x1f\x8b", lambda raw: cast(BinaryIO, gzip.GzipFile(fileobj=raw))),
     (b"BZh", lambda raw: cast(BinaryIO, bz2.BZ2File(raw))),
-    (b"\xfd7zXZ\x00", lambda raw: cast(BinaryIO, lzma.LZMAFile(raw))),
+    (b"\xfd7zXZ\x00", lambda raw: cast(BinaryIO, lzma.LZMAFile(raw))),  # noqa: SIM115 - _Unpacked closes it
     (b"\x28\xb5\x2f\xfd", lambda raw: cast(BinaryIO, io.BufferedReader(pa.CompressedInputStream(raw, "zstd")))),
 )
 # What bars often come as and is not read, and what to do.

@@ -59,7 +59,7 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
     layout = layout_of(table.header, only)
     if only not in (None, PLAIN.name, WIDE.name, *WHOLE) and layout.name != only:
         raise DataError(
-            f"{table.file}: does not look like {only}, but like {layout.name}; leave --layout out to see what is recognised"
+            f"{table.file}: does not look like {only}, but like {layout.name}; leave --layout out to have it recognised"
         )
     found = find(table.header, given, layout.columns)
     if layout.first or layout.columns:
@@ -79,9 +79,7 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
         )
     places = _with_stamps(table, found, given or {})
     scale = _fixed_point(table, layout, places)
-    facts = (
-        [] if scale == 1.0 else [f"prices are whole numbers of {layout.fixed_point:g}, as {layout.title} writes them"]
-    )
+    facts = [] if scale == 1.0 else [f"prices read as whole numbers of {scale:g}, as {layout.title} writes them"]
     return Recognised(layout, [Group(None, places)], found.rivals, scale, facts)
 
 
@@ -167,7 +165,7 @@ def _by_shape(table: Table, given: Mapping[str, str] | None, only: str | None) -
         head = head.iloc[:, :-1]
     named = [place for place, name in enumerate(table.header) if normalised(name) not in NAMELESS and place in head]
     fits: list[tuple[Layout, dict[str, int]]] = []
-    for columns in (named, list(head.columns)[1:] if _counts(head) else []):
+    for columns in (list(head.columns)[1:] if _counts(head) else [], named):
         fits = fits or list(_fitting(head[columns], only))
     if not fits:
         row = ", ".join(head.iloc[0].astype("str").str.slice(0, 20).iloc[:12]) if len(head) else "nothing"
@@ -187,7 +185,7 @@ def _by_shape(table: Table, given: Mapping[str, str] | None, only: str | None) -
 def _counts(head: pd.DataFrame) -> bool:
     """Is the first column a mere row number?"""
     first = pd.to_numeric(head.iloc[:, 0], errors="coerce")
-    return len(first) > 0 and bool((np.diff(first) == 1).all()) and first.iloc[0] in (0, 1)
+    return len(first) > 1 and bool((np.diff(first) == 1).all()) and first.iloc[0] in (0, 1)
 
 
 def _fitting(head: pd.DataFrame, only: str | None) -> Iterator[tuple[Layout, dict[str, int]]]:
@@ -206,13 +204,14 @@ def _fitting(head: pd.DataFrame, only: str | None) -> Iterator[tuple[Layout, dic
                 continue
         elif len(kinds) != head.shape[1]:
             continue
+        words = list(zip(kinds, numbers, strict=False))
         places: dict[str, int] = {}
-        for kind, place in zip(kinds, head, strict=False):
-            places.setdefault({"time": "timestamps", "date": "timestamps"}.get(kind, kind), place)
-        if all(_holds(kind, head[place], numbers, places) for kind, place in zip(kinds, head, strict=False)):
-            if (_contradictions(numbers, places)).mean() <= 1 - MOSTLY:
-                wanted = ("timestamps", "clock", *PRICES, "volume", "amount", "symbol")
-                yield layout, {name: places[name] for name in wanted if name in places}
+        for kind, place in words:
+            places.setdefault("timestamps" if kind in ("time", "date") else kind, place)
+        fits = all(_holds(kind, head[place], numbers, places) for kind, place in words)
+        if fits and _contradictions(numbers, places).mean() <= 1 - MOSTLY:
+            wanted = ("timestamps", "clock", *PRICES, "volume", "amount", "symbol")
+            yield layout, {name: places[name] for name in wanted if name in places}
 
 
 def _holds(kind: str, text: pd.Series, numbers: Mapping[int, pd.Series], places: Mapping[str, int]) -> bool:

@@ -29,7 +29,7 @@ EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-", "--"]  # ho
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 # The encodings of vendors, for what is not UTF-8: the first one counts in which the header makes sense.
-_ENCODINGS = ("gb18030", "big5", "cp932", "cp949", "cp1250", "cp1251", "cp1252")
+_ENCODINGS = ("gb18030", "big5", "cp932", "cp949", "cp1252", "cp1250", "cp1251")
 _SEPARATORS = (",", ";", "\t", "|", " ")
 _LINE = re.compile(r"\r\n|\r|\n")
 _NUMBER = re.compile(r"[$€£¥]?[+-]?[$€£¥]?[\d.,' \u00a0]*\d[\d.,' \u00a0]*(?:[eE][+-]?\d+|[KMBkmb%])?")
