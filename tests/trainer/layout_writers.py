@@ -26,7 +26,9 @@ DAILY: dict[str, Writer] = {}  # for bars of days
 INTRADAY: dict[str, Writer] = {}  # for bars with a time of day
 
 
-def bars(rows: int = 60, freq: str = "B", start: str = "2023-12-11", seed: int = 0, price: float = 100.0) -> pd.DataFrame:
+def bars(
+    rows: int = 60, freq: str = "B", start: str = "2023-12-11", seed: int = 0, price: float = 100.0
+) -> pd.DataFrame:
     """A random walk whose numbers are short enough to be written in full anywhere."""
     random = np.random.default_rng(seed)
     close = np.round(price * np.exp(np.cumsum(random.normal(0, 0.01, rows))), 2)
@@ -163,82 +165,145 @@ for _name, _columns in NAMES.items():
 
 DAILY["akshare-gbk"] = csv(NAMES["akshare"], encoding="gb18030")
 DAILY["tushare"] = csv(
-    "=i ts_code=600519.SH trade_date=t open=o high=h low=l close=c pre_close=1 change=0.1 vol=v amount=a", "%Y%m%d", reverse=True
+    "=i ts_code=600519.SH trade_date=t open=o high=h low=l close=c pre_close=1 change=0.1 vol=v amount=a",
+    "%Y%m%d",
+    reverse=True,
 )
 DAILY["tongdaxin"] = csv(
-    "日期=t 开盘=o 最高=h 最低=l 收盘=c 成交量=v 成交额=a", "%Y/%m/%d", separator="\t", encoding="gb18030", suffix=".txt",
-    above="600519 贵州茅台 日线 前复权\n", below="数据来源:通达信\n", ending="\r\n",
+    "日期=t 开盘=o 最高=h 最低=l 收盘=c 成交量=v 成交额=a",
+    "%Y/%m/%d",
+    separator="\t",
+    encoding="gb18030",
+    suffix=".txt",
+    above="600519 贵州茅台 日线 前复权\n",
+    below="数据来源:通达信\n",
+    ending="\r\n",
 )
 DAILY["twse"] = lambda frame, path: csv(
     "日期=t 成交股數=v 成交金額=a 開盤價=o 最高價=h 最低價=l 收盤價=c 漲跌價差=+1.00 成交筆數=99",
-    above='"113年01月 2330 台積電 各日成交資訊"\n', encoding="big5", quote=True, write={"v": whole, "a": english},
+    above='"113年01月 2330 台積電 各日成交資訊"\n',
+    encoding="big5",
+    quote=True,
+    write={"v": whole, "a": english},
 )(frame.assign(timestamps=frame["timestamps"]), path)
 DAILY["german"] = csv(
-    "Datum=t Erster=o Hoch=h Tief=l Schlusskurs=c Stuecke=v Volumen=a", "%d.%m.%Y", separator=";", encoding="cp1252",
-    write=dict.fromkeys("ohlca", german) | {"v": lambda value: f"{value:,.0f}".replace(",", ".")}, reverse=True,
+    "Datum=t Erster=o Hoch=h Tief=l Schlusskurs=c Stuecke=v Volumen=a",
+    "%d.%m.%Y",
+    separator=";",
+    encoding="cp1252",
+    write=dict.fromkeys("ohlca", german) | {"v": lambda value: f"{value:,.0f}".replace(",", ".")},
+    reverse=True,
 )
 DAILY["german-euro"] = csv(
-    "Datum=t Eröffnung=o Höchst=h Tiefst=l Schluss=c Stücke=v Volumen_in_Euro=a", "%d.%m.%y", separator=";",
-    write=dict.fromkeys("ohlca", comma), encoding="cp1252",
+    "Datum=t Eröffnung=o Höchst=h Tiefst=l Schluss=c Stücke=v Volumen_in_Euro=a",
+    "%d.%m.%y",
+    separator=";",
+    write=dict.fromkeys("ohlca", comma),
+    encoding="cp1252",
 )
 DAILY["investing"] = csv(
-    "Date=t Price=c Open=o High=h Low=l Vol.=v Change_%=0.10%", "%m/%d/%Y", quote=True, encoding="utf-8-sig", reverse=True,
+    "Date=t Price=c Open=o High=h Low=l Vol.=v Change_%=0.10%",
+    "%m/%d/%Y",
+    quote=True,
+    encoding="utf-8-sig",
+    reverse=True,
     write=dict.fromkeys("ohlc", english) | {"v": lambda value: f"{value / 1000:,.3f}K"},
 )
 DAILY["investing-german"] = csv(
-    "Datum=t Zuletzt=c Eröffn.=o Hoch=h Tief=l Vol.=v +/-_%=0,10%", "%d.%m.%Y", quote=True, reverse=True,
+    "Datum=t Zuletzt=c Eröffn.=o Hoch=h Tief=l Vol.=v +/-_%=0,10%",
+    "%d.%m.%Y",
+    quote=True,
+    reverse=True,
     write=dict.fromkeys("ohlc", german) | {"v": lambda value: f"{value / 1e6:.6f}M".replace(".", ",")},
 )
 DAILY["investing-french"] = csv(
-    "Date=t Dernier=c Ouv.=o Plus_Haut=h Plus_Bas=l Vol.=v Variation_%=0,10%", "%d/%m/%Y", quote=True,
+    "Date=t Dernier=c Ouv.=o Plus_Haut=h Plus_Bas=l Vol.=v Variation_%=0,10%",
+    "%d/%m/%Y",
+    quote=True,
     write=dict.fromkeys("ohlc", comma),
 )
 DAILY["investing-spanish"] = csv(
-    "Fecha=t Último=c Apertura=o Máximo=h Mínimo=l Vol.=v %_var.=0,1%", "%d.%m.%Y", quote=True, write=dict.fromkeys("ohlc", german)
+    "Fecha=t Último=c Apertura=o Máximo=h Mínimo=l Vol.=v %_var.=0,1%",
+    "%d.%m.%Y",
+    quote=True,
+    write=dict.fromkeys("ohlc", german),
 )
 DAILY["investing-russian"] = csv(
-    "Дата=t Цена=c Откр.=o Макс.=h Мин.=l Объём=v Изм._%=0,1%", "%d.%m.%Y", quote=True, write=dict.fromkeys("ohlc", german),
+    "Дата=t Цена=c Откр.=o Макс.=h Мин.=l Объём=v Изм._%=0,1%",
+    "%d.%m.%Y",
+    quote=True,
+    write=dict.fromkeys("ohlc", german),
     encoding="cp1251",
 )
 DAILY["nasdaq"] = csv(
     "Date=t Close/Last=c Volume=v Open=o High=h Low=l", "%m/%d/%Y", write=dict.fromkeys("ohlc", dollars), reverse=True
 )
-DAILY["marketwatch"] = csv("Date=t Open=o High=h Low=l Close=c Volume=v", "%m/%d/%Y", write={"v": lambda value: f'{value:,.0f}'})
+DAILY["marketwatch"] = csv(
+    "Date=t Open=o High=h Low=l Close=c Volume=v", "%m/%d/%Y", write={"v": lambda value: f"{value:,.0f}"}
+)
 DAILY["yahoo-website"] = csv(
-    "Date=t Open=o High=h Low=l Close*=c Adj_Close**=1 Volume=v", "%b %d, %Y", write={"v": whole}, separator="\t", reverse=True
+    "Date=t Open=o High=h Low=l Close*=c Adj_Close**=1 Volume=v",
+    "%b %d, %Y",
+    write={"v": whole},
+    separator="\t",
+    reverse=True,
 )
 DAILY["bse"] = csv("Date=t Open_Price=o High_Price=h Low_Price=l Close_Price=c WAP=1 No.of_Shares=v", "%d-%B-%Y")
-DAILY["nse-history"] = csv("Date=t OPEN=o HIGH=h LOW=l close=c VOLUME=v VALUE=a", "%d-%b-%Y", write={"v": whole, "a": english})
+DAILY["nse-history"] = csv(
+    "Date=t OPEN=o HIGH=h LOW=l close=c VOLUME=v VALUE=a", "%d-%b-%Y", write={"v": whole, "a": english}
+)
 DAILY["two-digit"] = csv(f"Date=t {OHLCV}", "%d-%b-%y")
 DAILY["two-digit-months"] = csv(f"Date=t {OHLCV}", "%m/%d/%y")
 DAILY["year-month-name"] = csv(f"Date=t {OHLCV}", "%Y-%b-%d")
 DAILY["compact-name"] = csv(f"Date=t {OHLCV}", "%d%b%Y")
 DAILY["weekday"] = csv(f"Date=t {OHLCV}", "%a %b %d %Y")
 DAILY["chinese-date"] = csv(f"date=t {OHLCV}", "%Y年%m月%d日")
-DAILY["swiss"] = csv(f"Date=t {OHLCV}", "%d.%m.%Y", separator=";", write={"v": lambda value: f"{value:,.0f}".replace(",", "'")})
+DAILY["swiss"] = csv(
+    f"Date=t {OHLCV}", "%d.%m.%Y", separator=";", write={"v": lambda value: f"{value:,.0f}".replace(",", "'")}
+)
 DAILY["french-spaces"] = csv(
-    "Date=t Ouverture=o Haut=h Bas=l Clôture=c Volume=v", "%d/%m/%Y", separator=";",
+    "Date=t Ouverture=o Haut=h Bas=l Clôture=c Volume=v",
+    "%d/%m/%Y",
+    separator=";",
     write=dict.fromkeys("ohlc", comma) | {"v": lambda value: f"{value:,.0f}".replace(",", "\u202f")},
 )
 DAILY["stooq-bulk"] = csv(
-    "<TICKER>=AAPL.US <PER>=D <DATE>=t <TIME>=000000 <OPEN>=o <HIGH>=h <LOW>=l <CLOSE>=c <VOL>=v <OPENINT>=0", "%Y%m%d", suffix=".us.txt"
+    "<TICKER>=AAPL.US <PER>=D <DATE>=t <TIME>=000000 <OPEN>=o <HIGH>=h <LOW>=l <CLOSE>=c <VOL>=v <OPENINT>=0",
+    "%Y%m%d",
+    suffix=".us.txt",
 )
 DAILY["metastock"] = csv("=AAPL =D =t =o =h =l =c =v =0", "%Y%m%d", header=False, suffix=".txt")
 DAILY["mt5"] = csv(
-    "<DATE>=t <OPEN>=o <HIGH>=h <LOW>=l <CLOSE>=c <TICKVOL>=v <VOL>=0 <SPREAD>=2", "%Y.%m.%d", separator="\t", encoding="utf-16"
+    "<DATE>=t <OPEN>=o <HIGH>=h <LOW>=l <CLOSE>=c <TICKVOL>=v <VOL>=0 <SPREAD>=2",
+    "%Y.%m.%d",
+    separator="\t",
+    encoding="utf-16",
 )
 DAILY["headless"] = csv("=t =o =h =l =c =v", header=False)
-DAILY["headless-german"] = csv("=t =o =h =l =c =v", "%d.%m.%Y", header=False, separator=";", write=dict.fromkeys("ohlc", comma))
+DAILY["headless-german"] = csv(
+    "=t =o =h =l =c =v", "%d.%m.%Y", header=False, separator=";", write=dict.fromkeys("ohlc", comma)
+)
 DAILY["ninjatrader"] = csv("=t =o =h =l =c =v", "%Y%m%d", header=False, separator=";", suffix=".txt")
 DAILY["whitespace"] = csv(f"date=t {OHLCV}", separator="   ", suffix=".prn")
 DAILY["pipe"] = csv(f"date=t {OHLCV}", separator="|", suffix=".txt")
-DAILY["comments"] = csv(f"date=t {OHLCV}", above="# made by hand, in 2024\n#\n", below="# the end, 2024, of all, the, bars, there, are\n")
+DAILY["comments"] = csv(
+    f"date=t {OHLCV}", above="# made by hand, in 2024\n#\n", below="# the end, 2024, of all, the, bars, there, are\n"
+)
 DAILY["numpy"] = csv(f"#_date=t {OHLCV}")
 DAILY["footer"] = csv(f"date=t {OHLCV}", below='\n"Source: a vendor, who, by the way, likes, commas, very, much"\n\n')
 DAILY["blank-ends"] = csv(f"date=t {OHLCV}", below=",,,,,\n  \n\n")
 DAILY["cr"] = csv(f"date=t {OHLCV}", ending="\r")
 DAILY["trailing"] = csv(f"date=t {OHLCV}", separator=",", ending=",\n")
-DAILY["upper"] = csv(f"DATE=t {OHLCV}".upper().replace("=T", "=t").replace("=O", "=o").replace("=H", "=h").replace("=L", "=l").replace("=C", "=c").replace("=V", "=v"), suffix=".CSV")
+DAILY["upper"] = csv(
+    f"DATE=t {OHLCV}".upper()
+    .replace("=T", "=t")
+    .replace("=O", "=o")
+    .replace("=H", "=h")
+    .replace("=L", "=l")
+    .replace("=C", "=c")
+    .replace("=V", "=v"),
+    suffix=".CSV",
+)
 DAILY["quoted"] = csv(f"date=t {OHLCV}", quote=True)
 DAILY["spaces-after-commas"] = csv(f"date=t {OHLCV}", separator=", ")
 DAILY["meta"] = csv(f"date=t {OHLCV}", above="Security,AAPL US Equity\nStart Date,2023-12-11\nPeriod,D\n\n")
@@ -247,10 +312,17 @@ DAILY["suffix"] = csv(f"date=t {OHLCV}", write={"v": lambda value: f"{value / 1e
 INTRADAY["baostock-5min"] = csv(
     "date=day time=t code=sh.600000 open=o high=h low=l close=c volume=v amount=a adjustflag=3", "%Y%m%d%H%M%S000"
 )
-INTRADAY["akshare-minutes"] = csv("时间=t 开盘=o 收盘=c 最高=h 最低=l 涨跌幅=0.1 成交量=v 成交额=a", "%Y-%m-%d %H:%M:%S")
+INTRADAY["akshare-minutes"] = csv(
+    "时间=t 开盘=o 收盘=c 最高=h 最低=l 涨跌幅=0.1 成交量=v 成交额=a", "%Y-%m-%d %H:%M:%S"
+)
 INTRADAY["tongdaxin-minutes"] = lambda frame, path: csv(
-    "日期=day 时间=t 开盘=o 最高=h 最低=l 收盘=c 成交量=v 成交额=a", "%H%M", separator="\t", encoding="gb18030", suffix=".txt",
-    above="600519 贵州茅台 60分钟线\n", below="#数据来源:通达信\n",
+    "日期=day 时间=t 开盘=o 最高=h 最低=l 收盘=c 成交量=v 成交额=a",
+    "%H%M",
+    separator="\t",
+    encoding="gb18030",
+    suffix=".txt",
+    above="600519 贵州茅台 60分钟线\n",
+    below="#数据来源:通达信\n",
 )(frame, path)
 BINANCE = "=%s =o =h =l =c =v =%s =a =100 =1.5 =2.5 =0"
 INTRADAY["binance-ms"] = csv(BINANCE % ("ms", "ms"), header=False)
@@ -263,10 +335,14 @@ INTRADAY["coinbase-array"] = csv("=s =l =h =o =c =v", header=False, reverse=True
 INTRADAY["bitfinex"] = csv("=ms =o =c =h =l =v", header=False)
 INTRADAY["coinbase"] = csv("time=s low=l high=h open=o close=c volume=v")
 INTRADAY["bitstamp"] = csv(
-    "unix=s date=t symbol=BTC/USD open=o high=h low=l close=c Volume_BTC=v Volume_USD=a", "%Y-%m-%d %H:%M:%S", reverse=True,
+    "unix=s date=t symbol=BTC/USD open=o high=h low=l close=c Volume_BTC=v Volume_USD=a",
+    "%Y-%m-%d %H:%M:%S",
+    reverse=True,
     above="https://www.CryptoDataDownload.com\n",
 )
-INTRADAY["kaggle-bitcoin"] = csv("Timestamp=s Open=o High=h Low=l Close=c Volume_(BTC)=v Volume_(Currency)=a Weighted_Price=1")
+INTRADAY["kaggle-bitcoin"] = csv(
+    "Timestamp=s Open=o High=h Low=l Close=c Volume_(BTC)=v Volume_(Currency)=a Weighted_Price=1"
+)
 INTRADAY["mt4"] = lambda frame, path: _two_columns(frame, path, "%Y.%m.%d,%H:%M")
 INTRADAY["kibot"] = lambda frame, path: _two_columns(frame, path, "%m/%d/%Y,%H:%M")
 INTRADAY["histdata"] = csv("=t =o =h =l =c =v", "%Y%m%d %H%M%S", header=False, separator=";")
@@ -279,7 +355,9 @@ INTRADAY["finam"] = lambda frame, path: _two_columns(
 INTRADAY["r-whitespace"] = csv(f"date=t {OHLCV}", "%Y-%m-%d %H:%M:%S", separator=" ", suffix=".txt")
 INTRADAY["tradingview"] = csv("time=s open=o high=h low=l close=c Volume=v Volume_MA=1 Plot=2 Plot=3 Volume=4")
 INTRADAY["polygon"] = csv("ticker=AAPL volume=v open=o close=c high=h low=l window_start=ns transactions=9")
-INTRADAY["databento"] = csv("ts_event=ns rtype=34 publisher_id=1 instrument_id=5 open=o high=h low=l close=c volume=v symbol=ESH4")
+INTRADAY["databento"] = csv(
+    "ts_event=ns rtype=34 publisher_id=1 instrument_id=5 open=o high=h low=l close=c volume=v symbol=ESH4"
+)
 INTRADAY["databento-fixed"] = csv(
     "ts_event=ns rtype=34 publisher_id=1 instrument_id=5 open=o high=h low=l close=c volume=v symbol=ESH4",
     write=dict.fromkeys("ohlc", lambda value: str(round(value * 1e9))),
@@ -307,7 +385,9 @@ def _serial(frame: pd.DataFrame, path: Path) -> Path:
 
 def _rows(frame: pd.DataFrame, unit: str = "ms") -> list[list[float]]:
     epoch = frame["timestamps"].astype("datetime64[ns]").astype("int64") // EPOCH[unit]
-    return [[int(stamp), *map(float, row)] for stamp, row in zip(epoch, frame[[*PRICES, "volume"]].to_numpy(), strict=True)]
+    return [
+        [int(stamp), *map(float, row)] for stamp, row in zip(epoch, frame[[*PRICES, "volume"]].to_numpy(), strict=True)
+    ]
 
 
 @intraday("numbered")
@@ -338,7 +418,11 @@ def _json(name: str, make: Callable[[pd.DataFrame], object], suffix: str = ".jso
 def _records(frame: pd.DataFrame, names: str, stamp: Callable[[pd.Timestamp], object]) -> list[dict[str, object]]:
     keys = names.split()
     return [
-        dict(zip(keys, [stamp(row.timestamps), *(float(getattr(row, name)) for name in (*PRICES, "volume"))], strict=True))
+        dict(
+            zip(
+                keys, [stamp(row.timestamps), *(float(getattr(row, name)) for name in (*PRICES, "volume"))], strict=True
+            )
+        )
         for row in frame.itertuples()
     ]
 
@@ -348,23 +432,137 @@ def _ms(stamp: pd.Timestamp) -> int:
 
 
 _json("ccxt-arrays", _rows)
-_json("binance-rest", lambda f: [[r[0], *map(str, r[1:]), r[0], str(a), 5, "1", "2", "0"] for r, a in zip(_rows(f), f["amount"], strict=True)])
-_json("kraken-rest", lambda f: {"error": [], "result": {"XXBTZUSD": [[r[0] // 1000, *map(str, r[1:5]), str(r[4]), str(r[5]), 7] for r in _rows(f)], "last": 1}})
-_json("okx-rest", lambda f: {"code": "0", "msg": "", "data": [[str(r[0]), *map(str, r[1:]), "1", "2", "1"] for r in reversed(_rows(f))]})
+_json(
+    "binance-rest",
+    lambda f: [
+        [r[0], *map(str, r[1:]), r[0], str(a), 5, "1", "2", "0"] for r, a in zip(_rows(f), f["amount"], strict=True)
+    ],
+)
+_json(
+    "kraken-rest",
+    lambda f: {
+        "error": [],
+        "result": {
+            "XXBTZUSD": [[r[0] // 1000, *map(str, r[1:5]), str(r[4]), str(r[5]), 7] for r in _rows(f)],
+            "last": 1,
+        },
+    },
+)
+_json(
+    "okx-rest",
+    lambda f: {
+        "code": "0",
+        "msg": "",
+        "data": [[str(r[0]), *map(str, r[1:]), "1", "2", "1"] for r in reversed(_rows(f))],
+    },
+)
 _json("records", lambda f: _records(f, "date open high low close volume", str))
-_json("records-lines", lambda f: "\n".join(map(json.dumps, _records(f, "date open high low close volume", str))), ".jsonl")
-_json("polygon-rest", lambda f: {"ticker": "AAPL", "status": "OK", "results": [r | {"vw": 1.5, "n": 3} for r in _records(f, "t o h l c v", _ms)]})
-_json("alpaca", lambda f: {"bars": {"AAPL": _records(f, "t o h l c v", lambda s: s.isoformat() + "Z")}, "next_page_token": None})
-_json("oanda", lambda f: {"instrument": "EUR_USD", "candles": [{"time": r["t"], "volume": r["v"], "mid": {k: str(r[k]) for k in "ohlc"}} for r in _records(f, "t o h l c v", lambda s: s.isoformat() + ".000000000Z")]})
-_json("finnhub", lambda f: {**{k: [r[k] for r in _records(f, "t o h l c v", lambda s: s.value // 10**9)] for k in "tohlcv"}, "s": "ok"})
-_json("yahoo-chart", lambda f: {"chart": {"result": [{"meta": {"symbol": "AAPL"}, "timestamp": [r[0] // 1000 for r in _rows(f)], "indicators": {"quote": [{name: f[name].tolist() for name in (*PRICES, "volume")}]}}], "error": None}})
-_json("alphavantage-json", lambda f: {"Meta Data": {"2. Symbol": "IBM"}, "Time Series (60min)": {str(r["t"]): {"1. open": str(r["o"]), "2. high": str(r["h"]), "3. low": str(r["l"]), "4. close": str(r["c"]), "5. volume": str(r["v"])} for r in reversed(_records(f, "t o h l c v", str))}})
-_json("pandas-columns", lambda f: f.set_index("timestamps").to_json(date_format="epoch", date_unit="ms", double_precision=15))
-_json("pandas-split", lambda f: f.set_index("timestamps").to_json(orient="split", date_format="iso", date_unit="s", double_precision=15))
-_json("pandas-index", lambda f: f.set_index("timestamps").to_json(orient="index", date_format="iso", date_unit="s", double_precision=15))
-_json("tushare-rest", lambda f: {"code": 0, "data": {"fields": ["trade_time", "open", "high", "low", "close", "vol"], "items": [list(r.values()) for r in _records(f, "t o h l c v", str)]}})
-_json("eastmoney-rest", lambda f: {"data": {"code": "600519", "klines": [f"{r.timestamps:%Y-%m-%d %H:%M},{r.open},{r.close},{r.high},{r.low},{r.volume},{r.amount},1,2,3,4" for r in f.itertuples()]}})
-_json("bitstamp-rest", lambda f: {"data": {"pair": "BTC/USD", "ohlc": _records(f, "timestamp open high low close volume", lambda s: str(s.value // 10**9))}})
+_json(
+    "records-lines", lambda f: "\n".join(map(json.dumps, _records(f, "date open high low close volume", str))), ".jsonl"
+)
+_json(
+    "polygon-rest",
+    lambda f: {
+        "ticker": "AAPL",
+        "status": "OK",
+        "results": [r | {"vw": 1.5, "n": 3} for r in _records(f, "t o h l c v", _ms)],
+    },
+)
+_json(
+    "alpaca",
+    lambda f: {"bars": {"AAPL": _records(f, "t o h l c v", lambda s: s.isoformat() + "Z")}, "next_page_token": None},
+)
+_json(
+    "oanda",
+    lambda f: {
+        "instrument": "EUR_USD",
+        "candles": [
+            {"time": r["t"], "volume": r["v"], "mid": {k: str(r[k]) for k in "ohlc"}}
+            for r in _records(f, "t o h l c v", lambda s: s.isoformat() + ".000000000Z")
+        ],
+    },
+)
+_json(
+    "finnhub",
+    lambda f: {
+        **{k: [r[k] for r in _records(f, "t o h l c v", lambda s: s.value // 10**9)] for k in "tohlcv"},
+        "s": "ok",
+    },
+)
+_json(
+    "yahoo-chart",
+    lambda f: {
+        "chart": {
+            "result": [
+                {
+                    "meta": {"symbol": "AAPL"},
+                    "timestamp": [r[0] // 1000 for r in _rows(f)],
+                    "indicators": {"quote": [{name: f[name].tolist() for name in (*PRICES, "volume")}]},
+                }
+            ],
+            "error": None,
+        }
+    },
+)
+_json(
+    "alphavantage-json",
+    lambda f: {
+        "Meta Data": {"2. Symbol": "IBM"},
+        "Time Series (60min)": {
+            str(r["t"]): {
+                "1. open": str(r["o"]),
+                "2. high": str(r["h"]),
+                "3. low": str(r["l"]),
+                "4. close": str(r["c"]),
+                "5. volume": str(r["v"]),
+            }
+            for r in reversed(_records(f, "t o h l c v", str))
+        },
+    },
+)
+_json(
+    "pandas-columns",
+    lambda f: f.set_index("timestamps").to_json(date_format="epoch", date_unit="ms", double_precision=15),
+)
+_json(
+    "pandas-split",
+    lambda f: f.set_index("timestamps").to_json(orient="split", date_format="iso", date_unit="s", double_precision=15),
+)
+_json(
+    "pandas-index",
+    lambda f: f.set_index("timestamps").to_json(orient="index", date_format="iso", date_unit="s", double_precision=15),
+)
+_json(
+    "tushare-rest",
+    lambda f: {
+        "code": 0,
+        "data": {
+            "fields": ["trade_time", "open", "high", "low", "close", "vol"],
+            "items": [list(r.values()) for r in _records(f, "t o h l c v", str)],
+        },
+    },
+)
+_json(
+    "eastmoney-rest",
+    lambda f: {
+        "data": {
+            "code": "600519",
+            "klines": [
+                f"{r.timestamps:%Y-%m-%d %H:%M},{r.open},{r.close},{r.high},{r.low},{r.volume},{r.amount},1,2,3,4"
+                for r in f.itertuples()
+            ],
+        }
+    },
+)
+_json(
+    "bitstamp-rest",
+    lambda f: {
+        "data": {
+            "pair": "BTC/USD",
+            "ohlc": _records(f, "timestamp open high low close volume", lambda s: str(s.value // 10**9)),
+        }
+    },
+)
 
 
 def _stacked(frame: pd.DataFrame, tickers: bool = True) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -89,6 +90,7 @@ _NUMBERED = re.compile(r"^\d+[a-z]?[.)]_*")  # Alpha Vantage: '1. open'
 _UNIT = re.compile(r"_*[(（\[].*?[)）\]]$")  # Wind: 开盘价(元)
 
 
+@lru_cache(maxsize=4096)
 def normalised(name: str) -> str:
     """A column name without case, spaces, its number and the decoration of vendors: '<OPEN>', '1. open', 'Close*'."""
     text = name.strip().lstrip("#").strip().strip("<>").strip("*").strip().lower().replace(" ", "_").replace("-", "_")

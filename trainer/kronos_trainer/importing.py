@@ -66,7 +66,7 @@ def import_bars(
 
     inputs = [file for path in paths for file in _files(path)]
     pieces: dict[str, list[Rows]] = {}
-    for rows in read_sources(list(_sources(inputs, layout)), bad_rows, findings, columns, layout, told):
+    for rows in read_sources(_sources(inputs, layout), bad_rows, findings, columns, layout, told):
         for symbol, part in by_symbol(rows):
             pieces.setdefault(symbol, []).append(part)
     targets = _targets(sorted(pieces), out, kind, inputs)

@@ -112,6 +112,15 @@ class Undecided(Exception):
         self.orders = orders
 
 
+def date_in(text: str, order: str) -> str:
+    """What a date means in an order of ORDERS, as 2024-01-31."""
+    found = _THREE.match(text)
+    assert found is not None
+    parts = dict(zip(order, (found[1], found[3], found[4]), strict=True))
+    year = parts["y"] if len(parts["y"]) == 4 else ("20" if int(parts["y"]) < 69 else "19") + parts["y"]
+    return f"{year}-{parts['m'].zfill(2)}-{parts['d'].zfill(2)}"
+
+
 def settle_order(chunks: Iterator[pd.Series]) -> Order:
     """The order of dates such as 01/02/2024 or 02-01-24 in a column, given in chunks of text.
 

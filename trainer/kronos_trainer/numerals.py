@@ -43,6 +43,8 @@ _CURRENCY = r"(?i)[$€£¥₹₽₩₿元円원]|R\$|\b(?:USD|EUR|GBP|JPY|CNY|R
 _GAPS = r"(?<=\d)[\s\u00a0\u202f'’](?=\d{3}(?:\D|$))"  # thousands of the French and the Swiss
 _WHOLE_SUFFIX = re.compile(r"[+-]?(?:\d|[.,])+(?:[eE][+-]?\d+)?")
 
+MANY = 10  # values of a column, of which none is written like a decimal fraction
+
 # Groups of three: these alone say nothing about what point or comma mean.
 _GROUPED = r"^[+-]?[1-9]\d{0,2}[%s]\d{3}$"
 
@@ -95,22 +97,18 @@ def odd(column: pd.Series) -> bool:
     )
 
 
-class Undecided(Exception):
-    """Point or comma may be the decimal one. The message names the readings of one value."""
-
-
 class Evidence:
     """What the columns of a file say about point and comma, collected chunk by chunk."""
 
     def __init__(self) -> None:
         self.votes = {".": 0, ",": 0}
-        self.example = {".": "", ",": ""}  # for each, a value that is grouped by it, or has it for the decimal one
+        self.example = {".": "", ",": ""}  # a value that is grouped by it, as 1.234
         self.grouped = {".": 0, ",": 0}
-        self.short = 0  # numbers below 1000 without either
+        self._mixed: dict[int, list[int]] = {}  # by column: values grouped, and values below 1000 without either sign
 
     def add(self, columns: Iterable[pd.Series]) -> None:
-        """Look at some columns of text."""
-        for column in columns:
+        """Look at some columns of text, in the same order each time."""
+        for index, column in enumerate(columns):
             text = bare(column.dropna())
             text = text[text.str.fullmatch(_WHOLE_SUFFIX)].str.replace(r"[eE][+-]?\d+$", "", regex=True)
             both = text[text.str.contains(".", regex=False) & text.str.contains(",", regex=False)]
@@ -118,6 +116,7 @@ class Evidence:
             self._vote(".", both[last_point])
             self._vote(",", both[~last_point])
             rest = text.drop(both.index)
+            counts = self._mixed.setdefault(index, [0, 0])
             for sign, other in ((".", ","), (",", ".")):
                 count = rest.str.count(re.escape(sign))
                 self._vote(other, rest[count > 1])
@@ -125,9 +124,10 @@ class Evidence:
                 grouped = once.str.fullmatch(_GROUPED % re.escape(sign))
                 self._vote(sign, once[~grouped])
                 self.grouped[sign] += int(grouped.sum())
+                counts[0] += int(grouped.sum())
                 if grouped.any():
                     self.example[sign] = self.example[sign] or str(once[grouped].iloc[0])
-            self.short += int(rest.str.fullmatch(r"[+-]?\d{1,3}").sum())
+            counts[1] += int(rest.str.fullmatch(r"[+-]?\d{1,3}").sum())
 
     def _vote(self, decimal: str, values: pd.Series) -> None:
         self.votes[decimal] += len(values)
@@ -144,10 +144,9 @@ class Evidence:
             return Numerals()
         if self.grouped[","] and self.grouped["."]:
             return None
-        if self.grouped[","] >= 20 and self.short:
-            return Numerals(".")  # with three decimals throughout, 7 would be 7,000
-        if self.grouped["."] >= 20 and self.short and likely is None:
-            return Numerals(",")
         if self.grouped["."] and likely is not None:
             return Numerals(likely)
+        if any(grouped >= MANY and short for grouped, short in self._mixed.values()):
+            # of three decimals throughout some would be written without their last zeros
+            return Numerals("." if self.grouped[","] else ",")
         return None

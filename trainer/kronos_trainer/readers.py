@@ -6,7 +6,7 @@ import csv
 import lzma
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from kronos_trainer.layouts.tables import Table
 from kronos_trainer.layouts.text import EMPTY
 from kronos_trainer.no_bars import no_bars
 from kronos_trainer.numerals import Evidence, Numerals, odd
-from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
+from kronos_trainer.rows import BadRows, Float64, Int64, Rows, by_symbol, in_order, too_many, wall_clock
 from kronos_trainer.splits import splits
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import check_zone
@@ -62,11 +62,11 @@ def read_rows(
 
     Raises DataError naming file, row and column of the first bad row.
     """
-    yield from read_sources(list(sources(bar_files(path))), bad_rows, findings, columns)
+    yield from read_sources(sources(bar_files(path)), bad_rows, findings, columns)
 
 
 def read_sources(
-    tables: Sequence[Source],
+    tables: Iterable[Source],
     bad_rows: BadRows,
     findings: Findings,
     columns: Mapping[str, str] | None = None,
@@ -185,9 +185,7 @@ class _TableReader:
                     text = {name for name in FEATURES if name in self.places} | {"timestamps"}
                     break
                 done += len(frame)
-                filled = [name for name in columns.values() if name not in ("symbol", "clock")]
-                blank = frame[filled].isna().all(axis=1).to_numpy()
-                yield self._checked(frame[~blank] if blank.any() else frame, numbers[~blank])
+                yield self._checked(frame, numbers)
             else:
                 break
         if self.stamps.notation:
@@ -301,8 +299,12 @@ class _TableReader:
 
     def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
         """Rows with every value present and plausible; what is no bar is left out, and what is bad refused."""
-        frame = frame.reset_index(drop=True)
-        frame, numbers = self._bars_only(frame, numbers)
+        read = {name: self._floats(frame[name]) for name in FEATURES if name in self.places}
+        suspect: npt.NDArray[np.bool_] = np.logical_or.reduce([np.isnan(read[name]) for name in FEATURES[:4]])
+        if suspect.any():
+            bars = self._bars(frame, numbers, suspect)
+            frame, numbers = frame[bars].reset_index(drop=True), numbers[bars]
+            read = {name: column[bars] for name, column in read.items()}
         faults: list[Fault] = []
 
         if "clock" in self.places:
@@ -316,9 +318,8 @@ class _TableReader:
         for index, name in enumerate(FEATURES):
             if name not in self.places:
                 continue
-            given = frame[name]
-            column = self.numerals.read(given).to_numpy(dtype=np.float64, na_value=np.nan)
-            absent, empty = np.isnan(column), given.isna().to_numpy()
+            column = read[name]
+            absent, empty = np.isnan(column), frame[name].isna().to_numpy()
             if name in ("volume", "amount") and (absent & empty).any():
                 # no trade, as of a stock that is suspended; an amount alone that is absent is made up below
                 self.findings.without_trade(self.file.name, name, int((absent & empty).sum()))
@@ -354,21 +355,20 @@ class _TableReader:
             *(bool(stamps.aware), stamps.midnights),
         )
 
-    def _bars_only(self, frame: pd.DataFrame, numbers: Int64) -> tuple[pd.DataFrame, Int64]:
-        """Without the rows that hold no bar: a footer, the header once more, a stamp that nothing follows."""
-        numbers_of = [self.numerals.read(frame[name]) for name in FEATURES[:4]]
-        suspect: npt.NDArray[np.bool_] = np.logical_or.reduce([column.isna().to_numpy() for column in numbers_of])
-        if not suspect.any():
-            return frame, numbers
+    def _floats(self, column: pd.Series) -> Float64:
+        return self.numerals.read(column).to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def _bars(self, frame: pd.DataFrame, numbers: Int64, suspect: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Which rows are bars; the others, of those without a price, are said."""
         rows = frame.loc[suspect, list(self.places)]
         cells = rows.astype("object").where(rows.notna(), "").astype("str").apply(lambda column: column.str.strip())
-        out = np.zeros(len(frame), bool)
+        bars = np.ones(len(frame), bool)
         for what, which in no_bars(cells, {name: self.table.header[place] for name, place in self.places.items()}):
-            if which.any():
+            bars[np.flatnonzero(suspect)[which]] = False
+            if what and which.any():
                 first = int(numbers[suspect][which][0])
                 self.findings.no_bar(what, f"{self.file.name}: {self.table.unit} {first}", int(which.sum()))
-                out[np.flatnonzero(suspect)[which]] = True
-        return frame[~out].reset_index(drop=True), numbers[~out]
+        return bars
 
     def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
         bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])

@@ -12,7 +12,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from kronos_trainer.errors import DataError
-from kronos_trainer.notations import ORDERS, Undecided, has_words, in_digits, month_in_english, settle_order, word_format
+from kronos_trainer.notations import (
+    ORDERS,
+    Undecided,
+    has_words,
+    in_digits,
+    month_in_english,
+    settle_order,
+    word_format,
+)
 
 Int64 = npt.NDArray[np.int64]
 
@@ -258,8 +266,12 @@ class StampReader:
         try:
             order = settle_order(again)
         except Undecided as undecided:
-            readings = " or ".join(f"{ORDERS[name].replace(' ', '-')}" for name in undecided.orders)
-            raise self._error(f"{given.iloc[0]!r} may be {readings}, and no row says which; write 2024-01-31") from None
+            readings = [
+                f"{ORDERS[name].replace(' ', '-')} ({date_in(given.iloc[0], name)})" for name in undecided.orders
+            ]
+            raise self._error(
+                f"{given.iloc[0]!r} may be {' or '.join(readings)}, and no row says which; write 2024-01-31"
+            ) from None
         if order.separator != "." or order.year == "%y":
             self.notation = f"dates read as {ORDERS[order.order]}"
             self.settled_by = order.evidence

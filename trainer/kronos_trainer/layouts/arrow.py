@@ -32,6 +32,7 @@ class ArrowTable:
     def __post_init__(self) -> None:
         if self.parquet:
             with pq.ParquetFile(self.source) as file:
+                self._metadata = file.metadata
                 self.header = list(file.schema_arrow.names)
         else:
             with pa.ipc.open_file(self._stream()) as reader:
@@ -52,7 +53,8 @@ class ArrowTable:
 
     def _batches(self, names: list[str], rows: int) -> Iterator[pa.RecordBatch]:
         if self.parquet:
-            with pq.ParquetFile(self.source if isinstance(self.source, Path) else self._rewound()) as file:
+            place = self.source if isinstance(self.source, Path) else self._rewound()
+            with pq.ParquetFile(place, metadata=self._metadata) as file:
                 yield from file.iter_batches(rows, columns=names)
             return
         with pa.ipc.open_file(self._stream()) as reader:

@@ -124,6 +124,8 @@ def _in_zip(file: Path, symbol: str) -> Iterator[Source]:
 
 def _table(label: Path, kind: str, source: Place, given: Mapping[str, str] | None) -> Table:
     """The table of a file, unpacked as often as it is packed."""
+    if kind in ("Parquet", "Feather") and isinstance(source, Path):
+        return ArrowTable(label, source, parquet=kind == "Parquet")
     head = _head(source)
     for _ in range(2):
         unpack = next((opener for mark, opener in _PACKED if head.startswith(mark)), None)

@@ -60,7 +60,7 @@ def _parsed(file: Path, content: bytes) -> Any:
 
 def _usable(frame: pd.DataFrame, given: Mapping[str, str] | None) -> bool:
     header = [str(name) for name in frame.columns]
-    return not find(header, given, layout_of(header).columns).missing or bool(wide.groups(header, Path()))
+    return not find(header, given, layout_of(header).columns).missing or bool(wide.groups(header))
 
 
 def _tables(node: Any, depth: int, symbol: str | None = None) -> Iterator[Candidate]:

@@ -15,7 +15,7 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.layouts import wide
 from kronos_trainer.layouts.known import LAYOUTS, PLAIN, WIDE, Layout
 from kronos_trainer.layouts.tables import Table
-from kronos_trainer.numerals import Evidence, Numerals
+from kronos_trainer.numerals import Evidence, Numerals, odd
 from kronos_trainer.timestamps import looks_like_clock, looks_like_stamp
 
 WHOLE = ("qlib", "upstream")  # layouts of whole files, not of tables
@@ -65,7 +65,8 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
     if layout.first or layout.columns:
         found.doubled.clear()
     if (found.missing and not given) or only == WIDE.name:
-        groups = wide.groups(table.header, table.file)
+        groups = wide.groups(table.header)
+        wide.check_sides(groups, table.header, table.file)
         if groups:
             return Recognised(
                 WIDE,
@@ -190,10 +191,13 @@ def _counts(head: pd.DataFrame) -> bool:
 
 def _fitting(head: pd.DataFrame, only: str | None) -> Iterator[tuple[Layout, dict[str, int]]]:
     """Layouts whose shape the first rows have, with the places of their columns."""
-    evidence = Evidence()
-    evidence.add(head[place].where(head[place] != "", None) for place in head)
-    numerals = evidence.settled(likely=".") or Numerals()
-    numbers = {int(place): numerals.read(head[place].where(head[place] != "", None)) for place in head.columns}
+    text = {int(place): head[place].where(head[place] != "", None) for place in head.columns}
+    numerals = Numerals()
+    if any(odd(column) for column in text.values()):
+        evidence = Evidence()
+        evidence.add(text.values())
+        numerals = evidence.settled(likely=".") or numerals
+    numbers = {place: numerals.read(column) for place, column in text.items()}
     for layout in LAYOUTS:
         if not layout.shape or only not in (None, layout.name):
             continue

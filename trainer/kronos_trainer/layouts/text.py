@@ -206,7 +206,7 @@ def _encodings(file: Path, head: bytes) -> Sequence[str]:
     zeros = head[:1000].count(0)
     if zeros > len(head[:1000]) // 4 and len(head) >= 4:
         return ("utf-16-le",) if head[1] == 0 else ("utf-16-be",)
-    if zeros or sum(byte < 9 for byte in head[:4000]):
+    if re.search(rb"[\x00-\x08]", head):
         raise DataError(f"{file}: binary, and of no kind that holds bars")
     return ("utf-8-sig", *_ENCODINGS)
 
@@ -308,16 +308,19 @@ def _cells(line: str, separator: str) -> list[str]:
 
 def _names(line: str, separator: str) -> list[str]:
     """The fields of a header line; a comment sign before it is none of them."""
-    return _cells(re.sub(r"^#\s+", "", line), separator)
+    line = re.sub(r"^#\s+", "", line)
+    return _cells(re.sub(r"(?i)\b(adj)\.? (?=close)", r"\1_", line) if separator == " " else line, separator)
 
 
 def _understood(header: Sequence[str], given: Mapping[str, str] | None) -> bool:
     found = find(header, given, layout_of(header).columns)
-    return not found.missing or bool(wide.groups(header, Path()))
+    return not found.missing or bool(wide.groups(header))
 
 
 def _widened(header: list[str], rows: Sequence[str], separator: str) -> list[str]:
     """The header with names for columns that it lacks: of row names, a time of day, or nothing but a last separator."""
+    if separator != " " and all(line.count(separator) < len(header) for line in rows[:50]):
+        return header
     split = [cells for cells in (_cells(line, separator) for line in rows[:50]) if _is_row(cells)]
     if not split or all(len(cells) <= len(header) for cells in split):
         return header

@@ -17,10 +17,10 @@ _SPLIT = re.compile(r"[_.:/| -]+")
 Places = dict[str, int]
 
 
-def groups(header: Sequence[str], file: Path) -> list[tuple[str | None, Places]]:
+def groups(header: Sequence[str]) -> list[tuple[str | None, Places]]:
     """The columns of each symbol, by canonical name; none where the header names no symbol with all of its prices.
 
-    Raises DataError where the columns are those of bid and ask.
+    Bid and ask are no symbols: of them that in the middle counts, or the only one. See `check_sides` for both.
     """
     found: dict[str, Places] = {}
     stamps: int | None = None
@@ -36,15 +36,21 @@ def groups(header: Sequence[str], file: Path) -> list[tuple[str | None, Places]]
     if stamps is None or not whole:
         return []
     sides = [side for side in _SIDES if side in map(str.lower, whole)]
-    if len(sides) == len(whole):
-        if "mid" not in sides and len(sides) > 1:
-            raise DataError(
-                f"{file}: has prices of {' and '.join(whole)}; name those to take: data.columns "
-                f"(--columns {','.join(f'{name}={header[whole[next(iter(whole))][name]]}' for name in REQUIRED[1:])})"
-            )
+    if len(sides) == len(whole) and (len(sides) == 1 or sides[0] == "mid"):
         side = next(places for symbol, places in whole.items() if symbol.lower() == sides[0])
         return [(None, {"timestamps": stamps} | side)]
     return [(symbol, {"timestamps": stamps} | places) for symbol, places in whole.items()]
+
+
+def check_sides(found: Sequence[tuple[str | None, Places]], header: Sequence[str], file: Path) -> None:
+    """Raise DataError where the groups are those of bid and ask, of which neither is more right than the other."""
+    names = [str(symbol).lower() for symbol, _ in found]
+    if len(names) == 2 and set(names) <= set(_SIDES):
+        first = found[0][1]
+        named = ",".join(f"{name}={header[first[name]]}" for name in REQUIRED[1:])
+        raise DataError(
+            f"{file}: has prices of {' and '.join(names)}; name those to take: data.columns (--columns {named})"
+        )
 
 
 def _plain(name: str) -> str:
