@@ -1,4 +1,5 @@
-"""Bars as vendors, exchanges and libraries write them: a writer for each layout shows what it looks like.
+# ruff: noqa: E501 - a layout is easiest to read on one line
+"""Bars as vendors, exchanges and libraries write them; a writer for each layout shows what it looks like.
 
 A writer takes bars (timestamps, open, high, low, close, volume, amount) and a path without suffix, and returns the file.
 """
@@ -522,7 +523,7 @@ _json(
 )
 _json(
     "pandas-columns",
-    lambda f: f.set_index("timestamps").to_json(date_format="epoch", date_unit="ms", double_precision=15),
+    lambda f: {name: dict(zip(map(str, map(_ms, f["timestamps"])), f[name].tolist(), strict=True)) for name in f.columns[1:]},
 )
 _json(
     "pandas-split",

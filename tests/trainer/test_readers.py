@@ -117,8 +117,8 @@ REFUSED = {
     ),
     "day or month": (
         HEADER + "01/02/2020" + ROW,
-        "column timestamps: '01/02/2020' may be day-first (2020-02-01) or month-first (2020-01-02), and no row says which; "
-        "write 2024-01-31",
+        "column timestamps: '01/02/2020' may be day-first (2020-02-01) or month-first (2020-01-02), and no "
+        "row says which; write 2024-01-31",
     ),
     "unknown notation": (
         HEADER + "Q1 2020" + ROW,

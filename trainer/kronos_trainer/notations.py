@@ -38,6 +38,7 @@ _THREE = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})(?!\d)")
 
 # The three numbers of a date: the order, and how it is said.
 ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
+MONTHS = (1, 3)  # between bars that are evenly spaced on the calendar
 _FEW = 0.1  # of the dates may be wrong, as bad rows are, in the notation that all the others have
 
 
@@ -184,7 +185,8 @@ def _by_the_rows(numbers: npt.NDArray[np.int64], orders: list[str], year: str) -
         months = dates.astype("datetime64[M]").astype(np.int64)
         in_month = distinct - dates.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
         by_days, by_months = np.unique(np.diff(distinct)), np.unique(np.diff(months))
-        return len(by_days) != 1 and not (len(by_months) == 1 and len(np.unique(in_month)) == 1)
+        calendar = len(by_months) == 1 and by_months[0] in MONTHS and len(np.unique(in_month)) == 1
+        return len(by_days) != 1 and not calendar
 
     def span(order: str) -> int:
         return int(np.ptp(days[order]))

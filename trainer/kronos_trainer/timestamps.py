@@ -15,6 +15,7 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.notations import (
     ORDERS,
     Undecided,
+    date_in,
     has_words,
     in_digits,
     month_in_english,
