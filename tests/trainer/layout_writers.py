@@ -523,7 +523,9 @@ _json(
 )
 _json(
     "pandas-columns",
-    lambda f: {name: dict(zip(map(str, map(_ms, f["timestamps"])), f[name].tolist(), strict=True)) for name in f.columns[1:]},
+    lambda f: {
+        name: dict(zip(map(str, map(_ms, f["timestamps"])), f[name].tolist(), strict=True)) for name in f.columns[1:]
+    },
 )
 _json(
     "pandas-split",
