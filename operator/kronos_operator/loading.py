@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +13,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from kronos_operator.api import KronosModel, Spec
+from kronos_operator.documents import contents_of
 from kronos_operator.names import API_VERSION, KIND
 from kronos_operator.overrides import Edit, apply, edits_from_environment, edits_from_settings
 from kronos_operator.problems import InvalidModel, Problem, error_path, field_name, in_words
-from kronos_operator.yaml_source import Document, Position, YamlError, read_documents
+from kronos_operator.sources import Source, home_of, sources_of
+from kronos_operator.yaml_source import Document, Position
 
-__all__ = ["InvalidModel", "Loaded", "Origin", "Problem", "load_models", "spec_leaves"]
+__all__ = ["InvalidModel", "Loaded", "Origin", "Problem", "Reading", "load_models", "read_models", "spec_leaves"]
 
 # An object exported from a cluster carries these; they mean nothing to a run of the file.
 _SERVER_METADATA = ("managedFields", "ownerReferences", "finalizers", "selfLink", "deletionGracePeriodSeconds")
@@ -34,48 +36,86 @@ class Origin:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A valid model, its file, and the origin of each of `spec_leaves(model.spec)`."""
+    """A valid model, its file, and the origin of each of `spec_leaves(model.spec)`.
+
+    `bars` is where a relative `data.source.path` led when the model was run, of the copy that a run keeps.
+    """
 
     model: KronosModel
     file: Path
     origins: Mapping[str, Origin]
+    bars: str | None = None
+
+    def base_of(self, field: str) -> Path:
+        """Where a relative path in a field starts: at the file, or where the command is if an override names it."""
+        origin = self.origins.get(field)
+        return home_of(self.file) if origin is None or origin.source == "file" else Path.cwd()
+
+
+@dataclass
+class Reading:
+    """What a command was given: models, what is wrong, and what is worth a word."""
+
+    models: list[Loaded] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def load_models(
-    files: Sequence[Path], *, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
+    paths: Sequence[Path], *, overrides: Sequence[str] = (), environ: Mapping[str, str] | None = None
 ) -> list[Loaded]:
-    """The models in the files, in their order.
+    """The models that `read_models` finds. Raises InvalidModel naming every problem in every file."""
+    reading = read_models(paths, overrides=overrides, environ=environ)
+    if reading.problems:
+        raise InvalidModel(reading.problems)
+    return reading.models
+
+
+def read_models(
+    paths: Sequence[Path],
+    *,
+    listed: bool = False,
+    overrides: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Reading:
+    """The models in files, in directories and on standard input (-), in their order.
 
     `overrides` are `--set` texts such as "predictor.epochs=2"; they beat the environment, which beats the files, and
-    apply to every model. Raises InvalidModel naming every problem in every file.
+    apply to every model. What is no KronosModel is left out where it was found beside models: in a directory, in one
+    file with them, or in a list of files (`listed`), as the shell makes of *.yaml. Named by itself, it is a problem.
+    Raises InvalidModel for what concerns no single file.
     """
     settings = edits_from_settings(overrides)
-    loaded: list[Loaded] = []
-    problems: list[Problem] = []
+    reading = Reading()
     first_seen: dict[tuple[str, str], str] = {}
-    for file in files:
+    strangers: list[tuple[str, str]] = []
+    for source in sources_of(paths):
         try:
-            documents = _read(file)
+            contents = contents_of(source, lenient=listed or source.found)
         except InvalidModel as error:
-            problems += error.problems
+            reading.problems += error.problems
             continue
-        for document in documents:
+        if contents.others or not contents.models:
+            strangers.append((source.name, ": ".join(filter(None, (f"no {KIND}", ", ".join(contents.others))))))
+        for document in contents.models:
             try:
-                one = _load(file, document, settings, environ or {})
+                one = _load(source, document, settings, environ or {})
             except InvalidModel as error:
-                problems += error.problems
+                reading.problems += error.problems
                 continue
             key = one.model.metadata.namespace, one.model.metadata.name
             if key in first_seen:
                 line = document.lines.get(("metadata", "name"), document.line)
                 message = f"model {'/'.join(key)} is already defined at {first_seen[key]}"
-                problems.append(Problem(str(file), line, "metadata.name", message))
+                reading.problems.append(Problem(source.name, line, "metadata.name", message))
             else:
-                first_seen[key] = f"{file}:{document.line}"
-                loaded.append(one)
-    if problems:
-        raise InvalidModel(problems)
-    return loaded
+                first_seen[key] = f"{source.name}:{document.line}"
+                reading.models.append(one)
+    if reading.models or reading.problems:
+        reading.notes = [f"{name}: left out, {what}" for name, what in strangers]
+    else:
+        reading.problems = [Problem(name, None, "", f"holds {what}") for name, what in strangers]
+    return reading
 
 
 def spec_leaves(spec: Spec) -> dict[str, Any]:
@@ -94,23 +134,8 @@ def _leaves(spec: Spec) -> Iterator[tuple[tuple[str, ...], Any]]:
     return walk(spec.model_dump(mode="json", by_alias=True, exclude_none=True), ())
 
 
-def _read(file: Path) -> list[Document]:
-    try:
-        documents = read_documents(file.read_text(encoding="utf-8"))
-    except YamlError as error:
-        raise InvalidModel([Problem(str(file), error.line, "", str(error))]) from None
-    except UnicodeDecodeError:
-        raise InvalidModel([Problem(str(file), None, "", "is not text in UTF-8")]) from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InvalidModel([Problem(str(file), None, "", f"cannot be read: {reason}")]) from None
-    if not documents:
-        raise InvalidModel([Problem(str(file), None, "", f"holds no {KIND}: the file is empty")])
-    return documents
-
-
-def _load(file: Path, document: Document, settings: Sequence[Edit], environ: Mapping[str, str]) -> Loaded:
-    tree = _checked_tree(file, document)
+def _load(source: Source, document: Document, settings: Sequence[Edit], environ: Mapping[str, str]) -> Loaded:
+    tree = _checked_tree(source, document)
     edits = [*_environment(tree, settings, environ), *settings]
     for edit in edits:
         apply(edit, tree)
@@ -118,24 +143,26 @@ def _load(file: Path, document: Document, settings: Sequence[Edit], environ: Map
         # As strict as the API server: no text for numbers, no Python spelling of names.
         model = KronosModel.model_validate_json(json.dumps(tree), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise InvalidModel([_problem(details, file, document, edits) for details in error.errors()]) from None
-    return Loaded(model, file, _origins(model.spec, file, document, edits))
+        raise InvalidModel([_problem(details, source, document, edits) for details in error.errors()]) from None
+    return Loaded(model, source.file, _origins(model.spec, source, document, edits))
 
 
-def _checked_tree(file: Path, document: Document) -> dict[str, Any]:
+def _checked_tree(source: Source, document: Document) -> dict[str, Any]:
     """A copy of the document's value that is, so far as its head tells, a KronosModel without its status."""
     if document.flaws:
         flaws = document.flaws
-        raise InvalidModel([Problem(str(file), line, field_name(path), message) for path, line, message in flaws])
+        raise InvalidModel([Problem(source.name, line, field_name(path), message) for path, line, message in flaws])
     if not isinstance(document.value, dict):
-        raise InvalidModel([Problem(str(file), document.line, "", f"is not a {KIND}: a mapping of fields is expected")])
+        raise InvalidModel(
+            [Problem(source.name, document.line, "", f"is not a {KIND}: a mapping of fields is expected")]
+        )
     tree = copy.deepcopy(document.value)
     problems = []
     for name, expected in (("apiVersion", API_VERSION), ("kind", KIND)):
         if tree.get(name) != expected:
             line = document.lines.get((name,), document.line)
             found = f"found {tree[name]!r}" if name in tree else "it is absent"
-            problems.append(Problem(str(file), line, name, f"must be {expected}; {found}"))
+            problems.append(Problem(source.name, line, name, f"must be {expected}; {found}"))
     if problems:
         raise InvalidModel(problems)
     tree.pop("status", None)
@@ -153,13 +180,13 @@ def _environment(tree: Mapping[str, Any], settings: Sequence[Edit], environ: Map
     )
 
 
-def _problem(error: ErrorDetails, file: Path, document: Document, edits: Sequence[Edit]) -> Problem:
+def _problem(error: ErrorDetails, source: Source, document: Document, edits: Sequence[Edit]) -> Problem:
     path = error_path(error)
-    where, line = _place(path, file, document, edits)
+    where, line = _place(path, source, document, edits)
     return Problem(where, line, field_name(path), in_words(error))
 
 
-def _place(path: Position, file: Path, document: Document, edits: Sequence[Edit]) -> tuple[str, int | None]:
+def _place(path: Position, source: Source, document: Document, edits: Sequence[Edit]) -> tuple[str, int | None]:
     """What to correct: the override that set the value or part of it, else the nearest line of the file."""
     for edit in reversed(edits):
         if path[: len(edit.path)] == edit.path:
@@ -171,20 +198,20 @@ def _place(path: Position, file: Path, document: Document, edits: Sequence[Edit]
                 if edit.path[:end] == here:
                     return edit.where, None
         if here in document.lines:
-            return str(file), document.lines[here]
-    return str(file), document.line
+            return source.name, document.lines[here]
+    return source.name, document.line
 
 
-def _origins(spec: Spec, file: Path, document: Document, edits: Sequence[Edit]) -> dict[str, Origin]:
-    return {".".join(path): _origin(("spec", *path), file, document, edits) for path, _ in _leaves(spec)}
+def _origins(spec: Spec, source: Source, document: Document, edits: Sequence[Edit]) -> dict[str, Origin]:
+    return {".".join(path): _origin(("spec", *path), source, document, edits) for path, _ in _leaves(spec)}
 
 
-def _origin(path: tuple[str, ...], file: Path, document: Document, edits: Sequence[Edit]) -> Origin:
+def _origin(path: tuple[str, ...], source: Source, document: Document, edits: Sequence[Edit]) -> Origin:
     for edit in reversed(edits):
         if path[: len(edit.path)] == edit.path:
             return Origin(edit.source, edit.where)
     if _is_given(document.value, path):
-        return Origin("file", f"{file}:{document.lines[path]}")
+        return Origin("file", f"{source.name}:{document.lines[path]}")
     return Origin("default", "default")
 
 

@@ -36,7 +36,7 @@ def edits_from_settings(settings: Sequence[str]) -> list[Edit]:
         if not equals or not name:
             raise InvalidModel([Problem(where, None, "", "write it as field=value, e.g. predictor.epochs=2")])
         try:
-            edits.append(Edit(_path(name), read_value(value), "--set", where))
+            edits.append(Edit(_path(name), _value(_path(name), value), "--set", where))
         except YamlError as error:
             raise InvalidModel([Problem(where, None, name, str(error))]) from None
     return edits
@@ -70,6 +70,12 @@ def apply(edit: Edit, tree: dict[str, Any]) -> None:
         parent.pop(edit.path[-1], None)
     else:
         parent[edit.path[-1]] = edit.value
+
+
+def _value(path: Path, text: str) -> Any:
+    """The value as YAML; the text itself where one is expected, for a shell takes the quotes off "20261120"."""
+    value = read_value(text)
+    return text if isinstance(value, int | float) and type_at(path) is str else value
 
 
 def _path(name: str) -> Path:

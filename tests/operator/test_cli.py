@@ -7,18 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from kronos_operator import crd
-from kronos_operator.cli import checks, main
-from kronos_operator.cli.init import STARTS, usual_window
+from kronos_operator.cli import checks, main, quickstart
+from kronos_operator.cli.init import Size, usual_window
 from kronos_operator.cli.logs import newest_log, readable
 from kronos_operator.cli.options import Stage
 from kronos_operator.cli.terminal import duration
 from kronos_operator.loading import load_models
-from kronos_trainer.config import StageName, Timeframe, load_run
+from kronos_trainer.config import STARTS, StageName, Timeframe, load_run
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ def test_init_writes_a_valid_file_of_every_size(size: str, capsys: pytest.Captur
     (loaded,) = load_models([Path("made.yaml")])
     assert loaded.model.metadata.name == "model-4h"
     assert loaded.model.spec.data.source.path == "my bars: #1.csv"
+    assert loaded.model.spec.predictor == STARTS[size].predictor
     assert main(["init", "--timeframe", "4h", "--data", "other", "-o", "made.yaml"]) == 64
     assert "--force" in capsys.readouterr().err
     assert "my bars" in Path("made.yaml").read_text()
@@ -83,9 +84,62 @@ def test_validate_names_every_fault_with_its_line(model: str, capsys: pytest.Cap
     assert out == "ok  model-a.yaml  model-a\n"
     assert err == f"error: bad.yaml:{line}: spec.tokenizer.epoch: unknown field; did you mean epochs?\n"
 
+    Path("twice.yaml").write_text(Path(model).read_text())
+    assert main(["validate", model, "-f", "twice.yaml"]) == 64
+    out, err = capsys.readouterr()
+    assert (out, "model default/model-a is already defined at twice.yaml:4" in err) == (
+        "ok  twice.yaml  model-a\n",
+        True,
+    )
+
     assert main(["validate", "-f", "bad.yaml", "--json"]) == 64
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert (problem["line"], problem["field"]) == (line, "spec.tokenizer.epoch")
+
+
+def test_files_are_taken_in_every_way_that_a_shell_gives_them(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("claims.yaml").write_text("apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: bars}\n")
+    mixed = [["."], ["-f", "."], ["-f", "claims.yaml", model], ["claims.yaml", model]]
+    for inputs in ([model], ["-f", model], *mixed):
+        for command in ("validate", "plan", "diff"):
+            capsys.readouterr()
+            assert main([command, *inputs]) == 0
+            out, err = capsys.readouterr()
+            assert "model-a" in out
+            assert ("claims.yaml: left out, no KronosModel" in err) == (inputs in mixed)
+    assert main(["validate"]) == 64
+    assert "- reads standard input" in capsys.readouterr().err
+
+
+def test_init_and_validate_say_that_bars_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_model("model-a", "absent.csv")
+    out, err = capsys.readouterr()
+    assert out == "wrote model-a.yaml; once that is mended: kronos run -f model-a.yaml\n"
+    assert err.startswith("note: model-a.yaml:15: spec.data.source.path: ") and "absent.csv is not there" in err
+    assert main(["validate", file]) == 66
+    assert capsys.readouterr() == ("", err.replace("note: ", "error: "))
+    # A claim is a cluster's: that it has no directory here is no mistake of the file.
+    Path(file).write_text(Path(file).read_text().replace('path: "absent.csv"', "claim: {name: bars}"))
+    assert main(["validate", file]) == 0
+    assert "data/bars, claim bars on this machine, is not there" in capsys.readouterr().err
+
+
+def test_init_names_bars_as_its_file_sees_them(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (workplace / "bars.csv").write_text("x")
+    arguments = ["init", "--timeframe", "1d", "--data", "bars.csv", "--size", "tiny", "-o", "models/made.yaml"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().err == ""
+    assert 'path: "../bars.csv"' in Path("models/made.yaml").read_text()
+
+
+def test_init_writes_into_a_directory_and_says_where_it_cannot(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["init", "--timeframe", "1d", "--data", "x", "--name", "model-a"]
+    Path("models").mkdir()
+    assert main([*arguments, "-o", "models"]) == 0
+    assert Path("models/model-a.yaml").is_file()
+    Path("file").write_text("")
+    assert main([*arguments, "-o", "file/made.yaml"]) == 74
+    assert capsys.readouterr().err.endswith("error: file/made.yaml cannot be written: file exists\n")
 
 
 def test_plan_says_what_is_done_and_where_values_come_from(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +193,18 @@ def test_usage_errors_are_one_line(model: str, capsys: pytest.CaptureFixture[str
         assert out == ""
         assert err.startswith("error: ")
         assert err.count("\n") == 1
+        assert "absent" in arguments or " --help" in err or " reads standard input" in err
+    assert main(["run", model, "--mode", "both"]) == 64
+    help_for = "help: kronos run --help"
+    assert capsys.readouterr().err == (
+        f"error: Invalid value for '--mode': 'both' is not one of 'sequential', 'parallel'; {help_for}\n"
+    )
+
+
+def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == main(["version"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second and first.startswith("kronos-operator ")
 
 
 def test_a_fault_of_ours_shows_a_traceback_only_on_request(
@@ -187,6 +253,58 @@ def test_gpus_are_told_with_their_memory(workplace: Path, monkeypatch: pytest.Mo
         "NVIDIA H100, 78 GiB free of 80 GiB, driver 570.1",
         "NVIDIA H100, 1 GiB free of 80 GiB, driver 570.1",
     ]
+
+
+SMALL = "NeoQuasar/Kronos-small"
+OFFLINE = """
+import json, sys
+print(json.dumps({"kind": "ConnectError", "error": "ConnectError: Name or service not known"}))
+"""
+
+
+def test_without_bars_and_hub_doctor_fails_and_names_the_commands_that_mend_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checks, "check_compute", list)
+    monkeypatch.setattr(checks, "_HUB", OFFLINE)
+    assert main(["doctor", "--json"]) == 78
+    failed = [one for one in json.loads(capsys.readouterr().out) if one["state"] == "fail"]
+    data, tokenizer, predictor = sorted(failed, key=lambda one: (one["name"], "Tokenizer" not in one["found"]))
+    assert (data["found"], tokenizer["name"]) == ("no bars: data is not there", "weights")
+    assert data["mend"].startswith("kronos data sample --out data ")
+    assert predictor["found"].startswith(f"no weights: {SMALL} at 901c26c")
+    assert f"hf download {SMALL} --revision 901c26c1332695a2a8f243eb2f37243a37bea320 " in predictor["mend"]
+    assert "HF_ENDPOINT" in predictor["mend"] and predictor["mend"].endswith("kronos quickstart --tiny")
+
+    monkeypatch.setattr(checks, "_HUB", "import time; time.sleep(60)")
+    monkeypatch.setattr(checks, "HUB_SECONDS", 0.1)
+    assert checks.check_weights(checks.HubWeights(SMALL, None)).found == f"no weights: {SMALL}: no answer within 0.1 s"
+
+
+def test_quickstart_offers_tiny_random_weights_where_no_others_can_be_had(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[list[str]] = []
+
+    def train(loaded: list[Any], settings: object) -> int:
+        trained.append([str(getattr(one.model.spec, stage).init) for one in loaded for stage in StageName])
+        return 0
+
+    monkeypatch.setattr(checks, "check_compute", list)
+    monkeypatch.setattr(checks, "_HUB", OFFLINE)
+    monkeypatch.setattr(quickstart, "train", train)
+    released = [model, "--set", "predictor.init.hub.repo=a/b", "--stage", "predictor"]
+    assert main(["quickstart", "--yes", *released]) == 78
+    assert "kronos quickstart --tiny" in capsys.readouterr().out
+    assert trained == []
+
+    monkeypatch.setattr(quickstart, "interactive", lambda: True)
+    monkeypatch.setattr(quickstart.Confirm, "ask", lambda question, default: True)
+    assert main(["quickstart", model, "--stage", "predictor"]) == 0
+    Path("real.yaml").write_text(Path(model).read_text().replace("{scratch: {size: tiny}}", "{hub: {repo: a/b}}"))
+    assert main(["quickstart", "real.yaml", "--stage", "predictor"]) == 0
+    assert trained[0] == trained[1] and "tiny" in trained[1][1]
+    assert main(["quickstart", "real.yaml", "--tiny", "--yes"]) == 0
 
 
 def test_quickstart_asks_only_on_a_terminal(model: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,12 +362,15 @@ def test_spans_of_time_are_short() -> None:
 
 def test_the_stages_are_those_of_the_contract() -> None:
     assert get_args(Stage) == tuple(stage.value for stage in StageName)
+    assert get_args(Size) == tuple(STARTS)
 
 
 def test_help_loads_nothing_heavy_and_a_pipe_gets_no_control_characters() -> None:
     program = (
         "import sys; sys.modules['torch'] = None; from kronos_operator.cli import main; main(['--help']); "
-        "sys.exit(any(name in sys.modules for name in ('pydantic', 'yaml', 'pandas', 'kubernetes')))"
+        "heavy = any(name in sys.modules for name in ('pydantic', 'yaml', 'pandas', 'kubernetes')); "
+        "main(['run', '--nonsense']); main(['data']); "
+        "sys.exit(heavy or any(name in sys.modules for name in ('kronos_operator.api', 'yaml', 'pandas')))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

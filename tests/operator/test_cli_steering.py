@@ -13,6 +13,7 @@ import pytest
 
 from kronos_operator import local
 from kronos_operator.cli import main
+from kronos_operator.cli.completion import model_names
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
 MODEL = """
@@ -109,6 +110,88 @@ def test_diff_compares_with_the_latest_run(place: Place, capsys: pytest.CaptureF
     (document,) = json.loads(capsys.readouterr().out)
     assert document["changes"] == [{"field": "spec.predictor.learningRate", "before": 2e-05, "after": 0.5}]
     assert [stage["action"].split()[0] for stage in document["stages"]] == ["reuse", "train"]
+
+
+def test_configured_models_are_listed_beside_trained_ones(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("old.yaml").write_text(MODEL.replace("{name: m}", "{name: old}"))
+    assert main(["run", "-f", "old.yaml"]) == 0
+    Path("old.yaml").unlink()
+    Path("lost.yaml").write_text(MODEL.replace("{name: m}", "{name: lost}").replace("bars.csv", "absent.csv"))
+
+    def listed(*options: str) -> dict[str, tuple[str, str | None]]:
+        capsys.readouterr()
+        assert main(["list", ".", "--json", *options]) == 0
+        return {one["name"]: (one["state"], one["file"]) for one in json.loads(capsys.readouterr().out)}
+
+    others = {"lost": ("cannot run", "lost.yaml"), "old": ("succeeded", None)}
+    assert listed() == {"m": ("not trained", "m.yaml")} | others
+    assert main(["run", "-f", "m.yaml", "--stage", "tokenizer"]) == 0
+    assert listed()["m"] == ("tokenizer trained", "m.yaml")
+    (place.directory / "m-predictor").write_text("65")
+    assert main(["run", "-f", "m.yaml"]) == 65
+    assert listed()["m"] == ("failed", "m.yaml")
+    (place.directory / "m-predictor").unlink()
+    assert main(["run", "-f", "m.yaml"]) == 0
+    assert listed() == {"m": ("trained", "m.yaml")} | others
+    assert listed("--set", "predictor.learningRate=0.5")["m"] == ("changed", "m.yaml")
+    capsys.readouterr()
+    assert main(["list", "."]) == 0
+    assert "absent.csv is not there" in capsys.readouterr().err
+
+
+def test_runs_are_listed_newest_first_with_what_became_of_them(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "-f", "m.yaml"]) == 0
+    (place.directory / "m-predictor").write_text("65")
+    assert main(["run", "-f", "m.yaml", "--set", "predictor.learningRate=0.5"]) == 65
+    capsys.readouterr()
+    assert main(["runs", "m", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["stage"], one["state"], one["exitCode"], one["published"]) for one in found] == [
+        ("predictor", "failed", 65, False),  # with the tokenizer of the first run
+        ("tokenizer", "succeeded", 0, True),
+        ("predictor", "succeeded", 0, True),
+    ]
+    assert all(one["seconds"] >= 0 and one["startedAt"] for one in found)
+    assert len({one["hash"] for one in found}) == 3
+    assert main(["runs", "m"]) == 0
+    assert "failed (65)" in capsys.readouterr().out
+    assert main(["runs", "absent"]) == 66
+
+
+def test_the_shell_is_proposed_the_models_that_were_run_here(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("default/alpha", "default/beta", "team/alpine"):
+        (place.directory / "kept" / "models" / name).mkdir(parents=True)
+    monkeypatch.setenv("KRONOS_OUTPUT_PATH", "kept")
+    assert model_names("al") == ["alpha", "alpine"]
+
+
+def test_the_command_to_forecast_with_finds_the_model_and_its_bars(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "m.yaml", "--set", "storage.path=kept", "--json"]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)
+    assert summary["forecast"].startswith("kronos forecast --model m --root kept --input bars.csv --horizon 10 ")
+    released = ["--set", "tokenizer.epochs=0", "--set", "tokenizer.init.hub.repo=a/b"]
+    assert main(["run", "m.yaml", *released, "--set", "data.source.uri=s3://b/us", "--json"]) == 0
+    (summary,) = json.loads(capsys.readouterr().out)
+    assert summary["forecast"].startswith("kronos forecast --model m --input BARS.csv ")
+
+
+def test_a_model_that_is_elsewhere_is_told_from_one_that_is_nowhere(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("m.yaml").write_text(MODEL.replace("{name: m}", "{name: model-m, namespace: team}"))
+    assert main(["run", "m.yaml", "--stage", "tokenizer"]) == 0
+    capsys.readouterr()
+    for name, way_out in (
+        ("model-m", "; there is one in another namespace: --namespace team\n"),
+        ("modle-m", " (found: team/model-m); did you mean model-m?\n"),
+        ("other", " (found: team/model-m); KRONOS_OUTPUT_PATH names another directory\n"),
+    ):
+        assert main(["status", name]) == 66
+        assert capsys.readouterr().err.endswith(way_out)
 
 
 def test_what_was_never_run_cannot_be_steered(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,11 +1,14 @@
 # ruff: noqa: E501 - messages are shown as the user reads them, on one line
 """What a user reads when a file, a variable or an override is wrong, and where the values of a good one came from."""
 
+import io
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
-from kronos_operator.loading import InvalidModel, Loaded, Origin, load_models, spec_leaves
+from kronos_operator.loading import InvalidModel, Loaded, Origin, load_models, read_models, spec_leaves
 
 HEAD = """\
 apiVersion: kronos.io/v1alpha1
@@ -297,6 +300,76 @@ def test_a_file_may_hold_several_models_but_none_twice() -> None:
     )
 
 
+SECRET = "apiVersion: v1\nkind: Secret\nmetadata: {name: comet}\n"
+
+
+def read(*paths: str, listed: bool = False) -> tuple[list[str], list[str], list[str]]:
+    """Names of the models, problems and notes."""
+    reading = read_models([Path(path) for path in paths], listed=listed)
+    return [one.model.metadata.name for one in reading.models], [*map(str, reading.problems)], reading.notes
+
+
+def test_a_directory_is_read_as_kubectl_reads_it_and_what_is_something_else_is_said() -> None:
+    folder = Path("folder")
+    (folder / "below").mkdir(parents=True)
+    for name, text in {
+        "b.yml": HEAD,
+        "a.json": json.dumps(
+            {"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(HEAD.replace("-1d", "-j"))]}
+        ),
+        "both.yaml": f"{SECRET}---\n{HEAD.replace('-1d', '-c')}",
+        "kustomization.yaml": "resources: [b.yml]\n",
+        "template.yaml": "{{- if .Values.x }}\n",
+        "patch.yaml": f"{SECRET}# beside a KronosModel\n",
+        ".hidden.yaml": HEAD,
+        "readme.md": HEAD,
+        "below/c.yaml": HEAD,
+    }.items():
+        (folder / name).write_text(text)
+    assert read("folder") == (
+        ["model-b-j", "model-b-1d", "model-b-c"],
+        [],
+        [
+            "folder/both.yaml: left out, no KronosModel: Secret comet",
+            "folder/kustomization.yaml: left out, no KronosModel",
+            "folder/patch.yaml: left out, no KronosModel: Secret comet",
+            "folder/template.yaml: left out, no KronosModel",
+        ],
+    )
+    (folder / "template.yaml").write_bytes(b"\xff\xfe")
+    assert read("folder")[1] == []
+    (folder / "slip.yaml").write_text(HEAD.replace("KronosModel", "KronosModle"))
+    assert read("folder")[1] == ["folder/slip.yaml:2: kind: must be KronosModel; found 'KronosModle'"]
+    Path("empty").mkdir()
+    with pytest.raises(InvalidModel, match=r"^empty: holds no .yaml, .yml, .json file$"):
+        read("folder/below", "empty")
+
+
+def test_something_else_is_a_problem_where_it_is_named_and_a_note_in_a_list_of_the_shell() -> None:
+    Path("secret.yaml").write_text(SECRET)
+    Path("model.yaml").write_text(HEAD)
+    problem = "secret.yaml:2: kind: must be KronosModel; found 'Secret'"
+    assert problem in read("secret.yaml", "model.yaml")[1]
+    note = "secret.yaml: left out, no KronosModel: Secret comet"
+    assert read("secret.yaml", "model.yaml", listed=True) == (["model-b-1d"], [], [note])
+    assert read("secret.yaml", "secret.yaml", listed=True)[1] == ["secret.yaml: holds no KronosModel: Secret comet"] * 2
+
+
+def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(HEAD.encode())))
+    (one,) = load_models([Path("-")])
+    assert (one.origins["timeframe"].where, one.base_of("data.source.path")) == ("stdin:6", Path.cwd())
+    with pytest.raises(InvalidModel, match="stdin: can be read only once"):
+        read("-", "-")
+
+
+def test_the_items_of_a_list_keep_their_lines() -> None:
+    items = "".join(f"{'- ' if not number else '  '}{line}\n" for number, line in enumerate(HEAD.splitlines()))
+    text = f"apiVersion: v1\nkind: List\nitems:\n{items}"
+    assert load(text)[0].origins["timeframe"].where == "model.yaml:9"
+    assert complaint(text.replace("1d\n    data", "1q\n    data")).startswith("model.yaml:9: spec.timeframe: must be")
+
+
 def test_an_alias_inside_itself_is_refused() -> None:
     assert (
         complaint("&a {apiVersion: *a}\n") == "model.yaml:1: apiVersion: an alias may not refer to what it is part of"
@@ -349,8 +422,10 @@ def test_overrides_keep_the_defaults_beside_them() -> None:
 
 def test_overrides_take_lists_map_keys_with_dots_and_nothing() -> None:
     text = f"{HEAD}  comet: {{project: p, workspace: w}}\n"
-    spec = load(text, "comet.tags=[a, b]", "podTemplate.labels.team.io/x=y", "comet.workspace=")[0].model.spec
+    overrides = ["comet.tags=[a, b]", "podTemplate.labels.team.io/x=y", "comet.workspace=", "data.revision=20261120"]
+    spec = load(text, *overrides)[0].model.spec
     assert spec.comet is not None
+    assert spec.data.revision == "20261120"  # text, as the field is
     assert (spec.comet.tags, spec.comet.workspace, spec.pod_template.labels) == (["a", "b"], None, {"team.io/x": "y"})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kronos_operator.api import KronosModel
-from kronos_operator.loading import Loaded
+from kronos_operator.loading import Loaded, load_models
 from kronos_operator.local import (
     LocalError,
     LocalRun,
@@ -23,9 +23,13 @@ from kronos_operator.local import (
     execute,
     prepare,
     read_states,
+    refusals,
+    sample_command,
+    stored_model,
     write_run_configs,
 )
 from kronos_operator.local.digests import files_digest
+from kronos_operator.local.files import write_model, write_run
 from kronos_operator.local.gpus import divided
 from kronos_trainer.config import StageName, load_run
 
@@ -310,13 +314,91 @@ def test_written_configs_are_what_the_trainer_reads(machine: Machine, tmp_path: 
 
 
 def test_paths_come_from_the_environment() -> None:
-    spec = KronosModel.model_validate(
+    model = KronosModel.model_validate(
         {
             "metadata": {"name": "m"},
             "spec": {"timeframe": "1d", "data": {"source": {"path": "us"}}, "storage": {"path": "kept"}},
         }
-    ).spec
+    )
+    loaded = Loaded(model, Path("/models/m.yaml"), {})
     default = LocalSettings.from_environ({})
-    assert (default.bars(spec), default.root(spec)) == (str(Path("us").absolute()), Path("kept").absolute())
-    given = LocalSettings.from_environ({"KRONOS_DATA_PATH": "/bars", "KRONOS_OUTPUT_PATH": "/out"})
-    assert (given.bars(spec), given.root(spec)) == ("/bars/us", Path("/out"))
+    assert (default.bars(loaded), default.root(model.spec)) == ("/models/us", Path("kept").absolute())
+    for data, output in (
+        ("/bars", "/out"),
+        ("data", "outputs"),
+    ):  # which are the defaults' names, and hold all the same
+        given = LocalSettings.from_environ({"KRONOS_DATA_PATH": data, "KRONOS_OUTPUT_PATH": output})
+        assert given.bars(loaded) == str(Path(data).absolute() / "us")
+        assert given.root(model.spec) == Path(output).absolute()
+
+
+MODEL = """\
+apiVersion: kronos.io/v1alpha1
+kind: KronosModel
+metadata: {name: m}
+spec:
+  timeframe: 1d
+  data: {source: {path: ../bars/us.csv}, revision: "1"}
+  tokenizer: {init: {path: ../w}}
+"""
+
+
+def test_relative_paths_start_at_the_file_that_names_them_from_every_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for directory in ("models", "bars", "w", "elsewhere"):
+        (tmp_path / directory).mkdir()
+    for file in ("bars/us.csv", "w/config.json", "w/model.safetensors"):
+        (tmp_path / file).write_text("x")
+    (tmp_path / "models" / "m.yaml").write_text(MODEL)
+    settings = LocalSettings(output=tmp_path / "out")
+    runs = []
+    for here, file in (("models", "m.yaml"), ("elsewhere", "../models/m.yaml"), (".", "models/m.yaml")):
+        monkeypatch.chdir(tmp_path / here)
+        runs.append(prepare(load_models([Path(file)])[0], settings))
+    assert {run.bars for run in runs} == {str(tmp_path / "bars" / "us.csv")}
+    assert {run.model.spec.tokenizer.init.path for run in runs} == {str(tmp_path / "w")}
+    assert len({run.run for run in runs}) == 1
+
+    # What the command line names starts where the command is.
+    (named,) = load_models([Path("models/m.yaml")], overrides=["data.source.path=bars/us.csv"])
+    assert settings.bars(named) == str(tmp_path / "bars" / "us.csv")
+
+    # The copy beside a run lies elsewhere, and its path is still the one that was written: it has a part in the hash.
+    (run, *_) = runs
+    write_model(run.stored, run.paths)
+    config = next(iter(run.run_configs.values()))
+    write_run(config, run.paths.stage(config.stage).config)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    stored = stored_model(settings.output_root, run.model.ref)
+    assert stored is not None
+    assert (prepare(stored, settings).bars, prepare(stored, settings).run) == (run.bars, run.run)
+
+
+def test_bars_that_are_elsewhere_are_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "m.yaml").write_text(MODEL.replace("../bars/us.csv", "bars/us"))
+    monkeypatch.chdir(tmp_path)
+
+    def complaint(**changes: Any) -> str:
+        (loaded,) = load_models([Path("models/m.yaml")], overrides=["tokenizer.init.scratch.size=tiny"])
+        (refusal,) = refusals(loaded, LocalSettings(**changes))
+        assert (refusal.field, refusal.exit_code) == ("data.source.path", 66)
+        return f"{refusal.fault}; {refusal.way_out}"
+
+    there = f"{tmp_path}/models/bars/us"
+    start = f"a relative path starts where it is named, at {tmp_path}/models"
+    assert complaint() == f"{there} is not there; {start}: put the bars there, or correct the path"
+    (tmp_path / "bars" / "us").mkdir(parents=True)
+    way_out = f"{tmp_path}/bars/us is there: write path: ../bars/us, or set KRONOS_DATA_PATH to {tmp_path}"
+    assert complaint() == f"{there} is not there; {start}; {way_out}"
+    (tmp_path / "models" / "bars" / "us").mkdir(parents=True)
+    assert complaint().startswith(f"{there} holds no file of bars; ")
+    assert "relative paths start at KRONOS_DATA_PATH, which is data; " in complaint(data=Path("data"))
+
+
+def test_sample_bars_are_advised_only_where_they_would_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sample_command(tmp_path / "data" / "bars" / "us" / "daily") == "kronos data sample --out data"
+    assert sample_command(Path("/my data/bars/fx/eurusd")) == "kronos data sample --out '/my data'"
+    assert sample_command(tmp_path / "data" / "bars" / "mine") == ""

@@ -68,8 +68,8 @@ class S3Server:
 class Proxy:
     """Passes bytes on to a server until a request head matches `pattern` for the `nth` time.
 
-    Of that request only the first bytes pass; then `reached` is set, `meanwhile` called, and the connection is held
-    until the client goes, or cut if `cut` says so, then and at every later match.
+    Of that request only the first bytes pass; then `reached` is set. The connection is held until the client goes; or
+    `meanwhile` is called and the rest follows; or, with `cut`, it ends there, as it does at every later match.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Proxy:
         if not self._cut and self._meanwhile is None:
             while client.recv(65536):  # what the client sends goes nowhere, until it is gone
                 pass
-        return self._meanwhile is not None
+        return self._meanwhile is not None and not self._cut
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:

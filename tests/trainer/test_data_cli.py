@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 from layout_writers import DAILY, INTRADAY, bars
 
+from kronos_trainer import launch, rank, transfer
 from kronos_trainer.config import RunConfig
 from kronos_trainer.data import main
 from kronos_trainer.readers import read_frame
+from kronos_trainer.stopping import StopSignal
 
 
 def write_bars(path: Path, rows: int = 200) -> Path:
@@ -54,6 +56,24 @@ def test_check_reports_what_a_training_would_find(tmp_path: Path, capsys: pytest
     assert text[0] == f"{tmp_path}: 2 symbols, 230 bars, 2020-01-01 to 2020-07-18"
     assert text[1] == "train: 166 windows, 2020-01-01 up to 2020-06-09"
     assert text[-1].startswith("note: left out of test")
+
+
+@pytest.mark.parametrize("module", ["data check", "rank", "launch", "transfer"])
+def test_a_mistaken_argument_is_one_line_that_names_the_way_to_help(
+    module: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands = {
+        "data check": lambda: main(["check", "x", "--timeframe", "7d"]),
+        "rank": lambda: rank.main([], StopSignal()),
+        "launch": lambda: launch.main(["--run", "x", "--nproc", "many"], StopSignal()),
+        "transfer": lambda: transfer.main(["fetch"]),
+    }
+    with pytest.raises(SystemExit) as ended:
+        commands[module]()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out, err.count("\n")) == (64, "", 1)
+    assert err.startswith("error: ") and err.endswith(" --help\n")
+    assert "7d" not in err or "'1w', '1mo'" in err
 
 
 def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ MakeRun = Callable[..., RunConfig]
 RANK = """
 import json, os, pathlib, signal, sys, time
 rank = int(os.environ["RANK"])
-def leave(code):
+def cause(code):
     (pathlib.Path(os.environ["KRONOS_CAUSE_DIR"]) / f"rank-{rank}").write_text(str(code))
+def leave(code):
+    cause(code)
     sys.exit(code)
 def trains():
     (pathlib.Path(os.environ["KRONOS_CAUSE_DIR"]) / f"trains-{rank}").touch()
@@ -147,8 +150,12 @@ def gang(make_run: MakeRun, tmp_path: Path) -> Gang:
 
 def test_each_code_comes_through_and_only_the_ranks_speak(gang: Gang) -> None:
     codes = [64, 65, 66, 70, 71, 74, 75, 78, 1, 2]
+    # Rank 0 waits until rank 1 has spoken: its end ends rank 1, however far that has come.
     statement = """
+os.environ["READY"] += "-" + os.environ["CODE"]
+pathlib.Path(os.environ["READY"]).mkdir(exist_ok=True)
 if rank == 1: print("said", os.environ["CODE"], file=sys.stderr, flush=True)
+meet()
 leave(int(os.environ["CODE"]))
 """
     process = gang.start(statement, program=LAUNCH_EACH, CODES=" ".join(map(str, codes)))
@@ -309,7 +316,7 @@ runpy.run_module("kronos_trainer", run_name="__main__")
 
 
 def test_the_last_words_are_those_of_the_cause(gang: Gang) -> None:
-    say = "last_words(event='error', exitCode={0}, message='rank ' + str(rank)); meet(); leave({0})"
+    say = "last_words(event='error', exitCode={0}, message='rank ' + str(rank)); cause({0}); meet(); leave({0})"
     assert gang.run(say.format(74), say.format(65))[0] == 65
     assert gang.last_words() == {"event": "error", "exitCode": 65, "message": "rank 1"}
 
@@ -376,7 +383,8 @@ def test_two_nodes_form_one_gang_and_the_second_waits_for_the_first(gang: Gang) 
 
 def test_each_node_ends_with_the_cause_of_its_own_ranks(gang: Gang) -> None:
     port = free_port()
-    statements = "meet()\nif rank == 3: leave(71)\nleave(74)"
+    # The cause stands before they meet: the first rank to end ends the other one of its node.
+    statements = "code = 71 if rank == 3 else 74; cause(code); meet(); leave(code)"
     processes = [gang.start(statements, processes=None, **node(rank, port)) for rank in (0, 1)]
     for process in processes:
         process.communicate(timeout=60)
@@ -404,13 +412,16 @@ def test_a_gang_that_does_not_come_together_has_lost_nothing(gang: Gang) -> None
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_stop_while_waiting_for_another_node_is_a_stop_at_once(gang: Gang, rank: int) -> None:
     port = free_port()
-    process = gang.start("leave(0)", processes=None, **node(rank, port))
-    if rank == 0:
-        wait_until_open(port)
-    else:
-        time.sleep(2)
-    process.send_signal(signal.SIGTERM)
-    stdout, _ = process.communicate(timeout=60)
+    # For node 1 somebody listens at the first node's port, and says nothing.
+    with nullcontext() if rank == 0 else socket.create_server(("127.0.0.1", port)) as first:
+        process = gang.start("leave(0)", processes=None, **node(rank, port))
+        if first is None:
+            wait_until_open(port)
+        else:
+            first.settimeout(60)
+            first.accept()[0].close()
+        process.send_signal(signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=60)
     assert (process.returncode, error_of(stdout)["cause"]) == (75, "Stopped")
     assert gang.last_words()["cause"] == "Stopped"
 

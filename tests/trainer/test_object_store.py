@@ -324,6 +324,18 @@ def test_a_large_file_is_there_whole_or_not_at_all(
     assert fetch_bars(f"s3://{bucket.name}/big.csv", tmp_path / "cache").read_bytes() == content
 
 
+@pytest.mark.parametrize("size", [100_000, stores.PART + 1])
+def test_a_store_that_hangs_up_before_it_has_read_all_is_asked_for_its_reason(
+    size: int, server: S3Server, bucket: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "up").write_bytes(bytes(size))
+    away = bucket.with_name(f".{bucket.name}")
+    with Proxy(server.port, "P(U|OS)T /", meanwhile=lambda: bucket.rename(away) and None, cut=True) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(InputMissing, match=f"s3://{bucket.name}: there is no such bucket"):
+            Store(f"s3://{bucket.name}").upload(tmp_path / "up", "weights", None, lambda: None)
+
+
 def test_of_many_that_write_an_object_at_once_on_a_condition_one_does(bucket: Path, tmp_path: Path) -> None:
     together, won = threading.Barrier(8), []
     for number in range(8):

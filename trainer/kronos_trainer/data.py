@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from kronos_trainer.arguments import Arguments
 from kronos_trainer.columns import parse_given
 from kronos_trainer.config import Data, ExitCode, Source, Timeframe, Window, load_run
 from kronos_trainer.errors import ConfigError, TrainerError
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return ExitCode.DONE
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="kronos data", description="Get, convert and check bars.")
+def _parser() -> Arguments:
+    parser = Arguments(prog="kronos data", description="Get, convert and check bars.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sample = commands.add_parser("sample", help="write real sample bars: five US stocks by day, EURUSD by hour")

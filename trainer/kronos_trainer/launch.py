@@ -7,7 +7,6 @@ and keeps the contract's times, whatever the release of torch from 2.6 on.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kronos_trainer import rendezvous, termination
+from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import CAUSE_ORDER, ExitCode, RunConfig, StopCause, gang_cause, load_run
 from kronos_trainer.local_ranks import LocalRanks
 from kronos_trainer.memory import Memory, gibibytes, memory
@@ -30,7 +30,7 @@ CRASH_PATIENCE = 5.0  # seconds for the other ranks after one has failed
 
 def main(arguments: Sequence[str], stop: StopSignal) -> int:
     """Runs the stage of a run.json on this node and returns the exit code of the gang."""
-    parser = argparse.ArgumentParser(prog="python -m kronos_trainer launch", description=__doc__)
+    parser = Arguments(prog="python -m kronos_trainer launch", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the run config of one stage")
     parser.add_argument("--nproc", type=int, help="processes on this node; default PET_NPROC_PER_NODE, the GPUs, or 1")
     options = parser.parse_args(arguments)

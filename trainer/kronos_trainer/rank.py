@@ -5,7 +5,6 @@ Ends with an exit code of kronos_trainer.config.ExitCode, and leaves it for the 
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import traceback
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from kronos_trainer import rank_files, threads
+from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import ExitCode, load_run
 from kronos_trainer.stopping import StopSignal, end_process
 
 
 def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
     """Trains the stage of a run.json as one rank and returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="python -m kronos_trainer",
         description="Train one stage of a run as one rank. `python -m kronos_trainer launch` starts all ranks.",
     )

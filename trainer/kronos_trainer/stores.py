@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -141,12 +141,21 @@ class Store:
         since; not for files above PART, whose parts no condition can be put on. `beat` is called as bytes go.
         """
         size = path.stat().st_size
-        with _talking(self.uri, "write"):
-            if size > PART:
-                put = self._store.put(self._full(name), _parts(path, beat), chunk_size=PART, max_concurrency=4)
-            else:
-                mode = "create" if last is None else last.condition or "overwrite"
-                put = self._store.put(self._full(name), path.read_bytes(), mode=mode, use_multipart=False)
+        try:
+            with _talking(self.uri, "write"):
+                if size > PART:
+                    put = self._store.put(self._full(name), _parts(path, beat), chunk_size=PART, max_concurrency=4)
+                else:
+                    mode = "create" if last is None else last.condition or "overwrite"
+                    put = self._store.put(self._full(name), path.read_bytes(), mode=mode, use_multipart=False)
+        except Changed:
+            raise
+        except StorageError:
+            # A store that refuses before it has read all hangs up, and its reason may be lost: a request without
+            # content hears it.
+            with suppress(StorageError):
+                self.list(name)
+            raise
         beat()
         return Object(name, size, f"{put['e_tag']} {put['version']} {size}", _condition(put))
 

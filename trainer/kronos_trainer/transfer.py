@@ -5,7 +5,6 @@ The other end is the `kronos` command. It cannot say that its stdin has ended, s
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from kronos_trainer import durable
+from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, bars_among
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError, TrainerError
 
@@ -30,7 +30,7 @@ _PIECE = 2**20  # bytes
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; a failure is one line on stderr."""
-    parser = argparse.ArgumentParser(prog="python -m kronos_trainer.transfer", description=__doc__)
+    parser = Arguments(prog="python -m kronos_trainer.transfer", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what in (("receive", "put files from stdin in place"), ("send", "write files to stdout, as tar")):
         command = commands.add_parser(name, help=what)

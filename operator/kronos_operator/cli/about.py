@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from kronos_operator.cli.terminal import say
 
 
@@ -17,3 +19,10 @@ def version() -> None:
     from importlib.metadata import version as installed
 
     say(f"kronos-operator {installed('kronos-operator')}")
+
+
+def show_version(wanted: bool) -> None:
+    """The option `--version`."""
+    if wanted:
+        version()
+        raise typer.Exit

@@ -5,28 +5,40 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from kronos_operator.cli.about import crd, version
+from kronos_operator.cli.about import crd, show_version, version
 from kronos_operator.cli.data import data
 from kronos_operator.cli.diff import diff
 from kronos_operator.cli.doctor import doctor
 from kronos_operator.cli.failure import report
 from kronos_operator.cli.forecast import forecast
 from kronos_operator.cli.init import init
+from kronos_operator.cli.listing import list_models
 from kronos_operator.cli.logs import logs
 from kronos_operator.cli.operations import cancel, resume, retrain, suspend
 from kronos_operator.cli.plan import plan
 from kronos_operator.cli.pull import pull
 from kronos_operator.cli.quickstart import quickstart
 from kronos_operator.cli.run import run
-from kronos_operator.cli.status import list_models, status
+from kronos_operator.cli.runs import runs
+from kronos_operator.cli.status import status
 from kronos_operator.cli.submit import submit
 from kronos_operator.cli.validate import validate
 
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
 app = typer.Typer(
     name="kronos",
+    callback=_options,
     help="Finetune Kronos K-line models from KronosModel files, and forecast with them.\n\n"
     "Models are looked for on this machine; with --cluster, --context or --kubeconfig in a Kubernetes cluster.",
     no_args_is_help=True,
@@ -48,6 +60,7 @@ for _command, _name, _panel in (
     (status, "status", _FOLLOW),
     (logs, "logs", _FOLLOW),
     (list_models, "list", _FOLLOW),
+    (runs, "runs", _FOLLOW),
     (suspend, "suspend", _STEER),
     (resume, "resume", _STEER),
     (retrain, "retrain", _STEER),

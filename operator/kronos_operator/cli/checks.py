@@ -5,23 +5,29 @@ Used by `kronos doctor` and `kronos quickstart`.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from kronos_operator.cli.children import TRAINER_INSTALL, ask
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
+    from kronos_operator.local import LocalSettings
 
 GIB = 2**30
 DISK_LOW = 10 * GIB
 DISK_NEEDED = GIB
 IMPORT_SECONDS = 120.0  # a cold import of torch from a slow disk
-HUB_SECONDS = 30.0
+HUB_SECONDS = 20.0  # for all of a hub that is slow: looking it up, connecting, answering
 
 _TORCH = """
 import json, torch
@@ -38,13 +44,15 @@ _HUB = """
 import json, sys
 from huggingface_hub import HfApi, try_to_load_from_cache
 repo, revision = sys.argv[1], sys.argv[2] or None
-if isinstance(try_to_load_from_cache(repo, "model.safetensors", revision=revision), str):
+files = ("config.json", "model.safetensors")
+if all(isinstance(try_to_load_from_cache(repo, file, revision=revision), str) for file in files):
     answer = {"where": "in the local cache"}
 else:
     try:
         answer = {"where": "on the hub, commit " + HfApi().model_info(repo, revision=revision, timeout=5).sha[:12]}
     except Exception as error:
-        answer = {"error": type(error).__name__ + ": " + (str(error).strip().splitlines() or [""])[0]}
+        kind = type(error).__name__
+        answer = {"kind": kind, "error": kind + ": " + (str(error).strip().splitlines() or [""])[0]}
 print(json.dumps(answer))
 """
 
@@ -61,11 +69,10 @@ class Check:
 
 @dataclass(frozen=True)
 class HubWeights:
-    """Weights that a model starts from; `required` when no other start was declared."""
+    """A repository that a model starts from."""
 
     repo: str
     revision: str | None
-    required: bool
 
 
 def check_python() -> Check:
@@ -128,7 +135,9 @@ def check_output(output: Path) -> list[Check]:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        mend = f"sudo chown $USER {place}, or export KRONOS_OUTPUT_PATH=DIR"
+        other = "export KRONOS_OUTPUT_PATH=DIR, to write elsewhere"
+        owner = f"sudo chown $USER {shlex.quote(str(place))}, or " if error.errno == errno.EACCES else ""
+        mend = owner + other
         return [Check(name="output", state="fail", found=f"{place}: {error.strerror}", mend=mend)]
     free = shutil.disk_usage(place).free
     found = f"{free / GIB:.1f} GiB free for {output}"
@@ -141,54 +150,58 @@ def check_output(output: Path) -> list[Check]:
     return [*checks, Check(name="disk", state="ok", found=found)]
 
 
-def check_data(path: Path, *, required: bool) -> Check:
-    """Whether bars can be read at a path."""
-    from kronos_trainer.config import bar_files_below
+def check_data(root: Path) -> Check:
+    """Whether there are bars where they are looked for when no model says where."""
+    from kronos_operator.local import bars_fault
 
-    mend = "kronos data sample writes real bars to try with; KRONOS_DATA_PATH names another directory"
-    if not path.exists():
-        return Check(name="data", state="fail" if required else "warn", found=f"{path} does not exist", mend=mend)
-    try:
-        if path.is_dir():
-            entries = len(bar_files_below(path))
-            if not entries:
-                return Check(
-                    name="data",
-                    state="fail" if required else "warn",
-                    found=f"{path} holds no file of bars",
-                    mend=mend,
-                )
-            return Check(name="data", state="ok", found=f"{path}: {entries} file{'s' if entries > 1 else ''}")
-        with path.open("rb"):
-            return Check(name="data", state="ok", found=str(path))
-    except OSError as error:
-        return Check(name="data", state="fail", found=f"{path}: {error.strerror}", mend=f"chmod -R u+rX {path}")
+    fault = bars_fault(root)
+    if not fault:
+        return Check(name="data", state="ok", found=f"{root} holds bars")
+    mend = (
+        f"kronos data sample --out {shlex.quote(str(root))} writes bars to try with; KRONOS_DATA_PATH names another "
+        "directory, and kronos doctor -f FILE looks where a model has its own"
+    )
+    return Check(name="data", state="fail", found=f"no bars: {root} {fault}", mend=mend)
+
+
+def check_inputs(loaded: Loaded, settings: LocalSettings) -> Iterator[Check]:
+    """Whether a model's bars and the weights that it names by path are on this machine."""
+    from kronos_operator.local import refusals, weights_path
+    from kronos_trainer.config import StageName
+
+    source = loaded.model.spec.data.source
+    missing = {refusal.field.split(".")[0]: refusal for refusal in refusals(loaded, settings)}
+    for part, name, place in (
+        ("data", "data", None if source.uri is not None else settings.bars(loaded)),
+        *((stage, "weights", weights_path(loaded, stage)) for stage in StageName),
+    ):
+        if part in missing:
+            none = f"no {'bars' if name == 'data' else name}"
+            yield Check(name=name, state="fail", found=f"{none}: {missing[part].fault}", mend=missing[part].way_out)
+        elif place is not None:
+            yield Check(name=name, state="ok", found=str(place))
 
 
 def check_weights(weights: HubWeights) -> Check:
     """Whether pretrained weights are cached or can be downloaded."""
+    called = f"{weights.repo}{f' at {weights.revision}' if weights.revision else ''}"
     answer = (
         ask(_HUB, weights.repo, weights.revision or "", seconds=HUB_SECONDS)
         if _installed("huggingface_hub")
         else {"error": "huggingface_hub is not installed"}
     )
     if "error" not in answer:
-        return Check(name="weights", state="ok", found=f"{weights.repo}: {answer['where']}")
-    mend = (
-        f"download once with a connection: hf download {weights.repo}; or name local weights (init.path), "
-        "or start from random ones (init.scratch)"
+        return Check(name="weights", state="ok", found=f"{called}: {answer['where']}")
+    revision = f" --revision {weights.revision}" if weights.revision else ""
+    mend = {
+        "RepositoryNotFoundError": "correct init.hub.repo, or set HF_TOKEN if the repository is private",
+        "RevisionNotFoundError": "correct init.hub.revision: the repository has no such commit, tag or branch",
+    }.get(
+        answer.get("kind", ""),
+        f"with a connection, once: hf download {weights.repo}{revision} (HF_ENDPOINT=URL names a mirror of the hub, "
+        "HF_HOME a copied cache); without one, tiny random weights show the whole path: kronos quickstart --tiny",
     )
-    state: Literal["warn", "fail"] = "fail" if weights.required else "warn"
-    return Check(name="weights", state=state, found=f"{weights.repo}: {answer['error']}", mend=mend)
-
-
-def check_weight_directory(path: Path) -> Check:
-    """Whether local weights are whole."""
-    missing = [name for name in ("config.json", "model.safetensors") if not (path / name).is_file()]
-    if missing:
-        mend = "name a directory that a finished stage (best/) or a download from the hub left"
-        return Check(name="weights", state="fail", found=f"{path} lacks {' and '.join(missing)}", mend=mend)
-    return Check(name="weights", state="ok", found=str(path))
+    return Check(name="weights", state="fail", found=f"no weights: {called}: {answer['error']}", mend=mend)
 
 
 def check_comet(environ: Mapping[str, str], *, wanted: bool) -> Check:

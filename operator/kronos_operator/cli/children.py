@@ -19,10 +19,10 @@ def run_tool(module: str, arguments: Sequence[str], *, needs: Sequence[str]) -> 
 
     Raises Failure (78), naming the extra to install, when a library in `needs` is absent.
     """
-    from kronos_trainer.config import ExitCode
-
     missing = [name for name in needs if importlib.util.find_spec(name) is None]
     if missing:
+        from kronos_trainer.config import ExitCode
+
         raise Failure(
             f"this command needs {', '.join(missing)}, of the trainer extra: {TRAINER_INSTALL}", ExitCode.ENVIRONMENT
         )
@@ -42,7 +42,7 @@ def ask(script: str, *arguments: str, seconds: float) -> dict[str, Any]:
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {seconds:.0f} seconds"}
+        return {"error": f"no answer within {seconds:g} s"}
     lines = done.stdout.strip().splitlines()
     if done.returncode != 0 or not lines:
         reason = done.stderr.strip().splitlines()

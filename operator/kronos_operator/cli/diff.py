@@ -11,7 +11,8 @@ import typer
 
 from kronos_operator.cli.changes import Change, StageEffect, changes, show_changes, show_effects
 from kronos_operator.cli.failure import Failure, report
-from kronos_operator.cli.options import AsJson, Files, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, load
+from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, Target, target_of
 from kronos_operator.cli.terminal import say, say_json
@@ -32,7 +33,8 @@ class Difference:
 
 
 def diff(
-    files: Files,
+    files: Files = None,
+    named: NamedFiles = None,
     overrides: Overrides = None,
     on_cluster: OnCluster = False,
     kubeconfig: Kubeconfig = None,
@@ -44,13 +46,11 @@ def diff(
 
     Compared with the object in a cluster, where the server itself is asked, or with the latest local run.
     """
-    from kronos_operator.loading import load_models
-
     target = target_of(on_cluster, kubeconfig, context, namespace)
     if target is None:
-        found = _local(load_models(files, overrides=overrides or [], environ=os.environ))
+        found = _local(load(files, named, overrides, os.environ))
     else:
-        found = _in_cluster(load_models(files, overrides=overrides or []), target)
+        found = _in_cluster(load(files, named, overrides), target)
     code, documents = 0, []
     for one in found:
         if isinstance(one, Failure):
@@ -99,7 +99,7 @@ def _local(loaded: Sequence[Loaded]) -> Iterator[Difference | Failure]:
         if isinstance(run, Exception):
             yield Failure(str(run), run.exit_code)
             continue
-        before = stored_model(settings.output, run.model.ref)
+        before = stored_model(settings.output_root, run.model.ref)
         effects = tuple(
             StageEffect(stage=step.stage.value, action=step.action, reason=step.reason) for step in run.steps
         )

@@ -15,30 +15,30 @@ from rich.text import Text
 
 from kronos_operator.cli import checks
 from kronos_operator.cli.checks import Check, HubWeights
-from kronos_operator.cli.options import AsJson, OptionalFiles, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, load
+from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import console, draws, say, say_json
+from kronos_operator.cli.terminal import console, draws, near, say, say_json
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
-    from kronos_operator.local import LocalSettings
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def doctor(
-    files: OptionalFiles = None,
+    files: Files = None,
+    named: NamedFiles = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
     """Check Python, torch, GPUs, disk, data and weights, and say how to mend what is wrong.
 
-    With -f, checks what these models need. Ends with 78 when something needed is missing.
+    With files, checks what these models need. Ends with 78 when something needed is missing.
     """
-    from kronos_operator.loading import load_models
     from kronos_trainer.config import ExitCode
 
-    loaded = load_models(files or [], overrides=overrides or [], environ=os.environ)
+    loaded = load(files, named, overrides, os.environ) if files or named else []
     outcome = examine(loaded)
     if as_json:
         say_json([asdict(check) for check in outcome])
@@ -55,14 +55,15 @@ def examine(loaded: Sequence[Loaded]) -> list[Check]:
         partial(_one, checks.check_python),
         checks.check_compute,
         partial(_one, checks.check_libraries),
-        partial(checks.check_output, settings.output),
     ]
-    for path in _data_paths(loaded, settings):
-        wanted.append(partial(_one, checks.check_data, path, required=bool(loaded)))
+    roots = dict.fromkeys(settings.root(one.model.spec) for one in loaded)
+    wanted += [partial(checks.check_output, Path(near(str(root)))) for root in roots or [settings.output_root]]
+    if not loaded:
+        wanted.append(partial(_one, checks.check_data, settings.data_root))
     for weights in _hub_weights(loaded):
         wanted.append(partial(_one, checks.check_weights, weights))
-    for path in _weight_directories(loaded):
-        wanted.append(partial(_one, checks.check_weight_directory, path))
+    inputs = [check for one in loaded for check in checks.check_inputs(one, settings)]
+    wanted.append(lambda: list(dict.fromkeys(inputs)))
     reports = any(one.model.spec.comet is not None for one in loaded)
     wanted.append(partial(_one, checks.check_comet, os.environ, wanted=reports))
 
@@ -97,23 +98,11 @@ def _one(check: Callable[..., Check], *arguments: object, **options: object) -> 
     return [check(*arguments, **options)]
 
 
-def _data_paths(loaded: Sequence[Loaded], settings: LocalSettings) -> list[Path]:
-    """Where the models' bars are on this machine; without models, where bars are looked for."""
-    if not loaded:
-        return [settings.data]
-    places = [settings.bars(one.model.spec) for one in loaded if one.model.spec.data.source.uri is None]
-    return list(dict.fromkeys(Path(place) for place in places))
-
-
 def _hub_weights(loaded: Sequence[Loaded]) -> list[HubWeights]:
-    """The hub repositories that the models start from; without models, those that a model starts from by default."""
-    from kronos_trainer.config import PredictorStage, TokenizerStage
+    """The hub repositories that the models start from; without models, those of the usual size."""
+    from kronos_trainer.config import STARTS
 
+    usual = STARTS["small"]
     stages = [stage for one in loaded for stage in (one.model.spec.tokenizer, one.model.spec.predictor)]
-    hubs = [stage.init.hub for stage in stages or (TokenizerStage(), PredictorStage())]
-    return list(dict.fromkeys(HubWeights(hub.repo, hub.revision, required=bool(loaded)) for hub in hubs if hub))
-
-
-def _weight_directories(loaded: Sequence[Loaded]) -> list[Path]:
-    stages = [stage for one in loaded for stage in (one.model.spec.tokenizer, one.model.spec.predictor)]
-    return list(dict.fromkeys(Path(stage.init.path) for stage in stages if stage.init.path))
+    hubs = [stage.init.hub for stage in stages or (usual.tokenizer, usual.predictor)]
+    return list(dict.fromkeys(HubWeights(hub.repo, hub.revision) for hub in hubs if hub))

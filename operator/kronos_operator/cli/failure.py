@@ -12,6 +12,7 @@ import typer
 from kronos_operator.cli.terminal import say_error
 
 UNEXPECTED = 1
+USAGE = 64  # ExitCode.CONFIG
 INTERRUPTED = 130  # as shells report SIGINT
 DEBUG_VARIABLE = "KRONOS_DEBUG"
 
@@ -35,23 +36,33 @@ def report(error: BaseException) -> int:
 
 
 def _explain(error: BaseException) -> tuple[int, Iterable[str]]:
+    match error:  # of the command line itself: the reader of models, which takes longer than the answer, is not needed
+        case Failure():
+            return int(error.exit_code), [str(error)]
+        case typer.TyperException():
+            return USAGE, [_usage(error)]
+        case typer.Abort() | KeyboardInterrupt():
+            return INTERRUPTED, ["interrupted"]
     from kronos_operator.loading import InvalidModel
     from kronos_operator.local import LocalError
     from kronos_trainer.config import ExitCode
 
     match error:
-        case Failure() | LocalError():
+        case LocalError():
             return int(error.exit_code), [str(error)]
         case InvalidModel():
             return ExitCode.CONFIG, [str(problem) for problem in error.problems]
-        case typer.TyperException():
-            return ExitCode.CONFIG, [error.format_message()]
-        case typer.Abort() | KeyboardInterrupt():
-            return INTERRUPTED, ["interrupted"]
         case OSError(filename=str() as name, strerror=str() as reason):
             return UNEXPECTED, [f"{name}: {reason}"]
         case _:
             return UNEXPECTED, [f"{type(error).__name__}: {error}"]
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with the command line, without Python's words for it, and how to get help."""
+    message = error.format_message().replace("Value error, ", "").replace("Input should be", "must be").rstrip(".")
+    context = getattr(error, "ctx", None)  # absent where a plugin of typer's is at fault, not the command line
+    return f"{message}; help: {context.command_path} --help" if message and context is not None else message
 
 
 def _say_how_to_report(error: BaseException) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from kronos_operator.cli.children import flags, run_tool
+from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.options import Image
 from kronos_operator.cli.target import Context, Kubeconfig, OnCluster, target_of
 
@@ -40,6 +41,7 @@ def forecast(
             help="A model trained here: its published run.",
             rich_help_panel=_WEIGHTS,
             show_default=False,
+            autocompletion=model_names,
         ),
     ] = None,
     namespace: Annotated[

@@ -3,48 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from rich.prompt import IntPrompt, Prompt
 
 from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import interactive, say
+
+if TYPE_CHECKING:
+    from kronos_trainer.config import PredictorStage, TokenizerStage
 
 Size = Literal["tiny", "mini", "small", "base", "large"]
 
-
-@dataclass(frozen=True)
-class Start:
-    """Where the weights of a size come from."""
-
-    about: str
-    tokenizer: str
-    predictor: str
-    max_context: int
-
-
-_BASE_TOKENIZER = "{hub: {repo: NeoQuasar/Kronos-Tokenizer-base}}"
-STARTS: dict[Size, Start] = {
-    "tiny": Start(
-        "random weights, minutes on a CPU: to try things out", "{scratch: {size: tiny}}", "{scratch: {size: tiny}}", 512
-    ),
-    "mini": Start(
-        "4 M parameters, pretrained, long context",
-        "{hub: {repo: NeoQuasar/Kronos-Tokenizer-2k}}",
-        "{hub: {repo: NeoQuasar/Kronos-mini}}",
-        2048,
-    ),
-    "small": Start("25 M parameters, pretrained", _BASE_TOKENIZER, "{hub: {repo: NeoQuasar/Kronos-small}}", 512),
-    "base": Start("102 M parameters, pretrained", _BASE_TOKENIZER, "{hub: {repo: NeoQuasar/Kronos-base}}", 512),
-    "large": Start(
-        "499 M parameters, random weights: none are published", _BASE_TOKENIZER, "{scratch: {size: large}}", 512
-    ),
-}
 
 TEMPLATE = """\
 # A Kronos model for bars of {timeframe}.
@@ -59,7 +35,8 @@ spec:
   data:
     source:
       # CSV or Parquet, a file or a directory, with the columns timestamps, open, high, low, close and, if known,
-      # volume and amount. In a cluster, bars are on a volume: claim: {{name: bars, path: us/daily}}
+      # volume and amount; a relative path starts at this file, or at KRONOS_DATA_PATH where that is set.
+      # In a cluster, bars are on a volume: claim: {{name: bars, path: us/daily}}
       {source}
   window:
     lookback: {lookback}  # bars of history that a forecast sees
@@ -67,11 +44,9 @@ spec:
     maxContext: {max_context}  # longest context of these weights, in bars
   # {about}
   tokenizer:
-    init: {tokenizer}
-    epochs: {epochs}
+{tokenizer}
   predictor:
-    init: {predictor}
-    epochs: {epochs}
+{predictor}
 """
 
 
@@ -110,10 +85,13 @@ def init(
     horizon = horizon or _ask_number("Bars to predict", usual_horizon)
 
     path = output or Path(f"{name}.yaml")
+    if path.is_dir():
+        path = path / f"{name}.yaml"
     if path.exists() and not force:
         raise Failure(f"{path} exists; --force overwrites it, --output FILE writes another", ExitCode.CONFIG)
+    data = _seen_from(path, data)
     _write(path, render(path, timeframe=timeframe, data=data, size=size, name=name, lookback=lookback, horizon=horizon))
-    say(f"wrote {path}; next: kronos run -f {path}")
+    _say_what_is_next(path)
 
 
 def usual_window(timeframe: str) -> tuple[int, int]:
@@ -136,7 +114,7 @@ def usual_window(timeframe: str) -> tuple[int, int]:
 def render(path: Path, *, timeframe: str, data: str, size: Size, name: str, lookback: int, horizon: int) -> str:
     """The text of the file."""
     from kronos_operator.names import API_VERSION, KIND
-    from kronos_trainer.config import TokenizerStage
+    from kronos_trainer.config import STARTS
 
     start = STARTS[size]
     return TEMPLATE.format(
@@ -149,11 +127,45 @@ def render(path: Path, *, timeframe: str, data: str, size: Size, name: str, look
         lookback=lookback,
         horizon=horizon,
         max_context=start.max_context,
-        about=f"{size}: {start.about}",
-        tokenizer=start.tokenizer,
-        predictor=start.predictor,
-        epochs=TokenizerStage.model_fields["epochs"].default,
+        about="\n  # ".join(filter(None, (f"{size}: {start.about}", start.remark))),
+        tokenizer=_fields(start.tokenizer),
+        predictor=_fields(start.predictor),
     )
+
+
+def _fields(stage: TokenizerStage | PredictorStage) -> str:
+    """The lines of a stage: what it starts from, then its numbers."""
+    given = stage.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    lines = {"init": given.pop("init"), "epochs": stage.epochs} | given
+    return "\n".join(f"    {name}: {_flow(value)}" for name, value in lines.items())
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line: {hub: {repo: a/b}}."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_flow(part)}" for name, part in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and not value.isalpha() else str(value)
+
+
+def _seen_from(path: Path, data: str) -> str:
+    """Bars that are named from here, as the file at `path` has to name them."""
+    from kronos_operator.sources import home_of
+
+    elsewhere = home_of(path) != Path.cwd()
+    if "://" in data or Path(data).is_absolute() or not elsewhere or local_settings().data is not None:
+        return data
+    return os.path.relpath(data, home_of(path))
+
+
+def _say_what_is_next(path: Path) -> None:
+    from kronos_operator.loading import load_models
+    from kronos_operator.local import refusals
+
+    (loaded,) = load_models([path])
+    missing = list(refusals(loaded, local_settings()))
+    for refusal in missing:
+        say(f"note: {loaded.origins[refusal.field].where}: {refusal}", stderr=True)
+    say(f"wrote {path}; {'once that is mended' if missing else 'next'}: kronos run -f {path}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -161,16 +173,18 @@ def _write(path: Path, text: str) -> None:
     from kronos_operator.loading import InvalidModel, load_models
     from kronos_trainer.config import ExitCode
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kronos-init-") as aside:
-        draft = Path(aside) / path.name
-        draft.write_text(text)
-        try:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".kronos-init-") as aside:
+            draft = Path(aside) / path.name
+            draft.write_text(text)
             load_models([draft])
-        except InvalidModel as error:
-            problems = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
-            raise Failure(f"nothing written: {problems}", ExitCode.CONFIG) from None
-        draft.replace(path)
+            draft.replace(path)
+    except InvalidModel as error:
+        problems = "; ".join(f"{problem.field}: {problem.message}" for problem in error.problems)
+        raise Failure(f"nothing written: {problems}", ExitCode.CONFIG) from None
+    except OSError as error:
+        raise Failure(f"{path} cannot be written: {(error.strerror or str(error)).lower()}", ExitCode.STORAGE) from None
 
 
 def _ask(question: str, default: str, choices: Sequence[str] | None = None) -> str:
@@ -184,8 +198,10 @@ def _ask_number(question: str, default: int) -> int:
 
 
 def _ask_size() -> Size:
+    from kronos_trainer.config import STARTS
+
     if interactive():
         for size, start in STARTS.items():
             say(f"  {size:<6} {start.about}", style="dim")
     answer = _ask("Size of the model", "small", list(STARTS))
-    return next(size for size in STARTS if size == answer)
+    return next(size for size in get_args(Size) if size == answer)

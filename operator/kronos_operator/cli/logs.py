@@ -12,7 +12,7 @@ import typer
 
 from kronos_operator.cli.display import progress_line
 from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.options import Stage
+from kronos_operator.cli.options import ModelName, Stage
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.progress import Board, StageProgress, remark_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
@@ -22,7 +22,7 @@ POLL_SECONDS = 0.5
 
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)],
+    name: ModelName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
     stage: Annotated[Stage | None, typer.Option(help="Of this stage.", show_default="the latest")] = None,
     rank: Annotated[
@@ -49,7 +49,7 @@ def logs(
         return
     if one_rank is not None:
         raise Failure("all ranks of a local run write into one log: leave --rank out", ExitCode.CONFIG)
-    directory = RunPaths(local_settings().output, ModelRef(namespace=namespace or "default", name=name), "").logs
+    directory = RunPaths(local_settings().output_root, ModelRef(namespace=namespace or "default", name=name), "").logs
     log = newest_log(directory, stage)
     if log is None:
         of_stage = f" of the {stage}" if stage else ""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.options import ModelName
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.status import states_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
@@ -14,8 +15,6 @@ from kronos_operator.cli.terminal import say
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
-
-ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.", show_default=False)]
 
 
 def suspend(
@@ -123,7 +122,7 @@ def _stored(name: str, namespace: str | None) -> Loaded:
     from kronos_operator.local import stored_model
     from kronos_trainer.config import ExitCode, ModelRef
 
-    output = local_settings().output
+    output = local_settings().output_root
     loaded = stored_model(output, ModelRef(namespace=namespace or "default", name=name))
     if loaded is None:
         raise Failure(f"{output} holds no copy of {name} as it was run: kronos run -f FILE", ExitCode.INPUT_MISSING)

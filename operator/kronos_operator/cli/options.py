@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from kronos_operator.cli.completion import model_names
 
 Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
 TRAINER_IMAGE_ENV = "KRONOS_TRAINER_IMAGE"
-_FILE_HELP = "KronosModel YAML file; give it again for more models."
-
-Files = Annotated[list[Path], typer.Option("--file", "-f", metavar="FILE", help=_FILE_HELP, show_default=False)]
-OptionalFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--file", "-f", metavar="FILE", help="Check what this KronosModel file needs.", show_default=False),
+ModelName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of the model.", show_default=False, autocompletion=model_names),
 ]
 Overrides = Annotated[
     list[str] | None,

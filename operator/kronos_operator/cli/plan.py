@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kronos_operator.cli.options import AsJson, Files, Force, OneStage, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, load
+from kronos_operator.cli.options import AsJson, Force, OneStage, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.terminal import near, say, say_json, say_table
 from kronos_operator.cli.values import effective_values, value_text
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def plan(
-    files: Files,
+    files: Files = None,
+    named: NamedFiles = None,
     overrides: Overrides = None,
     stage: OneStage = None,
     force: Force = False,
@@ -34,9 +36,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what would be trained or reused and why, and where every value comes from. Trains nothing."""
-    from kronos_operator.loading import load_models
-
-    loaded = load_models(files, overrides=overrides or [], environ=os.environ)
+    loaded = load(files, named, overrides, os.environ)
     prepared = prepare_each(loaded, local_settings(stage=stage, force=force))
     show_plan(loaded, prepared, defaults=every_value, as_json=as_json)
     if write is not None:

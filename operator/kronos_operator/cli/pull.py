@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kronos_operator.cli.operations import ModelName
-from kronos_operator.cli.options import Image
+from kronos_operator.cli.options import Image, ModelName
 from kronos_operator.cli.target import Target, TheCluster, TheContext, TheKubeconfig, TheNamespace
 
 

@@ -13,6 +13,7 @@ from rich.prompt import Confirm, Prompt
 from kronos_operator.cli.doctor import examine
 from kronos_operator.cli.doctor import show as show_checks
 from kronos_operator.cli.failure import Failure
+from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import Mode, OneStage, Overrides
 from kronos_operator.cli.plan import show_plan
 from kronos_operator.cli.preparation import local_settings, prepare_each
@@ -23,16 +24,8 @@ EXAMPLES = Path("manifests/examples")
 
 
 def quickstart(
-    files: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--file",
-            "-f",
-            metavar="FILE",
-            help="KronosModel file.",
-            show_default="choose among the examples",
-        ),
-    ] = None,
+    files: Files = None,
+    named: NamedFiles = None,
     overrides: Overrides = None,
     stage: OneStage = None,
     mode: Annotated[
@@ -40,21 +33,32 @@ def quickstart(
         typer.Option(help="Models one after the other, or several at once.", show_default="sequential"),
     ] = None,
     max_workers: Annotated[int, typer.Option(min=1, help="Most models at once in parallel mode.")] = 2,
+    tiny: Annotated[
+        bool,
+        typer.Option("--tiny", help="Tiny random weights and few epochs: minutes on a CPU, and no hub is needed."),
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults and run.")] = False,
 ) -> None:
-    """Check this machine, choose models, stage and mode, see the plan, and run it."""
-    from kronos_operator.loading import load_models
-    from kronos_trainer.config import ExitCode
+    """Check this machine, choose models, stage and mode, see the plan, and run it.
+
+    Without files, the models are chosen among the examples.
+    """
+    from kronos_trainer.config import TRIAL, ExitCode
 
     asking = not yes and interactive()
     if not asking and not yes:
         raise Failure("there is no terminal to ask on; --yes takes the defaults", ExitCode.CONFIG)
-    chosen = files or _choose_files(asking)
-    loaded = load_models(chosen, overrides=overrides or [], environ=os.environ)
+    paths = [*(files or []), *(named or [])] or _choose_files(asking)
+    trial = [*TRIAL, *(overrides or [])]
+    loaded = load(paths, None, trial if tiny else overrides, os.environ)
 
     outcome = examine(loaded)
     show_checks(outcome)
-    if any(check.state == "fail" for check in outcome):
+    failed = {check.name for check in outcome if check.state == "fail"}
+    if failed == {"weights"} and asking and Confirm.ask("Go on with tiny random weights and few epochs?", default=True):
+        loaded = load(paths, None, trial, os.environ)
+        failed = set()
+    if failed:
         raise typer.Exit(ExitCode.ENVIRONMENT)
 
     if asking and stage is None:
@@ -78,9 +82,10 @@ def quickstart(
 
 def _choose_files(asking: bool) -> list[Path]:
     """The files to train: the user's choice among the examples, or all of them."""
+    from kronos_operator.loading import read_models
     from kronos_trainer.config import ExitCode
 
-    found = sorted(EXAMPLES.glob("*.yaml")) if EXAMPLES.is_dir() else []
+    found = [one.file for one in read_models([EXAMPLES]).models] if EXAMPLES.is_dir() else []
     if not found:
         advice = "name one with --file, or write one with: kronos init"
         raise Failure(f"there is no KronosModel file in {EXAMPLES}; {advice}", ExitCode.INPUT_MISSING)

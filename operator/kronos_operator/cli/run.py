@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kronos_operator.cli.display import display_on
-from kronos_operator.cli.options import AsJson, Files, Force, Mode, OneStage, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, load
+from kronos_operator.cli.options import AsJson, Force, Mode, OneStage, Overrides
 from kronos_operator.cli.plan import show_plan
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.progress import StageProgress, planned_state
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def run(
-    files: Files,
+    files: Files = None,
+    named: NamedFiles = None,
     overrides: Overrides = None,
     stage: OneStage = None,
     mode: Annotated[Mode, typer.Option(help="Models one after the other, or several at once.")] = "sequential",
@@ -36,9 +38,7 @@ def run(
     Ctrl-C saves and stops (75), so that the same command goes on from there; a second Ctrl-C kills. A model that fails
     does not stop the others; the exit code is that of the first failed model.
     """
-    from kronos_operator.loading import load_models
-
-    loaded = load_models(files, overrides=overrides or [], environ=os.environ)
+    loaded = load(files, named, overrides, os.environ)
     settings = local_settings(stage=stage, mode=mode, max_workers=max_workers, force=force)
     if dry_run:
         prepared = prepare_each(loaded, settings)

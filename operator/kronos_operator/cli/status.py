@@ -1,11 +1,13 @@
-"""`kronos status` and `kronos list`: what local runs have come to, read from their files, or what a cluster tells."""
+"""`kronos status`: what local runs have come to, read from their files, or what a cluster tells."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.options import AsJson
 from kronos_operator.cli.preparation import local_settings
@@ -22,7 +24,10 @@ RIGHT = frozenset({"done", "epoch", "val loss", "eta"})
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Only this model, in detail.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Only this model, in detail.", show_default=False, autocompletion=model_names
+        ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show changes as they come, until Ctrl-C.")] = False,
     on_cluster: OnCluster = False,
@@ -45,7 +50,7 @@ def status(
         watch_table(HEADERS, lambda: [_row(state) for state in states_of(name, namespace)], right=RIGHT)
     states = states_of(name, namespace)
     if as_json:
-        say_json([_document(state) for state in states])
+        say_json([document_of(state) for state in states])
         return
     say_table(HEADERS, [_row(state) for state in states], right=RIGHT)
     if name is not None:
@@ -53,33 +58,31 @@ def status(
             _detail(state)
 
 
-def list_models(as_json: AsJson = False) -> None:
-    """List the models trained here and what each has published."""
-    states = states_of(None, None)
-    if as_json:
-        say_json([_document(state) for state in states])
-        return
-    rows = [[_key(state), state.state, state.run, state.published or "-"] for state in states]
-    say_table(("model", "state", "latest run", "published run"), rows)
-
-
 def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
     """The models below the output directory, or the one that is named. Raises Failure (66) if it is not there."""
     from kronos_operator.local import read_states
     from kronos_trainer.config import ExitCode
 
-    root = local_settings().output
+    root = local_settings().output_root
     states = read_states(root)
     if name is None:
         return [state for state in states if namespace in (None, state.namespace)]
     chosen = [state for state in states if (state.namespace, state.name) == (namespace or "default", name)]
     if not chosen:
-        known = ", ".join(_key(state) for state in states) or "none"
-        raise Failure(
-            f"no model {name} in {root} (found: {known}); KRONOS_OUTPUT_PATH names another directory",
-            ExitCode.INPUT_MISSING,
-        )
+        raise Failure(f"no model {name} in {root}{_hint(name, states)}", ExitCode.INPUT_MISSING)
     return chosen
+
+
+def _hint(name: str, states: Sequence[ModelState]) -> str:
+    """Where else the model may be: in another namespace, under a similar name, or in another directory."""
+    elsewhere = [state.namespace for state in states if state.name == name]
+    if elsewhere:
+        return f"; there is one in another namespace: --namespace {' or '.join(elsewhere)}"
+    from kronos_operator.problems import nearest
+
+    known = ", ".join(key_of(state) for state in states) or "none"
+    similar = nearest(name, [state.name for state in states])
+    return f" (found: {known}){similar or '; KRONOS_OUTPUT_PATH names another directory'}"
 
 
 def _row(state: ModelState) -> list[str]:
@@ -89,7 +92,7 @@ def _row(state: ModelState) -> list[str]:
     loss = result.get("bestValidationLoss", progress.get("validationLoss"))
     epoch = f"{progress['epoch']}/{progress['epochs']}" if "epoch" in progress and "epochs" in progress else "-"
     return [
-        _key(state),
+        key_of(state),
         state.run,
         state.stage.value,
         f"{progress.get('phase', 'starting')}" if running else state.state,
@@ -113,7 +116,8 @@ def _detail(state: ModelState) -> None:
         say(f"{'log':<10} {near(str(state.log))}")
 
 
-def _document(state: ModelState) -> dict[str, Any]:
+def document_of(state: ModelState) -> dict[str, Any]:
+    """The state as JSON shows it."""
     return {
         "namespace": state.namespace,
         "name": state.name,
@@ -130,5 +134,6 @@ def _document(state: ModelState) -> dict[str, Any]:
     }
 
 
-def _key(state: ModelState) -> str:
+def key_of(state: ModelState) -> str:
+    """Name of a model, with its namespace unless that is the default one."""
     return state.name if state.namespace == "default" else f"{state.namespace}/{state.name}"

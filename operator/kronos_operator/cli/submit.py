@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from kronos_operator.cli.failure import Failure, report
-from kronos_operator.cli.options import Files, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, load
+from kronos_operator.cli.options import Overrides
 from kronos_operator.cli.target import SubmitNamespace, Target, TheCluster, TheContext, TheKubeconfig
 from kronos_operator.cli.terminal import say
 
 
 def submit(
-    files: Files,
+    files: Files = None,
+    named: NamedFiles = None,
     overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Have the server check everything, and change nothing.")
@@ -31,10 +33,9 @@ def submit(
     A model that is refused does not keep the others out; the exit code is that of the first refused one.
     """
     from kronos_operator.cli.cluster.submitting import apply_each
-    from kronos_operator.loading import load_models
 
     # The environment of this machine says nothing about the cluster's.
-    loaded = load_models(files, overrides=overrides or [])
+    loaded = load(files, named, overrides)
     target = Target(kubeconfig=kubeconfig, context=context, namespace=namespace)
     code = 0
     for one in apply_each(loaded, target, dry_run=dry_run, force=force):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import duration, near, number, say, say_table
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ def summary_document(summary: ModelSummary) -> dict[str, Any]:
 def summarise(run: LocalRun, outcome: Outcome) -> ModelSummary:
     """The summary of a model after its run, from the files that its stages left."""
     stages = tuple(_stage(run.paths, step.stage, step.action) for step in run.steps)
-    published = all(stage.weights for stage in stages)
+    trained = {
+        step.stage.value for step in run.record.steps
+    }  # without a stage whose initial weights are used unchanged
+    published = all(stage.weights for stage in stages if stage.stage in trained)
     return ModelSummary(
         model=run.key,
         run=run.run,
@@ -109,14 +113,16 @@ def summarise(run: LocalRun, outcome: Outcome) -> ModelSummary:
 
 
 def forecast_command(run: LocalRun) -> str:
-    """A `kronos forecast` command to copy, on the bars that the model was trained with."""
+    """A `kronos forecast` command to copy, on the bars that the model was trained with where they are files here."""
     name, spec = run.model.metadata.name, run.model.spec
     words = ["kronos", "forecast", "--model", name]
     if run.model.metadata.namespace != "default":
         words += ["--namespace", run.model.metadata.namespace]
+    if run.root != local_settings().output_root.absolute():
+        words += ["--root", near(str(run.root))]
     words += [
         "--input",
-        near(_one_file(Path(run.bars))),
+        "BARS.csv" if spec.data.source.uri is not None else near(_one_file(Path(run.bars))),
         "--horizon",
         str(spec.window.horizon),
         "--output",
@@ -130,13 +136,20 @@ def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
     result: Mapping[str, Any] = files.completed() or {}
     return StageSummary(
         stage=stage.value,
-        state={"train": "trained", "skipped": "skipped"}.get(action, action) if result else "not complete",
+        state=_state(action, complete=bool(result)),
         loss_before=result.get("initialValidationLoss"),
         loss_after=result.get("bestValidationLoss"),
         epochs=result.get("epochs"),
         seconds=result.get("seconds"),
         weights=str(files.best) if result else None,
     )
+
+
+def _state(action: str, *, complete: bool) -> str:
+    """A stage that is reused is complete, also where the run ended before it was copied."""
+    if complete:
+        return {"train": "trained"}.get(action, action)
+    return action if action.startswith("reuse") or action == "skipped" else "not complete"
 
 
 def _one_file(bars: Path) -> str:

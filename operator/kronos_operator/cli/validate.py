@@ -1,43 +1,82 @@
-"""`kronos validate`: says whether files are good, without reading any bars."""
+"""`kronos validate`: says whether files are good, and whether what they name is on this machine."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from kronos_operator.cli.options import AsJson, Files, Overrides
+from kronos_operator.cli.models import Files, NamedFiles, read
+from kronos_operator.cli.options import AsJson, Overrides
+from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import say, say_error, say_json
 
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded, Problem, Reading
+    from kronos_operator.local import Refusal
 
-def validate(files: Files, overrides: Overrides = None, as_json: AsJson = False) -> None:
+
+def validate(
+    files: Files = None, named: NamedFiles = None, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
     """Check KronosModel files; every problem is named with its file and line.
 
-    Ends with 64 when there is a problem.
+    Ends with 64 when there is a problem, and with 66 when bars or weights are not where a path names them.
     """
-    from kronos_operator.loading import InvalidModel, load_models
+    reading = read(files, named, overrides, os.environ)
+    code = _judge(reading)
+    if as_json:
+        say_json(_document(reading))
+    else:
+        for one in reading.models:
+            say(f"ok  {one.file}  {one.model.metadata.name}")
+        for note in reading.notes:
+            say(f"note: {note}", stderr=True)
+        for problem in reading.problems:
+            say_error(str(problem))
+    raise typer.Exit(code)
+
+
+def _judge(reading: Reading) -> int:
+    """Moves the models that a run on this machine would refuse to the problems; returns the exit code."""
     from kronos_trainer.config import ExitCode
 
-    models, problems = [], []
-    for file in files:
-        try:
-            models += load_models([file], overrides=overrides or [], environ=os.environ)
-        except InvalidModel as error:
-            problems += error.problems
-    if as_json:
-        say_json(
-            {
-                "models": [{"file": str(one.file), "name": one.model.metadata.name} for one in models],
-                "problems": [
-                    {"file": str(one.file), "line": one.line, "field": one.field, "message": one.message}
-                    for one in problems
-                ],
-            }
-        )
-    else:
-        for one in models:
-            say(f"ok  {one.file}  {one.model.metadata.name}")
-        for problem in problems:
-            say_error(str(problem))
-    if problems:
-        raise typer.Exit(ExitCode.CONFIG)
+    code = ExitCode.CONFIG if reading.problems else ExitCode.DONE
+    for one in list(reading.models):
+        problems = []
+        for refusal, problem in _refusals(one):
+            if _of_a_claim(refusal):
+                reading.notes.append(str(problem))
+            else:
+                problems.append(problem)
+                code = code or refusal.exit_code
+        if problems:
+            reading.models.remove(one)
+            reading.problems += problems
+    return code
+
+
+def _refusals(one: Loaded) -> Iterator[tuple[Refusal, Problem]]:
+    from kronos_operator.loading import Problem
+    from kronos_operator.local import refusals
+
+    for refusal in refusals(one, local_settings()):
+        message = f"{refusal.fault}; {'to run it here, ' if _of_a_claim(refusal) else ''}{refusal.way_out}"
+        yield refusal, Problem(one.origins[refusal.field].where, None, f"spec.{refusal.field}", message)
+
+
+def _of_a_claim(refusal: Refusal) -> bool:
+    """A claim is a cluster's, where its bars may well be."""
+    return refusal.field.startswith("data.source.claim")
+
+
+def _document(reading: Reading) -> dict[str, Any]:
+    return {
+        "models": [{"file": str(one.file), "name": one.model.metadata.name} for one in reading.models],
+        "problems": [
+            {"file": one.file, "line": one.line, "field": one.field, "message": one.message} for one in reading.problems
+        ],
+        "notes": reading.notes,
+    }

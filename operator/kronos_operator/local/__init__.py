@@ -4,8 +4,9 @@ from kronos_operator.local.digests import weights_digest
 from kronos_operator.local.executor import Outcome, execute
 from kronos_operator.local.files import stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
+from kronos_operator.local.refusals import Refusal, bars_fault, refusals, sample_command, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
-from kronos_operator.local.state import ModelState, read_states
+from kronos_operator.local.state import ModelState, read_runs, read_states
 from kronos_operator.local.stopping import stop
 
 __all__ = [
@@ -15,11 +16,17 @@ __all__ = [
     "ModelState",
     "Outcome",
     "PlannedStep",
+    "Refusal",
+    "bars_fault",
     "execute",
     "prepare",
+    "read_runs",
     "read_states",
+    "refusals",
+    "sample_command",
     "stop",
     "stored_model",
     "weights_digest",
+    "weights_path",
     "write_run_configs",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,10 @@ def stored_model(root: Path, model: ModelRef) -> Loaded | None:
 
     started = read_model(root, model).started
     path = _model_file(RunPaths(root, model, started[0].run)) if started else None
-    return load_models([path])[0] if path is not None and path.is_file() else None
+    if path is None or not path.is_file():
+        return None
+    # A relative path in the copy is the one that was written, which did not start where the copy lies.
+    return replace(load_models([path])[0], bars=started[0].bars)
 
 
 def write_model(model: KronosModel, paths: RunPaths) -> None:

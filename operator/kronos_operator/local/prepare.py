@@ -14,6 +14,7 @@ from kronos_operator.api import KronosModel, Spec
 from kronos_operator.hashing import Digests
 from kronos_operator.local.digests import digests_of
 from kronos_operator.local.files import ModelFiles, read_model, write_run
+from kronos_operator.local.refusals import refusals, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.plan import Outcome, Request, RunRecord, StartAttempt, Step, begin
 from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName
@@ -111,15 +112,15 @@ class LocalRun:
 
 def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
     """What running the model here would do. Raises LocalError where it cannot be run."""
-    model, notes = _for_this_machine(loaded.model)
+    for refusal in refusals(loaded, settings):
+        raise LocalError(refusal.exit_code, f"{loaded.file}: {refusal}")
+    model, notes = _for_this_machine(loaded)
     root = settings.root(model.spec)
-    digests = digests_of(model.spec, settings)
+    digests = digests_of(loaded, settings)
     files = read_model(root, model.ref)
     trigger = datetime.now(UTC).isoformat(timespec="milliseconds") if settings.force else ""
     request = Request(spec=model.spec, digests=digests, trigger=trigger, stages=settings.stages)
     record = begin(request, _latest(files, request), files.completed, files.published, time.time())
-    if not record.steps:
-        raise LocalError(ExitCode.CONFIG, f"{loaded.file}: both stages have epochs 0, so there is nothing to train")
     if record.outcome is Outcome.FAILED:
         raise LocalError(
             ExitCode.INPUT_MISSING,
@@ -134,7 +135,7 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
     return LocalRun(
         model=model,
         root=root,
-        bars=settings.bars(model.spec),
+        bars=settings.bars(loaded),
         digests=digests,
         record=record,
         steps=tuple(_planned(stage, model.spec, record, files) for stage in StageName),
@@ -151,8 +152,9 @@ def write_run_configs(run: LocalRun, directory: Path) -> list[Path]:
     return written
 
 
-def _for_this_machine(model: KronosModel) -> tuple[KronosModel, tuple[str, ...]]:
+def _for_this_machine(loaded: Loaded) -> tuple[KronosModel, tuple[str, ...]]:
     """The model with paths that hold from any directory, without what only a cluster can do, and what was changed."""
+    model = loaded.model
     spec, notes = model.spec, []
     changes: dict[str, object] = {}
     if spec.suspend:
@@ -163,9 +165,9 @@ def _for_this_machine(model: KronosModel) -> tuple[KronosModel, tuple[str, ...]]
     if spec.storage is not None and spec.storage.uri is not None:
         notes.append(f"storage.uri {spec.storage.uri} is not used by a local run")
     for stage in StageName:
-        part = getattr(spec, stage)
-        if part.init.path is not None:
-            init = part.init.model_copy(update={"path": str(Path(part.init.path).absolute())})
+        part, weights = getattr(spec, stage), weights_path(loaded, stage)
+        if weights is not None:
+            init = part.init.model_copy(update={"path": str(weights)})
             changes[stage.value] = part.model_copy(update={"init": init})
     return model.model_copy(update={"spec": spec.model_copy(update=changes)}), tuple(notes)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kronos_operator.api import Spec
 from kronos_operator.names import DATA_PATH_ENV, OUTPUT_PATH_ENV
+from kronos_operator.sources import full_path
 from kronos_trainer.config import ExitCode, StageName
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
 
 _OUTPUT, _DATA = Path("outputs"), Path("data")
 
@@ -24,10 +28,10 @@ class LocalError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalSettings:
-    """How models are run on this machine."""
+    """How models are run on this machine. Directories that the user did not name are None."""
 
-    output: Path = _OUTPUT
-    data: Path = _DATA
+    output: Path | None = None
+    data: Path | None = None
     mode: Literal["sequential", "parallel"] = "sequential"
     max_workers: int = 2  # models at a time in parallel mode
     stages: frozenset[StageName] = frozenset(StageName)
@@ -36,21 +40,36 @@ class LocalSettings:
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> LocalSettings:
         """The settings with the paths that KRONOS_OUTPUT_PATH and KRONOS_DATA_PATH name."""
-        return cls(output=Path(environ.get(OUTPUT_PATH_ENV) or _OUTPUT), data=Path(environ.get(DATA_PATH_ENV) or _DATA))
+        output, data = (environ.get(name) for name in (OUTPUT_PATH_ENV, DATA_PATH_ENV))
+        return cls(output=Path(output) if output else None, data=Path(data) if data else None)
+
+    @property
+    def output_root(self) -> Path:
+        """Directory of the results of models that name none themselves."""
+        return self.output or _OUTPUT
+
+    @property
+    def data_root(self) -> Path:
+        """Directory that has a directory for each claim."""
+        return self.data or _DATA
 
     def root(self, spec: Spec) -> Path:
         """Directory of a model's results: KRONOS_OUTPUT_PATH, else storage.path, else outputs/."""
-        if self.output == _OUTPUT and spec.storage is not None and spec.storage.path is not None:
+        if self.output is None and spec.storage is not None and spec.storage.path is not None:
             return Path(spec.storage.path).absolute()
-        return self.output.absolute()
+        return self.output_root.absolute()
 
-    def bars(self, spec: Spec) -> str:
-        """Path or URI of a model's bars: claims lie below the data root, and relative paths below KRONOS_DATA_PATH."""
-        source = spec.data.source
+    def bars(self, loaded: Loaded) -> str:
+        """Full path, or URI, of a model's bars.
+
+        Claims lie below the data root. A relative path starts at KRONOS_DATA_PATH, and without it where it was named.
+        """
+        source = loaded.model.spec.data.source
         if source.uri is not None:
             return source.uri
         if source.claim is not None:
-            return str((self.data / source.claim.name / (source.claim.path or "").lstrip("/")).absolute())
+            return str((self.data_root / source.claim.name / (source.claim.path or "").lstrip("/")).absolute())
         assert source.path is not None
-        below = Path() if self.data == _DATA else self.data
-        return str((below / source.path).absolute())
+        if loaded.bars is not None and not Path(source.path).is_absolute():
+            return loaded.bars
+        return str(full_path(source.path, self.data or loaded.base_of("data.source.path")))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ class ModelState:
     name: str
     run: str
     stage: StageName
+    hash: str  # of what determines the stage
     attempt: int
     state: State
     exit_code: int | None  # of the latest attempt, None while it runs or if it was cut off
@@ -36,6 +38,8 @@ class ModelState:
     log: Path | None
     trainer: int | None  # process id of the launcher while it runs
     executor: int | None  # process id of the command that started it
+    started_at: datetime | None  # when this attempt began and ended, so far as its log tells
+    ended_at: datetime | None
 
 
 def read_states(root: Path) -> list[ModelState]:
@@ -48,6 +52,19 @@ def read_states(root: Path) -> list[ModelState]:
         if started:
             states.append(_state(root, model, started[0]))
     return states
+
+
+def read_runs(root: Path, model: ModelRef) -> list[ModelState]:
+    """Every stage of every run of a model, as its latest attempt left it: newest run first, stages in their order."""
+    root = root.absolute()
+    started = read_model(root, model).started
+    runs = list(dict.fromkeys(config.run for config in started))
+    return [
+        _state(root, model, config)
+        for run in runs
+        for config in sorted(started, key=lambda one: list(StageName).index(one.stage))
+        if config.run == run
+    ]
 
 
 def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
@@ -66,6 +83,7 @@ def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
         name=model.name,
         run=latest.run,
         stage=latest.stage,
+        hash=latest.stage_hashes.get(latest.stage, ""),
         attempt=latest.attempt,
         state=_word(code, running=trainer is not None, complete=latest.stage in results),
         exit_code=code if isinstance(code, int) else None,
@@ -76,7 +94,16 @@ def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
         log=log if log.is_file() else None,
         trainer=trainer,
         executor=started.get("executor"),
+        started_at=_time(started),
+        ended_at=_time(ended or {}),
     )
+
+
+def _time(event: Mapping[str, Any]) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(event.get("time")))
+    except ValueError:
+        return None
 
 
 def _word(code: object, *, running: bool, complete: bool) -> State:

@@ -54,6 +54,7 @@ from kronos_trainer.config.spec import (
     Window,
     cel,
 )
+from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 
 __all__ = [
@@ -62,6 +63,8 @@ __all__ = [
     "KINDS",
     "LONGEST_LINE",
     "NUMERICS_VERSION",
+    "STARTS",
+    "TRIAL",
     "CheckpointPolicy",
     "ClaimPath",
     "Columns",
@@ -94,6 +97,7 @@ __all__ = [
     "Split",
     "StageName",
     "StagePaths",
+    "Start",
     "StopCause",
     "TimeRange",
     "TimeZone",

@@ -139,7 +139,11 @@ class Source(OneOf):
     """Where the bars are. Exactly one field."""
 
     claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
-    path: Path | None = Field(None, description="Bars on this machine's disk (local runs only).")
+    path: Path | None = Field(
+        None,
+        description="Bars on this machine's disk (local runs only). A relative path starts at the file that names it, "
+        "or at KRONOS_DATA_PATH where that is set.",
+    )
     uri: Uri | None = Field(
         None, description="Bars in an object store or on a hub (s3://, gs://, az://, hf://), downloaded to a cache."
     )
@@ -342,7 +346,11 @@ class PredictorScratch(Contract):
 
 class _Init(OneOf):
     hub: Hub | None = Field(None, description="Pretrained weights from the hub.")
-    path: Path | None = Field(None, description="Directory with config.json and model.safetensors.")
+    path: Path | None = Field(
+        None,
+        description="Directory with config.json and model.safetensors; a relative path starts at the file that names "
+        "it.",
+    )
 
 
 class TokenizerInit(_Init):

@@ -56,8 +56,8 @@ def require_claim(session: Session, name: str) -> None:
         found, _ = session.run(session.cluster.list(PVC, session.namespace))
         known = ", ".join(sorted(body["metadata"]["name"] for body in found)) or "none"
         raise Failure(
-            f"no PersistentVolumeClaim {name} in namespace {session.namespace} (found: {known}); "
-            "manifests/examples/claims.yaml has the claims of the examples",
+            f"no PersistentVolumeClaim {name} in namespace {session.namespace} (found: {known}); create it first, as "
+            "manifests/examples/claims.yaml creates those of the examples, or name another --namespace",
             ExitCode.INPUT_MISSING,
         )
 

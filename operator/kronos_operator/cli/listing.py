@@ -1,0 +1,107 @@
+"""`kronos list`: the models of this machine, those that were trained and those that files describe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kronos_operator.cli.models import Files, NamedFiles, load
+from kronos_operator.cli.options import AsJson, Overrides
+from kronos_operator.cli.preparation import local_settings, prepare_each
+from kronos_operator.cli.status import document_of, key_of, states_of
+from kronos_operator.cli.terminal import say, say_json, say_table
+
+if TYPE_CHECKING:
+    from kronos_operator.loading import Loaded
+    from kronos_operator.local import LocalRun, ModelState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A model that a file describes or that was trained; `message` is why it cannot be run."""
+
+    key: str
+    state: str
+    run: str | None
+    published: str | None
+    file: str | None = None
+    message: str = ""
+
+
+def list_models(
+    files: Files = None, named: NamedFiles = None, overrides: Overrides = None, as_json: AsJson = False
+) -> None:
+    """List the models trained here and what each has published.
+
+    With files, those that they describe come first: trained; changed since; not trained; or how the last run ended.
+    """
+    if not (files or named):
+        _list_states(states_of(None, None), as_json=as_json)
+        return
+    loaded = load(files, named, overrides, os.environ)
+    rows = list(_listed(loaded))
+    if as_json:
+        say_json([_document(row) for row in rows])
+        return
+    say_table(
+        ("model", "state", "latest run", "published run", "file"),
+        [[row.key, row.state, row.run or "-", row.published or "-", row.file or "-"] for row in rows],
+    )
+    for row in rows:
+        if row.message:
+            say(f"note: {row.message}", stderr=True)
+
+
+def _list_states(states: Sequence[ModelState], *, as_json: bool) -> None:
+    if as_json:
+        say_json([document_of(state) for state in states])
+        return
+    rows = [[key_of(state), state.state, state.run, state.published or "-"] for state in states]
+    say_table(("model", "state", "latest run", "published run"), rows)
+
+
+def _listed(loaded: Sequence[Loaded]) -> Iterator[Listed]:
+    from kronos_operator.local import read_states
+
+    settings = local_settings()
+    roots = dict.fromkeys([settings.output_root.absolute(), *(settings.root(one.model.spec) for one in loaded)])
+    states = {(root, state.namespace, state.name): state for root in roots for state in read_states(root)}
+    for one, run in zip(loaded, prepare_each(loaded, settings), strict=True):
+        ref = one.model.ref
+        state = states.pop((settings.root(one.model.spec), ref.namespace, ref.name), None)
+        yield Listed(
+            key=ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}",
+            state="cannot run" if isinstance(run, Exception) else _word(run, state),
+            run=state.run if state else None,
+            published=state.published or None if state else None,
+            file=str(one.file),
+            message=str(run) if isinstance(run, Exception) else "",
+        )
+    for state in states.values():
+        yield Listed(key=key_of(state), state=state.state, run=state.run, published=state.published or None)
+
+
+def _word(run: LocalRun, state: ModelState | None) -> str:
+    """How a model stands by what its file says today."""
+    if state is not None and state.state == "running":
+        return "running"
+    if all(step.action != "train" for step in run.steps):
+        return "trained"
+    if state is None:
+        return "not trained"
+    if state.run != run.run:
+        return "changed"
+    return f"{state.stage} trained" if state.state == "succeeded" else state.state
+
+
+def _document(row: Listed) -> dict[str, Any]:
+    return {
+        "name": row.key,
+        "state": row.state,
+        "run": row.run,
+        "published": row.published,
+        "file": row.file,
+        "message": row.message,
+    }

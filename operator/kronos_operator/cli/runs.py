@@ -1,0 +1,78 @@
+"""`kronos runs`: every run of a model on this machine, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kronos_operator.cli.options import AsJson, ModelName
+from kronos_operator.cli.preparation import local_settings
+from kronos_operator.cli.status import document_of, states_of
+from kronos_operator.cli.terminal import duration, number, say_json, say_table
+
+if TYPE_CHECKING:
+    from kronos_operator.local import ModelState
+
+HEADERS = ("run", "stage", "hash", "started", "state", "time", "epochs", "val loss", "published")
+RIGHT = frozenset({"time", "epochs", "val loss"})
+
+
+def runs(
+    name: ModelName,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Its namespace.", show_default="default")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of a model on this machine, newest first, a line for each stage that a run has trained.
+
+    A stage that was reused is listed with the run that trained it. Of a model in a cluster, kronos status tells them.
+    """
+    from kronos_operator.local import read_runs
+    from kronos_trainer.config import ModelRef
+
+    (latest,) = states_of(name, namespace)
+    found = read_runs(local_settings().output_root, ModelRef(namespace=latest.namespace, name=latest.name))
+    if as_json:
+        say_json([_document(state) for state in found])
+        return
+    shown, rows = "", []
+    for state in found:
+        rows.append(_row(state, first=state.run != shown))
+        shown = state.run
+    say_table(HEADERS, rows, right=RIGHT)
+
+
+def _row(state: ModelState, *, first: bool) -> list[str]:
+    result = state.results.get(state.stage, {})
+    begun = None if state.started_at is None else state.started_at.astimezone()
+    return [
+        state.run if first else "",
+        state.stage.value,
+        state.hash[:8],
+        "-" if begun is None else f"{begun:%Y-%m-%d %H:%M}",
+        state.state if not state.exit_code else f"{state.state} ({state.exit_code})",
+        duration(_seconds(state)),
+        str(result.get("epochs", "-")),
+        number(result.get("bestValidationLoss")),
+        "yes" if first and state.published == state.run else "",
+    ]
+
+
+def _seconds(state: ModelState) -> float | None:
+    """How long the latest attempt took, or has taken so far."""
+    if state.started_at is None:
+        return None
+    end = datetime.now(UTC) if state.state == "running" else state.ended_at
+    return None if end is None else (end - state.started_at).total_seconds()
+
+
+def _document(state: ModelState) -> dict[str, Any]:
+    return document_of(state) | {
+        "hash": state.hash,
+        "startedAt": None if state.started_at is None else state.started_at.isoformat(),
+        "seconds": _seconds(state),
+        "published": state.published == state.run,
+    }
