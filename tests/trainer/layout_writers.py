@@ -251,7 +251,7 @@ DAILY["yahoo-website"] = csv(
 )
 DAILY["bse"] = csv("Date=t Open_Price=o High_Price=h Low_Price=l Close_Price=c WAP=1 No.of_Shares=v", "%d-%B-%Y")
 DAILY["nse-history"] = csv(
-    "Date=t OPEN=o HIGH=h LOW=l close=c VOLUME=v VALUE=a", "%d-%b-%Y", write={"v": whole, "a": english}
+    "Date=t OPEN=o HIGH=h LOW=l close=c VOLUME=v VALUE=a No_of_trades=9", "%d-%b-%Y", write={"v": whole, "a": english}
 )
 DAILY["two-digit"] = csv(f"Date=t {OHLCV}", "%d-%b-%y")
 DAILY["two-digit-months"] = csv(f"Date=t {OHLCV}", "%m/%d/%y")

@@ -57,13 +57,13 @@ ALIASES: dict[str, tuple[str, ...]] = {
     ),
     "volume": (
         *("volume", "vol", "v", "tick_volume", "tickvol", "base_volume", "volumefrom", "volume_(btc)", "px_volume"),
-        *("total_traded_quantity", "traded_quantity", "no.of_shares", "no_of_shares", "volume_(shares)", "quantity"),
-        *("shares", "qty", "成交量", "成交股數", "总手", "出来高", "거래량", "stücke", "stuecke", "stück"),
+        *("total_traded_quantity", "traded_quantity", "no.of_shares", "no_of_shares", "volume_(shares)"),
+        *("成交量", "成交股數", "总手", "出来高", "거래량", "stücke", "stuecke", "stück"),
         *("volumen", "volumes", "wolumen", "объём", "объем", "hacim", "umsatz", "volume_(aggregated)"),
     ),
     "amount": (
         *("amount", "amt", "turnover", "quote_volume", "quote_asset_volume", "money", "total_turnover", "volumeto"),
-        *("volume_(currency)", "value", "traded_value", "volume_usd", "volume_usdt", "volume_quote", "turnover_value"),
+        *("volume_(currency)", "traded_value", "volume_usd", "volume_usdt", "volume_quote", "turnover_value"),
         *(
             "成交额",
             "成交金额",
@@ -78,9 +78,22 @@ ALIASES: dict[str, tuple[str, ...]] = {
         *("umsatz", "capitaux", "volumequote"),
     ),
     "symbol": (
-        *("symbol", "ticker", "instrument", "code", "ts_code", "sym", "order_book_id", "ric", "tic", "secid", "pair"),
-        *("股票代码", "证券代码", "合约代码", "基金代码", "代码", "證券代號", "コード", "종목코드"),
-        *("instrument_id", "contract", "isin", "wkn"),
+        *(
+            "symbol",
+            "ticker",
+            "instrument",
+            "code",
+            "ts_code",
+            "sym",
+            "order_book_id",
+            "ric",
+            "tic",
+            "pair",
+            "isin",
+            "wkn",
+        ),
+        # no names of contracts: those of a continuous future change where it rolls
+        *("股票代码", "证券代码", "基金代码", "代码", "證券代號", "コード", "종목코드"),
     ),
 }
 # A time of day in a column of its own, beside one of dates.

@@ -33,7 +33,7 @@ class Layout:
     columns: Mapping[str, str] = field(default_factory=dict)  # field -> pattern of the normalised name
     shape: str = ""
     fixed_point: float = 0  # what one unit of the prices is worth where all of them are whole numbers
-    first: bool = False  # of columns of the same name, does the first one count?
+    first: bool = False  # begins with the columns of `header`, and of others of the same name these count
 
 
 PLAIN = Layout("table", "a table with a header")
@@ -46,7 +46,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("tushare", "tushare", header="ts_code trade_date vol"),
     Layout("joinquant", "JoinQuant", header="open close high low volume money"),
     Layout("rqdata", "RQData", header="order_book_id total_turnover"),
-    Layout("wind", "Wind", header="开盘价 最高价 最低价 收盘价"),
+    Layout("wind", "Wind, or akshare futures", header="开盘价 最高价 最低价 收盘价"),
     Layout("tongdaxin", "Tongdaxin", header="日期 开盘 最高 最低 收盘 成交量 成交额"),
     Layout("twse", "TWSE", header="日期 成交股數 成交金額 開盤價 收盤價"),
     Layout("yfinance", "yfinance", header="date open high low close volume dividends stock_splits"),
@@ -54,6 +54,8 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("alphavantage", "Alpha Vantage", header="timestamp open high low close adjusted_close dividend_amount"),
     Layout("investing", "Investing.com", header="date price open high low vol change_%"),
     Layout("nasdaq", "Nasdaq.com", header="date close/last volume open high low"),
+    Layout("nse", "NSE India", header="date open high low close volume value no_of_trades",
+           columns={"amount": "value"}),
     Layout("stooq", "Stooq", header="ticker per date time open high low close vol openint"),
     Layout("finam", "Finam", header="ticker per date time open high low close vol"),
     Layout("metatrader", "MetaTrader", header="date open high low close tickvol vol spread"),
@@ -64,7 +66,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("binance", "Binance klines", header="open_time open high low close volume close_time"),
     Layout("databento", "Databento", header="ts_event rtype publisher_id", fixed_point=1e-9),
     Layout("polygon", "Polygon flat files", header="ticker window_start transactions"),
-    Layout("polygon-rest", "Polygon REST", header="t o h l c v n"),
+    Layout("polygon-rest", "Polygon or Alpaca REST", header="t o h l c v n"),
     Layout("huobi", "HTX", header="id open close low high amount vol count",
            columns={"timestamps": "id", "volume": "amount", "amount": "vol"}),
     Layout("upbit", "Upbit", header="candle_date_time_utc opening_price trade_price",

@@ -62,7 +62,10 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
             f"{table.file}: does not look like {only}, but like {layout.name}; leave --layout out to have it recognised"
         )
     found = find(table.header, given, layout.columns)
-    if layout.first or layout.columns:
+    if (
+        layout.first
+        and [normalised(name) for name in table.header[: len(layout.header.split())]] == layout.header.split()
+    ):
         found.doubled.clear()
     if (found.missing and not given) or only == WIDE.name:
         groups = wide.groups(table.header)
@@ -71,7 +74,7 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
             return Recognised(
                 WIDE,
                 [Group(symbol, places) for symbol, places in groups],
-                facts=[f"a column for each field of {len(groups)} symbols"] if len(groups) > 1 else [],
+                facts=[*wide.said(table.header, groups)],
             )
     if not found.complete:
         raise DataError(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from kronos_trainer.columns import ALIASES, FEATURES, NAMELESS, REQUIRED, normalised
 from kronos_trainer.errors import DataError
+from kronos_trainer.findings import some
 
 _FIELDS = {alias: name for name in FEATURES for alias in reversed(ALIASES[name]) if len(alias) >= 2}
 _SIDES = ("mid", "bid", "ask")
@@ -22,16 +23,7 @@ def groups(header: Sequence[str]) -> list[tuple[str | None, Places]]:
 
     Bid and ask are no symbols: of them that in the middle counts, or the only one. See `check_sides` for both.
     """
-    found: dict[str, Places] = {}
-    stamps: int | None = None
-    for place, name in enumerate(header):
-        parts = _pair(name)
-        if parts is None:
-            if stamps is None and normalised(_plain(name)) in ALIASES["timestamps"]:
-                stamps = place
-            continue
-        symbol, canonical = parts
-        found.setdefault(symbol, {}).setdefault(canonical, place)
+    stamps, found = _columns(header)
     whole = {symbol: places for symbol, places in found.items() if set(REQUIRED[1:]) <= set(places)}
     if stamps is None or not whole:
         return []
@@ -40,6 +32,30 @@ def groups(header: Sequence[str]) -> list[tuple[str | None, Places]]:
         side = next(places for symbol, places in whole.items() if symbol.lower() == sides[0])
         return [(None, {"timestamps": stamps} | side)]
     return [(symbol, {"timestamps": stamps} | places) for symbol, places in whole.items()]
+
+
+def said(header: Sequence[str], found: Sequence[tuple[str | None, Places]]) -> Iterator[str]:
+    """What a user should know of a wide table."""
+    if len(found) > 1:
+        yield f"columns of {len(found)} symbols beside each other"
+    read = {symbol for symbol, _ in found}
+    part = [symbol for symbol, places in _columns(header)[1].items() if symbol not in read and "close" in places]
+    if part and None not in read:
+        yield f"symbols without all four prices left out: {some(part)}"
+
+
+def _columns(header: Sequence[str]) -> tuple[int | None, dict[str, Places]]:
+    """The place of the stamps, and those of each symbol's columns."""
+    found: dict[str, Places] = {}
+    stamps: int | None = None
+    for place, name in enumerate(header):
+        parts = _pair(name)
+        if parts is not None:
+            symbol, canonical = parts
+            found.setdefault(symbol, {}).setdefault(canonical, place)
+        elif stamps is None and normalised(_plain(name)) in ALIASES["timestamps"]:
+            stamps = place
+    return stamps, found
 
 
 def check_sides(found: Sequence[tuple[str | None, Places]], header: Sequence[str], file: Path) -> None:
