@@ -41,7 +41,6 @@ _OTHERS = (
     (b"SQLite format 3", "a database of SQLite; write its table as CSV or Parquet"),
     (b"Rar!", "a RAR archive; unpack it"),
     (b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (b"ORC", "an ORC file; write it as Parquet"),
     (b"\x80\x04", "a pickle, which can run code: kronos data import turns those of upstream into bars"),
     (b"\x80\x05", "a pickle, which can run code: kronos data import turns those of upstream into bars"),
 )
