@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import lzma
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from kronos_trainer.columns import FEATURES, name_column
 from kronos_trainer.errors import DataError
-from kronos_trainer.faults import Fault, impossible_prices
+from kronos_trainer.faults import Fault, negative_sizes
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
 from kronos_trainer.layouts.containers import Source, sources
@@ -27,7 +28,7 @@ from kronos_trainer.layouts.text import EMPTY
 from kronos_trainer.no_bars import no_bars
 from kronos_trainer.numerals import Evidence, Numerals, odd
 from kronos_trainer.rows import BadRows, Float64, Int64, Rows, by_symbol, in_order, too_many, wall_clock
-from kronos_trainer.splits import splits
+from kronos_trainer.series import Adjust, Label, ahead, surveyed
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import check_zone
 
@@ -35,6 +36,8 @@ CHUNK_ROWS = 250_000  # bounds memory; about 40 MB a chunk
 
 # Squared deviations of larger numbers overflow the float32 that statistics are taken in.
 LARGEST = 1e18
+
+DROP = " (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
 
 UNREADABLE = (
     pa.ArrowException,
@@ -101,6 +104,8 @@ def read_frame(
     symbol: str | None = None,
     time_zone: str | None = None,
     bad_rows: BadRows = "refuse",
+    label: Label = "left",
+    adjust: Adjust = "none",
     columns: Mapping[str, str] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Bars of one symbol from a file of any kind that is known (or a directory), with notes to show to the user.
@@ -122,8 +127,13 @@ def read_frame(
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
     instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
+    if not len(instants):
+        raise DataError(
+            f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}; {'; '.join(findings.notes())}"
+        )
     times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
-    findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
+    times, values, series = surveyed(symbol, times, values, zone or time_zone, findings, label=label, adjust=adjust)
+    findings.found += ahead([series], time.time_ns())
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
@@ -331,12 +341,10 @@ class _TableReader:
             faults.append((absent & empty, name, "is empty"))
             faults.append((absent & ~empty, name, "{value} is not a number"))
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
-            if name in ("volume", "amount"):
-                faults.append((column < 0, name, "{value} is negative"))
         if self.recognised.scale != 1.0:
             faults += [(values[:, index] % 1 != 0, FEATURES[index], "{value} is no whole number") for index in range(4)]
             values[:, :4] /= 1 / self.recognised.scale
-        faults += impossible_prices(values)
+        faults += negative_sizes(values)
         if "amount" not in self.places:
             values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
 
@@ -382,6 +390,6 @@ class _TableReader:
                 f"{what.format(value=shown)}"
             )
             if self.bad_rows == "refuse":
-                raise DataError(f"{problem} (data.badRows: drop, or --bad-rows drop, leaves such rows out)")
+                raise DataError(f"{problem}{DROP}")
             self.findings.drop(int(bad.sum()), problem)
         return ~bad

@@ -57,26 +57,34 @@ class Source:
 
 
 def sources(files: Sequence[Path]) -> Iterator[Source]:
-    """Everything in a list of files that is a table, in their order. Raises DataError."""
+    """Every table in a list of files, in their order. What is wrong with one is raised when it is opened."""
     for place in store.stores(files):
-        for symbol, table in store.instruments(place, files):
-            yield Source(table.file, symbol, "Qlib's store", lambda given, table=table: table)  # type: ignore[misc]
+        try:
+            for symbol, table in store.instruments(place, files):
+                yield Source(table.file, symbol, "Qlib's store", lambda given, table=table: table)  # type: ignore[misc]
+        except (DataError, OSError) as error:
+            yield _failing(place, place.name, error)
     for file in files:
-        if file.suffix != ".bin" and not (file.suffix == ".txt" and file.parent.name == "calendars"):
-            yield from _in_file(file)
+        if file.suffix == ".bin" or (file.suffix == ".txt" and file.parent.name == "calendars"):
+            continue
+        parent = file.parent.name
+        symbol = parent.removeprefix("symbol=") if parent.startswith("symbol=") else stem(file.name)
+        try:
+            with file.open("rb") as stream:
+                begin = stream.read(8)
+            members = (
+                list(_in_zip(file, symbol)) if begin.startswith(_ZIP) else [_source(file, symbol, file.name, file)]
+            )
+        except (DataError, OSError) as error:
+            members = [_failing(file, symbol, error)]
+        yield from members
 
 
-def _in_file(file: Path) -> Iterator[Source]:
-    if file.stat().st_size == 0:
-        raise DataError(f"{file}: empty file")
-    parent = file.parent.name
-    symbol = parent.removeprefix("symbol=") if parent.startswith("symbol=") else stem(file.name)
-    with file.open("rb") as stream:
-        begin = stream.read(8)
-    if begin.startswith(_ZIP):
-        yield from _in_zip(file, symbol)
-    else:
-        yield _source(file, symbol, file.name, file)
+def _failing(label: Path, symbol: str, error: Exception) -> Source:
+    def opened(given: Mapping[str, str] | None) -> Table:
+        raise error
+
+    return Source(label, symbol, "a file of bars", opened)
 
 
 def _source(label: Path, symbol: str, name: str, source: Place) -> Source:
@@ -123,6 +131,8 @@ def _in_zip(file: Path, symbol: str) -> Iterator[Source]:
 
 def _table(label: Path, kind: str, source: Place, given: Mapping[str, str] | None) -> Table:
     """The table of a file, unpacked as often as it is packed."""
+    if isinstance(source, Path) and source.stat().st_size == 0:
+        raise DataError(f"{label}: empty file")
     if kind in ("Parquet", "Feather") and isinstance(source, Path):
         return ArrowTable(label, source, parquet=kind == "Parquet")
     head = _head(source)
