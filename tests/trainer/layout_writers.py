@@ -308,6 +308,14 @@ DAILY["upper"] = csv(
 DAILY["quoted"] = csv(f"date=t {OHLCV}", quote=True)
 DAILY["spaces-after-commas"] = csv(f"date=t {OHLCV}", separator=", ")
 DAILY["meta"] = csv(f"date=t {OHLCV}", above="Security,AAPL US Equity\nStart Date,2023-12-11\nPeriod,D\n\n")
+DAILY["currency"] = csv(f"Date=t {OHLCV}", write=dict.fromkeys("ohlc", lambda value: f"{value:.2f} €"))
+DAILY["nordic"] = csv(
+    "Date=t Bid=1 Ask=1 Opening_price=o High_price=h Low_price=l Closing_price=c Total_volume=v Turnover=a",
+    separator=";",
+    above="sep=;\n",
+    write=dict.fromkeys("ohlca", comma),
+)
+DAILY["symbol-second"] = csv("=t =AAPL =o =h =l =c =v", header=False)
 DAILY["suffix"] = csv(f"date=t {OHLCV}", write={"v": lambda value: f"{value / 1e4:.4f}万"})
 
 INTRADAY["baostock-5min"] = csv(
@@ -353,6 +361,13 @@ INTRADAY["dukascopy-gmt"] = csv("Local_time=t Open=o High=h Low=l Close=c Volume
 INTRADAY["finam"] = lambda frame, path: _two_columns(
     frame, path, "%y%m%d;%H%M%S", ";", "<DATE>;<TIME>;<OPEN>;<HIGH>;<LOW>;<CLOSE>;<VOL>\n"
 )
+INTRADAY["german-clock"] = csv(
+    "Datum=day Uhrzeit=t Eröffnung=o Hoch=h Tief=l Schluss=c Volumen=v",
+    "%H:%M",
+    separator=";",
+    write=dict.fromkeys("ohlc", comma),
+)
+INTRADAY["zone-abbreviation"] = csv(f"time=t {OHLCV}", "%Y-%m-%d %H:%M:%S UTC")
 INTRADAY["r-whitespace"] = csv(f"date=t {OHLCV}", "%Y-%m-%d %H:%M:%S", separator=" ", suffix=".txt")
 INTRADAY["tradingview"] = csv("time=s open=o high=h low=l close=c Volume=v Volume_MA=1 Plot=2 Plot=3 Volume=4")
 INTRADAY["polygon"] = csv("ticker=AAPL volume=v open=o close=c high=h low=l window_start=ns transactions=9")

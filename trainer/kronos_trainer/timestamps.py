@@ -29,7 +29,12 @@ MISSING = np.iinfo(np.int64).min  # what numpy calls NaT
 
 _MIXED = "mixes stamps with and without a time zone; write all in one way, as 2024-01-31 09:35+00:00"
 
-_ZONE = r"(?:Z|UTC| UTC| ?[+-]\d{2}:?\d{2})"
+_ZONE = r"(?:Z| ?[+-]\d{2}:?\d{2})"
+# Names of zones that mean the same everywhere, which CST, IST and BST do not.
+_OFFSETS = {"UTC": "+00:00", "GMT": "+00:00", "EST": "-05:00", "EDT": "-04:00", "PST": "-08:00", "PDT": "-07:00"}
+_OFFSETS |= {"CET": "+01:00", "CEST": "+02:00", "EET": "+02:00", "EEST": "+03:00", "MSK": "+03:00"}
+_OFFSETS |= {"HKT": "+08:00", "SGT": "+08:00", "JST": "+09:00", "KST": "+09:00"}
+_ABBREVIATION = re.compile(rf" ?({'|'.join(_OFFSETS)})$")
 _NAMED_ZONE = re.compile(r" ([A-Z][A-Za-z]+/[A-Za-z_]+(?:/[A-Za-z_]+)?)$")
 _ISO = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:\.\d+)?)?{_ZONE}?)?")
 _CLOCK = re.compile(rf"([T ]+)(\d{{1,2}}:\d{{2}}|\d{{4}}(?=\D|$|\d\d$))(:?\d{{2}})?(\.\d+)?( ?[AaPp][Mm])?({_ZONE})?")
@@ -215,10 +220,10 @@ class StampReader:
         sample = given.iloc[0]
         if _ISO.fullmatch(sample):
             return "ISO8601"
-        if re.search(r"\bGMT(?=[+-]\d|$)", sample):
-            self._clean.append(
-                lambda text: text.str.replace(r" ?GMT(?=[+-])", " ", regex=True).str.replace("GMT", "UTC")
-            )
+        if _ABBREVIATION.search(sample):
+            self._clean.append(lambda text: text.str.replace(_ABBREVIATION, lambda zone: _OFFSETS[zone[1]], regex=True))
+        elif re.search(r"\bGMT(?=[+-]\d)", sample):
+            self._clean.append(lambda text: text.str.replace(r" ?GMT(?=[+-])", " ", regex=True))
         if zone := _NAMED_ZONE.search(sample):
             self._zone = zone[1]
             self._clean.append(lambda text: text.str.removesuffix(f" {self._zone}"))

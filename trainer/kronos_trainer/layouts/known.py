@@ -88,6 +88,7 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("stooq-dump", "Stooq without header", shape="symbol - date clock open high low close volume count"),
     Layout("metastock", "MetaStock ASCII", shape="symbol - date clock open high low close volume"),
     Layout("metastock-days", "MetaStock ASCII, days", shape="symbol - date open high low close volume ..."),
+    Layout("time-symbol", "time, symbol and prices", shape="time symbol open high low close volume ..."),
     Layout("symbol-time", "symbol, time and prices", shape="symbol time open high low close volume ..."),
     Layout("eastmoney", "East Money klines", shape="time open close high low volume amount ..."),
     Layout("ccxt", "time, open, high, low, close, volume", shape="time open high low close volume"),

@@ -108,7 +108,9 @@ def _with_stamps(table: Table, found: Found, given: Mapping[str, str]) -> dict[s
     places = dict(found.places)
     names = [normalised(name) for name in table.header]
     own = names[places["timestamps"]]
-    if "timestamps" in given or (len(found.spare) < 2 and own not in NAMELESS):
+    taken = set(places.values()) - set(found.spare)
+    clocks = [place for place, name in enumerate(names) if name in CLOCKS and place not in taken]
+    if "timestamps" in given or (len({*found.spare, *clocks}) < 2 and own not in NAMELESS):
         return places
     head = table.head()
 
@@ -116,13 +118,13 @@ def _with_stamps(table: Table, found: Found, given: Mapping[str, str]) -> dict[s
         values = [value for value in head[place].iloc[:SAMPLE] if value.strip()]
         return bool(values) and all(kind(value) for value in values)
 
-    stamps = [place for place in found.spare if all_are(place, looks_like_stamp)]
+    stamps = [place for place in (*found.spare, *clocks) if all_are(place, looks_like_stamp)]
     if stamps:
         places["timestamps"] = stamps[0]
     chosen = places["timestamps"]
     precise = [place for place in stamps if all_are(place, _has_time)]
     if not all_are(chosen, _has_time):
-        clocks = [place for place in found.spare if place != chosen and names[place] in CLOCKS]
+        clocks = [place for place in clocks if place != chosen]
         detailed = [place for place in clocks if place in precise]
         if detailed:
             places["timestamps"] = detailed[0]

@@ -32,7 +32,10 @@ _BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", 
 _ENCODINGS = ("gb18030", "big5", "cp932", "cp949", "cp1252", "cp1250", "cp1251")
 _SEPARATORS = (",", ";", "\t", "|", " ")
 _LINE = re.compile(r"\r\n|\r|\n")
-_NUMBER = re.compile(r"[$€£¥]?[+-]?[$€£¥]?[\d.,' \u00a0]*\d[\d.,' \u00a0]*(?:[eE][+-]?\d+|[KMBkmb%])?")
+_NUMBER = re.compile(
+    r"(?:[$€£¥₹]|[A-Z]{3} )?[+-]?[$€£¥₹]?[\d.,'’ \u00a0\u202f]*\d[\d.,'’ \u00a0\u202f]*"
+    r"(?:[eE][+-]?\d+|[KMBTkmbt%$€£¥₹万亿]|[A-Z]{3}|Mio\.?|Mrd\.?)?"
+)
 
 
 @dataclass
