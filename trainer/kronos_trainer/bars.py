@@ -22,10 +22,11 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, Found, some
 from kronos_trainer.layouts.containers import sources
-from kronos_trainer.readers import DROP, read_rows, read_sources
+from kronos_trainer.readers import read_rows, read_sources
 from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
 from kronos_trainer.series import Series, surveyed
+from kronos_trainer.table_reader import DROP
 from kronos_trainer.trading_hours import Gap
 
 LAYOUT = 3  # raised when the same files would give other bars or windows; it enters the digest

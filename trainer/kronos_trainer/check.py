@@ -88,8 +88,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run: RunConfig | None = None) -> Checked:
     """Reads bars as a training would; what that would refuse is told and left out. Raises InputMissing, ConfigError."""
     from kronos_trainer.bars import read_bars, sound_bars
-    from kronos_trainer.readers import DROP
     from kronos_trainer.series import ahead
+    from kronos_trainer.table_reader import DROP
     from kronos_trainer.windows import split_bars
 
     refused: list[str] = []

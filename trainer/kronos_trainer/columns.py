@@ -20,94 +20,63 @@ REQUIRED = ("timestamps", "open", "high", "low", "close")
 # Names of what pandas writes where an index has none; they count only where no better name is there.
 NAMELESS = ("index", "level_0", "level_1", "__index_level_0__", "__index_level_1__", "unnamed:_0", "unnamed:_1", "")
 
-# The first alias that a file has is taken, and no column twice. One row a language.
-ALIASES: dict[str, tuple[str, ...]] = {
-    "timestamps": (
-        *("timestamps", "timestamp", "datetime", "date_time", "date", "time", "open_time", "ts", "dt", "day", "t"),
-        *("trade_time", "trade_date", "trading_date", "exchange_date", "ts_event", "window_start", "gmt_time"),
-        *("bar_time", "start_time", "time_key", "time_open", "timeopen", "local_time", "utc_time", "begins_at"),
-        *("tradedate", "datadate", "date/time", "snapped_at", "time_period_start", "quote_date", "timestamp_utc"),
-        *("时间戳", "交易日期", "交易时间", "日期", "时间", "日線", "日付", "年月日", "日時", "일자", "날짜", "일시"),
-        *("datum", "zeitpunkt", "zeit", "fecha", "data", "date_de_cotation", "дата", "tarih"),
-        *("unix", "unix_timestamp", "unix_time", "epoch", "start", *NAMELESS),
-    ),
-    "open": (
-        *("open", "o", "open_price", "opening_price", "price_open", "px_open", "opening", "prcod", "trade_open"),
-        *("今开", "开盘", "开盘价", "開盤", "開盤價", "始値", "시가", "오픈"),
-        *("eröffnung", "eröffnungskurs", "eröffn", "eroeffnung", "erster", "erster_kurs", "anfang"),
-        *("ouverture", "ouv", "apertura", "abertura", "otwarcie", "открытие", "откр", "açılış", "openingskoers"),
-    ),
-    "high": (
-        *("high", "h", "high_price", "max", "price_high", "px_high", "prchd", "trade_high", "highest"),
-        *("最高", "最高价", "最高價", "高値", "고가", "hoch", "höchst", "höchstkurs", "hoechst", "tageshoch"),
-        *("plus_haut", "+_haut", "haut", "máximo", "maximo", "máx", "massimo", "máxima", "maxima", "najwyzszy"),
-        *("najwyższy", "максимум", "макс", "yüksek", "hoog"),
-    ),
-    "low": (
-        *("low", "l", "low_price", "min", "price_low", "px_low", "prcld", "trade_low", "lowest"),
-        *("最低", "最低价", "最低價", "安値", "저가", "tief", "tiefst", "tiefstkurs", "tagestief"),
-        *("plus_bas", "+_bas", "bas", "mínimo", "minimo", "mín", "mínima", "minima", "najnizszy", "najniższy"),
-        *("минимум", "мин", "düşük", "laag"),
-    ),
-    "close": (
-        *(
-            "close",
-            "c",
-            "close_price",
-            "closing_price",
-            "price_close",
-            "px_last",
-            "prccd",
-            "close/last",
-            "last",
-            "last_price",
-        ),
-        *("ltp", "trade_close", "settle", "收盘", "收盘价", "收盤", "收盤價", "終値", "종가", "schluss"),
-        *("schlusskurs", "schluß", "letzter", "zuletzt", "kurs", "clôture", "cloture", "clot", "dernier", "fermeture"),
-        *("cierre", "último", "ultimo", "chiusura", "fechamento", "zamkniecie", "zamknięcie", "закрытие", "закр"),
-        *("цена", "kapanış", "şimdi", "slot", "price", "最新价"),
-    ),
-    "volume": (
-        *(
-            "volume",
-            "vol",
-            "v",
-            "tick_volume",
-            "tickvol",
-            "base_volume",
-            "volumefrom",
-            "volume_traded",
-            "volume_(btc)",
-            "px_volume",
-        ),
-        *("total_volume", "totalvolume", "number_of_shares", "cshtrd", "total_traded_quantity", "traded_quantity"),
-        *("no.of_shares", "no_of_shares", "volume_(shares)"),
-        *("成交量", "成交股數", "总手", "出来高", "売買高", "거래량", "stücke", "stuecke", "stück"),
-        *("volumen", "volumes", "wolumen", "объём", "объем", "hacim", "umsatz", "volume_(aggregated)"),
-    ),
-    "amount": (
-        *("amount", "amt", "turnover", "quote_volume", "quote_asset_volume", "money", "total_turnover", "volumeto"),
-        *("volume_(currency)", "traded_value", "volume_usd", "volume_usdt", "volume_quote", "turnover_value"),
-        *(
-            "成交额",
-            "成交金额",
-            "成交金額",
-            "总金额",
-            "売買代金",
-            "거래대금",
-            "volumen_in_euro",
-            "volumen_eur",
-            "volumen",
-        ),
-        *("umsatz", "capitaux", "volumequote"),
-    ),
-    "symbol": (
-        *("symbol", "ticker", "instrument", "code", "ts_code", "sym", "order_book_id", "ric", "tic", "secid", "pair"),
-        *("isin", "wkn"),
-        # no names of contracts: those of a continuous future change where it rolls
-        *("股票代码", "证券代码", "基金代码", "代码", "證券代號", "コード", "종목코드"),
-    ),
+# The first alias that a file has is taken, and no column twice. One row a language, or a kind of vendor.
+_NAMES = {
+    "timestamps": """
+        timestamps timestamp datetime date_time date time open_time ts dt day t
+        trade_time trade_date trading_date tradedate exchange_date datadate quote_date ts_event window_start gmt_time
+        bar_time start_time time_key time_open timeopen time_period_start local_time utc_time timestamp_utc
+        date/time snapped_at begins_at
+        时间戳 交易日期 交易时间 日期 时间 日線 日付 年月日 日時 일자 날짜 일시
+        datum zeitpunkt zeit fecha data date_de_cotation дата tarih
+        unix unix_timestamp unix_time epoch start
+    """,
+    "open": """
+        open o open_price opening_price price_open px_open opening prcod trade_open
+        今开 开盘 开盘价 開盤 開盤價 始値 시가 오픈
+        eröffnung eröffnungskurs eröffn eroeffnung erster erster_kurs anfang
+        ouverture ouv apertura abertura otwarcie открытие откр açılış openingskoers
+    """,
+    "high": """
+        high h high_price max price_high px_high prchd trade_high highest
+        最高 最高价 最高價 高値 고가
+        hoch höchst höchstkurs hoechst tageshoch
+        plus_haut +_haut haut máximo maximo máx massimo máxima maxima najwyzszy najwyższy максимум макс yüksek hoog
+    """,
+    "low": """
+        low l low_price min price_low px_low prcld trade_low lowest
+        最低 最低价 最低價 安値 저가
+        tief tiefst tiefstkurs tagestief
+        plus_bas +_bas bas mínimo minimo mín mínima minima najnizszy najniższy минимум мин düşük laag
+    """,
+    "close": """
+        close c close_price closing_price last price_close px_last prccd close/last last_price ltp trade_close settle
+        收盘 收盘价 收盤 收盤價 最新价 終値 종가
+        schluss schlusskurs schluß letzter zuletzt kurs
+        clôture cloture clot dernier fermeture cierre último ultimo chiusura fechamento zamkniecie zamknięcie
+        закрытие закр цена kapanış şimdi slot price
+    """,
+    "volume": """
+        volume vol v tick_volume tickvol base_volume volumefrom volume_traded volume_(btc) px_volume
+        total_volume totalvolume number_of_shares no.of_shares no_of_shares volume_(shares) volume_(aggregated)
+        total_traded_quantity traded_quantity cshtrd
+        成交量 成交股數 总手 出来高 売買高 거래량
+        stücke stuecke stück volumen volumes wolumen объём объем hacim umsatz
+    """,
+    "amount": """
+        amount amt turnover quote_volume quote_asset_volume money total_turnover volumeto
+        volume_(currency) traded_value volume_usd volume_usdt volume_quote volumequote turnover_value
+        成交额 成交金额 成交金額 总金额 売買代金 거래대금
+        volumen_in_euro volumen_eur volumen umsatz_(eur) umsatz capitaux
+    """,
+    # no names of contracts: those of a continuous future change where it rolls
+    "symbol": """
+        symbol ticker instrument code ts_code sym order_book_id ric tic secid pair isin wkn
+        股票代码 证券代码 基金代码 代码 證券代號 コード 종목코드
+    """,
 }
+ALIASES = {name: tuple(text.split()) for name, text in _NAMES.items()}
+ALIASES["timestamps"] += NAMELESS
 # A time of day in a column of its own, beside one of dates.
 CLOCKS = ("time", "时间", "uhrzeit", "zeit", "hora", "heure", "ora", "godzina", "время", "시간", "時刻", "timestamp")
 

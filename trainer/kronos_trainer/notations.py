@@ -36,6 +36,17 @@ _WEEKDAYS = (
 _WEEKDAY = re.compile(rf"(?i)^(?:{'|'.join(_WEEKDAYS.split())})\.?,? +")
 _THREE = re.compile(r"(\d{1,4})([-/.])(\d{1,2})\2(\d{1,4})(?!\d)")
 
+YEAR_FIRST = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}")
+YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(?:\d{4}|\d{2})(?!\d)")
+CHINESE = re.compile(r"\d{4}年\d{1,2}月\d{1,2}日")
+TAIWAN = re.compile(r"^(\d{3})(?=[/.-]\d{2}[/.-]\d{2})")  # years since 1911
+# Names of zones that mean the same everywhere, which CST, IST and BST do not.
+OFFSETS = {"UTC": "+00:00", "GMT": "+00:00", "EST": "-05:00", "EDT": "-04:00", "PST": "-08:00", "PDT": "-07:00"}
+OFFSETS |= {"CET": "+01:00", "CEST": "+02:00", "EET": "+02:00", "EEST": "+03:00", "MSK": "+03:00"}
+OFFSETS |= {"HKT": "+08:00", "SGT": "+08:00", "JST": "+09:00", "KST": "+09:00"}
+ABBREVIATION = re.compile(rf" ?({'|'.join(OFFSETS)})$")
+NAMED_ZONE = re.compile(r" ([A-Z][A-Za-z]+/[A-Za-z_]+(?:/[A-Za-z_]+)?)$")
+
 # The three numbers of a date: the order, and how it is said.
 ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 MONTHS = (1, 3)  # between bars that are evenly spaced on the calendar
@@ -200,3 +211,18 @@ def _by_the_rows(numbers: npt.NDArray[np.int64], orders: list[str], year: str) -
     if distinct > 1 and len(numbers) >= 4 * distinct and spans[0][0] * 5 <= spans[1][0]:
         return spans[0][1]  # bars of some days in a row, not of one day in each month
     raise Undecided(orders)
+
+
+def looks_like_stamp(text: str) -> bool:
+    """Whether a field of a file may be the time of a bar, in any notation that is read."""
+    text = text.strip()
+    if re.fullmatch(r"\d{4}[-/.]?\d{2}[-/.]?\d{2}.*|\d{10}(?:\.\d+)?|\d{12,14}|\d{16,17}|\d{19}", text):
+        return True
+    if YEAR_LAST.match(text) or YEAR_FIRST.match(text) or CHINESE.match(text) or TAIWAN.match(text):
+        return True
+    return has_words(text) and word_format(month_in_english(text)) is not None
+
+
+def looks_like_clock(text: str) -> bool:
+    """Whether a field of a file may be a time of day alone."""
+    return bool(re.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?|\d{3,6}|0", text.strip()))

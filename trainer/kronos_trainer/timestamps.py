@@ -13,12 +13,18 @@ import pandas as pd
 
 from kronos_trainer.errors import DataError
 from kronos_trainer.notations import (
+    ABBREVIATION,
+    CHINESE,
+    NAMED_ZONE,
+    OFFSETS,
     ORDERS,
+    TAIWAN,
+    YEAR_FIRST,
+    YEAR_LAST,
     Undecided,
     date_in,
     has_words,
     in_digits,
-    month_in_english,
     settle_order,
     word_format,
 )
@@ -30,20 +36,10 @@ MISSING = np.iinfo(np.int64).min  # what numpy calls NaT
 _MIXED = "mixes stamps with and without a time zone; write all in one way, as 2024-01-31 09:35+00:00"
 
 _ZONE = r"(?:Z| ?[+-]\d{2}:?\d{2})"
-# Names of zones that mean the same everywhere, which CST, IST and BST do not.
-_OFFSETS = {"UTC": "+00:00", "GMT": "+00:00", "EST": "-05:00", "EDT": "-04:00", "PST": "-08:00", "PDT": "-07:00"}
-_OFFSETS |= {"CET": "+01:00", "CEST": "+02:00", "EET": "+02:00", "EEST": "+03:00", "MSK": "+03:00"}
-_OFFSETS |= {"HKT": "+08:00", "SGT": "+08:00", "JST": "+09:00", "KST": "+09:00"}
-_ABBREVIATION = re.compile(rf" ?({'|'.join(_OFFSETS)})$")
-_NAMED_ZONE = re.compile(r" ([A-Z][A-Za-z]+/[A-Za-z_]+(?:/[A-Za-z_]+)?)$")
 _ISO = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:\.\d+)?)?{_ZONE}?)?")
 _CLOCK = re.compile(rf"([T ]+)(\d{{1,2}}:\d{{2}}|\d{{4}}(?=\D|$|\d\d$))(:?\d{{2}})?(\.\d+)?( ?[AaPp][Mm])?({_ZONE})?")
 _MIDNIGHT = rf"[T ]00:?00(?::?00(?:\.0+)?)?{_ZONE}$"
-_YEAR_FIRST = re.compile(r"\d{4}([-/.])\d{1,2}\1\d{1,2}")
-_YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(?:\d{4}|\d{2})(?!\d)")
-_CHINESE = re.compile(r"\d{4}年\d{1,2}月\d{1,2}日")
 _MONTH_ONLY = re.compile(r"\d{4}([-/])\d{1,2}")
-_TAIWAN = re.compile(r"^(\d{3})(?=[/.-]\d{2}[/.-]\d{2})")  # years since 1911
 _DIGITS = re.compile(r"\d+|\d{5,}\.\d*")
 _COMPACT = {6: "%y%m%d", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
 _EXCEL = (20_000, 80_000)  # days since 1899-12-30: 1954 to 2119
@@ -220,31 +216,31 @@ class StampReader:
         sample = given.iloc[0]
         if _ISO.fullmatch(sample):
             return "ISO8601"
-        if _ABBREVIATION.search(sample):
-            self._clean.append(lambda text: text.str.replace(_ABBREVIATION, lambda zone: _OFFSETS[zone[1]], regex=True))
+        if ABBREVIATION.search(sample):
+            self._clean.append(lambda text: text.str.replace(ABBREVIATION, lambda zone: OFFSETS[zone[1]], regex=True))
         elif re.search(r"\bGMT(?=[+-]\d)", sample):
             self._clean.append(lambda text: text.str.replace(r" ?GMT(?=[+-])", " ", regex=True))
-        if zone := _NAMED_ZONE.search(sample):
+        if zone := NAMED_ZONE.search(sample):
             self._zone = zone[1]
             self._clean.append(lambda text: text.str.removesuffix(f" {self._zone}"))
         if has_words(sample):
             self._clean.append(in_digits)
-        if _TAIWAN.match(sample):
+        if TAIWAN.match(sample):
             self.notation = "dates read as years since 1911"
-            self._clean.append(lambda text: text.str.replace(_TAIWAN, lambda y: str(int(y[1]) + 1911), regex=True))
+            self._clean.append(lambda text: text.str.replace(TAIWAN, lambda y: str(int(y[1]) + 1911), regex=True))
         given = self._cleaned(given)
         sample = given.iloc[0]
         if _ISO.fullmatch(sample) and self._zone is None:
             return "ISO8601"
-        if first := _CHINESE.match(sample):
+        if first := CHINESE.match(sample):
             date, end = "%Y年%m月%d日", first.end()
-        elif first := _YEAR_FIRST.match(sample):
+        elif first := YEAR_FIRST.match(sample):
             date, end = "%Y{0}%m{0}%d".format(first[1]), first.end()
         elif first := re.match(r"\d{8}(?!\d)", sample):
             date, end = "%Y%m%d", first.end()
         elif first := re.match(r"\d{6}(?=[ T]\d)", sample):
             date, end = "%y%m%d", first.end()
-        elif first := _YEAR_LAST.match(sample):
+        elif first := YEAR_LAST.match(sample):
             date, end = self._ordered(given), first.end()
         elif words := word_format(sample):
             date, end = words
@@ -282,21 +278,6 @@ class StampReader:
             self.notation = f"dates read as {ORDERS[order.order]}"
             self.settled_by = order.evidence
         return order.form
-
-
-def looks_like_stamp(text: str) -> bool:
-    """Whether a field of a file may be the time of a bar, in any notation that is read."""
-    text = text.strip()
-    if re.fullmatch(r"\d{4}[-/.]?\d{2}[-/.]?\d{2}.*|\d{10}(?:\.\d+)?|\d{12,14}|\d{16,17}|\d{19}", text):
-        return True
-    if _YEAR_LAST.match(text) or _YEAR_FIRST.match(text) or _CHINESE.match(text) or _TAIWAN.match(text):
-        return True
-    return has_words(text) and word_format(month_in_english(text)) is not None
-
-
-def looks_like_clock(text: str) -> bool:
-    """Whether a field of a file may be a time of day alone."""
-    return bool(re.fullmatch(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[AaPp][Mm])?|\d{3,6}|0", text.strip()))
 
 
 def _digits(numbers: pd.Series, finite: npt.NDArray[np.bool_]) -> pd.Series:

@@ -14,7 +14,7 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.layouts import wide
 from kronos_trainer.layouts.recognise import layout_of
 from kronos_trainer.layouts.tables import FrameTable
-from kronos_trainer.timestamps import looks_like_stamp
+from kronos_trainer.notations import looks_like_stamp
 
 _SYMBOL = ("ticker", "symbol", "pair", "code", "ts_code", "instrument")
 _DEEP = 8  # levels below which nothing is looked for

@@ -15,8 +15,8 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.layouts import wide
 from kronos_trainer.layouts.known import LAYOUTS, PLAIN, WIDE, Layout
 from kronos_trainer.layouts.tables import Table
+from kronos_trainer.notations import looks_like_clock, looks_like_stamp
 from kronos_trainer.numerals import Evidence, Numerals, odd
-from kronos_trainer.timestamps import looks_like_clock, looks_like_stamp
 
 WHOLE = ("qlib", "upstream")  # layouts of whole files, not of tables
 MOSTLY = 0.95  # of the rows have to be as a shape says
