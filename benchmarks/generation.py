@@ -25,9 +25,9 @@ def run() -> None:
     """Both sides forecast the same bars with the same weights; sampled tokens differ, the amount of work does not."""
     ours = Forecaster(scratch_tokenizer("base", 0), scratch_predictor(SIZE, 0))
     theirs_tokenizer = KronosTokenizer(**asdict(TOKENIZERS["base"]))
-    theirs_tokenizer.load_state_dict(ours.tokenizer.state_dict())
+    theirs_tokenizer.load_state_dict(ours.drawer.tokenizer.state_dict())
     theirs_predictor = Kronos(**asdict(PREDICTORS[SIZE]))
-    theirs_predictor.load_state_dict(ours.predictor.state_dict())
+    theirs_predictor.load_state_dict(ours.drawer.predictor.state_dict())
     theirs = UpstreamForecaster(theirs_predictor.eval(), theirs_tokenizer.eval(), device="cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -56,7 +56,7 @@ def _case(ours: Forecaster, theirs: UpstreamForecaster, lookback: int, horizon: 
         )
 
     def cached() -> pd.DataFrame:
-        return ours.forecast(history, pd.DatetimeIndex(future), Sampling(samples=samples))
+        return ours.forecast_many([history], [pd.DatetimeIndex(future)], Sampling(samples=samples))[0]
 
     timings = interleave({"upstream": upstream, "KV cache": cached}, rounds=5)
     title = f"Generation, {SIZE}, {lookback} -> {horizon}, {samples} sample(s), one thread"

@@ -2,8 +2,8 @@
 
 What enters a stage's hash: the timeframe, the data, the window, what both stages share, the stage's own part, the
 hashes of the stages before it, and the numerics version. Fields that equal their default are left out, so that a new
-field changes no hash. What never enters: image, resources, storage, Comet, retry and checkpoint policy, for they
-change no number.
+field changes no hash. What never enters: image, resources, storage, Comet, retry, checkpoint policy and
+`data.calendar`, for they change no number that is trained.
 
 The bars enter by where they are (`data.source`) and by `data.revision`. Where the digest of their bytes is known it
 stands in for the source, so that moving them trains nothing anew; it is taken where no revision is given. The same
@@ -74,6 +74,7 @@ def run_id(hashes: Mapping[StageName, str], trigger: str = "") -> str:
 
 def _data(spec: Spec, digests: Digests) -> dict[str, Any]:
     data = _set_fields(spec.data)
+    data.pop("calendar", None)  # it names the times of forecasts
     if digests.bars is not None:
         data["source"] = {"digest": digests.bars}
     return data

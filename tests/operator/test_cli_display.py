@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from kronos_operator.cli.display import LineDisplay, display_on, stage_table
+from kronos_operator.cli.display import LineDisplay, display_on, progress_line, stage_table
 from kronos_operator.cli.progress import Board, StageProgress
 
 
@@ -47,6 +47,7 @@ def test_lines_are_spaced_but_news_are_told_at_once() -> None:
         display.notify("model-a", {"event": "phase", "stage": "predictor", "phase": "loading"})
 
     lines = lines_of(script)
+    assert lines[0] == "model-a tokenizer loading  0%"
     assert [line.split("  ")[0] for line in lines] == [
         "model-a tokenizer loading",
         "model-a tokenizer validating",
@@ -56,6 +57,17 @@ def test_lines_are_spaced_but_news_are_told_at_once() -> None:
         "model-a predictor loading",
     ]
     assert "step 6/11  54%  loss 0.1667" in lines[2]
+
+
+def test_what_holds_everywhere_is_said_once_and_what_an_earlier_attempt_said_is_gone() -> None:
+    board = Board(stages("model-a", "model-b"))
+    everywhere = {"event": "note", "message": "Comet: no key", "everywhere": True}
+    own = {"event": "note", "message": "FB is too short"}
+    said = [board.remark(model, note) for note in (everywhere, own) for model in ("model-a", "model-b")]
+    assert said == ["Comet: no key", None, "FB is too short", "FB is too short"]
+    board.apply("model-a", progress(percent=50.0, loss=1.0))
+    stage = board.apply("model-a", {"event": "started", "stage": "tokenizer"})
+    assert stage is not None and progress_line(stage) == "model-a tokenizer starting  0%"
 
 
 @pytest.mark.parametrize("width", [80, 120])

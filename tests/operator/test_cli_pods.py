@@ -302,6 +302,42 @@ def test_a_forecasts_failure_in_the_pod_is_the_commands(server: PodServer, capsy
     assert not Path("out.csv").exists() and server.pods == []
 
 
+SAVE = """
+import sys
+from pathlib import Path
+from kronos_trainer.model.weights import save_weights, scratch_predictor, scratch_tokenizer
+run = Path(sys.argv[1])
+save_weights(scratch_tokenizer("tiny", 1), run / "tokenizer/best")
+save_weights(scratch_predictor("tiny", 1), run / "predictor/best")
+"""
+
+
+def test_a_directory_of_symbols_is_forecast_in_the_pod_and_comes_back(server: PodServer, capsys: Any) -> None:
+    directory = publish(server)
+    current = json.loads((directory / "current.json").read_text())
+    window = {"lookback": 30, "horizon": 3, "maxContext": 64}
+    current |= {"timeframe": "1d", "window": window, "data": {"clip": 5.0, "timeZone": None}}
+    (directory / "current.json").write_text(json.dumps(current))
+    subprocess.run([sys.executable, "-c", SAVE, str(directory / "runs" / RUN)], check=True)
+    folder = Path("stocks/us")
+    folder.mkdir(parents=True)
+    days = [f"2024-{month:02}-{day:02}" for month in (1, 2) for day in range(1, 29)]
+    rows = [f"{day},{index + 10},{index + 12},{index + 9},{index + 11},5" for index, day in enumerate(days)]
+    (folder / "A.csv").write_text("\n".join(["date,open,high,low,close,volume", *rows]))
+    (folder / "B.csv").write_text("\n".join(["date,open,high,low,close,volume", rows[0].replace("12", "x"), *rows[1:]]))
+    command = ["forecast", "--cluster", "--model", "m", "--input", "stocks", "--calendar", "24/7"]
+    assert main([*command, "--output", "out", "--plot", "out"]) == 0
+    out, err = capsys.readouterr()
+    assert "A.csv: 3 bars, 2024-02-29 00:00:00 to 2024-03-02 00:00:00" in out
+    assert "warning: B: " in err and "column high: 'x' is not a number" in err
+    assert sorted(tree(Path("out"))) == ["A.csv", "A.png"]
+    before = tree(Path("stocks"))
+    assert main([*command, "--output", "stocks/us"]) == 64
+    assert main([*command[:-4], "--input", "stocks/us/A.csv", "--output", "stocks/../stocks/us/A.csv"]) == 64
+    assert "would be lost" in capsys.readouterr().err
+    assert tree(Path("stocks")) == before and len(server.made) == 1 and server.pods == []
+
+
 def test_submit_takes_the_options_of_its_siblings(server: PodServer, capsys: Any) -> None:
     for options in (["--cluster"], ["--context", "c"], ["--kubeconfig", os.environ["KUBECONFIG"]]):
         Path("model.yaml").write_text("kind: Nothing\n")

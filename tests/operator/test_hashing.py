@@ -55,6 +55,7 @@ def test_hashes_of_known_specs_never_change() -> None:
         {"retry": {"maxRestarts": 9}},
         {"checkpoint": {"everySeconds": 5}},
         {"suspend": True},
+        {"data": BASE["data"] | {"calendar": "XNYS"}},
         {"updatePolicy": "Cancel"},
         {"predictor": {"init": {"hub": {"repo": "NeoQuasar/Kronos-small"}}, "epochs": 30}},  # the defaults, spelled out
         {"window": {"lookback": 90, "horizon": 10, "maxContext": 512}},

@@ -47,13 +47,16 @@ ADDED = [
     ),
     (
         "  tokenizer: {init: {scratch: {size: tiny}, path: x}}",
-        "8: spec.tokenizer.init: give exactly one of hub, path, scratch; found path and scratch",
+        "8: spec.tokenizer.init: give exactly one of hub, path, published, scratch; found path and scratch",
     ),
     (
         "  tokenizer: {init: {scratch: {size: tiny}}, epochs: 0}",
         "8: spec.tokenizer: epochs 0 keeps the initial weights, and scratch weights are random: train them or name others",
     ),
-    ("  tokenizer: {init: {}}", "8: spec.tokenizer.init: give exactly one of hub, path, scratch; found none"),
+    (
+        "  tokenizer: {init: {}}",
+        "8: spec.tokenizer.init: give exactly one of hub, path, published, scratch; found none",
+    ),
     ("  tokenizer: {betas: [0.9]}", "8: spec.tokenizer.betas: must have at least 2 entries; found 1"),
     ("  tokenizer: {betas: 0.9}", "8: spec.tokenizer.betas: must be a list; found 0.9"),
     ("  tokenizer: {learningRate: 0}", "8: spec.tokenizer.learningRate: must be greater than 0; found 0"),

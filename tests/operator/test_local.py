@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +28,14 @@ from kronos_operator.local import (
     read_states,
     refusals,
     sample_command,
+    stop,
     stored_model,
     write_run_configs,
 )
-from kronos_operator.local.digests import files_digest
+from kronos_operator.local.bars_record import record_bars
 from kronos_operator.local.files import write_model, write_run
 from kronos_operator.local.gpus import divided
+from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
 from kronos_trainer.config import StageName, load_run
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
@@ -144,7 +149,7 @@ def test_bars_behind_a_linked_directory_count_as_content(tmp_path: Path) -> None
     digests = set()
     for text in ("one", "two"):
         (tmp_path / "store/A.csv").write_text(text)
-        digests.add(files_digest(tmp_path / "bars"))
+        digests.add(record_bars(tmp_path / "bars").digest)
     assert len(digests) == 2
 
 
@@ -231,6 +236,19 @@ def test_the_first_signal_saves_and_starts_nothing_more(machine: Machine, number
     assert machine.run(machine.prepare("a"))["a"].exit_code == 0
 
 
+def test_asked_twice_to_stop_it_still_saves(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "slow")
+
+    def interrupt(key: str, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            os.kill(os.getpid(), signal.SIGTERM)
+        if event["event"] == "note" and event["message"] == "saving":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    machine.on_event = interrupt
+    assert machine.run(machine.prepare())["m"].exit_code == 75
+
+
 def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "deaf")
 
@@ -245,12 +263,253 @@ def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
 
     machine.on_event = interrupt
     outcome = machine.run(machine.prepare())["m"]
-    assert (outcome.exit_code, "last checkpoint" in outcome.message) == (137, True)
+    assert (outcome.exit_code, "before anything was saved" in outcome.message) == (137, True)
     child = Path("/proc") / (machine.place / "child").read_text() / "stat"
     deadline = time.monotonic() + 10
     while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < deadline, "a rank outlived the second Ctrl-C"
         time.sleep(0.05)
+
+
+def test_a_second_run_is_refused_at_once_and_the_first_is_unharmed(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "wait")
+    seen: list[Any] = []
+
+    def intrude(key: str, event: dict[str, Any]) -> None:
+        if event["event"] != "progress":
+            return
+        second = machine.prepare(predictor={"epochs": 7})
+        try:
+            with holding(second.paths, second.key):
+                seen.append("let in")
+        except LocalError as error:
+            seen.extend([error.exit_code, str(error)])
+        (state,) = read_states(machine.place / "out")
+        seen.extend([state.state, state.run, second.paths.run_dir.exists(), stop(state)])
+
+    machine.on_event = intrude
+    first = machine.prepare()
+    assert machine.run(first)["m"].exit_code == 75  # asked to stop by the state that was read after the refusal
+    code, words, *after = seen
+    assert (code, after) == (74, ["running", first.run, False, os.getpid()])
+    assert f"process {os.getpid()} on " in words and "`kronos suspend m`" in words
+    assert len(machine.starts()) == 1
+    machine.on_event = lambda key, event: None
+    assert machine.run(machine.prepare())["m"].exit_code == 0
+
+
+def test_of_commands_that_come_together_one_runs_the_model(machine: Machine) -> None:
+    paths, gate, done = machine.prepare().paths, threading.Barrier(8), threading.Event()
+
+    def come(_: int) -> bool:
+        gate.wait()
+        try:
+            with holding(paths, "m"):
+                done.wait(10)
+        except LocalError as error:
+            assert "being trained already by process" in str(error)
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(come, index) for index in range(8)]
+        for _ in as_completed(futures):
+            if len([one for one in futures if one.done()]) >= 7:
+                done.set()
+        assert [future.result() for future in futures].count(True) == 1
+
+
+def test_a_run_that_was_prepared_before_another_finished_starts_nothing(machine: Machine) -> None:
+    late = machine.prepare(predictor={"epochs": 7})
+    machine.run(machine.prepare())
+    outcome = machine.run(late)["m"]
+    assert (outcome.exit_code, "by another command meanwhile" in outcome.message) == (74, True)
+    assert len(machine.starts()) == 2
+
+
+def test_a_killed_holder_is_in_nobodys_way(machine: Machine) -> None:
+    paths = machine.prepare().paths
+    code = (
+        "import sys, time; from pathlib import Path; from kronos_operator.local.holding import holding;"
+        "from kronos_trainer.config import ModelRef, RunPaths;"
+        "paths = RunPaths(Path(sys.argv[1]), ModelRef(name='m'), 'dead')\n"
+        "with holding(paths, 'm'):\n    print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(paths.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        with pytest.raises(LocalError, match=f"process {process.pid} on .* run dead"), holding(paths, "m"):
+            pass
+        process.kill()
+        process.wait()
+    with holding(paths, "m"):
+        assert holder_of(paths) is not None
+    assert holder_of(paths) is None
+
+
+def test_a_holder_on_another_host_counts_while_its_file_is_touched(machine: Machine) -> None:
+    # As on a network file system whose locks do not reach other machines.
+    paths = machine.prepare().paths
+    paths.model_dir.mkdir(parents=True)
+    file = paths.model_dir / "command.json"
+    file.write_text(json.dumps({"run": "r", "pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00Z"}))
+    with pytest.raises(LocalError, match=r"process 1 on elsewhere.*if that one is gone"), holding(paths, "m"):
+        pass
+    assert json.loads(file.read_text())["host"] == "elsewhere"
+    old = time.time() - 2 * GONE_AFTER
+    os.utime(file, (old, old))
+    with holding(paths, "m"):
+        assert json.loads(file.read_text())["pid"] == os.getpid()
+
+
+def test_a_trainer_that_no_command_has_started_is_named(machine: Machine) -> None:
+    run = machine.prepare()
+    run.paths.model_dir.mkdir(parents=True)
+    rank = {"run": "by-hand", "stage": "tokenizer", "attempt": 3, "host": "here", "pid": 77, "since": "then"}
+    run.paths.lock.write_text(json.dumps(rank))
+    with run.paths.flock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        outcome = machine.run(run)["m"]
+    assert outcome.exit_code == 74
+    assert "process 77 on here, since then, run by-hand" in outcome.message
+    assert not (machine.place / "starts").exists()
+
+
+@pytest.mark.parametrize("cause", ["NoRoom", "Refused", "Occupied"])
+def test_what_another_start_would_meet_again_is_not_started_again(machine: Machine, cause: str) -> None:
+    machine.script("m", TOKENIZER, f"74:{cause}")
+    outcome = machine.run(machine.prepare())["m"]
+    assert (outcome.exit_code, outcome.message) == (74, f"cannot write: {cause}")
+    assert len(machine.starts()) == 1
+
+
+def reasons(run: LocalRun) -> list[str]:
+    return [step.reason for step in run.steps]
+
+
+@pytest.mark.parametrize("file", ["command.json", "run.json", "model.json", "bars.json", "-tokenizer-0.log"])
+def test_a_full_disk_at_any_write_of_the_command_ends_with_74(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    open_, run = Path.open, machine.prepare()
+    full = [True]
+
+    def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        # The device lets itself be opened, and has no room.
+        place = (
+            Path("/dev/full") if full[0] and mode != "r" and path.name.removesuffix(".aside").endswith(file) else path
+        )
+        return open_(place, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    outcome = machine.run(run)["m"]
+    assert outcome.exit_code == 74
+    assert file in outcome.message and "No space left on device" in outcome.message
+    assert "MiB free there); free some space" in outcome.message
+    full[0] = False
+    assert machine.run(machine.prepare())["m"].exit_code == 0
+
+
+def test_what_a_stage_found_out_about_comet_the_next_ones_are_told(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "comet")
+    machine.run(machine.prepare())
+    assert [start["comet_mode"] for start in machine.starts()] == ["", "disabled"]
+
+
+def test_a_plan_says_which_field_has_changed(machine: Machine) -> None:
+    assert reasons(machine.prepare()) == ["not trained yet"] * 2
+    machine.run(machine.prepare())
+    changed = {"predictor": {"epochs": 7}, "window": {"lookback": 30}, "training": {"windowsPerEpoch": 9}}
+    assert reasons(machine.prepare(**changed)) == [
+        "training.windowsPerEpoch unset → 9; window.lookback 90 → 30",
+        "its tokenizer is trained again; predictor.epochs 30 → 7",
+    ]
+    assert reasons(machine.prepare(predictor={"epochs": 7}))[1] == "predictor.epochs 30 → 7"
+    assert reasons(machine.prepare(settings=machine.settings(force=True)))[0] == "asked for with --force"
+
+
+ROWS = [f"2020-{1 + day // 28:02d}-{1 + day % 28:02d},{day}.5,1" for day in range(300)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda place: _edit(place / "aapl.csv", ROWS[-1] + "\n", ROWS[-1] + "\n2021-05-04,1,1\n2021-05-05,1,1\n"),
+            "2 rows from 2021-05-04 on",
+        ),
+        (lambda place: (place / "msft.csv").write_text("a\n"), "new bars: msft.csv"),
+        (lambda place: (place / "aapl.csv").rename(place / "apple.csv"), "bars renamed: aapl.csv → apple.csv"),
+        (lambda place: (place / "ibm.csv").unlink(), "bars gone: ibm.csv"),
+        (lambda place: _edit(place / "aapl.csv", "100.5", "199.5"), "bars changed: aapl.csv between about 2020-04-"),
+        (lambda place: _edit(place / "aapl.csv", "100.5", "2"), "bars changed: aapl.csv from about 2020-04-"),
+        (lambda place: _edit(place / "aapl.csv", ROWS[-1] + "\n", ""), "bars changed: aapl.csv from about 2020-11-"),
+        (lambda place: (place / "ibm.csv").write_bytes(b"\0" * 100), "bars changed: ibm.csv (10 → 100 bytes)"),
+    ],
+)
+def test_a_plan_says_which_bars_have_changed(machine: Machine, change: Callable[[Path], object], words: str) -> None:
+    place = machine.place / "data" / "bars" / "daily"
+    (place / "aapl.csv").write_text("timestamps,open,close\n" + "\n".join(ROWS) + "\n")
+    (place / "ibm.csv").write_text("timestamps")
+    machine.run(machine.prepare())
+    change(place)
+    first, second = reasons(machine.prepare())
+    assert words in first
+    assert second == "its tokenizer is trained again"
+
+
+def _edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+
+
+def test_a_plan_goes_on_only_where_a_checkpoint_is(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "65")
+    run = machine.prepare()
+    machine.run(run)
+    assert reasons(machine.prepare()) == [
+        "starts again: the last attempt failed (65): bars.csv, row 7: high < low",
+        "not trained yet",
+    ]
+    run.paths.stage(TOKENIZER).pointer.write_text(
+        json.dumps({"latest": {"directory": "step-7", "step": 7, "sha256": ""}})
+    )
+    assert reasons(machine.prepare())[0].startswith(
+        "goes on from its checkpoint of step 7; the last attempt failed (65)"
+    )
+
+
+def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Machine) -> None:
+    warm = {stage: {"init": {"published": True}} for stage in StageName}
+    with pytest.raises(LocalError, match="m has published nothing yet; train it once from other weights") as caught:
+        machine.prepare(**warm)
+    assert caught.value.exit_code == 66
+
+    first = machine.prepare()
+    machine.run(first)
+    second = machine.prepare(**warm)
+    assert reasons(second)[0].endswith(f"it starts from the weights of run {first.run}, which is published")
+    machine.run(second)
+    start = machine.starts()[-1]["warmStart"]
+    assert start["run"] == first.run and start["digests"]["predictor"] == f"predictor of {first.run}"
+    # That it has published itself changes nothing of what it was trained from.
+    again = machine.prepare(**warm)
+    assert (again.run, [step.action for step in again.steps]) == (second.run, ["complete", "complete"])
+
+    # The bars grow: from the second, now published. Interrupted, it goes on as what it began with.
+    (machine.place / "data" / "bars" / "daily" / "msft.csv").write_text("timestamps,open\n")
+    machine.script("m", TOKENIZER, "65")
+    third = machine.prepare(**warm)
+    machine.run(third)
+    resumed = machine.prepare(**warm)
+    assert (resumed.run, resumed.warm_start) == (third.run, third.warm_start)
+    assert third.warm_start is not None and third.warm_start.run == second.run
+    machine.run(resumed)
+    assert [step.action for step in machine.prepare(**warm).steps] == ["complete", "complete"]
+    # Asked for anew, it starts from what is published now.
+    forced = machine.prepare(settings=machine.settings(force=True), **warm)
+    assert forced.warm_start is not None and forced.warm_start.run == third.run
 
 
 def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:

@@ -72,7 +72,7 @@ def main(config: Path) -> None:
             ranks=ranks,
             plan=plan,
             train_windows=len(splits.train),
-            validation_windows=1,
+            validation_windows=torch.zeros(1, dtype=torch.int64),
             steps_per_epoch=4,
             save=lambda **state: None,
             metrics=Metrics(None, NullReporter()),

@@ -15,10 +15,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kronos_trainer import checkpoint, durable
+from kronos_trainer import durable
 from kronos_trainer.checkpoint import Checkpoints, Meta
 from kronos_trainer.config import StagePaths
 from kronos_trainer.errors import ConfigError, InputMissing, StorageError
+from kronos_trainer.model import tensors
 
 HASH = "h" * 12
 
@@ -124,7 +125,7 @@ class Faults:
     @contextmanager
     def active(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(checkpoint, "save_file", self.torn(checkpoint.save_file, lambda tensors, path: path))
+            patch.setattr(tensors, "save_file", self.torn(tensors.save_file, lambda tensors, path: path))
             patch.setattr(Path, "write_text", self.torn(Path.write_text, lambda path, text: path))
             for name in ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync"):
                 patch.setattr(os, name, self.around(getattr(os, name)))
@@ -283,7 +284,7 @@ def test_what_a_killed_writer_left_makes_room_before_the_next_write(
         )
         raise full_disk()
 
-    monkeypatch.setattr(checkpoint, "save_file", write)
+    monkeypatch.setattr(tensors, "save_file", write)
     with pytest.raises(StorageError, match="No space left"):
         save(paths, 2, 1)
     assert whole_state(paths) == (1, 1)

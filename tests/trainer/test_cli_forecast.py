@@ -10,7 +10,7 @@ import pytest
 
 from kronos_operator.cli import data, forecast, main
 from kronos_trainer import data as trainer_data
-from kronos_trainer.forecast import __main__ as trainer_forecast
+from kronos_trainer.forecast.options import parser as forecast_parser
 
 
 def declared(command: Callable[..., None]) -> set[str]:
@@ -23,7 +23,7 @@ def read(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def test_forecast_passes_every_option_on() -> None:
-    assert declared(forecast.forecast) - forecast.OF_CLUSTER == read(trainer_forecast._parser())
+    assert declared(forecast.forecast) - forecast.OF_CLUSTER == read(forecast_parser())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,7 +25,8 @@ import pathlib, sys
 from kronos_trainer.comet import open_reporter
 from kronos_trainer.config import load_run
 notes = []
-reporter = open_reporter(load_run(pathlib.Path(sys.argv[1])), notes.append)
+note = lambda message, everywhere: notes.append(message)
+reporter = open_reporter(load_run(pathlib.Path(sys.argv[1])), note)
 reporter.metrics(10, {"trainLoss": 0.5})
 reporter.metrics(20, {"trainLoss": 0.25, "validationLoss": 0.3})
 reporter.close()
@@ -76,10 +78,18 @@ def test_unused_comet_is_never_imported(
     assert process.stdout.startswith("[] ") and note in process.stdout
 
 
+class Notes(list[str]):
+    """What was noted; all of it holds for every model."""
+
+    def __call__(self, message: str, *, everywhere: bool = False) -> None:
+        assert everywhere
+        self.append(message)
+
+
 def test_an_absent_or_failing_comet_is_one_note(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    notes: list[str] = []
+    notes = Notes()
     monkeypatch.setitem(sys.modules, "comet_ml", None)
-    reporter = open_reporter(make_run(comet=COMET), notes.append, {"COMET_API_KEY": "key"})
+    reporter = open_reporter(make_run(comet=COMET), notes, {"COMET_API_KEY": "key"})
     assert isinstance(reporter, NullReporter) and "pip install 'kronos-operator[comet]'" in notes[0]
 
     class Broken:
@@ -87,8 +97,10 @@ def test_an_absent_or_failing_comet_is_one_note(make_run: MakeRun, monkeypatch: 
             raise ValueError("invalid API key")
 
     monkeypatch.setitem(sys.modules, "comet_ml", Broken())
-    reporter = open_reporter(make_run(comet=COMET), notes.append, {"COMET_API_KEY": "key"})
-    assert isinstance(reporter, NullReporter) and "invalid API key; training goes on" in notes[1]
+    reporter = open_reporter(make_run(comet=COMET), notes, {"COMET_API_KEY": "key"})
+    reporter.metrics(1, {"trainLoss": 1.0})
+    reporter.close()
+    assert notes[1:] == ["Comet: ValueError: invalid API key; training goes on without reporting"]
 
 
 def test_a_failure_on_the_way_is_noted_once_and_then_silence() -> None:
@@ -102,11 +114,42 @@ def test_a_failure_on_the_way_is_noted_once_and_then_silence() -> None:
         def end(self) -> None:
             raise ConnectionError("no route")
 
-    notes: list[str] = []
+    notes = Notes()
     experiment = Failing()
-    reporter = CometReporter(experiment, notes.append)
+    reporter = CometReporter(lambda: experiment, notes, patience=None)
     for step in range(3):
         reporter.metrics(step, {"trainLoss": 1.0})
     reporter.close()
     assert experiment.calls == 1
     assert notes == ["Comet: ConnectionError: no route; training goes on without reporting"]
+
+
+@pytest.mark.parametrize("deaf", ["open", "end"])
+def test_a_host_that_never_answers_is_given_up_and_not_waited_for(deaf: str) -> None:
+    never = threading.Event()
+
+    class Deaf:
+        def log_metrics(self, values: Mapping[str, float], step: int) -> None: ...
+
+        def end(self) -> None:
+            never.wait()
+
+    def connect() -> Deaf:
+        if deaf == "open":
+            never.wait()
+        return Deaf()
+
+    notes = Notes()
+    reporter = CometReporter(connect, notes, patience=0.1)
+    reporter.metrics(1, {"trainLoss": 1.0})
+    reporter.close()  # would hang
+    reporter.metrics(2, {"trainLoss": 1.0})
+    assert notes == ["Comet: its host did not answer within 10 s; training goes on without reporting"]
+    never.set()
+
+
+def test_a_disabled_comet_says_nothing(make_run: MakeRun) -> None:
+    notes = Notes()
+    environ = {"COMET_MODE": "disabled", "COMET_API_KEY": "key"}
+    assert isinstance(open_reporter(make_run(comet=COMET), notes, environ), NullReporter)
+    assert not notes

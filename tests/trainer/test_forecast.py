@@ -19,9 +19,12 @@ from kronos_finance._vendor.kronos_model.kronos import auto_regressive_inference
 from kronos_trainer.bars import time_stamps
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError
+from kronos_trainer.forecast import drawing
 from kronos_trainer.forecast.draws import draw
 from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.generation import generate
+from kronos_trainer.forecast.kind import Kind
+from kronos_trainer.forecast.outcome import columns_of
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.weights import (
     load_predictor,
@@ -119,7 +122,7 @@ def test_greedy_forecast_is_upstreams(weights: tuple[Path, Path], rows: int, max
     together = model.forecast_many([frame for frame, _ in series], [future for _, future in series], twice)
     for (frame, future), batched, want in zip(series, together, expected, strict=True):
         assert_equal(batched, want)
-        assert_equal(model.forecast(frame, future, GREEDY), want)
+        assert_equal(model.forecast(frame, future, GREEDY, lookback=rows), want)
         assert list(batched) == ["timestamps", *FEATURES]
         assert batched["timestamps"].tolist() == future.tolist()
 
@@ -134,6 +137,7 @@ def test_missing_columns_are_filled_as_upstream_does(
     history, _ = read_frame(tmp_path / "bars.csv")
     (expected,) = upstream(weights, [(frame, future)], 64)
     assert_equal(forecaster(weights, 64).forecast(history, future, GREEDY), expected)
+    assert_equal(forecaster(weights, 64).forecast(frame, future, GREEDY), expected)
 
 
 def test_an_amount_without_a_volume_is_kept(tmp_path: Path) -> None:
@@ -226,20 +230,80 @@ def test_a_horizon_beyond_the_context_is_refused() -> None:
         model.forecast(frame, future)
 
 
-def test_unequal_lengths_and_unusable_bars_are_refused() -> None:
-    (long, future), (short, _) = bars(40), bars(39)
-    with pytest.raises(ConfigError, match=r"histories .* \[39, 40\]"):
-        tiny().forecast_many([long, short], [future, future])
+def test_series_of_several_lengths_get_what_they_would_get_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    series = [bars(rows, seed) for seed, rows in enumerate((40, 33, 40, 21, 33))]
+    futures = [future[: 12 - index] for index, (_, future) in enumerate(series)]
+    sampling = Sampling(samples=3, seed=5)
+    together = tiny().forecast_many([frame for frame, _ in series], futures, sampling)
+    monkeypatch.setattr(drawing, "MOST_TOGETHER", 2)  # neither two series nor three paths at a time
+    apart = tiny().forecast_many([frame for frame, _ in series], futures, sampling)
+    for (frame, _), future, one, other in zip(series, futures, together, apart, strict=True):
+        (alone,) = tiny().forecast_many([frame], [future], sampling)
+        np.testing.assert_allclose(one[list(FEATURES)], alone[list(FEATURES)], rtol=1e-3)
+        np.testing.assert_allclose(other[list(FEATURES)], alone[list(FEATURES)], rtol=1e-3)
+        assert one["timestamps"].tolist() == future.tolist()
+
+
+def test_unusable_series_are_refused() -> None:
+    long, future = bars(40)
     with pytest.raises(ConfigError, match="one future for each"):
         tiny().forecast_many([long, long], [future])
-    with pytest.raises(ConfigError, match="above 0"):
-        tiny().forecast(long, future[:0])
+    with pytest.raises(ConfigError, match="one of the futures is empty"):
+        tiny().forecast_many([long, long], [future, future[:0]])
     with pytest.raises(DataError, match="low, close"):
-        tiny().forecast(long.drop(columns=["low", "close"]), future)
+        tiny().forecast_many([long.drop(columns=["low", "close"])], [future])
     broken = long.copy()
     broken.loc[7, "high"] = np.inf
     with pytest.raises(DataError, match="row 7, column high"):
-        tiny().forecast(broken, future)
+        tiny().forecast_many([broken], [future])
+
+
+@pytest.mark.parametrize("samples", [1, 5])
+def test_sampled_bars_are_consistent_unless_raw_ones_are_wanted(samples: int) -> None:
+    series = [bars(40, seed) for seed in range(6)]
+    crash = series[0][0].copy()  # so volatile that the model draws prices below 0
+    crash[PRICES] = crash[PRICES].mul(np.geomspace(1, 1e-3, 40), axis=0)
+    series.append((crash, series[0][1]))
+    histories, futures = zip(*series, strict=True)
+    sampling = Sampling(samples=samples, temperature=2.0)
+    raw = tiny().drawer.draw(histories, futures, sampling, raw=True)
+    mended = tiny().drawer.draw(histories, futures, sampling)
+    for history, before, after in zip(histories, raw, mended, strict=True):
+        repairs = after.repairs
+        assert before.repairs is None and repairs is not None
+        open_, high, low, close, volume, amount = np.moveaxis(before.paths, -1, 0)
+        highest, lowest = np.maximum.reduce([open_, high, low, close]), np.minimum.reduce([open_, high, low, close])
+        if history is crash:
+            assert repairs.price == ((before.paths[..., :4] <= 0).any(axis=-1)).sum() > 0
+        else:
+            assert (repairs.high, repairs.low) == ((high < highest).sum(), (low > lowest).sum())
+            assert (repairs.volume, repairs.amount) == ((volume < 0).sum(), (amount < 0).sum())
+            np.testing.assert_array_equal(after.paths[..., [0, 3]], before.paths[..., [0, 3]])
+        for one in (after.paths, after.average):
+            assert (one[..., 1] >= one[..., [0, 2, 3]].max(axis=-1)).all()
+            assert (one[..., 2] <= one[..., [0, 1, 3]].min(axis=-1)).all()
+            assert (one[..., 4:] >= 0).all() and (one[..., :4] > 0).all()
+        np.testing.assert_allclose(after.average, after.paths.mean(axis=0))
+    assert sum(one.repairs.high + one.repairs.low for one in mended if one.repairs) > 10
+
+
+def test_prices_below_0_stay_possible_where_the_history_has_some() -> None:
+    frame, future = bars(40)
+    frame[PRICES] -= 100  # a spread
+    (raw,), (mended,) = (tiny().drawer.draw([frame], [future], Sampling(samples=4), raw=raw) for raw in (True, False))
+    assert (raw.paths[..., 0] < 0).any()
+    np.testing.assert_array_equal(mended.paths[..., [0, 3]], raw.paths[..., [0, 3]])
+
+
+def test_quantiles_are_consistent_and_in_order() -> None:
+    frame, future = bars(40)
+    kind = Kind(sampling=Sampling(samples=9, temperature=1.5), quantiles=(0.1, 0.5, 0.9))
+    (drawn,) = tiny().drawer.draw([frame], [future], kind.sampling)
+    rows, bar = columns_of(drawn, kind)
+    assert list(rows) == ["quantile", *FEATURES] and bar.tolist() == np.repeat(range(HORIZON), 3).tolist()
+    np.testing.assert_allclose(rows[rows["quantile"] == 0.5]["close"], np.median(drawn.paths[..., 3], axis=0))
+    assert (rows["high"] >= rows[PRICES].max(axis=1)).all() and (rows["low"] <= rows[PRICES].min(axis=1)).all()
+    assert (rows["close"].to_numpy().reshape(-1, 3).argsort(axis=1, kind="stable") == [0, 1, 2]).all()
 
 
 def as_upstream_normalises(
@@ -248,18 +312,19 @@ def as_upstream_normalises(
     """The forecast without any scaling of prices."""
     values = frame[list(FEATURES)].to_numpy(np.float32)
     mean, deviation = values.mean(axis=0), values.std(axis=0) + np.float32(1e-5)
-    normalised = ((values - mean) / deviation).clip(-model.clip, model.clip)
+    drawer = model.drawer
+    normalised = ((values - mean) / deviation).clip(-drawer.clip, drawer.clip)
     times = pd.concat([frame["timestamps"], future.to_series()])
     key = hashlib.sha256(f"{sampling.seed} ".encode() + values.tobytes()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
     paths = generate(
-        model.tokenizer,
-        model.predictor,
+        drawer.tokenizer,
+        drawer.predictor,
         torch.from_numpy(normalised[None]),
         torch.from_numpy(time_stamps(pd.DatetimeIndex(times).as_unit("ns").asi8)[None]).to(torch.int64),
         torch.rand((1, sampling.samples, len(future), 2), generator=generator),
         sampling,
-        max_context=model.max_context,
+        max_context=drawer.max_context,
     )
     return np.asarray(paths.numpy().mean(axis=1) * deviation + mean)[0]
 
@@ -270,7 +335,8 @@ def test_ordinary_prices_are_forecast_as_before_to_the_bit(price: float, samplin
     frame, future = bars(40)
     frame[PRICES] *= price / 100
     expected = as_upstream_normalises(tiny(), frame, future, sampling)
-    np.testing.assert_array_equal(tiny().forecast(frame, future, sampling)[list(FEATURES)].to_numpy(), expected)
+    found = tiny().forecast(frame, future, sampling, raw=True)
+    np.testing.assert_array_equal(found[list(FEATURES)].to_numpy(), expected)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e-5, 1e-8, 1e-12])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +19,7 @@ from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.errors import DataError
 from kronos_trainer.forecast.__main__ import main
 from kronos_trainer.forecast.forecaster import Forecaster
-from kronos_trainer.forecast.future_file import read_future
+from kronos_trainer.forecast.future_file import FutureFile
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.weights import (
     load_predictor,
@@ -204,7 +206,7 @@ def test_the_future_is_read_by_the_clock_of_the_history(
     last = frame["timestamps"].iloc[-1]
 
     def read() -> pd.DatetimeIndex:
-        return read_future(times, 1, after=last, history=bars, zone=frame.attrs["zone"], time_zone=zone)
+        return FutureFile(times).times(1, after=last, history=bars, zone=frame.attrs["zone"], time_zone=zone)
 
     if expected is None or "stamps" in expected:
         with pytest.raises(DataError) as error:
@@ -214,22 +216,229 @@ def test_the_future_is_read_by_the_clock_of_the_history(
         assert read()[0] == pd.Timestamp(expected)
 
 
-def test_bad_rows_of_the_history_are_left_out_on_request(weights: list[str], daily: Path, tmp_path: Path) -> None:
+def test_bad_rows_of_the_history_are_left_out_on_request(
+    weights: list[str], daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = daily.read_text().splitlines(keepends=True)
-    (tmp_path / "zero.csv").write_text("".join([*lines, "2024-05-17,0,0,0,0,0\n"]))
+    (tmp_path / "zero.csv").write_text("".join([*lines, "2024-05-17,0,0,0,0,-1\n"]))
     base = [*weights, "--horizon", "2", "--top-k", "1"]
     plain, dropped = tmp_path / "plain.csv", tmp_path / "dropped.csv"
     arguments = ["--input", str(tmp_path / "zero.csv"), "--output", str(dropped)]
-    assert main([*base, *arguments]) == 65
+    assert main([*base, *arguments]) == 0
+    assert "note: a price is 0 in between: zero " in capsys.readouterr().err
     assert main([*base, *arguments, "--bad-rows", "drop"]) == 0
     assert main([*base, "--input", str(daily), "--output", str(plain)]) == 0
     assert dropped.read_text() == plain.read_text()
 
 
+@pytest.mark.parametrize("disguise", ["itself", "spelling", "symlink", "hard link"])
+def test_what_is_read_is_never_overwritten(
+    disguise: str, weights: list[str], daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sub").mkdir()
+    future = tmp_path / "future.csv"
+    future.write_text("timestamps\n2024-05-17\n2024-05-20\n")
+    before = {file: file.read_bytes() for file in (daily, future)}
+    for option, read in (("--output", daily), ("--output", future), ("--plot", daily)):
+        other = tmp_path / f"{read.stem}{'.png' if option == '--plot' else '.txt'}"
+        same = {"itself": read, "spelling": tmp_path / "sub" / ".." / read.name}.get(disguise, other)
+        if disguise == "symlink":
+            same.symlink_to(read)
+        elif disguise == "hard link":
+            same.hardlink_to(read)
+        base = [*weights, "--input", str(daily), "--future", str(future), "--output", str(tmp_path / "out.csv")]
+        assert main([*base, option, str(same)]) == 64
+        assert re.search("is read and would be lost|must end with .png", capsys.readouterr().err)
+        assert {file: file.read_bytes() for file in before} == before
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out", "out.csv.gz", "out.tsv", "out.parquet", "OUT.PQ"])
+def test_a_file_holds_what_its_name_says(name: str, weights: list[str], daily: Path, tmp_path: Path) -> None:
+    output = tmp_path / name
+    assert main([*weights, "--input", str(daily), "--horizon", "3", "--top-k", "1", "--output", str(output)]) == 0
+    if name.lower().endswith((".parquet", ".pq")):
+        frame = pd.read_parquet(output)
+    else:
+        frame = pd.read_csv(
+            output,
+            sep="\t" if name.endswith("tsv") else ",",
+            compression="gzip" if name.endswith("gz") else None,
+            parse_dates=["timestamps"],
+        )
+    assert list(frame) == COLUMNS and len(frame) == 3
+    assert frame["timestamps"].dt.strftime("%m-%d").tolist() == ["05-17", "05-20", "05-21"]
+
+
+@pytest.fixture
+def folder(daily: Path, tmp_path: Path) -> Path:
+    """Seven symbols: one has a bad row, one is too short, one is no CSV, and two share a file with the bad one."""
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    frame = pd.read_csv(daily)
+    frame.to_csv(folder / "GOOD.csv", index=False)
+    frame[40:].to_csv(folder / "SHORTER.csv", index=False)
+    frame[:1].to_csv(folder / "ONE.csv", index=False)
+    (folder / "BROKEN.csv").write_text("no,bars\n1,2\n")
+    bad = frame.astype({"High": object})
+    bad.loc[50, "High"] = "x"
+    named = [bad.assign(symbol="BAD"), frame.assign(symbol="BTC/USDT"), frame.assign(symbol="茅台")]
+    pd.concat(named).sort_values("Date").to_csv(folder / "several.csv", index=False)
+    return folder
+
+
+def test_every_symbol_is_forecast_and_a_bad_one_does_not_lose_the_others(
+    published: Path, daily: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["--model", "model-x", "--namespace", "quant", "--root", str(published), "--input"]
+    one, many, parts = tmp_path / "one.csv", tmp_path / "many.csv", tmp_path / "parts"
+    assert main([*base, str(daily), "--output", str(one)]) == 0
+    assert capsys.readouterr().out.startswith(f"{one}: 5 bars, ")
+    assert main([*base, str(folder), "--output", str(many)]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{many}: 5 bars of each of 4 symbols, 2024-05-17")
+    assert "warning: 3 of 7 symbols were not forecast" in said.err
+    assert "warning: BAD: " in said.err and "column High: 'x' is not a number" in said.err
+    assert "warning: ONE: " in said.err and "warning: BROKEN.csv: " in said.err
+    long = pd.read_csv(many)
+    assert list(long) == ["symbol", *COLUMNS] and long["symbol"].unique().tolist() == sorted(long["symbol"].unique())
+    expected = pd.read_csv(one)
+    for name in ("GOOD", "BTC/USDT", "茅台"):
+        its = long[long["symbol"] == name].drop(columns="symbol").reset_index(drop=True)
+        pd.testing.assert_frame_equal(its, expected, rtol=1e-3)
+
+    assert main([*base, str(folder), "--output", str(parts), "--plot", str(parts), "--strict"]) == 65
+    names = ["BTC_USDT", "GOOD", "SHORTER", "茅台"]
+    assert sorted(file.name for file in parts.iterdir()) == sorted(
+        f"{n}.{end}" for n in names for end in ("csv", "png")
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(parts / "GOOD.csv"), expected, rtol=1e-3)
+    assert "error: 3 of 7 symbols were not forecast (--strict)" in capsys.readouterr().err
+
+    assert main([*base, str(folder), "--symbol", "BTC/USDT", "--output", str(many)]) == 65  # BROKEN.csv is read too
+    assert main([*base, str(folder / "several.csv"), "--output", str(many), "--bad-rows", "drop"]) == 0
+    assert pd.read_csv(many)["symbol"].unique().tolist() == ["BAD", "BTC/USDT", "茅台"]
+
+
+def test_where_no_symbol_can_be_forecast_it_is_an_error(
+    weights: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bars").mkdir()
+    for name in "AB":
+        (tmp_path / f"bars/{name}.csv").write_text("date,open,high,low,close\n2024-01-02,1,1,1,1\n")
+    assert (
+        main([*weights, "--input", str(tmp_path / "bars"), "--horizon", "3", "--output", str(tmp_path / "o.csv")]) == 65
+    )
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert line.startswith("error: none of 2 symbols can be forecast; the first, A: 1 bar(s) are no history")
+
+
+def test_paths_quantiles_and_averages_are_of_the_same_draw(weights: list[str], daily: Path, tmp_path: Path) -> None:
+    def written(*options: str) -> pd.DataFrame:
+        base = [*weights, "--input", str(daily), "--horizon", "3", "--output", str(tmp_path / "out.csv")]
+        assert main([*base, *options, "--samples", "4"]) == 0
+        return pd.read_csv(tmp_path / "out.csv")
+
+    paths, quantiles = written("--paths"), written("--quantiles", "0.5,0.25")
+    assert list(paths) == ["timestamps", "path", *COLUMNS[1:]] and len(paths) == 12
+    assert list(quantiles) == ["timestamps", "quantile", *COLUMNS[1:]]
+    assert quantiles["quantile"].tolist() == [0.25, 0.5] * 3
+    by_day = paths.groupby("timestamps")["close"]
+    np.testing.assert_allclose(written()["close"], by_day.mean(), rtol=1e-6)
+    np.testing.assert_allclose(quantiles["close"][::2], by_day.quantile(0.25), rtol=1e-6)
+
+
+def test_consistent_bars_are_said_and_raw_ones_are_the_models_own(
+    weights: list[str], daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = [*weights, "--input", str(daily), "--horizon", "20", "--output", str(tmp_path / "out.csv")]
+    assert main([*base, "--raw"]) == 0
+    raw = pd.read_csv(tmp_path / "out.csv")
+    assert "raised" not in capsys.readouterr().err
+    assert main(base) == 0
+    mended = pd.read_csv(tmp_path / "out.csv")
+    low = (raw["high"] < raw[["open", "low", "close"]].max(axis=1)).sum()
+    assert f"of 20 sampled bars high of {low} raised" in capsys.readouterr().err and low > 0
+    assert (mended["high"] >= mended[["open", "low", "close"]].max(axis=1)).all()
+    pd.testing.assert_frame_equal(mended[["open", "close"]], raw[["open", "close"]])
+    assert main([*base, "--top-k", "1"]) == 0
+    assert "raised" not in capsys.readouterr().err
+
+
+def test_a_calendar_gives_the_days_and_so_does_that_of_the_model(
+    weights: list[str], daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.csv"
+    base = [*weights, "--input", str(daily), "--horizon", "8", "--output", str(output)]
+    assert main([*base, "--calendar", "XNYS"]) == 0
+    days = pd.read_csv(output)["timestamps"].tolist()
+    assert days[-3:] == ["2024-05-24", "2024-05-28", "2024-05-29"]  # Memorial Day is the 27th
+    assert "holidays" not in capsys.readouterr().err
+    assert main([*base, "--calendar", "24/5"]) == 0
+    assert pd.read_csv(output)["timestamps"].iloc[-2] == "2024-05-27"
+
+
+def test_the_future_file_says_how_many_and_may_have_the_time_of_day_apart(
+    published: Path, weights: list[str], daily: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    model = ["--model", "model-x", "--namespace", "quant", "--root", str(published), "--output", str(output)]
+    (tmp_path / "future.csv").write_text("<DATE>\t<TIME>\n2024.05.17\t00:00:00\n2024.05.20\t00:00:00\n\n")
+    assert main([*model, "--input", str(daily), "--future", str(tmp_path / "future.csv")]) == 0
+    assert pd.read_csv(output)["timestamps"].tolist() == ["2024-05-17", "2024-05-20"]
+    hourly = pd.DataFrame({"date": pd.date_range("2024-05-13", periods=60, freq="h")})
+    hourly.assign(open=1.5, high=2.25, low=1.0, close=1.75).to_csv(tmp_path / "hourly.csv", index=False)
+    (tmp_path / "hours.csv").write_text("<DATE>,<TIME>\n2024.05.17,9:30\n2024.05.17,10:30\n")
+    base = [*weights, "--input", str(tmp_path / "hourly.csv"), "--output", str(output)]
+    assert main([*base, "--future", str(tmp_path / "hours.csv")]) == 0
+    assert pd.read_csv(output)["timestamps"].tolist() == ["2024-05-17 09:30:00", "2024-05-17 10:30:00"]
+    frame = pd.DataFrame({"date": pd.to_datetime(["2024-05-18", "2024-05-19"])})
+    frame.to_parquet(tmp_path / "future.parquet")
+    assert main([*base, "--future", str(tmp_path / "future.parquet")]) == 0
+    assert pd.read_csv(output)["timestamps"].tolist() == ["2024-05-18", "2024-05-19"]
+
+
+@pytest.mark.parametrize(
+    ("price", "volume", "prices", "volumes"),
+    [
+        (lambda x: (50 * x).round(2), lambda x: (1e6 * x).round(), r"\d\d\.\d\d", r"\d+"),
+        (lambda x: (1.1 * x).round(5), lambda x: (1e3 * x).round(1), r"\d\.\d{5}", r"\d+\.\d"),
+        (lambda x: (7000 * x).round(), lambda x: 0 * x, r"\d{4}", "0"),
+        (lambda x: 1.2e-8 * x.round(3), lambda x: (2e12 * x).round(), r"0\.0{7}\d{5}", r"\d{12,13}"),
+        (lambda x: (2e-8 * x).round(9), lambda x: 3e-5 * x.round(2), r"0\.0{7}\d{3}", r"0\.0{4}\d{3}"),
+    ],
+    ids=["stock", "currency", "yen without volume", "tiny", "tiny of few digits"],
+)
+def test_numbers_are_written_with_the_decimals_of_the_bars(
+    price: Any, volume: Any, prices: str, volumes: str, weights: list[str], daily: Path, tmp_path: Path
+) -> None:
+    frame = pd.read_csv(daily)
+    walk = frame[["Open", "High", "Low", "Close"]] / frame["Close"].mean()
+    bars = price(walk).assign(Date=frame["Date"], Volume=volume(frame["Volume"] / frame["Volume"].mean()))
+    bars[["Date", "Open", "High", "Low", "Close", "Volume"]].to_csv(tmp_path / "bars.csv", index=False)
+    base = [*weights, "--input", str(tmp_path / "bars.csv"), "--horizon", "5", "--output", str(tmp_path / "out.csv")]
+    assert main(base) == 0
+    written = pd.read_csv(tmp_path / "out.csv", dtype=str)
+    for name in COLUMNS[1:5]:
+        assert written[name].str.fullmatch(prices).all(), written[name].tolist()
+    assert written["volume"].str.fullmatch(volumes).all() or (written["volume"].astype(float) == 0).any()
+    assert not written.stack().str.contains("e", case=False).any()
+
+
 FAULTS = {
     "horizon beyond the context": (["--horizon", "70", "--max-context", "64"], 64, "horizon 70 exceeds"),
     "horizon of no bars": (["--horizon", "0"], 64, "'0' is not a number of bars"),
-    "lookback beyond the input": (["--lookback", "101"], 64, "--lookback 101 exceeds the 100 row"),
+    "lookback of one bar": (["--lookback", "1"], 64, "'1' is not a number of bars, 2 or more"),
+    "quantiles of one path": (["--quantiles", "0.5"], 64, "ask for more samples"),
+    "quantiles beyond 1": (["--quantiles", "5,95", "--samples", "9"], 64, "5 is not between 0 and 1"),
+    "no quantiles": (["--quantiles", "median"], 64, "write numbers between 0 and 1"),
+    "paths and quantiles": (["--quantiles", "0.5", "--paths", "--samples", "9"], 64, "choose one of them"),
+    "too many samples": (["--samples", "1000000"], 64, "at most 100000"),
+    "unknown calendar": (["--calendar", "XNYX"], 64, "did you mean XNYS"),
+    "two sources of times": (["--calendar", "XNYS", "--future", "{tmp}/mixed.csv"], 64, "choose one"),
+    "another format": (["--output", "{tmp}/out.xlsx"], 64, "written as CSV (.csv, .csv.gz, .tsv) or Parquet"),
+    "plot over the output": (["--output", "{tmp}/x.png", "--plot", "{tmp}/x.png"], 64, "x.png"),
+    "lookback beyond the input": (["--lookback", "101"], 64, "lookback 101 exceeds the 100 bar(s)"),
     "temperature 0": (["--temperature", "0"], 64, "for no randomness use top-k 1"),
     "top-p above 1": (["--top-p", "1.5"], 64, "top-p 1.5"),
     "unknown option": (["--tempurature", "1"], 64, "--tempurature"),

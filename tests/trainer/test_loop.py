@@ -24,7 +24,7 @@ from kronos_trainer.errors import ConfigError, DataError, Diverged, InputMissing
 from kronos_trainer.mirror import Mirror
 from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer, weights_digest
 from kronos_trainer.progress import Progress
-from kronos_trainer.stages import TokenizerTask
+from kronos_trainer.stages import PredictorTask, TokenizerTask
 
 MakeRun = Callable[..., RunConfig]
 
@@ -218,6 +218,36 @@ def test_bars_and_results_behind_uris(
     assert weights_digest(left.best) == said[-1]["result"]["digest"]
 
 
+@pytest.mark.parametrize("output", ["outputs", "s3://bucket/results"])
+def test_a_warm_start_begins_where_the_published_run_ended(
+    trainable: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    bucket = MemoryStore()
+    monkeypatch.setitem(stores._KINDS, "s3", lambda *args, **options: bucket)
+    monkeypatch.chdir(tmp_path)
+    warm = {"init": {"published": True}}
+    second = {"run": "run-2", "stage_hashes": {"tokenizer": "u" * 12, "predictor": "q" * 12}, "output": output}
+    second |= {"stage": "predictor", "tokenizer": warm | {"epochs": 0}, "predictor": warm | {"epochs": 1}}
+    with pytest.raises(InputMissing, match="has published nothing yet; train it once from other weights"):
+        run_stage(trainable(**second))
+
+    few = {"precision": "fp32", "windows_per_epoch": 64}
+    first = {
+        stage: run_stage(
+            trainable(stage=stage, publish=stage == "predictor", output=output, training=few, **{stage: {"epochs": 1}})
+        )[-1]["result"]
+        for stage in ("tokenizer", "predictor")
+    }
+    for copy in tmp_path.glob("kronos-*/outputs"):
+        shutil.rmtree(copy)  # of another machine
+    result = run_stage(trainable(**second, training=few))[-1]["result"]
+    assert result["initialValidationLoss"] == first["predictor"]["bestValidationLoss"]
+    assert result["origin"] == f"published:run-1@{first['predictor']['digest'][:12]}"
+    start = {"run": "run-1", "digests": {"tokenizer": "0" * 64, "predictor": "0" * 64}}
+    with pytest.raises(InputMissing, match="does not hold the weights that run run-1 has published"):
+        run_stage(trainable(**second | {"run": "run-3", "warm_start": start}))
+
+
 def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(trainable: MakeRun) -> None:
     run = trainable()
     asked = itertools.count()
@@ -252,6 +282,36 @@ def test_a_stop_while_bars_are_read_needs_no_checkpoint(trainable: MakeRun) -> N
     with pytest.raises(Stopped, match="before training began"):
         run_stage(run, stop_requested=lambda: True)
     assert not run.paths().stage(run.stage).pointer.exists()
+
+
+def test_a_validation_scores_the_same_few_windows_each_time(
+    trainable: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: dict[str, list[int]] = {}
+    for stage, task in (("tokenizer", TokenizerTask), ("predictor", PredictorTask)):
+        seen: list[int] = []
+        score = task.score
+        monkeypatch.setattr(
+            task,
+            "score",
+            lambda self, indices, score=score, seen=seen: seen.extend(indices.tolist()) or score(self, indices),
+        )
+        training = {"precision": "fp32", "windows_per_epoch": 16, "validation_windows": 7}
+        run = trainable(stage=stage, training=training)
+        events = run_stage(run)
+        result = run.paths().stage(run.stage).completed()
+        assert result is not None and result["windows"]["validation"] == 7
+        assert not [event for event in events if "validationWindows" in str(event.get("message"))]
+        assert seen[:7] == seen[7:14] == seen[14:] == sorted(set(seen))
+        scored[stage] = seen
+    assert scored["tokenizer"] == scored["predictor"]
+
+
+def test_a_validation_that_costs_more_than_training_is_noted_on_a_cpu(trainable: MakeRun) -> None:
+    few = {"epochs": 1, "batch_size": 2}
+    events = run_stage(trainable(tokenizer=few, training={"precision": "fp32", "windows_per_epoch": 2}))
+    notes = [event["message"] for event in events if event["event"] == "note"]
+    assert [note for note in notes if note.endswith("training.validationWindows limits it")]
 
 
 def test_upstream_exact_samples_in_validation(trainable: MakeRun) -> None:

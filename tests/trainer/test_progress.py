@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,3 +166,19 @@ def test_a_line_reaches_an_unbuffered_stdout_whole(make_run: Callable[..., RunCo
     stdout = io.TextIOWrapper(Pipe(), write_through=True)  # type: ignore[arg-type] # as CPython makes it, without a buffer
     Progress(make_run(), stream=stdout).error(ExitCode.OUT_OF_MEMORY, "out of GPU memory")
     assert [data.endswith(b"\n") for data in writes] == [True]
+
+
+@pytest.mark.parametrize(("code", "unheard"), [(errno.EPIPE, True), (errno.ENOSPC, False)])
+def test_output_that_cannot_be_written_does_not_end_training(
+    make_run: Callable[..., RunConfig], code: int, unheard: bool
+) -> None:
+    class Broken(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(code, os.strerror(code))
+
+    progress = Progress(make_run(), stream=Broken())
+    progress.phase("training")
+    assert progress.unheard == unheard
+    with pytest.raises(OSError, match="Input/output error"):
+        code = errno.EIO
+        progress.note("lost")

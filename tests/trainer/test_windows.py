@@ -95,9 +95,15 @@ def test_a_split_without_any_window_is_refused_with_the_way_out() -> None:
         split_bars(store([(0, 100), (0, 50)]), Data(source=SOURCE), window)
     assert str(error.value) == (
         "no symbol has a window in the validation split: it takes 15 bars (lookback 10 + horizon 4 + 1) between "
-        "1970-03-22 and 1970-04-01, and the most that a symbol has is 10; add bars, change data.split or shorten window"
+        "1970-03-22 and 1970-04-01, and the most that a symbol has is 10 there and 100 in all; add bars or "
+        "change data.split or shorten window"
     )
     assert len(split_bars(store([(0, 150), (0, 3)]), Data(source=SOURCE), window).validation) == 1
+
+
+def test_one_bar_is_refused_without_advice_that_cannot_help() -> None:
+    with pytest.raises(DataError, match=r"no symbol has a window in the train split.* 1 in all; add bars$"):
+        split_bars(store([(0, 1)]), Data(source=SOURCE), Window(lookback=10, horizon=4))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e15])

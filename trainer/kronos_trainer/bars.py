@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from kronos_trainer.calendars import check_calendar
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import Data, Timeframe
 from kronos_trainer.durable import make_directory, storing, write_directory
@@ -59,8 +61,12 @@ class Bars:
 
 def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
     """Bars of a file or directory, in memory. Raises DataError, InputMissing, ConfigError."""
+    check_calendar(data.calendar)
     digest = source_digest(path, timeframe, data)
-    with tempfile.TemporaryDirectory(prefix="kronos-bars-") as directory:
+    with (
+        storing(Path(os.environ.get("TMPDIR", "/tmp"))),
+        tempfile.TemporaryDirectory(prefix="kronos-bars-") as directory,
+    ):
         _prepare(path, timeframe, data, Path(directory), _silent)
         return _opened(Path(directory), digest, mapped=False)
 
@@ -89,6 +95,7 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
     One process per node calls first, the others after it. `beat` is called often while files are read.
     Raises DataError, InputMissing, ConfigError, or StorageError when the cache cannot be written.
     """
+    check_calendar(data.calendar)
     digest = source_digest(path, timeframe, data, beat)
     ready = cache / f"bars-{FORMAT}-{digest[:32]}"
     make_directory(cache)
@@ -249,7 +256,7 @@ def _sound_rows(path: Path, data: Data, findings: Findings, refused: list[str]) 
         except DataError as error:
             refused.append(str(error))
         if data.bad_rows == "refuse" and findings.dropped:
-            more = f", and {findings.dropped - 1:,} more such rows" if findings.dropped > 1 else ""
+            more = f", and {findings.dropped - 1:,} more" if findings.dropped > 1 else ""
             refused.append(f"{findings.first_dropped}{more}{DROP}")
             findings.dropped, findings.first_dropped = 0, ""
 

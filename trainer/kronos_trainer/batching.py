@@ -48,7 +48,7 @@ def plan_batches(*, batch_size: int, micro_batch_size: int, world: int, out_of_m
     micro = _largest_divisor(batch_size // world, at_most=micro_batch_size)
     for _ in range(out_of_memory_restarts):
         if micro == 1:
-            raise ConfigError(too_large(1))
+            raise ConfigError(too_large(checkpointing=False))
         micro = reduced(micro)
     return BatchPlan(batch=batch_size, micro=micro, world=world)
 
@@ -58,11 +58,12 @@ def reduced(micro: int) -> int:
     return _largest_divisor(micro, at_most=micro // 2)
 
 
-def too_large(micro: int) -> str:
-    """What to tell a user whose GPU is too small for the least micro-batch."""
+def too_large(*, checkpointing: bool) -> str:
+    """What to tell a user whose GPU is too small for one window; `checkpointing`: gradients are recomputed already."""
+    set_it = "" if checkpointing else "set training.gradientCheckpointing, "
     return (
-        f"out of memory with {micro} window per process and forward pass, which cannot be reduced; set "
-        "training.gradientCheckpointing, shorten window.lookback, or use a smaller model or a GPU with more memory"
+        f"out of memory with 1 window per process and forward pass, which cannot be reduced; {set_it}shorten "
+        "window.lookback, or use a smaller model or a GPU with more memory"
     )
 
 

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from kronos_trainer import durable
 from kronos_trainer.config import StagePaths
 from kronos_trainer.errors import ConfigError, InputMissing
+from kronos_trainer.model.tensors import write_tensors
 
 WEIGHTS = "weights.safetensors"
 OPTIMIZER = "optimizer.safetensors"
@@ -206,21 +206,13 @@ class Checkpoints:
 
 
 def _write(directory: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any] | None, meta: Meta) -> None:
-    _write_tensors(directory / WEIGHTS, weights)
+    write_tensors(directory / WEIGHTS, weights)
     if optimizer is not None:
         tensors: dict[str, Tensor] = {}
         tree = _split(optimizer, tensors, "")
-        _write_tensors(directory / OPTIMIZER, tensors)
+        write_tensors(directory / OPTIMIZER, tensors)
         (directory / OPTIMIZER_TREE).write_text(json.dumps(tree))
     durable.write_json(directory / META, asdict(meta))
-
-
-def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:
-        # safetensors reports a full disk as an error of its own kind.
-        raise OSError(str(error)) from error
 
 
 def _read_meta(directory: Path) -> Meta:

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Mapping
+from queue import SimpleQueue
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from kronos_trainer.config import RunConfig
+
+PATIENCE = 10.0  # seconds that a stage may lose to a host that does not answer, over all of its time
+
+Action = Callable[[Any], object] | None  # done with the experiment; None: no more will come
+
+
+class Note(Protocol):
+    """Tells the user something once; `everywhere`: it holds for every model that is trained from here."""
+
+    def __call__(self, message: str, *, everywhere: bool = False) -> None: ...
 
 
 class Reporter(Protocol):
@@ -30,50 +45,102 @@ class NullReporter:
 
 
 class CometReporter:
-    """Reports to one experiment. Its first failure is noted, and then it stays silent: training matters more."""
+    """Reports to one experiment, from a thread of its own: no step waits for a network.
 
-    def __init__(self, experiment: Any, note: Callable[[str], None]) -> None:
-        self._experiment = experiment
+    The first failure, and a host that has not answered after `PATIENCE` seconds, is noted; then it stays silent, since
+    training matters more.
+    """
+
+    def __init__(self, experiment: Callable[[], Any], note: Note, *, patience: float | None) -> None:
+        """`experiment` opens it, and is called in the thread. Without patience its end is waited for."""
+        self._open = experiment
         self._note = note
-        self._broken = False
+        self._patience = patience
+        self._began = time.monotonic()
+        self._actions: SimpleQueue[Action] = SimpleQueue()
+        self._opened = threading.Event()
+        self._failure: Exception | None = None
+        self._silent = False
+        self._thread = threading.Thread(target=self._work, name="comet", daemon=True)
+        self._thread.start()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Logs the values under their names."""
-        self._attempt(lambda: self._experiment.log_metrics(dict(values), step=step))
+        numbers = dict(values)
+        if not self._opened.is_set() and self._waited_enough():
+            self._give_up(_silence())
+        self._act(lambda experiment: experiment.log_metrics(numbers, step=step))
 
     def close(self) -> None:
         """Uploads what is left or, offline, writes the archive."""
-        self._attempt(self._experiment.end)
-
-    def _attempt(self, action: Callable[[], object]) -> None:
-        if self._broken:
+        self._act(lambda experiment: experiment.end())
+        self._act(None)
+        if self._silent:
             return
+        # For the first answer no longer than was promised; once there was one, as long again for the rest.
+        waited = 0.0 if self._opened.is_set() else time.monotonic() - self._began
+        self._thread.join(None if self._patience is None else max(0.0, self._patience - waited))
+        if self._thread.is_alive():
+            self._give_up(_silence())
+        self._look()
+
+    def _waited_enough(self) -> bool:
+        return self._patience is not None and time.monotonic() - self._began > self._patience
+
+    def _act(self, action: Action) -> None:
+        self._look()
+        if not self._silent:
+            self._actions.put(action)
+
+    def _look(self) -> None:
+        """Notes in the caller's thread what has failed in the other."""
+        if self._failure is not None:
+            self._give_up(f"{type(self._failure).__name__}: {self._failure}")
+
+    def _give_up(self, why: str) -> None:
+        if not self._silent:
+            self._silent = True
+            logging.getLogger("comet_ml").setLevel(logging.CRITICAL + 1)  # it goes on trying, and complaining
+            self._note(f"Comet: {why}; training goes on without reporting", everywhere=True)
+
+    def _work(self) -> None:
         try:
-            action()
+            experiment = self._open()
+            self._opened.set()
+            while (action := self._actions.get()) is not None:
+                action(experiment)
         except Exception as error:
-            self._broken = True
-            self._note(_failed(error))
+            self._failure = error
+            self._opened.set()
 
 
-def open_reporter(run: RunConfig, note: Callable[[str], None], environ: Mapping[str, str] = os.environ) -> Reporter:
+def open_reporter(run: RunConfig, note: Note, environ: Mapping[str, str] = os.environ) -> Reporter:
     """The reporter of this run's stage: one experiment per model and stage, with the config's tags.
 
     Comet is imported only if the run asks for it and the environment has COMET_API_KEY or an offline mode
-    (COMET_MODE=offline or COMET_OFFLINE_DIRECTORY); its absence or failure is one note.
+    (COMET_MODE=offline or COMET_OFFLINE_DIRECTORY), and none that disables it (COMET_MODE=disabled); its absence or
+    failure is one note, marked `everywhere`: it holds for every model that is trained from here.
     """
-    if run.comet is None:
+    mode = environ.get("COMET_MODE", "").lower()
+    if run.comet is None or mode == "disabled":
         return NullReporter()
-    offline = environ.get("COMET_MODE", "").lower() == "offline" or bool(environ.get("COMET_OFFLINE_DIRECTORY"))
+    offline = mode == "offline" or bool(environ.get("COMET_OFFLINE_DIRECTORY"))
     if not offline and not environ.get("COMET_API_KEY"):
-        note("Comet: COMET_API_KEY is not set, so nothing is reported; COMET_MODE=offline would write an archive")
+        note(
+            "Comet: COMET_API_KEY is not set, so nothing is reported; COMET_MODE=offline would write an archive",
+            everywhere=True,
+        )
         return NullReporter()
     try:
-        return CometReporter(_experiment(run, offline, environ), note)
+        # In this thread, since it changes other modules as they are imported.
+        import comet_ml  # noqa: F401
     except ImportError:
-        note("Comet: comet_ml is not installed, so nothing is reported; pip install 'kronos-operator[comet]'")
-    except Exception as error:
-        note(_failed(error))
-    return NullReporter()
+        note(
+            "Comet: comet_ml is not installed, so nothing is reported; pip install 'kronos-operator[comet]'",
+            everywhere=True,
+        )
+        return NullReporter()
+    return CometReporter(lambda: _experiment(run, offline, environ), note, patience=None if offline else PATIENCE)
 
 
 def _experiment(run: RunConfig, offline: bool, environ: Mapping[str, str]) -> Any:
@@ -98,11 +165,14 @@ def _experiment(run: RunConfig, offline: bool, environ: Mapping[str, str]) -> An
         experiment: comet_ml.CometExperiment = comet_ml.OfflineExperiment(offline_directory=directory, **settings)
     else:
         experiment = comet_ml.Experiment(api_key=environ["COMET_API_KEY"], **settings)
+        if not experiment.alive:
+            raise ConnectionError("the experiment could not be opened")
     experiment.set_name(f"{run.model.name}-{run.stage.value}")
     experiment.add_tags([run.model.name, run.stage.value, *run.comet.tags])
     experiment.log_parameters(run.model_dump(mode="json", by_alias=True, exclude_none=True))
     return experiment
 
 
-def _failed(error: Exception) -> str:
-    return f"Comet: {type(error).__name__}: {error}; training goes on without reporting"
+def _silence() -> str:
+    host = urlsplit(os.environ.get("COMET_URL_OVERRIDE", "")).hostname or "its host"
+    return f"{host} did not answer within {PATIENCE:.0f} s"

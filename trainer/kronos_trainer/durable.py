@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kronos_trainer import strict_json
+from kronos_trainer.config import StorageCause, free_space, not_written, storage_cause
 from kronos_trainer.errors import StorageError
 
 ASIDE = ".aside-"  # prefix of what is not in place yet; a killed writer leaves it behind
@@ -21,19 +22,23 @@ def storing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
+        raise StorageError(not_written(path, error), storage_cause(error)) from error
+
+
+@contextmanager
+def storing_anywhere(output: Path) -> Iterator[None]:
+    """Turns the lack of room inside into a StorageError, whoever wrote: a library writes where it likes."""
+    try:
+        yield
+    except OSError as error:
+        if storage_cause(error) is not StorageCause.NO_ROOM:
+            raise
+        named = isinstance(error.filename, str)
+        places = [Path(error.filename)] if named else [output, Path(os.environ.get("TMPDIR", "/tmp"))]
+        free = "; ".join(f"{place}: {free_space(place)}" for place in places)
         raise StorageError(
-            f"cannot write {path}: {reason} ({_free(path)}); free some space or check the rights"
+            f"a disk is full: {error.strerror} ({free}); free some space", StorageCause.NO_ROOM
         ) from error
-
-
-def _free(path: Path) -> str:
-    for place in (path, *path.parents):
-        try:
-            return f"{shutil.disk_usage(place).free / 2**20:,.1f} MiB free there"
-        except OSError:
-            continue
-    return "free space unknown"
 
 
 def make_directory(directory: Path) -> None:

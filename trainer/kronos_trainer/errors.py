@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from kronos_trainer.config import ExitCode, StopCause
+from kronos_trainer.config import ExitCode, StopCause, StorageCause
 
 
 class TrainerError(Exception):
     """A failure whose message a user can act on. The process ends with `exit_code` and no traceback."""
 
     exit_code: ExitCode
-    cause: StopCause | None = None
+    cause: StopCause | StorageCause | None = None
 
 
 class ConfigError(TrainerError):
@@ -43,9 +43,13 @@ class OutOfMemory(TrainerError):
 
 
 class StorageError(TrainerError):
-    """Results could not be written."""
+    """Results could not be written. With a `cause`, another start here would end in the same way."""
 
     exit_code = ExitCode.STORAGE
+
+    def __init__(self, message: str, cause: StorageCause | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class Stopped(TrainerError):

@@ -76,6 +76,7 @@ class Findings:
 
     dropped: int = 0
     first_dropped: str = ""
+    bad: dict[str, str] = field(default_factory=dict)  # symbols of rows that were left out, each with its first
     unsorted: list[str] = field(default_factory=list)
     without_volume: list[str] = field(default_factory=list)
     without_amount: list[str] = field(default_factory=list)
@@ -92,9 +93,10 @@ class Findings:
     )  # kind of row that is no bar: how many, the first
     halts: dict[str, int] = field(default_factory=dict)  # rows without volume, by file
 
-    def drop(self, count: int, example: str) -> None:
-        """Note rows that `badRows: drop` left out."""
+    def drop(self, count: int, example: str, symbol: str) -> None:
+        """Note rows of a symbol that `badRows: drop` left out."""
         self.first_dropped = self.first_dropped or example
+        self.bad.setdefault(symbol, example)
         self.dropped += count
 
     def no_bar(self, what: str, first: str, count: int) -> None:

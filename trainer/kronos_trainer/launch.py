@@ -12,12 +12,14 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from kronos_trainer import rendezvous, termination
+from kronos_trainer import durable, rendezvous, termination
 from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import CAUSE_ORDER, ExitCode, RunConfig, StopCause, gang_cause, load_run
+from kronos_trainer.errors import StorageError
 from kronos_trainer.local_ranks import LocalRanks
 from kronos_trainer.memory import Memory, gibibytes, memory
 from kronos_trainer.progress import Progress
@@ -26,6 +28,7 @@ from kronos_trainer.torchrun import Torchrun
 
 GRACE_MARGIN = 10  # seconds of the grace period that are kept for ending after the ranks have
 CRASH_PATIENCE = 5.0  # seconds for the other ranks after one has failed
+ROOM = 64 * 1024  # bytes that the ranks' last words may need
 
 
 def main(arguments: Sequence[str], stop: StopSignal) -> int:
@@ -52,12 +55,30 @@ def launch(run: RunConfig, command: Sequence[str], stop: StopSignal, *, processe
     progress = Progress(run, silent=not rendezvous.is_first(os.environ))
     progress.phase("starting")  # before torch is imported: who waits for a sign of life has one
     before = memory()
-    with tempfile.TemporaryDirectory(prefix="kronos-launch-", ignore_cleanup_errors=True) as scratch:
-        ranks = LocalRanks(Path(scratch))
-        torchrun = Torchrun(command, processes, Path(scratch))
-        stopped = _attend(ranks, torchrun, stop, progress, run.grace_seconds - GRACE_MARGIN)
-        ranks.end()
-        return _Ending(run, ranks, torchrun, before, stopped=stopped).spoken()
+    try:
+        with _scratch() as scratch:
+            ranks = LocalRanks(scratch)
+            torchrun = Torchrun(command, processes, scratch)
+            stopped = _attend(ranks, torchrun, stop, progress, run.grace_seconds - GRACE_MARGIN)
+            ranks.end()
+            return _Ending(run, ranks, torchrun, before, stopped=stopped).spoken()
+    except StorageError as error:
+        progress.error(error.exit_code, str(error), cause=error.cause)
+        return error.exit_code
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for what ranks tell their launcher. Raises StorageError where it has no room."""
+    with ExitStack() as stack:
+        with durable.storing(Path(os.environ.get("TMPDIR", "/tmp"))):
+            directory = tempfile.TemporaryDirectory(prefix="kronos-launch-", ignore_cleanup_errors=True)
+            scratch = Path(stack.enter_context(directory))
+            # A rank that cannot leave its process id does not start, and cannot say why.
+            probe = scratch / "room"
+            probe.write_bytes(bytes(ROOM))
+            probe.unlink()
+        yield scratch
 
 
 def _attend(ranks: LocalRanks, torchrun: Torchrun, stop: StopSignal, progress: Progress, patience: float) -> bool:
@@ -92,7 +113,9 @@ class _Ending:
 
     def spoken(self) -> int:
         """Says why, where no rank has, leaves it as the container's last words, and returns the exit code."""
-        recorded = self._ranks.codes()
+        recorded = {
+            rank: self._process_code(rank) if code is None else code for rank, code in self._ranks.codes().items()
+        }
         if not recorded:
             return self._without_ranks()
         codes = self._codes(recorded)
@@ -108,6 +131,11 @@ class _Ending:
                 print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
                 return cause
         return self._for_silent(those[0], cause, recorded)
+
+    def _process_code(self, rank: int) -> int | None:
+        """What a rank that could leave no code, for lack of room, has ended its process with."""
+        code = self._torchrun.exit_codes.get(rank)
+        return code if code in CAUSE_ORDER else None
 
     def _without_ranks(self) -> int:
         progress, torchrun = Progress(self._run), self._torchrun
@@ -149,7 +177,7 @@ class _Ending:
             now = memory()
             progress.error(ExitCode.MEMORY_LIMIT, _lack(rank, now), limit_bytes=now.limit, peak_bytes=now.peak)
         elif cause == ExitCode.STOPPED and recorded[rank] is None:
-            message = "stopped on request before training began; the same command goes on from the last checkpoint"
+            message = "stopped on request before training began; nothing was to be saved"
             progress.error(ExitCode.STOPPED, message, cause=StopCause.STOPPED)
         elif recorded[rank] is None:
             end = _end(self._torchrun.exit_codes.get(rank))
@@ -162,7 +190,8 @@ class _Ending:
 def _lack(rank: int, now: Memory) -> str:
     peak = "" if now.peak is None else f", the peak with cached files was {gibibytes(now.peak)}"
     owner = "the limit is" if now.limited else "this machine has"
-    remedy = "raise resources.memory, or lower resources.processesPerNode or microBatchSize"
+    more = "raise resources.memory, or" if now.limited else "end what else runs here, or"
+    remedy = f"{more} lower resources.processesPerNode or microBatchSize"
     return f"rank {rank} was killed for lack of memory: {owner} {gibibytes(now.limit)}{peak}; {remedy}"
 
 

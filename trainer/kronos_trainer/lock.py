@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from kronos_trainer import durable
-from kronos_trainer.config import RunConfig, RunPaths
+from kronos_trainer.config import RunConfig, RunPaths, StorageCause
 from kronos_trainer.errors import StorageError
 
 # File systems without flock answer with one of these; there the fence alone protects.
@@ -50,7 +50,7 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
     """
     durable.make_directory(paths.model_dir)
     # The locked file is never replaced, unlike the holder's: a lock stays with the inode.
-    with occupied(paths.lock.with_suffix(".flock"), lambda: _described(_read(paths.lock))):
+    with occupied(paths.flock, lambda: _described(_read(paths.lock))):
         refuse_if_late(run, _read(paths.lock), str(paths.model_dir))
         holder = {
             "run": run.run,
@@ -73,7 +73,9 @@ def occupied(lock_file: Path, holder: Callable[[], str] = lambda: "another proce
         handle = lock_file.open("a")
     with handle:
         if not _acquire(handle, lock_file):
-            raise StorageError(f"{holder()} is writing to {lock_file.parent}; wait for it or stop it first")
+            raise StorageError(
+                f"{holder()} is writing to {lock_file.parent}; wait for it or stop it first", StorageCause.OCCUPIED
+            )
         yield
 
 

@@ -51,7 +51,7 @@ class Loop:
         ranks: Ranks,
         plan: BatchPlan,
         train_windows: int,
-        validation_windows: int,
+        validation_windows: Tensor,
         steps_per_epoch: int,
         save: Save,
         metrics: Metrics,
@@ -59,6 +59,7 @@ class Loop:
         stop_requested: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`validation_windows` are the numbers of those that are scored, int64 [V]."""
         self.state = State()
         self._run = run
         self._config = run.stage_config
@@ -208,7 +209,7 @@ class Loop:
         )
 
     def _validate(self) -> None:
-        """Scores the whole validation split and saves the state, as the best if it is. Epoch 0 is the start."""
+        """Scores the validation windows and saves the state, as the best if it is. Epoch 0 is the start."""
         epoch = self.state.step // self._steps_per_epoch
         self._progress.phase("validating", epoch=epoch)
         loss = self._validation_loss()
@@ -226,7 +227,7 @@ class Loop:
         """Mean score over all validation windows, each seen by one rank."""
         self._stage.model.eval()
         shape = {
-            "windows": self._validation_windows,
+            "windows": len(self._validation_windows),
             "size": self._plan.micro * VALIDATION_FACTOR,
             "world": self._ranks.world,
         }
@@ -236,10 +237,10 @@ class Loop:
             # Only upstreamExact draws: the same ids at every validation, so that its losses can be compared.
             torch.manual_seed(seed_of(self._run.training.seed, self._run.stage, "validation", index, self._ranks.rank))
             if part:
-                total += self._stage.score(torch.arange(part.start, part.stop))
+                total += self._stage.score(self._validation_windows[part.start : part.stop])
             self._progress.beat()
             self._boundary("validating")
-        return self._ranks.sum(total).item() / self._validation_windows
+        return self._ranks.sum(total).item() / len(self._validation_windows)
 
     def _boundary(self, phase: Phase) -> None:
         """Where ranks agree to save or to stop, inside a phase. Raises Stopped on all of them after the same step."""
@@ -252,7 +253,10 @@ class Loop:
             self._progress.phase(phase)
         if ballot.stop:
             raise Stopped(
-                f"stopped on request after step {self.state.step}, which is saved; the same command goes on from there"
+                "stopped on request before the first step; nothing was to be saved"
+                if self.state.step == 0
+                else f"stopped on request after step {self.state.step}, which is saved; the same command goes on from "
+                "there"
             )
 
     def _save(self, *, best: bool) -> None:
@@ -282,4 +286,6 @@ class Loop:
 
     def _remedy(self) -> str:
         stage = self._run.stage
-        return f"Lower {stage}.learningRate or {stage}.gradientClip, or set training.precision to fp32"
+        remedy = f"Lower {stage}.learningRate or {stage}.gradientClip"
+        exact = self._ranks.device.type == "cpu" or self._run.training.precision == "fp32"
+        return remedy if exact else f"{remedy}, or set training.precision to fp32"

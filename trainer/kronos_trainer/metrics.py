@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -32,7 +33,8 @@ class Metrics:
             kept = self._path.read_text().splitlines(keepends=True)[:lines]
         durable.write_text(self._path, "".join(kept))
         self._lines = len(kept)
-        self._file = self._path.open("a")
+        with durable.storing(self._path):
+            self._file = self._path.open("a")
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line that holds after `step` optimizer steps. Raises StorageError."""
@@ -54,5 +56,6 @@ class Metrics:
     def close(self) -> None:
         """Ends the file and the report."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # of a line whose failure was said when it was written
+                self._file.close()
         self._reporter.close()

@@ -17,6 +17,7 @@ from kronos_trainer.config import RunConfig, RunPaths, StageName
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.lock import occupied, refuse_if_late
 from kronos_trainer.stores import Beat, Changed, Object, Store
+from kronos_trainer.warm_start import is_warm, published_run
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
 _POINTERS = ("checkpoint.json", "result.json", "report.md", "current.json")
@@ -47,7 +48,7 @@ class Mirror:
         self._held.enter_context(occupied(self.paths.model_dir / "working-copy.flock"))
 
     def pull(self) -> None:
-        """Makes the working copy equal to the store: this run, and the tokenizer that it reuses.
+        """Makes the working copy equal to the store: this run, and what of others it reuses or starts from.
 
         Raises InputMissing if the store may not be read, StorageError.
         """
@@ -111,6 +112,7 @@ class Mirror:
             reused = RunPaths(paths.root, run.model, run.reuse_tokenizer.run).stage(StageName.TOKENIZER)
             directories.append(reused.best)
             files.append(reused.result)
+        directories += self._published()
         there = {item.name: item for place in directories for item in self._store.list(self._name(place))}
         wanted = [item for item in there.values() if self._there.get(item.name) != item or not self._is_here(item.name)]
         for directory in directories:
@@ -127,6 +129,22 @@ class Mirror:
             del self._there[name]
         for file in files:
             self._pull_file(file)
+
+    def _published(self) -> list[Path]:
+        """Where the weights lie that the run starts from, if that is what the model has published."""
+        run, paths = self._run, self.paths
+        if not is_warm(run):
+            return []
+        start = run.warm_start
+        if start is None:
+            found = self._store.read(self._name(paths.current))
+            if found is None:
+                return []  # said where the weights are needed
+            try:
+                start = published_run(found[0])
+            except (ValueError, KeyError, TypeError):
+                return []
+        return [RunPaths(paths.root, run.model, start.run).stage(stage).best for stage in StageName]
 
     def _pull_file(self, path: Path) -> None:
         name = self._name(path)

@@ -16,7 +16,7 @@ from typing import IO, Literal
 from pydantic.alias_generators import to_camel
 
 from kronos_trainer import strict_json, termination
-from kronos_trainer.config import ExitCode, RunConfig
+from kronos_trainer.config import ExitCode, RunConfig, StorageCause, storage_cause
 
 Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "saving"]
 
@@ -34,6 +34,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self.unheard = False  # whoever listened is gone, and nobody would know how this process ends
         self._common = {"stage": run.stage.value, "run": run.run, "attempt": run.attempt}
         self._every = run.progress.every_seconds
         self._silent = silent
@@ -67,9 +68,9 @@ class Progress:
         if self._clock() - self._printed_at >= self._every:
             self._print_progress("progress")
 
-    def note(self, message: str) -> None:
-        """Tells the user something once."""
-        self._print("note", {"message": message})
+    def note(self, message: str, *, everywhere: bool = False) -> None:
+        """Tells the user something once. `everywhere`: it holds for every model that is trained from here."""
+        self._print("note", {"message": message} | ({"everywhere": True} if everywhere else {}))
 
     def result(self, result: Mapping[str, object]) -> None:
         """The stage's result.json, as the last line."""
@@ -83,8 +84,8 @@ class Progress:
     def error(self, code: ExitCode, message: str, **fields: object) -> None:
         """Why the process ends, as the last line.
 
-        Fields (snake_case, camelCase in the output; None is left out): `cause`, a StopCause, which tells apart what
-        ends with STOPPED, and `limit_bytes` and `peak_bytes` of a MEMORY_LIMIT.
+        Fields (snake_case, camelCase in the output; None is left out): `cause`, a StopCause or StorageCause, which
+        tells apart what ends with STOPPED or STORAGE, and `limit_bytes` and `peak_bytes` of a MEMORY_LIMIT.
         """
         known = {to_camel(name): value for name, value in fields.items() if value is not None}
         self._print("error", {"exitCode": int(code), "message": message, **known})
@@ -108,8 +109,15 @@ class Progress:
         time_text = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         message = {"kronos": 1, "event": event, **self._common, **fields, "time": time_text}
         if not self._silent:
-            # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
-            self._stream.write(strict_json.line(message) + "\n")
-            self._stream.flush()
+            try:
+                # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
+                self._stream.write(strict_json.line(message) + "\n")
+                self._stream.flush()
+            except OSError as error:
+                # A log on a full disk must not end the training; results that cannot be kept will, and say so.
+                if isinstance(error, BrokenPipeError):
+                    self.unheard = True
+                elif storage_cause(error) is not StorageCause.NO_ROOM:
+                    raise
         if event in ("result", "error"):
             termination.leave(self._termination_log, message)

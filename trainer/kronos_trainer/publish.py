@@ -22,6 +22,7 @@ from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import initial_predictor, initial_tokenizer, save_weights, weights_digest
+from kronos_trainer.warm_start import published_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,7 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
             "digest": _data_digest(results),
             "clip": run.data.clip,
             "timeZone": run.data.time_zone,
+            "calendar": run.data.calendar,
             "label": run.data.label,
             "adjust": run.data.adjust,
         },
@@ -195,12 +197,16 @@ def _copy(source: Path, target: Path) -> None:
 
 def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> dict[str, object]:
     """Exports the initial weights of a stage without epochs as its result."""
+
+    def published() -> tuple[Path, str]:
+        return published_weights(run, paths, stage)
+
     if stage is StageName.TOKENIZER:
-        tokenizer = initial_tokenizer(run.tokenizer.init, run.training.seed)
+        tokenizer = initial_tokenizer(run.tokenizer.init, run.training.seed, published)
         model: KronosTokenizer | KronosPredictor = tokenizer.model
         origin = tokenizer.origin
     else:
-        predictor = initial_predictor(run.predictor.init, run.training.seed)
+        predictor = initial_predictor(run.predictor.init, run.training.seed, published)
         model, origin = predictor.model, predictor.origin
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return _export(run, paths, stage, model, {"epochs": 0, "steps": 0, "parameters": parameters, "origin": origin})

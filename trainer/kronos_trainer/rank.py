@@ -38,6 +38,7 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
     import torch
 
     from kronos_trainer.distributed import Ranks, is_loss_of_peer
+    from kronos_trainer.durable import storing_anywhere
     from kronos_trainer.errors import Stopped, TrainerError
     from kronos_trainer.progress import Progress
     from kronos_trainer.train import train_stage
@@ -46,9 +47,15 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
     try:
         ranks = Ranks.join(gpu_required=run.gpu_required)
         try:
-            train_stage(
-                run, ranks, progress=progress, stop_requested=stop_requested, on_training=rank_files.leave_trains
-            )
+            with storing_anywhere(Path(run.output)):
+                train_stage(
+                    run,
+                    ranks,
+                    progress=progress,
+                    # A command that was killed has left this process behind: it saves, and makes way for the next.
+                    stop_requested=lambda: stop_requested() or progress.unheard,
+                    on_training=rank_files.leave_trains,
+                )
         except Stopped:
             ranks.leave()  # all ranks stop together
             raise

@@ -4,6 +4,7 @@ where `termination` leaves them, which the launcher sets to a file of its own.""
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 DIRECTORY = "KRONOS_CAUSE_DIR"  # environment variable; absent without the launcher
@@ -21,8 +22,9 @@ def leave_trains() -> None:
 
 
 def leave_exit_code(code: int) -> None:
-    """Tells the launcher how this rank ends."""
-    _leave(EXIT_CODE, str(int(code)))
+    """Tells the launcher how this rank ends; where that has no room, the process's own exit code does."""
+    with suppress(OSError):
+        _leave(EXIT_CODE, str(int(code)))
 
 
 def _leave(name: str, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -92,15 +92,26 @@ def read_frame(
     symbol = next(iter(pieces), "") if symbol is None else symbol
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
-    instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
+    return symbol_frame(symbol, pieces[symbol], time_zone, bad_rows, findings, label, adjust), findings.notes()
+
+
+def symbol_frame(
+    symbol: str,
+    pieces: Sequence[Rows],
+    time_zone: str | None,
+    bad_rows: BadRows,
+    findings: Findings,
+    label: Label = "left",
+    adjust: Adjust = "none",
+) -> pd.DataFrame:
+    """`read_frame`'s frame of a symbol whose rows have been read. Raises DataError for rows that cannot be used."""
+    instants, values = in_order(symbol, pieces, bad_rows, findings)
     if not len(instants):
-        raise DataError(
-            f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}; {'; '.join(findings.notes())}"
-        )
-    times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
+        raise DataError(f"{pieces[0].file}: no usable row of symbol {symbol}; {'; '.join(findings.notes())}")
+    times, zone = wall_clock(symbol, pieces, instants, time_zone, findings)
     times, values, series = surveyed(symbol, times, values, zone or time_zone, findings, label=label, adjust=adjust)
     findings.found += ahead([series], time.time_ns())
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
-    return frame, findings.notes()
+    return frame

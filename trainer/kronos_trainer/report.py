@@ -90,6 +90,7 @@ def _configuration(run: RunConfig) -> str:
         ["seed", training.seed],
         ["precision", training.precision],
         ["windowsPerEpoch", training.windows_per_epoch or "all"],
+        ["validationWindows", training.validation_windows or "all"],
         ["early stopping", early],
         ["gradientCheckpointing", training.gradient_checkpointing],
         ["compile", training.compile],
@@ -111,6 +112,8 @@ def _init(stage: TokenizerStage | PredictorStage) -> str:
         return f"hub {init.hub.repo}"
     if init.path is not None:
         return f"path {init.path}"
+    if init.published:
+        return "published"
     assert init.scratch is not None
     return f"scratch {init.scratch.size}"
 

@@ -109,7 +109,7 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
             first = repeats[~same][0]
             if bad_rows == "refuse":
                 raise DataError(f"{problem(first)} with other values{_back(instants, first)}")
-            findings.drop(different, problem(first))
+            findings.drop(different, problem(first), symbol)
         order, instants = np.delete(order, repeats), np.delete(instants, repeats)
     return instants, values[order]
 
@@ -136,7 +136,7 @@ def _sound(
         count = int(np.count_nonzero(wrong))
         examples, instants = zip(*(_told(pieces, row, what) for row, what in first), strict=True)
         if bad_rows == "drop":
-            findings.drop(count, examples[0])
+            findings.drop(count, examples[0], symbol)
         else:
             findings.found.append(Found(kind, symbol, count, examples, tuple((at, at) for at in instants)))
     return sound

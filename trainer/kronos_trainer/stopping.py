@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -39,6 +40,7 @@ def end_process(code: int) -> NoReturn:
     An orderly exit would wait for threads, and after a failure those may be blocked: in a collective of which other
     ranks are gone, or in a rendezvous to which the other nodes do not come.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody reads it any more, or its disk is full: the code still counts
+            stream.flush()
     os._exit(code)

@@ -264,7 +264,7 @@ class TableReader:
             faults.append(((names == "").to_numpy(), "symbol", "is empty"))
             symbols = names.to_numpy(dtype=object)
 
-        good = self._sound(faults, frame, numbers)
+        good = self._sound(faults, frame, numbers, symbols)
         if not isinstance(symbols, str):
             symbols = symbols[good]
         stamps = self.stamps
@@ -288,18 +288,25 @@ class TableReader:
                 self.findings.no_bar(what, f"{self.file.name}: {self.table.unit} {first}", int(which.sum()))
         return bars
 
-    def _sound(self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64) -> npt.NDArray[np.bool_]:
+    def _sound(
+        self, faults: list[Fault], frame: pd.DataFrame, numbers: Int64, symbols: str | npt.NDArray[np.object_]
+    ) -> npt.NDArray[np.bool_]:
         bad: npt.NDArray[np.bool_] = np.logical_or.reduce([mask for mask, _, _ in faults])
-        if bad.any():
-            row = int(bad.argmax())
+
+        def problem(row: int) -> str:
             name, what = next((name, what) for mask, name, what in faults if mask[row])
             value = frame[name][row]
             shown = repr(value) if isinstance(value, str) else str(value)
-            problem = (
-                f"{self.file}: {self.table.unit} {numbers[row]}, column {self.table.header[self.places[name]]}: "
-                f"{what.format(value=shown)}"
-            )
-            if self.bad_rows == "refuse":
-                raise DataError(f"{problem}{DROP}")
-            self.findings.drop(int(bad.sum()), problem)
+            column = self.table.header[self.places[name]]
+            return f"{self.file}: {self.table.unit} {numbers[row]}, column {column}: {what.format(value=shown)}"
+
+        if bad.any() and self.bad_rows == "refuse":
+            raise DataError(f"{problem(int(bad.argmax()))}{DROP}")
+        rows = np.flatnonzero(bad)
+        if isinstance(symbols, str):
+            owners = {symbols: rows} if len(rows) else {}
+        else:
+            owners = {name: rows[symbols[rows] == name] for name in dict.fromkeys(symbols[rows])}
+        for name, its in owners.items():
+            self.findings.drop(len(its), problem(its[0]), name)
         return ~bad

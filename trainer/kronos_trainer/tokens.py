@@ -114,8 +114,8 @@ class TokenCache:
                     s1, s2 = encode(self.windows.values(torch.arange(start, stop)))
                     pair = torch.stack([s1, s2], dim=1).cpu().numpy()  # [B, 2, T]
                     content = pair.astype(DTYPE).tobytes()
-                    os.pwrite(ids.fileno(), content, place)
-                    os.pwrite(sums.fileno(), _checksum(content), 4 * chunk)
+                    _write_at(ids, content, place)
+                    _write_at(sums, _checksum(content), 4 * chunk)
                 beat()
             os.fsync(ids.fileno())
 
@@ -143,6 +143,13 @@ class TokenCache:
 
 def _shared(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+
+
+def _write_at(file: BinaryIO, content: bytes, place: int) -> None:
+    """All of it: a disk that gets full takes the first part and says nothing."""
+    while content:
+        written = os.pwrite(file.fileno(), content, place)
+        content, place = content[written:], place + written
 
 
 def _checksum(content: bytes) -> bytes:

@@ -37,9 +37,11 @@ from kronos_trainer.stages import PredictorTask, Stage, TokenizerTask, to_device
 from kronos_trainer.storage import Storage
 from kronos_trainer.stores import is_uri
 from kronos_trainer.tokens import Encode, EncodedTokens, TokenCache, TokenSource, cache_key, worth_caching
-from kronos_trainer.windows import Splits, Windows, split_bars
+from kronos_trainer.warm_start import published_weights
+from kronos_trainer.windows import Splits, Windows, split_bars, validation_order
 
 TOKEN_CACHE_LIMIT = 4 * 2**30  # bytes of a split's ids on a node's disk; beyond it they are computed when needed
+VALIDATION_SHARE = 3  # windows scored in the time in which one is trained: forward without backward
 
 
 def train_stage(
@@ -110,18 +112,27 @@ class _Attempt:
         data = self._load()
         train, validation = data.splits.train, data.splits.validation
         steps = steps_per_epoch(windows=len(train), windows_per_epoch=run.training.windows_per_epoch, batch=plan.batch)
+        scored = validation_order(len(validation), seed=run.training.seed, limit=run.training.validation_windows)
+        if ranks.device.type == "cpu" and len(scored) > VALIDATION_SHARE * steps * plan.batch:
+            self._progress.note(
+                f"a validation scores {len(scored):,} windows and an epoch trains {steps * plan.batch:,}: validating "
+                "takes most of the time; training.validationWindows limits it"
+            )
         files = self._storage.paths.stage(run.stage)
         ranks.on_first(lambda: durable.write_text(files.config, run.dump()))
         reporter = open_reporter(run, self._progress.note) if ranks.rank == 0 else NullReporter()
         metrics = Metrics(files.metrics if ranks.rank == 0 else None, reporter)
-        with _memory(plan), self._stage(data, precision) as (stage, origin):
+        with (
+            _memory(plan, checkpointing=run.training.gradient_checkpointing),
+            self._stage(data, precision) as (stage, origin),
+        ):
             loop = Loop(
                 run,
                 stage,
                 ranks=ranks,
                 plan=plan,
                 train_windows=len(train),
-                validation_windows=len(validation),
+                validation_windows=scored,
                 steps_per_epoch=steps,
                 save=self._storage.save,
                 metrics=metrics,
@@ -160,7 +171,7 @@ class _Attempt:
                 best_epoch=None if state.best_step is None else state.best_step // steps,
                 final_train_loss=state.train_loss,
                 train_windows=len(train),
-                validation_windows=len(validation),
+                validation_windows=len(scored),
                 data_digest=data.bars.digest,
                 symbols=len(data.bars.symbols),
                 bars=len(data.bars.values),
@@ -191,14 +202,22 @@ class _Attempt:
     def _stage(self, data: _Data, precision: Precision) -> Iterator[tuple[Stage, str]]:
         """The stage's objective around its first weights, and where those came from."""
         run, ranks = self._run, self._ranks
+
+        def published() -> tuple[Path, str]:
+            return published_weights(run, self._storage.paths, run.stage)
+
         if run.stage is StageName.TOKENIZER:
             with heartbeat(self._progress.beat):
-                tokenizer = ranks.one_by_one_per_node(lambda: initial_tokenizer(run.tokenizer.init, run.training.seed))
+                tokenizer = ranks.one_by_one_per_node(
+                    lambda: initial_tokenizer(run.tokenizer.init, run.training.seed, published)
+                )
             model = tokenizer.model.to(ranks.device)
             yield TokenizerTask(model, data.splits, precision, ranks.mean), tokenizer.origin
             return
         with heartbeat(self._progress.beat):
-            predictor = ranks.one_by_one_per_node(lambda: initial_predictor(run.predictor.init, run.training.seed))
+            predictor = ranks.one_by_one_per_node(
+                lambda: initial_predictor(run.predictor.init, run.training.seed, published)
+            )
         with self._tokens(data, predictor.model) as (train, validation):
             yield (
                 PredictorTask(
@@ -223,7 +242,9 @@ class _Attempt:
             return frozen.encode(to_device(values, ranks.device))
 
         epochs = run.predictor.epochs
-        seen = min(len(data.splits.train), run.training.windows_per_epoch or len(data.splits.train))
+        counts = len(data.splits.train), len(data.splits.validation)
+        seen = min(counts[0], run.training.windows_per_epoch or counts[0])
+        scored = min(counts[1], run.training.validation_windows or counts[1])
         caches: list[TokenCache] = []
 
         def source(split: str, windows: Windows, passes: float) -> TokenSource:
@@ -246,8 +267,8 @@ class _Attempt:
 
         self._progress.phase("tokenising")
         yield (
-            source("train", data.splits.train, epochs * seen / len(data.splits.train)),
-            source("validation", data.splits.validation, epochs + 1),
+            source("train", data.splits.train, epochs * seen / counts[0]),
+            source("validation", data.splits.validation, (epochs + 1) * scored / counts[1]),
         )
         # Reached only when the stage is complete: what an interrupted attempt has encoded serves the next one.
         for cache in caches if ranks.local_rank == 0 else []:
@@ -262,7 +283,7 @@ class _Attempt:
         """Shows life during long work before the loop. Raises Stopped when asked to stop: there is nothing to save."""
         self._progress.beat()
         if self._stop_requested():
-            raise Stopped("stopped on request before training began; the same command goes on from the last checkpoint")
+            raise Stopped("stopped on request before training began; nothing was to be saved")
 
 
 def _check_vocabularies(tokenizer: KronosTokenizer, predictor: KronosPredictor) -> None:
@@ -279,13 +300,13 @@ def _tokenizer(directory: Path) -> tuple[KronosTokenizer, str]:
 
 
 @contextmanager
-def _memory(plan: BatchPlan) -> Iterator[None]:
+def _memory(plan: BatchPlan, *, checkpointing: bool) -> Iterator[None]:
     """Turns the device's lack of memory into an error that says what the next attempt does about it."""
     try:
         yield
     except torch.OutOfMemoryError as error:
         if plan.micro == 1:
-            raise ConfigError(too_large(1)) from error
+            raise ConfigError(too_large(checkpointing=checkpointing)) from error
         raise OutOfMemory(
             f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one more in "
             f"outOfMemoryRestarts takes {reduced(plan.micro)}, and the batch of {plan.batch} stays as it is"

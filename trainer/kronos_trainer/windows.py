@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and `kronos data check` coun
 
 Int64 = npt.NDArray[np.int64]
 
+SHORTEST = 4  # bars of the smallest window that a model may have: lookback 2, horizon 1, and 1
 BLOCK = 4_000_000  # timestamps sorted at once when the distinct ones are counted
 
 
@@ -141,12 +142,18 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
             continue
         most = int((high - low).max(initial=0))
         if len(short) == len(bars.symbols) and name != "test":
+            all_of = int(np.diff(bars.offsets).max(initial=0))
+            remedies = [
+                "add bars",
+                *(["change data.split"] if all_of >= 2 * length else []),
+                *(["shorten window"] if all_of >= 2 * SHORTEST else []),
+            ]
             raise DataError(
                 f"no symbol has a window in the {name} split: it takes {length} bars (lookback {window.lookback} + "
                 f"horizon {window.horizon} + 1) between {_date(spans[name][0])} and {_date(spans[name][1])}, and the "
-                f"most that a symbol has is {most}; add bars, change data.split or shorten window"
+                f"most that a symbol has is {most} there and {all_of} in all; {' or '.join(remedies)}"
             )
-        if short:
+        if short and spans[name][0] != spans[name][1]:
             notes.append(
                 f"left out of {name}, having fewer than {length} bars for it: {some(short)} "
                 f"({len(short)} of {len(bars.symbols)} symbols)"
@@ -170,6 +177,11 @@ def split_spans(bars: Bars, data: Data) -> dict[str, tuple[int, int]]:
     )
     cuts = [int(instant) for instant in np.append(distinct, distinct[-1] + 1)[[0, first, second, len(distinct)]]]
     return {name: (cuts[i], cuts[i + 1]) for i, name in enumerate(("train", "validation", "test"))}
+
+
+def validation_order(count: int, *, seed: int, limit: int | None) -> Tensor:
+    """Numbers of the windows that a validation scores, ascending: int64 [min(count, limit)], always the same ones."""
+    return epoch_order(count, seed=seed, stage="validation", epoch=0, limit=limit).sort().values
 
 
 def epoch_order(count: int, *, seed: int, stage: str, epoch: int, limit: int | None) -> Tensor:

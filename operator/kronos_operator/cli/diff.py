@@ -65,7 +65,9 @@ def diff(
 
 
 def _show(one: Difference) -> None:
-    what = "new" if one.new else "would change" if one.changes else "nothing changes"
+    trained = any(effect.action == "train" for effect in one.stages)
+    unchanged = "no field changes" if trained else "nothing changes"
+    what = "new" if one.new else "would change" if one.changes else unchanged
     say(f"{one.model}: {what}", style="bold")
     if one.changes and not one.new:
         show_changes(one.changes)

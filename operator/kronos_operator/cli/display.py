@@ -186,7 +186,7 @@ def progress_line(stage: StageProgress) -> str:
         parts.append(f"epoch {stage.epochs}")
     if fields.get("step") is not None and fields.get("steps") is not None:
         parts.append(f"step {fields['step']}/{fields['steps']}")
-    if fields.get("percent") is not None:
+    if stage.state == "running" or fields.get("percent") is not None:
         parts.append(f"{stage.percent:.0f}%")
     for label, key, form in (
         ("loss", "loss", ".4f"),

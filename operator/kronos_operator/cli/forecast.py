@@ -21,15 +21,19 @@ def forecast(
     input: Annotated[
         Path,
         typer.Option(
-            "--input", metavar="FILE", help="Bars so far, CSV or Parquet.", rich_help_panel=_BARS, show_default=False
+            "--input",
+            metavar="PATH",
+            help="Bars so far: CSV or Parquet, a file or a directory.",
+            rich_help_panel=_BARS,
+            show_default=False,
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(
             "--output",
-            metavar="FILE",
-            help="CSV file of the predicted bars.",
+            metavar="PATH",
+            help="The predicted bars: Parquet if it ends with .parquet, else CSV; or a directory, one file a symbol.",
             rich_help_panel=_BARS,
             show_default=False,
         ),
@@ -80,7 +84,7 @@ def forecast(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Which symbol, where the input holds several.",
+            help="This symbol alone, where the input holds several.",
             rich_help_panel=_BARS,
             show_default=False,
         ),
@@ -91,13 +95,18 @@ def forecast(
     ] = None,
     horizon: Annotated[
         int | None,
-        typer.Option(min=1, help="Bars to predict.", rich_help_panel=_BARS, show_default="the model's"),
+        typer.Option(
+            min=1,
+            help="Bars to predict.",
+            rich_help_panel=_BARS,
+            show_default="as many as --future names, else the model's",
+        ),
     ] = None,
     lookback: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Last rows to use as history.",
+            min=2,
+            help="Last bars to use as history.",
             rich_help_panel=_BARS,
             show_default="the model's, else as many as fit",
         ),
@@ -106,14 +115,32 @@ def forecast(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV with the future timestamps.",
+            help="CSV or Parquet with the future timestamps.",
             rich_help_panel=_BARS,
-            show_default="inferred from the history's calendar",
+            show_default="by the calendar, else as the history went on",
         ),
     ] = None,
+    calendar: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Exchange whose calendar gives the timestamps, such as XNYS.",
+            rich_help_panel=_BARS,
+            show_default="the model's",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail if one of several symbols cannot be forecast.", rich_help_panel=_BARS),
+    ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the candles into this PNG.", rich_help_panel=_BARS, show_default=False),
+        typer.Option(
+            metavar="PATH",
+            help="Draw the candles into this PNG, or directory.",
+            rich_help_panel=_BARS,
+            show_default=False,
+        ),
     ] = None,
     max_context: Annotated[
         int | None,
@@ -128,6 +155,25 @@ def forecast(
         int | None,
         typer.Option(min=1, help="Sampled paths to average.", rich_help_panel=_SAMPLING, show_default="1"),
     ] = None,
+    paths: Annotated[
+        bool,
+        typer.Option("--paths", help="Write every path instead of their average.", rich_help_panel=_SAMPLING),
+    ] = False,
+    quantiles: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Q,Q",
+            help="Write quantiles of the paths instead, such as 0.05,0.5,0.95.",
+            rich_help_panel=_SAMPLING,
+            show_default=False,
+        ),
+    ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw", help="Leave bars that contradict themselves as they were drawn.", rich_help_panel=_SAMPLING
+        ),
+    ] = False,
     temperature: Annotated[
         float | None,
         typer.Option(help="Flattens (> 1) or sharpens (< 1).", rich_help_panel=_SAMPLING, show_default="1.0"),

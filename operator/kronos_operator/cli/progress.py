@@ -70,7 +70,7 @@ class Board:
             return None
         match event.get("event"):
             case "started":
-                stage.state, stage.phase = "running", ""
+                stage.state, stage.phase, stage.fields = "running", "", {}  # what an earlier attempt said is no more
             case "ended":
                 stage.state = _END_STATES.get(event.get("exitCode"), "failed")
             case "progress" | "phase":
@@ -87,11 +87,15 @@ class Board:
         return stage
 
     def remark(self, model: str, event: Mapping[str, Any]) -> str | None:
-        """What an event says in words: an error, or a note that this model has not yet made in another stage."""
+        """What an event says in words: an error, or a note that this model has not yet made in another stage.
+
+        A note that holds everywhere is said for the first model only.
+        """
         text = remark_of(event)
-        if text is None or (event["event"] == "note" and (model, text) in self._notes):
+        concerned = "" if event.get("everywhere") else model
+        if text is None or (event["event"] == "note" and (concerned, text) in self._notes):
             return None
-        self._notes.add((model, text))
+        self._notes.add((concerned, text))
         return text
 
 

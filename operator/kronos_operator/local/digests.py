@@ -7,35 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronos_operator.hashing import Digests
+from kronos_operator.local.bars_record import BarsRecord, record_bars
 from kronos_operator.local.refusals import WEIGHT_FILES, weights_path
 from kronos_operator.local.settings import LocalSettings
-from kronos_trainer.config import StageName, bar_files_below
+from kronos_trainer.config import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
 
 
-def digests_of(loaded: Loaded, settings: LocalSettings) -> Digests:
-    """Digests of the bars, unless a revision or a URI names them, and of initial weights given by path."""
+def digests_of(loaded: Loaded, settings: LocalSettings) -> tuple[Digests, BarsRecord | None]:
+    """Digests of the bars, unless a revision or a URI names them, and of initial weights given by path.
+
+    Those of `init.published` are left to `warm_start`. Returned with what the bars' was taken of.
+    """
     data = loaded.model.spec.data
     by_name = data.source.uri is not None or data.revision is not None
     directories = {stage: weights_path(loaded, stage) for stage in StageName}
     weights = {stage: weights_digest(path) for stage, path in directories.items() if path is not None}
-    return Digests(bars=None if by_name else files_digest(Path(settings.bars(loaded))), weights=weights)
-
-
-def files_digest(path: Path) -> str:
-    """SHA-256 over the relative names and the bytes of a file, or of all files of bars below a directory."""
-    if path.is_file():
-        files = [(path.name, path)]
-    else:
-        files = [(file.relative_to(path).as_posix(), file) for file in bar_files_below(path)]
-    digest = hashlib.sha256()
-    for name, file in files:
-        # Names and contents of fixed length: no two sets of files run together to the same bytes.
-        digest.update(hashlib.sha256(name.encode()).digest())
-        digest.update(_file_digest(file))
-    return digest.hexdigest()
+    record = None if by_name else record_bars(Path(settings.bars(loaded)))
+    return Digests(bars=None if record is None else record.digest, weights=weights), record
 
 
 def _file_digest(file: Path) -> bytes:

@@ -17,8 +17,9 @@ from queue import SimpleQueue
 from types import FrameType
 
 from kronos_operator import plan as planning
-from kronos_operator.local.files import write_model, write_run
+from kronos_operator.local.files import saved_step, write_bars, write_model, write_run
 from kronos_operator.local.gpus import divided, visible_gpus
+from kronos_operator.local.holding import holding
 from kronos_operator.local.prepare import TRAINER, LocalRun
 from kronos_operator.local.process import Event, Trainer
 from kronos_operator.local.settings import LocalError, LocalSettings
@@ -47,7 +48,7 @@ def execute(
 ) -> dict[str, Outcome]:
     """Runs the models and returns how each ended, by `LocalRun.key`, in the order given.
 
-    The first SIGINT or SIGTERM asks every trainer to save and starts nothing more; the second kills. `notify` gets
+    The first SIGINT or SIGTERM asks every trainer to save and starts nothing more; SIGINT after it kills. `notify` gets
     every event of the trainers and of the executor, one at a time, and must not raise. Has to be called in the main
     thread, which alone receives signals. Raises LocalError if a model is named twice or the trainer is not installed.
     """
@@ -77,6 +78,7 @@ class _Machine:
         self.command = command
         self.notify = notify
         self.stops = 0
+        self.without_comet = False
         self.shares: SimpleQueue[Sequence[str]] = SimpleQueue()
         for share in shares:
             self.shares.put(share)
@@ -89,8 +91,9 @@ class _Machine:
         return event
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Each signal is one more urgent wish to stop."""
-        self.stops += 1
+        """The first signal is a wish to stop; Ctrl-C after it is an urgent one."""
+        if self.stops == 0 or number == signal.SIGINT:  # a supervisor, or `kronos suspend`, may ask twice
+            self.stops += 1
         for event in self._wake:
             event.set()
 
@@ -114,7 +117,11 @@ class _Model:
         gpus = self._machine.shares.get()
         self._gpus = gpus[: self._run.model.spec.resources.gpus_per_node]
         try:
-            return self._loop()
+            if self._record.outcome is not None:
+                return self._outcome()  # nothing is to be done
+            with holding(self._run.paths, self._run.key, self._note):
+                self._run.must_be_as_prepared()
+                return self._loop()
         except LocalError as error:
             return Outcome(exit_code=error.exit_code, message=str(error), log=self._log)
         except OSError as error:
@@ -166,6 +173,8 @@ class _Model:
         code, message = trainer.exit_code, trainer.reason
         if code == 0 and self._run.paths.stage(self._attempt.stage).completed() is None:
             code, message = ExitCode.CRASHED, "the trainer ended without a result"
+        if trainer.unlogged and code is not None:
+            code = ExitCode.STORAGE
         if code is None:
             state = AttemptState.RUNNING if trainer.terminated_at is None else AttemptState.STOPPING
         else:
@@ -177,6 +186,7 @@ class _Model:
             state=state,
             exit_code=code,
             message=message,
+            final=trainer.meets_it_again,
             stepped=trainer.stepped,
             started_at=trainer.started_at,
             reported_at=trainer.reported_at,
@@ -187,6 +197,7 @@ class _Model:
         config = paths.stage(action.stage).config
         write_run(self._run.run_config(action), config)
         write_model(self._run.stored, paths)
+        write_bars(self._run.bars_record, paths)
         processes = self._processes()
         self._log = paths.log(action.run, action.stage, action.number)
         self._attempt = action
@@ -194,12 +205,11 @@ class _Model:
             [*self._machine.command, "launch", "--run", str(config), "--nproc", str(processes)],
             environ=self._environ(processes),
             log=self._log,
-            on_event=lambda event: self._machine.notify(self._run.key, event),
+            on_event=self._heard,
             on_end=self._changed.set,
         )
         fields = {
             "pid": self._trainer.pid,
-            "executor": os.getpid(),
             "log": str(self._log),
             "gpus": list(self._gpus),
             "processes": processes,
@@ -211,6 +221,15 @@ class _Model:
             self._trainer.note(self._event("note", message=f"gpusPerNode is {asked}; this run uses {used}"))
         self._trainer.watch()
 
+    def _note(self, message: str) -> None:
+        self._machine.notify(self._run.key, {"event": "note", "message": message})
+
+    def _heard(self, event: Event) -> None:
+        if event.get("event") == "note" and event.get("everywhere"):
+            # What a stage has found out about Comet, the next ones need not find out again.
+            self._machine.without_comet = True
+        self._machine.notify(self._run.key, event)
+
     def _processes(self) -> int:
         return self._run.model.spec.resources.processes_per_node or max(1, len(self._gpus))
 
@@ -219,6 +238,7 @@ class _Model:
         return {
             "OMP_NUM_THREADS": str(threads),  # unless the user has set it
             **self._machine.environ,
+            **({"COMET_MODE": "disabled"} if self._machine.without_comet else {}),
             "CUDA_VISIBLE_DEVICES": ",".join(self._gpus),
             "PYTHONUNBUFFERED": "1",
         }
@@ -227,7 +247,7 @@ class _Model:
         """Says how the attempt ended, and what follows."""
         trainer, record = self._trainer, self._record
         assert trainer is not None
-        self._last_code = trainer.exit_code
+        self._last_code = ExitCode.STORAGE if trainer.unlogged else trainer.exit_code
         trainer.note(self._event("ended", exitCode=trainer.exit_code, message=trainer.error))
         if record.outcome is None and trainer.exit_code != 0 and not self._machine.stops:
             wait = max(0.0, (record.retry_at or 0.0) - time.time())
@@ -265,11 +285,18 @@ class _Model:
     def _stopped(self) -> Outcome:
         if self._last_code is None:
             return Outcome(exit_code=ExitCode.STOPPED, message="not started", log=self._log)
-        if self._last_code in (0, ExitCode.STOPPED):
-            message = "stopped and saved; the same command goes on from there"
-            return Outcome(exit_code=ExitCode.STOPPED, message=message, log=self._log)
-        message = "stopped without saving; the same command goes on from the last checkpoint"
-        return Outcome(exit_code=self._last_code, message=message, log=self._log)
+        assert self._attempt is not None
+        stage = self._attempt.stage
+        step = saved_step(self._run.paths.stage(stage))
+        if self._last_code == 0:
+            message = f"stopped after the {stage}, which is complete; the same command goes on from there"
+        elif step is None:
+            message = f"stopped before anything was saved; the same command starts the {stage} again"
+        elif self._last_code == ExitCode.STOPPED:
+            message = f"stopped, and step {step} is saved; the same command goes on from there"
+        else:
+            message = f"stopped without saving; the same command goes on from its checkpoint of step {step}"
+        return Outcome(exit_code=self._last_code or ExitCode.STOPPED, message=message, log=self._log)
 
     def _event(self, name: str, **fields: object) -> Event:
         assert self._attempt is not None

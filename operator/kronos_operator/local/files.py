@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kronos_operator.api import KronosModel
-from kronos_operator.local.settings import LocalError
+from kronos_operator.local.bars_record import BarsRecord
+from kronos_operator.local.writing import write
 from kronos_operator.plan import Completed
-from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName, load_run
+from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, StagePaths, WarmStart, load_run
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -24,6 +24,7 @@ class ModelFiles:
     started: tuple[RunConfig, ...]  # the latest run.json of every stage of every run, newest first
     completed: tuple[Completed, ...]  # newest first
     published: str  # id of the run that current.json names
+    current: WarmStart | None  # the same with the digests of its weights
 
     @property
     def next_attempt(self) -> int:
@@ -54,7 +55,24 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
         started=tuple(run for _, run in sorted(started, key=lambda item: -item[0])),
         completed=tuple(fact for _, fact in sorted(completed, key=lambda item: -item[0])),
         published=published_run(root, model),
+        current=_current(root, model),
     )
+
+
+def saved_step(paths: StagePaths) -> int | None:
+    """The optimizer step of a stage's newest checkpoint, None where none was saved."""
+    try:
+        return int(json.loads(paths.pointer.read_text())["latest"]["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _current(root: Path, model: ModelRef) -> WarmStart | None:
+    try:
+        current = json.loads(RunPaths(root, model, "none").current.read_text())
+        return WarmStart(run=current["run"], digests={stage: current[stage]["digest"] for stage in StageName})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def published_run(root: Path, model: ModelRef) -> str:
@@ -82,26 +100,24 @@ def write_model(model: KronosModel, paths: RunPaths) -> None:
     """Keeps the model beside its run, for `stored_model`. Raises LocalError (74)."""
     body = model.model_dump(mode="json", by_alias=True, exclude_unset=True)
     identity = {"apiVersion": model.api_version, "kind": model.kind}
-    _write(json.dumps({**identity, **body}, indent=2), _model_file(paths))
+    write(json.dumps({**identity, **body}, indent=2), _model_file(paths))
+
+
+def write_bars(bars: BarsRecord | None, paths: RunPaths) -> None:
+    """Keeps what the run reads of its bars, for the reasons of a later plan. Raises LocalError (74)."""
+    if bars is not None:
+        write(bars.dump(), bars_file(paths))
+
+
+def bars_file(paths: RunPaths) -> Path:
+    """Where that is kept."""
+    return paths.run_dir / "bars.json"
 
 
 def write_run(run: RunConfig, path: Path) -> None:
     """Writes a run.json so that it is never read half. Raises LocalError (74)."""
-    _write(run.dump(), path)
+    write(run.dump(), path)
 
 
 def _model_file(paths: RunPaths) -> Path:
     return paths.run_dir / "model.json"
-
-
-def _write(text: str, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.aside")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise LocalError(ExitCode.STORAGE, f"cannot write {path}: {error.strerror}") from error

@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronos_operator.api import KronosModel, Spec
+from kronos_operator.api import KronosModel
 from kronos_operator.hashing import Digests
+from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.digests import digests_of
 from kronos_operator.local.files import ModelFiles, read_model, write_run
+from kronos_operator.local.reasons import why_again, why_new
 from kronos_operator.local.refusals import refusals, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
+from kronos_operator.local.warm_start import warm_start, with_start
 from kronos_operator.plan import Outcome, Request, RunRecord, StartAttempt, Step, begin
-from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName
+from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName, WarmStart
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -42,9 +45,12 @@ class LocalRun:
     root: Path
     bars: str
     digests: Digests
+    bars_record: BarsRecord | None  # what the bars' digest was taken of
+    warm_start: WarmStart | None  # what init.published stands for
     record: RunRecord
-    steps: tuple[PlannedStep, ...]
+    steps: tuple[PlannedStep, ...] = ()
     notes: tuple[str, ...]
+    files: ModelFiles  # as they were when this was decided
 
     @property
     def key(self) -> str:
@@ -105,9 +111,15 @@ class LocalRun:
         """How each of these stages is started."""
         return {stage: [*TRAINER, "launch", "--run", str(self.paths.stage(stage).config)] for stage in self.run_configs}
 
+    def must_be_as_prepared(self) -> None:
+        """Raises LocalError (74) if another command has run the model since this was decided."""
+        if read_model(self.root, self.model.ref) != self.files:
+            raise LocalError(ExitCode.STORAGE, "was run by another command meanwhile; run this one again to go on")
+
     def run_config(self, start: StartAttempt) -> RunConfig:
         """run.json of one attempt."""
-        return start.run_config(self.model, bars=self.bars, output=str(self.root))
+        config = start.run_config(self.model, bars=self.bars, output=str(self.root))
+        return config.model_copy(update={"warm_start": self.warm_start})
 
 
 def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
@@ -116,8 +128,10 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         raise LocalError(refusal.exit_code, f"{loaded.file}: {refusal}")
     model, notes = _for_this_machine(loaded)
     root = settings.root(model.spec)
-    digests = digests_of(loaded, settings)
+    digests, bars_record = digests_of(loaded, settings)
     files = read_model(root, model.ref)
+    start = warm_start(model, digests, files, anew=settings.force)
+    digests = with_start(digests, model.spec, start)
     trigger = datetime.now(UTC).isoformat(timespec="milliseconds") if settings.force else ""
     request = Request(spec=model.spec, digests=digests, trigger=trigger, stages=settings.stages)
     record = begin(request, _latest(files, request), files.completed, files.published, time.time())
@@ -132,15 +146,18 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         # What did not fit into memory last time will not fit this time.
         if following is not None and (run.run, run.stage) == (record.id, following.stage):
             record = replace(record, out_of_memory=run.out_of_memory_restarts)
-    return LocalRun(
+    ready = LocalRun(
         model=model,
         root=root,
         bars=settings.bars(loaded),
         digests=digests,
+        bars_record=bars_record,
+        warm_start=start,
         record=record,
-        steps=tuple(_planned(stage, model.spec, record, files) for stage in StageName),
         notes=notes,
+        files=files,
     )
+    return replace(ready, steps=_planned(ready))
 
 
 def write_run_configs(run: LocalRun, directory: Path) -> list[Path]:
@@ -182,20 +199,36 @@ def _latest(files: ModelFiles, request: Request) -> RunRecord | None:
     return RunRecord(id=run.run, hashes=tuple(run.stage_hashes.items()), steps=(), number=files.next_attempt)
 
 
-def _planned(stage: StageName, spec: Spec, record: RunRecord, files: ModelFiles) -> PlannedStep:
-    step = next((step for step in record.steps if step.stage is stage), None)
+def _planned(run: LocalRun) -> tuple[PlannedStep, ...]:
+    steps: list[PlannedStep] = []
+    for stage in StageName:
+        step = next((step for step in run.record.steps if step.stage is stage), None)
+        action, reason = _action(stage, step, run)
+        if action == "train":
+            assert step is not None
+            reason = _why(step, run, tokenizer_too=any(one.action == "train" for one in steps))
+        steps.append(PlannedStep(stage=stage, action=action, reason=reason))
+    return tuple(steps)
+
+
+def _action(stage: StageName, step: Step | None, run: LocalRun) -> tuple[str, str]:
     if step is None:
-        return PlannedStep(stage=stage, action="skipped", reason="epochs 0: the initial weights are used unchanged")
+        return "skipped", "epochs 0: the initial weights are used unchanged"
     if step.reuse is not None:
-        return PlannedStep(stage=stage, action=f"reuse {step.reuse}", reason="trained there with the same hash")
-    if _has(files, record.id, step):
-        return PlannedStep(stage=stage, action="complete", reason=f"trained by run {record.id}")
-    if not step.wanted:
-        return PlannedStep(stage=stage, action="skipped", reason="left out by --stage")
-    begun = any((run.run, run.stage) == (record.id, stage) for run in files.started)
-    return PlannedStep(
-        stage=stage, action="train", reason="goes on from its last checkpoint" if begun else "no run has this hash yet"
-    )
+        return f"reuse {step.reuse}", "trained there with the same hash"
+    if _has(run.files, run.run, step):
+        return "complete", f"trained by run {run.run}"
+    return ("train", "") if step.wanted else ("skipped", "left out by --stage")
+
+
+def _why(step: Step, run: LocalRun, *, tokenizer_too: bool) -> str:
+    config = run.run_configs[step.stage]
+    again = why_again(config, run.files)
+    if again is not None:
+        return again
+    if run.record.trigger:
+        return "asked for with --force"
+    return why_new(config, run.files, run.bars_record, tokenizer_too=tokenizer_too)
 
 
 def _has(files: ModelFiles, run: str, step: Step) -> bool:

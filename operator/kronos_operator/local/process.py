@@ -13,6 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from kronos_operator.local.writing import storing
+from kronos_trainer.config import StorageCause, not_written
+
 Event = dict[str, Any]
 
 
@@ -28,13 +31,17 @@ class Trainer:
         on_event: Callable[[Event], None],
         on_end: Callable[[], None],
     ) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log.open("a", buffering=1)
+        with storing(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            self._log = log.open("a", buffering=1)
+        self._log_path = log
+        self.unlogged = ""  # why the log cannot be written
         self._on_event = on_event
         self._on_end = on_end
         self.started_at = self.reported_at = time.time()
         self.stepped = False
         self.error = ""  # what the trainer gave as its reason to fail
+        self.cause = ""  # its word for it, where it has one
         self._last_line = ""
         self.exit_code: int | None = None
         self.terminated_at: float | None = None
@@ -58,7 +65,12 @@ class Trainer:
     @property
     def reason(self) -> str:
         """Why it failed: the trainer's own words, else the last line of its output."""
-        return self.error or self._last_line
+        return self.unlogged or self.error or self._last_line
+
+    @property
+    def meets_it_again(self) -> bool:
+        """Whether it failed for a reason that a new start would meet again at once."""
+        return bool(self.unlogged) or self.cause in list(StorageCause)
 
     def watch(self) -> None:
         """Begin to read its output."""
@@ -66,7 +78,7 @@ class Trainer:
 
     def note(self, event: Event) -> None:
         """Put one of the executor's own events into the log as well."""
-        self._log.write(json.dumps(event) + "\n")
+        self._write(json.dumps(event) + "\n")
         self._on_event(event)
 
     def terminate(self) -> None:
@@ -87,12 +99,23 @@ class Trainer:
 
     def close(self) -> None:
         """Close the log."""
-        self._log.close()
+        with suppress(OSError):
+            self._log.close()
+
+    def _write(self, line: str) -> None:
+        """Adds to the log. One that cannot be written ends the attempt: what nobody can follow is not trained."""
+        if self.unlogged:
+            return
+        try:
+            self._log.write(line)
+        except OSError as error:
+            self.unlogged = not_written(self._log_path, error)
+            self.terminate()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._log.write(line)
+            self._write(line)
             event = _event(line)
             if event is None:
                 self._last_line = line.strip() or self._last_line
@@ -101,7 +124,7 @@ class Trainer:
             step = event.get("step")
             self.stepped = self.stepped or (isinstance(step, int) and step > 0)
             if event.get("event") == "error":
-                self.error = str(event.get("message", ""))
+                self.error, self.cause = str(event.get("message", "")), str(event.get("cause", ""))
             self._on_event(event)
         code = self._process.wait()
         self._process.stdout.close()
@@ -117,11 +140,6 @@ def _event(line: str) -> Event | None:
     except (ValueError, RecursionError):
         return None
     return event if isinstance(event, dict) and "kronos" in event else None
-
-
-def parent_of(pid: int) -> int | None:
-    """The process that started this one, None if it is gone."""
-    return next((parent for child, parent in _parents() if child == pid), None)
 
 
 def _family(pid: int) -> list[int]:

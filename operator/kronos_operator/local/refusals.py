@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kronos_operator.local.settings import LocalSettings
 from kronos_operator.names import DATA_PATH_ENV
 from kronos_operator.sources import full_path
-from kronos_trainer.config import ExitCode, StageName, bar_files_below
+from kronos_trainer.config import ExitCode, RunPaths, StageName, bar_files_below
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -58,6 +58,14 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
                 way_out=_way_out(loaded, settings, bars),
             )
     for stage in StageName:
+        if getattr(spec, stage).init.published and not _published(loaded, settings):
+            yield Refusal(
+                exit_code=ExitCode.INPUT_MISSING,
+                field=f"{stage}.init.published",
+                fault=f"{loaded.model.metadata.name} has published nothing yet",
+                way_out=f"train it once from other weights, e.g. with --set {stage}.init.hub.repo=OWNER/NAME or "
+                f"--set {stage}.init.scratch.size=tiny",
+            )
         path = weights_path(loaded, stage)
         lacking = [name for name in WEIGHT_FILES if path is not None and not (path / name).is_file()]
         if lacking:
@@ -67,6 +75,11 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
                 fault=f"{path} has no {' and no '.join(lacking)}",
                 way_out="name a directory that a stage (best/) or `hf download REPO --local-dir DIR` has written",
             )
+
+
+def _published(loaded: Loaded, settings: LocalSettings) -> bool:
+    model = loaded.model
+    return RunPaths(settings.root(model.spec), model.ref, "none").current.exists()
 
 
 def bars_fault(bars: Path) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from kronos_operator.local.attempt_log import last_events
 from kronos_operator.local.files import published_run, read_model
+from kronos_operator.local.holding import holder_of
 from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName
-
-_TAIL_BYTES = 256 * 1024
 
 State = Literal["running", "succeeded", "stopped", "failed"]
 
@@ -37,7 +37,7 @@ class ModelState:
     published: str  # id of the published run, empty without one
     log: Path | None
     trainer: int | None  # process id of the launcher while it runs
-    executor: int | None  # process id of the command that started it
+    executor: int | None  # process id of the command that runs it, also while it waits to start the trainer again
     started_at: datetime | None  # when this attempt began and ended, so far as its log tells
     ended_at: datetime | None
 
@@ -50,7 +50,7 @@ def read_states(root: Path) -> list[ModelState]:
         model = ModelRef(namespace=directory.parent.name, name=directory.name)
         started = read_model(root, model).started
         if started:
-            states.append(_state(root, model, started[0]))
+            states.append(_state(root, model, started[0], newest=True))
     return states
 
 
@@ -60,24 +60,25 @@ def read_runs(root: Path, model: ModelRef) -> list[ModelState]:
     started = read_model(root, model).started
     runs = list(dict.fromkeys(config.run for config in started))
     return [
-        _state(root, model, config)
+        _state(root, model, config, newest=config is started[0])
         for run in runs
         for config in sorted(started, key=lambda one: list(StageName).index(one.stage))
         if config.run == run
     ]
 
 
-def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
+def _state(root: Path, model: ModelRef, latest: RunConfig, *, newest: bool) -> ModelState:
     paths = RunPaths(root, model, latest.run)
     log = paths.log(latest.run, latest.stage, latest.attempt)
-    events = list(_last_events(log))
+    events = list(last_events(log))
     ended = next((event for event in reversed(events) if event.get("event") == "ended"), None)
     progress = next((event for event in reversed(events) if event.get("event") in ("progress", "phase")), None)
     error = next((event for event in reversed(events) if event.get("event") == "error"), None)
     results = {stage: dict(result) for stage in StageName if (result := paths.stage(stage).completed()) is not None}
-    started: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "started"), {})
     code = None if ended is None else ended.get("exitCode")
     trainer = _trainer(paths, latest, events) if code is None else None
+    holder = holder_of(paths) if newest else None
+    started: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "started"), {})
     return ModelState(
         namespace=model.namespace,
         name=model.name,
@@ -85,7 +86,7 @@ def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
         stage=latest.stage,
         hash=latest.stage_hashes.get(latest.stage, ""),
         attempt=latest.attempt,
-        state=_word(code, running=trainer is not None, complete=latest.stage in results),
+        state=_word(code, running=trainer is not None or holder is not None, complete=latest.stage in results),
         exit_code=code if isinstance(code, int) else None,
         message="" if error is None else str(error.get("message", "")),
         progress=progress,
@@ -93,7 +94,7 @@ def _state(root: Path, model: ModelRef, latest: RunConfig) -> ModelState:
         published=published_run(root, model),
         log=log if log.is_file() else None,
         trainer=trainer,
-        executor=started.get("executor"),
+        executor=None if holder is None else holder.pid,
         started_at=_time(started),
         ended_at=_time(ended or {}),
     )
@@ -142,20 +143,3 @@ def _runs_stage(pid: int, config: str) -> bool:
             return False
         return True
     return config in command or any(word == "kronos_trainer" for word in command)
-
-
-def _last_events(log: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with log.open("rb") as stream:
-            first = stream.readline()  # it tells which process was started
-            stream.seek(max(stream.tell(), stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            lines = [first, *stream.read().split(b"\n")]
-    except FileNotFoundError:
-        return
-    for line in lines:
-        if line.startswith(b'{"kronos"'):
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            yield event

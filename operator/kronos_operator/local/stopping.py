@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 
-from kronos_operator.local.process import parent_of
 from kronos_operator.local.state import ModelState
 
 
@@ -14,10 +13,9 @@ def stop(state: ModelState) -> int | None:
 
     The executor is asked where there is one, since it starts a trainer anew that is stopped behind its back.
     """
-    if state.trainer is None:
+    asked = state.executor or state.trainer
+    if asked is None:
         return None
-    parent = parent_of(state.trainer)
-    asked = parent if parent is not None and parent == state.executor else state.trainer
     try:
         os.kill(asked, signal.SIGTERM)
     except ProcessLookupError:

@@ -53,6 +53,7 @@ class Attempt:
     state: AttemptState
     exit_code: int | None = None  # the gang's cause, once failed
     message: str = ""  # what the trainer said of its failure
+    final: bool = False  # it failed for a reason that another start would meet again at once
     disrupted: bool = False  # a pod, or the workload, was evicted, preempted or deleted by others
     reason: str = ""  # why it was disrupted, in one CamelCase word
     memory_killed: bool = False  # a process was killed for lack of main memory
@@ -125,7 +126,7 @@ def _succeeded(record: RunRecord, attempt: Attempt) -> RunRecord:
 
 def _failed(record: RunRecord, attempt: Attempt, spec: Spec, now: float) -> RunRecord:
     code = attempt.exit_code
-    if code in FINAL_CODES:
+    if code in FINAL_CODES or (attempt.final and code in _REASONS):
         return _lost(record, _REASONS[ExitCode(code)], attempt.message or f"the trainer ended with exit code {code}")
     if code == ExitCode.OUT_OF_MEMORY:
         if record.out_of_memory >= getattr(spec, attempt.stage).memory_restarts:

@@ -2,10 +2,13 @@
 
 from kronos_trainer.config.files import (
     KINDS,
+    PARQUET_SUFFIXES,
     bar_files_below,
     bars_among,
     files_below,
+    holds_bars,
 )
+from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
     FINAL_CODES,
@@ -18,6 +21,7 @@ from kronos_trainer.config.run import (
     StageName,
     StagePaths,
     StopCause,
+    WarmStart,
     gang_cause,
     load_run,
 )
@@ -56,6 +60,7 @@ from kronos_trainer.config.spec import (
 )
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
+from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 
 __all__ = [
     "CAUSE_ORDER",
@@ -63,6 +68,7 @@ __all__ = [
     "KINDS",
     "LONGEST_LINE",
     "NUMERICS_VERSION",
+    "PARQUET_SUFFIXES",
     "STARTS",
     "TRIAL",
     "CheckpointPolicy",
@@ -99,6 +105,7 @@ __all__ = [
     "StagePaths",
     "Start",
     "StopCause",
+    "StorageCause",
     "TimeRange",
     "TimeZone",
     "Timeframe",
@@ -108,11 +115,18 @@ __all__ = [
     "Training",
     "Uri",
     "Wanted",
+    "WarmStart",
     "Window",
     "bar_files_below",
     "bars_among",
     "cel",
+    "clash",
     "files_below",
+    "free_space",
     "gang_cause",
+    "holds_bars",
+    "is_folder",
     "load_run",
+    "not_written",
+    "storage_cause",
 ]

@@ -36,6 +36,11 @@ def bars_among(names: Iterable[pathlib.PurePath]) -> list[pathlib.PurePath]:
     return sure or [name for name in seen if name.name.lower().endswith(MAYBE_SUFFIXES) and not _ABOUT.match(name.name)]
 
 
+def holds_bars(name: pathlib.PurePath) -> bool:
+    """Whether a file of a directory may be one of bars, by its own name alone."""
+    return bool(bars_among([name]))
+
+
 def stem(name: str) -> str:
     """The name of a file of bars without the suffixes that say what kind it is."""
     for suffix in sorted((*BAR_SUFFIXES, *MAYBE_SUFFIXES), key=len, reverse=True):

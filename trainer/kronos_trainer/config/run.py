@@ -88,6 +88,13 @@ class Reuse(Contract):
     hash: str = Field(min_length=8, max_length=64, description="Its stage hash.")
 
 
+class WarmStart(Contract):
+    """The published run whose weights `init.published` stands for."""
+
+    run: Name = Field(description="Id of that run.")
+    digests: dict[StageName, str] = Field(description="SHA-256 of its weights, of each stage.")
+
+
 class RunConfig(Contract):
     """run.json: one stage, complete; the trainer reads nothing else."""
 
@@ -102,6 +109,9 @@ class RunConfig(Contract):
     out_of_memory_restarts: int = Field(0, ge=0, description="How often the micro-batch is to be reduced.")
     publish: bool = Field(description="Whether this is the run's last stage, which publishes current.json.")
     reuse_tokenizer: Reuse | None = Field(None, description="The tokenizer to copy into this run; absent: its own.")
+    warm_start: WarmStart | None = Field(
+        None, description="What init.published stands for; absent: what is published when the stage begins."
+    )
 
     timeframe: Timeframe = Field(description="Length of a bar.")
     data: Data = Field(description="The bars.")
@@ -153,7 +163,8 @@ class RunPaths:
         self.runs = self.model_dir / "runs"
         self.run_dir = self.runs / run
         self.current = self.model_dir / "current.json"
-        self.lock = self.model_dir / "lock.json"
+        self.lock = self.model_dir / "lock.json"  # who writes there, or did last
+        self.flock = self.model_dir / "lock.flock"  # locked while somebody does
         self.report = self.run_dir / "report.md"
         self.logs = root / "logs" / model.namespace / model.name
 

@@ -288,6 +288,14 @@ class Data(Contract):
     columns: Columns | None = Field(
         None, description="Own names of columns that are not recognised by themselves, as {close: Price}."
     )
+    calendar: str | None = Field(
+        None,
+        min_length=1,
+        max_length=32,
+        pattern=r"^[A-Za-z0-9_/]+$",
+        description="Calendar of exchange_calendars, such as XNYS or XSHG, by which forecasts get their times, without "
+        "holidays and with early closes. Changes nothing that is trained. Absent: they go on as the history's do.",
+    )
     bad_rows: Literal["refuse", "drop"] = Field(
         "refuse",
         description="refuse: a bad row ends the run, naming it. drop: it is left out and counted, and so is a bar with "
@@ -361,6 +369,11 @@ class _Init(OneOf):
         None,
         description="Directory with config.json and model.safetensors; a relative path starts at the file that names "
         "it.",
+    )
+    published: Literal[True] | None = Field(
+        None,
+        description="What this model has published when a run begins: a warm start, e.g. when bars have grown. The "
+        "first run needs another start. A finished run is not trained again because it has published itself.",
     )
 
 
@@ -465,6 +478,13 @@ class Training(Contract):
         ge=1,
         le=2**31 - 1,
         description="Most windows an epoch uses, over all processes, drawn without replacement.",
+    )
+    validation_windows: int | None = Field(
+        None,
+        ge=1,
+        le=2**31 - 1,
+        description="Most windows a validation scores, over all processes, drawn from the seed: the same ones at every "
+        "validation of both stages. Absent: all of the validation split.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
     compile: bool = Field(False, description="torch.compile the model; pays off after some hundred steps.")

@@ -1,1 +1,70 @@
-"""Forecasting with a trained tokenizer and predictor. `python -m kronos_trainer.forecast` is the command."""
+"""Forecasting with a trained tokenizer and predictor. `python -m kronos_trainer.forecast` is the command.
+
+    from kronos_trainer.forecast import load
+
+    model = load("model-b-1d")
+    forecast = model.forecast(bars, horizon=15, samples=20)
+
+Importing this costs neither torch nor pandas: they are imported when something of it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kronos_trainer.forecast.forecaster import Forecaster
+    from kronos_trainer.forecast.future import infer_future
+    from kronos_trainer.forecast.sampling import Sampling
+
+__all__ = ["Forecaster", "Sampling", "infer_future", "load"]
+
+_HOMES = {"Forecaster": "forecaster", "Sampling": "sampling", "infer_future": "future"}
+
+
+def load(
+    model: str | os.PathLike[str],
+    predictor: str | os.PathLike[str] | None = None,
+    *,
+    namespace: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    max_context: int | None = None,
+    device: str = "auto",
+) -> Forecaster:
+    """A model that is ready to forecast.
+
+    `model` is the name of a published model (below `root`, by default $KRONOS_OUTPUT_PATH or outputs; with its
+    `namespace` if several have one of this name), or the directory of a model or of one of its runs, or that of a
+    tokenizer's weights where `predictor` is that of a predictor's. `max_context` in bars: by default the model's.
+    `device` is auto, cpu, cuda or cuda:N.
+
+    Raises errors of `kronos_trainer.errors`: InputMissing where there is no such model, ConfigError, BadEnvironment.
+    """
+    from kronos_trainer.forecast.options import MAX_CONTEXT
+    from kronos_trainer.forecast.published import Weights, published_weights, weights_below
+
+    root = Path(root or os.environ.get("KRONOS_OUTPUT_PATH", "outputs"))
+    if predictor is not None:
+        weights = Weights(tokenizer=Path(model), predictor=Path(predictor))
+    elif isinstance(model, os.PathLike) or os.sep in model or (Path(model).is_dir() and not _is_published(root, model)):
+        weights = weights_below(Path(model))
+    else:
+        weights = published_weights(root, namespace, model)
+    weights.require()
+    from kronos_trainer.forecast.nets import forecaster_of
+
+    trained = weights.window.max_context if weights.window else MAX_CONTEXT
+    return forecaster_of(weights, max_context=max_context or trained, device=device)
+
+
+def _is_published(root: Path, name: str) -> bool:
+    return any((root / "models").glob(f"*/{name}/current.json"))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -12,17 +12,22 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from kronos_trainer.forecast.fonts import fonts_for
+
 RISE, FALL, FORECAST, INK, GRID = "#2a9d8f", "#d1495b", "#edf2fb", "#333f48", "#dfe4e8"
 BODY = 0.7  # width of a candle, in bars
+LONGEST_NAME = 60  # characters of a symbol that fit into the title
 MOST_HISTORY = 400  # more candles than this cannot be told apart
 
 
-def candles_png(history: pd.DataFrame, forecast: pd.DataFrame, title: str) -> bytes:
-    """A PNG of the last bars of `history` (about twice the horizon) and of `forecast`, which is shaded.
+def candles_png(history: pd.DataFrame, forecast: pd.DataFrame, symbol: str) -> tuple[bytes, str | None]:
+    """A PNG of the last bars of `history` (about twice the horizon) and of `forecast`, which is shaded, and a note.
 
     Both have columns timestamps, open, high, low, close, volume. Bars are spaced evenly: the nights and weekends
-    between them take no room.
+    between them take no room. The title names the symbol and the days of the forecast; the note its signs that no font
+    here has.
     """
+    families, title, note = fonts_for(_title(symbol, pd.DatetimeIndex(forecast["timestamps"])))
     shown = history.tail(min(max(2 * len(forecast), 40), MOST_HISTORY))
     bars = pd.concat([shown, forecast], ignore_index=True)
     boundary = len(shown) - 0.5
@@ -41,7 +46,8 @@ def candles_png(history: pd.DataFrame, forecast: pd.DataFrame, title: str) -> by
     _draw_candles(price, bars, colours)
     price.margins(y=0.08)
     price.set_ylabel("price", color=INK)
-    price.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold")
+    # a symbol may hold what mathtext would take for a formula
+    price.set_title(title, loc="left", color=INK, fontsize=12, fontweight="bold", fontfamily=families, parse_math=False)
     label = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "color": INK, "fontsize": 9}
     price.annotate("history", (boundary, 1), xytext=(-6, -12), ha="right", **label)
     price.annotate("forecast", (boundary, 1), xytext=(6, -12), ha="left", **label)
@@ -58,7 +64,14 @@ def candles_png(history: pd.DataFrame, forecast: pd.DataFrame, title: str) -> by
 
     image = io.BytesIO()
     figure.savefig(image, format="png")
-    return image.getvalue()
+    return image.getvalue(), note
+
+
+def _title(symbol: str, times: pd.DatetimeIndex) -> str:
+    pattern = "%Y-%m-%d %H:%M" if (times != times.normalize()).any() else "%Y-%m-%d"
+    name = "".join(sign if sign.isprintable() else " " for sign in symbol)
+    name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    return f"{name}: {times[0].strftime(pattern)} – {times[-1].strftime(pattern)} ({len(times)} bars)"
 
 
 def _draw_candles(axes: Axes, bars: pd.DataFrame, colours: np.ndarray[tuple[int], np.dtype[np.str_]]) -> None:

@@ -1,100 +1,213 @@
-"""Bars from a file, a forecast into a file: what the command does once its options are checked."""
+"""Bars from files, forecasts into files: what the command does once its options are checked."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
-import torch
 
 from kronos_trainer import durable
-from kronos_trainer.config import Window
-from kronos_trainer.errors import BadEnvironment, ConfigError, OutOfMemory
-from kronos_trainer.forecast.candles import candles_png
-from kronos_trainer.forecast.forecaster import Forecaster
-from kronos_trainer.forecast.future import infer_future
-from kronos_trainer.forecast.future_file import read_future
+from kronos_trainer.calendars import check_calendar
+from kronos_trainer.columns import FEATURES
+from kronos_trainer.config import clash, is_folder
+from kronos_trainer.errors import ConfigError, DataError
+from kronos_trainer.findings import some
+from kronos_trainer.forecast.consistency import total
+from kronos_trainer.forecast.drawing import Drawn
+from kronos_trainer.forecast.future_file import FutureFile
+from kronos_trainer.forecast.histories import Histories, read_histories, read_history
+from kronos_trainer.forecast.lengths import beyond_training, lookback_of
+from kronos_trainer.forecast.nets import forecaster_of
+from kronos_trainer.forecast.outcome import columns_of
+from kronos_trainer.forecast.output import Written, files_in, write_one
 from kronos_trainer.forecast.request import Request
-from kronos_trainer.model.weights import load_predictor, load_tokenizer
-from kronos_trainer.readers import read_frame
+from kronos_trainer.forecast.times import next_times
 from kronos_trainer.resample import resampled_frame
+from kronos_trainer.trading_hours import spacing
+
+MOST_SAID = 10  # symbols that failed, each with a line of its own
+
+
+@dataclass(frozen=True)
+class _Task:
+    bars: pd.DataFrame
+    history: pd.DataFrame  # its last bars, which the model sees
+    future: pd.DatetimeIndex
 
 
 def write_forecast(request: Request) -> None:
-    """Writes the CSV file and, if asked for, the plot; notes go to standard error. Raises TrainerError."""
-    device = _device(request.device)
-    weights, horizon = request.weights, request.horizon
-    bars, notes = read_frame(
-        request.input,
-        symbol=request.symbol,
-        time_zone=weights.time_zone,
-        bad_rows=request.bad_rows,
-        label=weights.label,
-        adjust=weights.adjust,
-    )
-    zone = bars.attrs["zone"]
+    """Writes the forecasts and, if asked for, the plots; notes go to standard error.
+
+    One of several symbols that cannot be forecast is said at the end. Raises TrainerError when none can be, when
+    `strict` asks for all, and for what concerns all of them.
+    """
+    check_calendar(request.calendar)
+    notes: dict[str, list[str]] = {}  # and the symbols that each is about
+    histories = _histories(request)
+    many = request.symbol is None and (request.input.is_dir() or len(histories.bars) + len(histories.failed) > 1)
+    future = FutureFile(request.future) if request.future is not None else None
+    horizon = request.horizon or (len(future) if future else 0) or _trained_horizon(request)
+    if horizon > request.max_context:
+        raise ConfigError(
+            f"horizon {horizon} exceeds the context of {request.max_context} bars; lower --horizon, or raise "
+            "--max-context if the model was trained with more"
+        )
+    tasks: dict[str, _Task] = {}
+    for symbol, bars in histories.bars.items():
+        try:
+            tasks[symbol] = _task(request, symbol, bars, horizon, future, notes)
+        except (DataError, ConfigError) as error:
+            if not many:
+                raise
+            histories.failed[symbol] = str(error)
+    if not tasks:
+        raise DataError(_only(histories.failed))
+
+    lengths = [(symbol, len(task.history)) for symbol, task in tasks.items()]
+    beyond = beyond_training(horizon, request.lookback, request.max_context, request.weights.window, lengths)
+    about = [note if len(tasks) == 1 or not names else f"{note}: {some(names)}" for note, names in notes.items()]
+    for note in [*histories.notes, *about, *beyond]:
+        print(f"note: {note}", file=sys.stderr)
+
+    outputs = _places(request, list(tasks), many)
+    drawn = _drawn(request, tasks)
+    _write(request, tasks, drawn, outputs, many)
+    _say(tasks, outputs, horizon, histories.failed)
+    if histories.failed and request.strict:
+        raise DataError(
+            f"{len(histories.failed)} of {len(histories.failed) + len(tasks)} symbols were not forecast (--strict)"
+        )
+
+
+def _histories(request: Request) -> Histories:
+    if request.symbol is not None:
+        return read_history(request.input, request.symbol, request.weights, request.bad_rows)
+    return read_histories(request.input, request.weights, request.bad_rows)
+
+
+def _trained_horizon(request: Request) -> int:
+    if request.weights.window is None:
+        raise ConfigError("give --horizon, the number of bars to forecast")
+    return request.weights.window.horizon
+
+
+def _task(
+    request: Request,
+    symbol: str,
+    bars: pd.DataFrame,
+    horizon: int,
+    future: FutureFile | None,
+    notes: dict[str, list[str]],
+) -> _Task:
+    weights, zone = request.weights, bars.attrs["zone"]
     if weights.timeframe is not None:
-        read, bars = len(bars), resampled_frame(bars, weights.timeframe, request.symbol or request.input.stem)
+        read, bars = len(bars), resampled_frame(bars, weights.timeframe, symbol)
         if len(bars) != read:
-            notes.append(f"resampled from {read} bars to {len(bars)} of the model's timeframe {weights.timeframe}")
-    history = bars.tail(_lookback(request.lookback, weights.window, len(bars), request.max_context, notes))
-    times = pd.DatetimeIndex(bars["timestamps"])
-    if request.future is not None:
-        future = read_future(
-            request.future,
+            one = f"resampled from {read} bars to {len(bars)} of the model's timeframe {weights.timeframe}"
+            notes.setdefault(one, []).append(symbol)
+    history = bars.tail(lookback_of(len(bars), request.lookback, weights.window, request.max_context))
+    past = pd.DatetimeIndex(bars["timestamps"])
+    if future is not None:
+        times = future.times(
             horizon,
-            after=times[-1],
+            after=past[-1],
             history=request.input,
             zone=zone,
             time_zone=weights.time_zone,
+            step=spacing(past.as_unit("ns").asi8) if weights.label == "right" else None,
         )
     else:
-        future = infer_future(times, horizon)
-        notes.append(
-            "future timestamps are inferred from the history; holidays are unknown, --future names them exactly"
-        )
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        times, note = next_times(past, horizon, request.calendar, zone)
+        if note is not None:
+            notes.setdefault(note, [])
+    return _Task(bars, history, times)
 
-    forecaster = Forecaster(
-        load_tokenizer(weights.tokenizer),
-        load_predictor(weights.predictor),
-        max_context=request.max_context,
-        clip=weights.clip,
-        device=device,
+
+def _only(failed: Mapping[str, str]) -> str:
+    """Why nothing could be forecast."""
+    reasons = list(failed.items())
+    if len(reasons) == 1:
+        return reasons[0][1]
+    return f"none of {len(reasons)} symbols can be forecast; the first, {reasons[0][0]}: {reasons[0][1]}"
+
+
+def _places(request: Request, symbols: list[str], many: bool) -> dict[str, dict[str, Path]]:
+    """Where `--output` and `--plot` of each symbol go. Raises ConfigError for what would overwrite something."""
+    places: dict[str, dict[str, Path]] = {}
+    for option, place, suffix in (("--output", request.output, ".csv"), ("--plot", request.plot, ".png")):
+        if place is None:
+            continue
+        if is_folder(place, request.input):
+            places[option] = files_in(place, symbols, suffix)
+        elif option == "--plot" and many:
+            raise ConfigError(f"--plot {place}: {len(symbols)} symbols take as many plots; name a directory")
+        else:
+            places[option] = dict.fromkeys(symbols, place)
+    files = ((option, file) for option, its in places.items() for file in its.values())
+    problem = clash(files, request.input, request.inputs())
+    if problem is not None:
+        raise ConfigError(problem)
+    return places
+
+
+def _drawn(request: Request, tasks: Mapping[str, _Task]) -> dict[str, Drawn]:
+    forecaster = forecaster_of(request.weights, max_context=request.max_context, device=request.device)
+    kind = request.kind
+    drawn = forecaster.drawer.draw(
+        [task.history for task in tasks.values()],
+        [task.future for task in tasks.values()],
+        kind.sampling,
+        raw=kind.raw,
     )
-    try:
-        forecast = forecaster.forecast(history, future, request.sampling)
-    except torch.OutOfMemoryError:
-        raise OutOfMemory(
-            "the device has too little memory; lower --samples or --max-context, or use --device cpu"
-        ) from None
-    durable.write_text(request.output, forecast.to_csv(index=False))
-    if request.plot is not None:
-        title = f"{request.title}: {horizon} bars after {times[-1]}, from {len(history)} bars of history"
-        durable.write_bytes(request.plot, candles_png(bars, forecast, title))
-    print(f"{request.output}: {horizon} bars, {future[0]} to {future[-1]}")
+    repairs = total(one.repairs for one in drawn if one.repairs is not None)
+    if (note := repairs.note()) is not None:
+        print(f"note: {note}", file=sys.stderr)
+    return dict(zip(tasks, drawn, strict=True))
 
 
-def _lookback(asked: int | None, window: Window | None, rows: int, max_context: int, notes: list[str]) -> int:
-    """Rows of history to use."""
-    if asked is not None and asked > rows:
-        raise ConfigError(f"--lookback {asked} exceeds the {rows} row(s) of the input")
-    if asked is not None:
-        return asked
-    trained = window.lookback if window else max_context
-    if window and trained > rows:
-        notes.append(f"the model was trained with {trained} bars of history, and the input has only {rows}")
-    return min(rows, trained)
+def _write(
+    request: Request,
+    tasks: Mapping[str, _Task],
+    drawn: Mapping[str, Drawn],
+    outputs: Mapping[str, Mapping[str, Path]],
+    many: bool,
+) -> None:
+    written = {}
+    for symbol, task in tasks.items():
+        rows, bar = columns_of(drawn[symbol], request.kind)
+        rows.insert(0, "timestamps", task.future[bar])
+        written[symbol] = Written(rows, task.history)
+    files = outputs["--output"]
+    for file in dict.fromkeys(files.values()):
+        together = {symbol: one for symbol, one in written.items() if files[symbol] == file}
+        write_one(file, together, with_symbol=many and not is_folder(request.output, request.input))
+    if "--plot" not in outputs:
+        return
+    from kronos_trainer.forecast.candles import candles_png
+
+    for symbol, task in tasks.items():
+        average = pd.DataFrame(drawn[symbol].average, columns=list(FEATURES))
+        average.insert(0, "timestamps", task.future)
+        png, note = candles_png(task.bars, average, symbol)
+        if note is not None:
+            print(f"note: {note}", file=sys.stderr)
+        durable.write_bytes(outputs["--plot"][symbol], png)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BadEnvironment(
-            f"--device {name}: {torch.cuda.device_count()} CUDA device(s) are usable here; use --device cpu, or see "
-            "`kronos doctor`"
-        )
-    return device
+def _say(
+    tasks: Mapping[str, _Task], outputs: Mapping[str, Mapping[str, Path]], horizon: int, failed: Mapping[str, str]
+) -> None:
+    files = list(dict.fromkeys(outputs["--output"].values()))
+    first, last = min(task.future[0] for task in tasks.values()), max(task.future[-1] for task in tasks.values())
+    where = str(files[0]) if len(files) == 1 else f"{files[0].parent}: {len(files)} files"
+    of = f" of each of {len(tasks)} symbols" if len(tasks) > 1 else ""
+    print(f"{where}: {horizon} bars{of}, {first} to {last}")
+    if failed:
+        print(f"warning: {len(failed)} of {len(failed) + len(tasks)} symbols were not forecast", file=sys.stderr)
+    for symbol, reason in list(failed.items())[:MOST_SAID]:
+        print(f"warning: {symbol}: {reason}", file=sys.stderr)
+    if len(failed) > MOST_SAID:
+        print(f"warning: and {len(failed) - MOST_SAID} more", file=sys.stderr)

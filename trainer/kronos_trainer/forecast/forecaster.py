@@ -1,33 +1,37 @@
-"""Bars in, bars out. Called by the forecast command, and by code that judges a model."""
+"""Bars in, bars out: frames as people have them. Called from notebooks, and by code that judges a model."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
-from torch import Tensor
 
-from kronos_trainer.bars import time_stamps
 from kronos_trainer.columns import FEATURES
-from kronos_trainer.errors import ConfigError, DataError
-from kronos_trainer.forecast.generation import generate
+from kronos_trainer.config import Timeframe, Window
+from kronos_trainer.errors import ConfigError
+from kronos_trainer.forecast.consistency import total
+from kronos_trainer.forecast.drawing import Drawer
+from kronos_trainer.forecast.frames import Bars, Series, resampled_series, series_of, stamps_of
+from kronos_trainer.forecast.kind import Kind
+from kronos_trainer.forecast.lengths import beyond_training, lookback_of
+from kronos_trainer.forecast.results import in_form_of
 from kronos_trainer.forecast.sampling import Sampling
+from kronos_trainer.forecast.times import next_times
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.scaling import EPSILON, PRICES, price_scale
+from kronos_trainer.rows import BadRows
+from kronos_trainer.series import Adjust, Label
+
+Future = Sequence[Any] | pd.Index | pd.Series
 
 
 class Forecaster:
-    """A tokenizer and a predictor, ready to continue series of bars.
-
-    The numbers are those of upstream's `KronosPredictor.predict` (equal with top_k 1) for prices from 0.01 on; smaller
-    ones are scaled up by a power of ten, and their forecast back. Nothing else is corrected afterwards: a sampled bar
-    may have a negative volume, or a high below its open. Unlike upstream, top_p holds beside top_k.
-    """
+    """A tokenizer and a predictor, ready to continue bars; `kronos_trainer.forecast.load` makes one of a model."""
 
     def __init__(
         self,
@@ -37,105 +41,135 @@ class Forecaster:
         max_context: int = 512,
         clip: float = 5.0,
         device: str | torch.device = "cpu",
+        timeframe: Timeframe | None = None,
+        window: Window | None = None,
+        time_zone: str | None = None,
+        calendar: str | None = None,
+        label: Label = "left",
+        adjust: Adjust = "none",
     ) -> None:
-        """`max_context` in bars, `clip` in standard deviations. Moves both nets to `device`, in eval mode."""
-        self.tokenizer = tokenizer.to(device).eval()
-        self.predictor = predictor.to(device).eval()
-        self.max_context = max_context
-        self.clip = clip
-        self.device = torch.device(device)
+        """`max_context` in bars, `clip` in standard deviations; the others are those of the training, if known."""
+        self.drawer = Drawer(tokenizer, predictor, max_context=max_context, clip=clip, device=device)
+        self.timeframe = timeframe
+        self.window = window
+        self.time_zone = time_zone
+        self.calendar = calendar
+        self.label = label
+        self.adjust = adjust
 
     def forecast(
-        self, history: pd.DataFrame, future: pd.DatetimeIndex, sampling: Sampling | None = None
-    ) -> pd.DataFrame:
-        """The bars at the `future` times, with columns timestamps, open, high, low, close, volume, amount.
+        self,
+        bars: Bars,
+        future: int | Future | None = None,
+        sampling: Sampling | None = None,
+        *,
+        horizon: int | None = None,
+        lookback: int | None = None,
+        samples: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        paths: bool = False,
+        quantiles: Sequence[float] = (),
+        raw: bool | None = None,
+        calendar: str | None = None,
+        bad_rows: BadRows = "refuse",
+    ) -> Any:
+        """The bars after the last of `bars`, with columns open, high, low, close, volume and amount.
 
-        `history` has the same columns, ascending in time, as `readers.read_frame` returns it. All its rows give the
-        mean and standard deviation, and the last `max_context` are the predictor's context. Raises DataError for bars
-        that are not finite, ConfigError for a horizon beyond the context.
+        `bars` is a DataFrame with columns as the readers know them (Open, close, Volume, ...), in any order of rows,
+        with the stamps as its index or in a column; volume and amount may be missing. Several symbols are a dict of
+        frames, a column `symbol`, or a level of the index or of the columns. The result has the same form: the same
+        index, zone and way of telling symbols apart (a dict for a dict); after `path` or `quantile` if asked for.
+
+        How many bars, or when: `horizon`, or the times as `future` (a list, Series or Index); else the model's horizon.
+        Times that are not given follow the `calendar` (or the model's, or the history's own). `lookback` is how many of
+        the last bars the model sees: by default as many as it was trained with, else as many as its context holds. The
+        other arguments are those of `Sampling` and `Kind`. The frame is not changed, and the result's `attrs["notes"]`
+        says what was noticed.
+
+        Raises errors of `kronos_trainer.errors`: DataError for bars that cannot be used, naming row and column,
+        ConfigError for arguments that make no sense, OutOfMemory.
         """
-        return self.forecast_many([history], [future], sampling)[0]
+        times: Future | None = None
+        if isinstance(future, int | np.integer):
+            horizon = int(future)
+        else:
+            times = future
+        given: dict[str, Any] = {
+            "samples": samples,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        }
+        kind = Kind(
+            sampling=replace(sampling or Sampling(), **{name: one for name, one in given.items() if one is not None}),
+            paths=paths,
+            quantiles=tuple(sorted(set(quantiles))),
+            raw=raw,
+        )
+        length = _length(horizon, times, self.window)
+        every, notes = series_of(bars, self.time_zone, bad_rows, self.label, self.adjust)
+        if self.timeframe is not None:
+            every = [resampled_series(series, self.timeframe) for series in every]
+        futures, said = self._futures(every, times, length, calendar or self.calendar)
+        histories = [
+            series.bars.tail(lookback_of(len(series.bars), lookback, self.window, self.drawer.max_context))
+            for series in every
+        ]
+        clocks = [series.by_clock(after) for series, after in zip(every, futures, strict=True)]
+        drawn = self.drawer.draw(histories, clocks, kind.sampling, raw=kind.raw)
+        lengths = [(str(series.symbol), len(history)) for series, history in zip(every, histories, strict=True)]
+        notes += said + beyond_training(length, lookback, self.drawer.max_context, self.window, lengths)
+        repaired = total(one.repairs for one in drawn if one.repairs is not None).note()
+        return in_form_of(bars, every, futures, drawn, kind, notes + ([repaired] if repaired else []))
+
+    def _futures(
+        self, every: Sequence[Series], future: Future | None, length: int, calendar: str | None
+    ) -> tuple[list[pd.DatetimeIndex], list[str]]:
+        """The times of the bars to come, as each series' own stamps are, and notes on them."""
+        if future is not None:
+            return [stamps_of(future, series, self.label)[:length] for series in every], []
+        notes: dict[str, None] = {}
+        futures = []
+        for series in every:
+            local, zone = series.local()
+            times, note = next_times(local, length, calendar, zone)
+            futures.append(series.as_own(times))
+            notes |= {note: None} if note else {}
+        return futures, list(notes)
 
     def forecast_many(
         self,
         histories: Sequence[pd.DataFrame],
         futures: Sequence[pd.DatetimeIndex],
         sampling: Sampling | None = None,
+        *,
+        raw: bool | None = None,
     ) -> list[pd.DataFrame]:
-        """`forecast` for series of equal length, computed together; each gets the numbers it would get alone."""
-        sampling = sampling or Sampling()
-        self._check(histories, futures)
-        horizon = len(futures[0])
-        values, scales = zip(*map(_scaled, histories), strict=True)
-        means = np.stack([bars.mean(axis=0) for bars in values])[:, None]
-        deviations = np.stack([bars.std(axis=0) for bars in values])[:, None] + EPSILON
-        normalised = ((np.stack(values) - means) / deviations).clip(-self.clip, self.clip)
-        times = [
-            pd.concat([frame["timestamps"], future.to_series()])
-            for frame, future in zip(histories, futures, strict=True)
-        ]
-        stamps = np.stack([time_stamps(pd.DatetimeIndex(series).as_unit("ns").asi8) for series in times])
-        uniforms = torch.stack([_uniforms(bars, sampling, horizon) for bars in values])
-        paths = generate(
-            self.tokenizer,
-            self.predictor,
-            torch.from_numpy(normalised).to(self.device),
-            torch.from_numpy(stamps).to(self.device, torch.int64),
-            uniforms.to(self.device),
-            sampling,
-            max_context=self.max_context,
-        )
-        forecasts = paths.cpu().numpy().mean(axis=1) * deviations + means
-        for bars, scale in zip(forecasts, scales, strict=True):
-            if scale != 1:
-                bars[:, :PRICES] /= scale
-        return [_frame(future, bars) for future, bars in zip(futures, forecasts, strict=True)]
+        """The average of the paths of each series, with columns timestamps and FEATURES.
 
-    def _check(self, histories: Sequence[pd.DataFrame], futures: Sequence[pd.DatetimeIndex]) -> None:
-        if len(histories) != len(futures) or not histories:
-            raise ConfigError(
-                f"{len(histories)} histories and {len(futures)} futures: give one future for each history"
-            )
-        for name, series in (("histories", histories), ("futures", futures)):
-            lengths = sorted({len(one) for one in series})
-            if len(lengths) > 1 or lengths[0] == 0:
-                raise ConfigError(f"{name} forecast together must have one length above 0; found {lengths}")
-        if len(futures[0]) > self.max_context:
-            raise ConfigError(
-                f"horizon {len(futures[0])} exceeds the model's context of {self.max_context} bars; "
-                "lower the horizon, or raise max-context if the model was trained with more"
-            )
+        Histories are frames as `readers.read_frame` returns them, of which all rows are used: the numbers of `Drawer`,
+        without the search for columns, times and symbols.
+        """
+        drawn = self.drawer.draw(histories, futures, sampling, raw=raw)
+        return [_frame(future, one.average) for future, one in zip(futures, drawn, strict=True)]
 
 
-def _values(history: pd.DataFrame) -> npt.NDArray[np.float32]:
-    """Bars float32 [T, 6], all there and finite."""
-    missing = [name for name in FEATURES if name not in history]
-    if missing:
-        raise DataError(f"history lacks the column(s) {', '.join(missing)}")
-    values = history[list(FEATURES)].to_numpy(dtype=np.float32)
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0]
-        raise DataError(f"history row {row}, column {FEATURES[column]}: {values[row, column]} is not a finite number")
-    return values
+def _length(horizon: int | None, future: Future | None, window: Window | None) -> int:
+    if future is not None and horizon is not None and horizon > len(future):
+        raise ConfigError(f"horizon {horizon} exceeds the {len(future)} times of future")
+    length = (
+        horizon if horizon is not None else len(future) if future is not None else window.horizon if window else None
+    )
+    if length is None:
+        raise ConfigError("give horizon=, the number of bars to forecast, or future=, their times")
+    if not isinstance(length, Integral) or length < 1:
+        raise ConfigError(f"horizon {length!r} is not a number of bars, 1 or more")
+    return int(length)
 
 
-def _scaled(history: pd.DataFrame) -> tuple[npt.NDArray[np.float32], np.float64]:
-    """Bars float32 [T, 6], and by how much tiny prices among them are scaled up; volume and amount are not."""
-    values = _values(history)
-    scale = price_scale(values.mean(axis=0)[None], values.std(axis=0)[None])[0]
-    if scale != 1:
-        # from the digits that were given, so that the bars are those of a series ten or a thousand times as dear
-        values[:, :PRICES] = history[list(FEATURES[:PRICES])].to_numpy(dtype=np.float64) * scale
-    return values, scale
-
-
-def _uniforms(bars: npt.NDArray[np.float32], sampling: Sampling, horizon: int) -> Tensor:
-    """Random numbers [S, H, 2] in [0, 1) that depend on the seed and the series, not on what it is forecast with."""
-    key = hashlib.sha256(f"{sampling.seed} ".encode() + bars.tobytes()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big", signed=True))
-    return torch.rand((sampling.samples, horizon, 2), generator=generator)
-
-
-def _frame(times: pd.DatetimeIndex, bars: npt.NDArray[np.float32]) -> pd.DataFrame:
+def _frame(times: pd.DatetimeIndex, bars: Any) -> pd.DataFrame:
     return pd.concat([pd.Series(times, name="timestamps"), pd.DataFrame(bars, columns=list(FEATURES))], axis=1)

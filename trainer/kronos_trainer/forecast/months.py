@@ -14,12 +14,13 @@ RECENT = 24  # bars, enough to outvote a displaced one
 MOST = 0.75  # of them must agree
 
 
-def next_months(times: Times, horizon: int) -> Times | None:
+def next_months(times: Times, horizon: int, business: np.busdaycalendar | None = None) -> Times | None:
     """The `horizon` times after `times` (naive, ascending, two or more), at the time of day of the last one.
 
     None if the bars don't step by months. The day is the one that most bars have: the last of the month, its last or
-    first business day, or the same number.
+    first business day, or the same number. `business` says which days those are; None: Monday to Friday.
     """
+    business = business or np.busdaycalendar()
     times = times[-RECENT:]
     spacings = np.diff(times)
     if np.median(spacings) < SHORTEST:
@@ -38,8 +39,8 @@ def next_months(times: Times, horizon: int) -> Times | None:
     rules = (  # days that the bars had by each rule, and will have
         (_last(months), _last(ahead)),
         (_first(months) + (numbers[-1] - 1) * DAY, same),
-        (_last_business(months), _last_business(ahead)),
-        (_first_business(months), _first_business(ahead)),
+        (_last_business(months, business), _last_business(ahead, business)),
+        (_first_business(months, business), _first_business(ahead, business)),
     )
     votes = [(dates == had).mean() for had, _ in rules]
     days = rules[int(np.argmax(votes))][1] if max(votes) >= MOST else same
@@ -59,9 +60,9 @@ def _last(months: Dates) -> Dates:
     return np.asarray((months + 1).astype("datetime64[D]") - DAY, "datetime64[D]")
 
 
-def _first_business(months: Dates) -> Dates:
-    return np.asarray(np.busday_offset(_first(months), 0, roll="forward"))
+def _first_business(months: Dates, business: np.busdaycalendar) -> Dates:
+    return np.asarray(np.busday_offset(_first(months), 0, roll="forward", busdaycal=business))
 
 
-def _last_business(months: Dates) -> Dates:
-    return np.asarray(np.busday_offset(_last(months), 0, roll="backward"))
+def _last_business(months: Dates, business: np.busdaycalendar) -> Dates:
+    return np.asarray(np.busday_offset(_last(months), 0, roll="backward", busdaycal=business))

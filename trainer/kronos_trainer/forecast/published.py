@@ -1,16 +1,19 @@
-"""Finds the weights that a finished run published. Called by the forecast command."""
+"""Finds the weights that a run left, and how they were trained. Called by the forecast command and by notebooks."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from kronos_trainer.config import ModelRef, RunPaths, Timeframe, Window
+from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, Timeframe, Window
 from kronos_trainer.errors import ConfigError, InputMissing
+from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
+
+_RUN = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +26,15 @@ class Weights:
     window: Window | None = None
     clip: float = 5.0
     time_zone: str | None = None
+    calendar: str | None = None
     label: Literal["left", "right"] = "left"
     adjust: Literal["none", "splits"] = "none"
+
+    def require(self) -> None:
+        """Raises InputMissing, naming the first file that is absent."""
+        for directory in (self.tokenizer, self.predictor):
+            for name in (CONFIG, WEIGHTS):
+                present(directory, name)
 
 
 def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
@@ -43,27 +53,66 @@ def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
         namespace = found[0] if found else "default"
         model = ModelRef(namespace=namespace, name=name)
     paths = RunPaths(root, model, run="")
-    try:
-        current = json.loads(paths.current.read_text())
-    except FileNotFoundError:
+    if not paths.current.is_file():
         others = sorted(file.parent.name for file in (root / "models" / namespace).glob("*/current.json"))
         hint = f"published there: {', '.join(others)}" if others else f"no model of namespace {namespace} is"
         raise InputMissing(
             f"model {name} is not published ({paths.current} is absent); {hint}; train it with `kronos run`, or name "
             "another --root"
-        ) from None
-    except ValueError as error:
+        )
+    return _current(paths.current)
+
+
+def weights_below(directory: Path) -> Weights:
+    """The weights in the directory of a model (with current.json) or of one of its runs.
+
+    Raises InputMissing where there are none.
+    """
+    if (directory / "current.json").is_file():
+        return _current(directory / "current.json")
+    stages = {stage: directory / stage.value for stage in StageName}
+    if not all(stage.is_dir() for stage in stages.values()):
         raise InputMissing(
-            f"{paths.current}: damaged, not JSON ({error}); publish the model again with `kronos run`"
-        ) from None
+            f"{directory}: neither a model (with current.json) nor a run (with tokenizer/ and predictor/) is there; "
+            "name two directories of weights one after the other"
+        )
+    best = {stage: part / "best" if (part / "best").is_dir() else part for stage, part in stages.items()}
+    tokenizer, predictor = best[StageName.TOKENIZER], best[StageName.PREDICTOR]
+    written = stages[StageName.PREDICTOR] / _RUN
+    if not written.is_file():
+        return Weights(tokenizer=tokenizer, predictor=predictor)
+    try:
+        run = RunConfig.model_validate_json(written.read_text())
+    except ValueError as error:
+        raise InputMissing(f"{written}: damaged ({error}); name the model, or another run") from None
     return Weights(
-        tokenizer=paths.model_dir / current["tokenizer"]["path"],
-        predictor=paths.model_dir / current["predictor"]["path"],
+        tokenizer=tokenizer,
+        predictor=predictor,
+        timeframe=run.timeframe,
+        window=run.window,
+        clip=run.data.clip,
+        time_zone=run.data.time_zone,
+        calendar=run.data.calendar,
+        label=run.data.label,
+        adjust=run.data.adjust,
+    )
+
+
+def _current(file: Path) -> Weights:
+    try:
+        current: dict[str, Any] = json.loads(file.read_text())
+    except ValueError as error:
+        raise InputMissing(f"{file}: damaged, not JSON ({error}); publish the model again with `kronos run`") from None
+    data = current["data"]
+    return Weights(
+        tokenizer=file.parent / current["tokenizer"]["path"],
+        predictor=file.parent / current["predictor"]["path"],
         timeframe=Timeframe(current["timeframe"]),
         window=Window.model_validate(current["window"]),
-        clip=current["data"]["clip"],
-        time_zone=current["data"]["timeZone"],
+        clip=data["clip"],
+        time_zone=data["timeZone"],
+        calendar=data.get("calendar"),
         # absent where an older release published
-        label=current["data"].get("label", "left"),
-        adjust=current["data"].get("adjust", "none"),
+        label=data.get("label", "left"),
+        adjust=data.get("adjust", "none"),
     )

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from kronos_trainer.files import bar_files
+from kronos_trainer.forecast.kind import Kind
 from kronos_trainer.forecast.published import Weights
-from kronos_trainer.forecast.sampling import Sampling
+from kronos_trainer.model.directory import CONFIG, WEIGHTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +22,21 @@ class Request:
     bad_rows: Literal["refuse", "drop"]
     lookback: int | None
     max_context: int
-    horizon: int
+    horizon: int | None
+    """None: as many as `future` names, else the model's."""
     future: Path | None
-    sampling: Sampling
+    calendar: str | None
+    kind: Kind
     device: str
     """auto, cpu, cuda or cuda:N."""
     output: Path
     plot: Path | None
-    title: str
-    """Whose bars the plot shows."""
+    strict: bool
+    """End with an error if one of several symbols cannot be forecast."""
+
+    def inputs(self) -> list[Path]:
+        """All files that are read. Raises InputMissing and DataError for bars that are not there."""
+        weights = [
+            part / name for part in (self.weights.tokenizer, self.weights.predictor) for name in (CONFIG, WEIGHTS)
+        ]
+        return [*bar_files(self.input), *([self.future] if self.future else []), *weights]

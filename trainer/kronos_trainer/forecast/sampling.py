@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from kronos_trainer.errors import ConfigError
 
+MOST_SAMPLES = 100_000  # more paths would fill the memory and move no quantile
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
@@ -21,7 +23,7 @@ class Sampling:
     top_p: float = 0.9
     """Of those, draw among the likeliest that together exceed this probability; 1: among all."""
     samples: int = 1
-    """Paths per series, averaged in normalised space."""
+    """Paths per series."""
     seed: int = 0
     """The same seed, history and weights give the same forecast."""
 
@@ -32,5 +34,5 @@ class Sampling:
             raise ConfigError(f"top-k {self.top_k} must be 0 (all tokens) or more")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top-p {self.top_p:g} must be above 0 and at most 1")
-        if self.samples < 1:
-            raise ConfigError(f"samples {self.samples} must be 1 or more")
+        if not 1 <= self.samples <= MOST_SAMPLES:
+            raise ConfigError(f"samples {self.samples} must be 1 or more, and at most {MOST_SAMPLES}")

@@ -9,8 +9,9 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
+from kronos_trainer.config import not_written, storage_cause
 from kronos_trainer.config.spec import Hub
-from kronos_trainer.errors import BadEnvironment
+from kronos_trainer.errors import BadEnvironment, StorageError
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Snapshot:
 def download(hub: Hub) -> Snapshot:
     """The repository at its revision, from the local cache where it is there already.
 
-    Raises BadEnvironment, with a way out, when it cannot be had.
+    Raises BadEnvironment, with a way out, when it cannot be had, StorageError where there is no room for it.
     """
     wanted = f"{hub.repo} at {hub.revision or 'its newest revision'}"
     try:
@@ -40,6 +41,8 @@ def download(hub: Hub) -> Snapshot:
         ) from None
     # Anything else is the network, the disk or the hub; the HTTP library under it changes with its version.
     except Exception as error:
+        if isinstance(error, OSError) and (cause := storage_cause(error)) is not None:
+            raise StorageError(f"cannot download {wanted}: {not_written(_cache(), error)}", cause) from error
         raise BadEnvironment(
             f"cannot download {wanted}: {_first_line(error)}; without access to the hub, copy the repository to a "
             "directory and name it in init.path, or set HF_HOME to a cache that holds it"
@@ -51,6 +54,10 @@ def download(hub: Hub) -> Snapshot:
             f"{wanted} was put in {directory}, whose name is not a commit; unset what redirects the cache"
         )
     return Snapshot(directory, directory.name)
+
+
+def _cache() -> Path:
+    return Path(huggingface_hub.constants.HF_HUB_CACHE)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
+from torch.overrides import TorchFunctionMode
 
 from kronos_trainer.config.spec import PredictorInit, TokenizerInit
 from kronos_trainer.errors import ConfigError, InputMissing
@@ -18,10 +20,13 @@ from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
 from kronos_trainer.model.hub import download
 from kronos_trainer.model.predictor import KronosPredictor, PredictorConfig
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
+from kronos_trainer.model.tensors import write_tensors
 from kronos_trainer.model.tokenizer import KronosTokenizer, TokenizerConfig
 
 _Config = TypeVar("_Config", TokenizerConfig, PredictorConfig)
 _Model = TypeVar("_Model", KronosTokenizer, KronosPredictor)
+
+Published = Callable[[], tuple[Path, str]] | None  # finds a directory of weights, and the words for it
 
 _NAMES = {TokenizerConfig: "tokenizer", PredictorConfig: "predictor"}
 _JSON_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,)}
@@ -29,7 +34,8 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int)
 
 @dataclass(frozen=True)
 class Initial(Generic[_Model]):
-    """A stage's first weights, and where they came from: hub:<repo>@<commit>, path:<directory> or scratch:<size>."""
+    """A stage's first weights, and where they came from: hub:<repo>@<commit>, path:<directory>,
+    published:<run>@<digest> or scratch:<size>."""
 
     model: _Model
     origin: str
@@ -41,7 +47,7 @@ def load_tokenizer(directory: Path) -> KronosTokenizer:
     Raises InputMissing when a file is absent or damaged, ConfigError when it does not hold a tokenizer.
     """
     config = _read_config(directory, TokenizerConfig)
-    with torch.device("meta"):
+    with _Uninitialised():
         model = KronosTokenizer(config)
     return _fill(model, directory)
 
@@ -52,16 +58,18 @@ def load_predictor(directory: Path) -> KronosPredictor:
     Raises InputMissing when a file is absent or damaged, ConfigError when it does not hold a predictor.
     """
     config = _read_config(directory, PredictorConfig)
-    with torch.device("meta"):
+    with _Uninitialised():
         model = KronosPredictor(config)
     return _fill(model, directory)
 
 
 def save_weights(model: KronosTokenizer | KronosPredictor, directory: Path) -> None:
-    """Write a directory that upstream's `from_pretrained` loads. Not atomic: the caller writes aside and renames."""
+    """Write a directory that upstream's `from_pretrained` loads. Raises OSError.
+
+    Not atomic: the caller writes aside and renames.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: _plain(tensor) for name, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(tensors, directory / WEIGHTS)
+    write_tensors(directory / WEIGHTS, {name: _plain(tensor) for name, tensor in model.state_dict().items()})
     (directory / CONFIG).write_text(json.dumps(asdict(model.config), indent=2, sort_keys=True))
     (directory / "README.md").write_text(_model_card(model))
 
@@ -80,19 +88,25 @@ def scratch_predictor(size: str, seed: int) -> KronosPredictor:
         return KronosPredictor(PREDICTORS[size])
 
 
-def initial_tokenizer(init: TokenizerInit, seed: int) -> Initial[KronosTokenizer]:
-    """First weights of a tokenizer stage. Raises as `load_tokenizer`, and BadEnvironment when a download fails."""
+def initial_tokenizer(init: TokenizerInit, seed: int, published: Published = None) -> Initial[KronosTokenizer]:
+    """First weights of a tokenizer stage; `published` finds what `init.published` stands for.
+
+    Raises as `load_tokenizer`, and BadEnvironment when a download fails.
+    """
     if init.scratch is not None:
         return Initial(scratch_tokenizer(init.scratch.size, seed), f"scratch:{init.scratch.size}")
-    directory, origin = _locate(init)
+    directory, origin = _locate(init, published)
     return Initial(load_tokenizer(directory), origin)
 
 
-def initial_predictor(init: PredictorInit, seed: int) -> Initial[KronosPredictor]:
-    """First weights of a predictor stage. Raises as `load_predictor`, and BadEnvironment when a download fails."""
+def initial_predictor(init: PredictorInit, seed: int, published: Published = None) -> Initial[KronosPredictor]:
+    """First weights of a predictor stage; `published` finds what `init.published` stands for.
+
+    Raises as `load_predictor`, and BadEnvironment when a download fails.
+    """
     if init.scratch is not None:
         return Initial(scratch_predictor(init.scratch.size, seed), f"scratch:{init.scratch.size}")
-    directory, origin = _locate(init)
+    directory, origin = _locate(init, published)
     return Initial(load_predictor(directory), origin)
 
 
@@ -105,7 +119,10 @@ def weights_digest(directory: Path) -> str:
     return total.hexdigest()
 
 
-def _locate(init: TokenizerInit | PredictorInit) -> tuple[Path, str]:
+def _locate(init: TokenizerInit | PredictorInit, published: Published) -> tuple[Path, str]:
+    if init.published:
+        assert published is not None
+        return published()
     if init.hub is not None:
         snapshot = download(init.hub)
         return snapshot.directory, f"hub:{init.hub.repo}@{snapshot.commit}"
@@ -137,8 +154,22 @@ def _read_config(directory: Path, kind: type[_Config]) -> _Config:
         raise ConfigError(f"{path}: {error}") from None
 
 
+class _Uninitialised(TorchFunctionMode):
+    """Nets made inside leave out the drawing of first weights, which takes long for large ones.
+
+    (The meta device, the usual way, imports torch's compiler once anything is computed there, which takes seconds.)
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _fill(model: _Model, directory: Path) -> _Model:
-    """Move a model from the meta device to the CPU, with the weights of a directory."""
+    """The model with the weights of a directory."""
     path = present(directory, WEIGHTS)
     try:
         tensors = safetensors.torch.load_file(path)
@@ -155,15 +186,13 @@ def _fill(model: _Model, directory: Path) -> _Model:
     if problems:
         shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         raise ConfigError(f"{path}: does not fit the {CONFIG} beside it: {shown}")
-    model.to_empty(device="cpu")
     model.load_state_dict(tensors)
     return model.eval()
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """On the CPU and contiguous; numbers as float32, indices as they are."""
-    plain = tensor.detach().cpu().contiguous()
-    return plain.float() if plain.is_floating_point() else plain
+    """Numbers as float32, indices as they are."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _model_card(model: KronosTokenizer | KronosPredictor) -> str:

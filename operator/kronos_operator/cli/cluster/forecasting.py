@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from kronos_operator.cli.cluster.transfer import Pod, contents
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import say
-from kronos_trainer.config import Content, ExitCode, Offer
+from kronos_trainer.config import Content, ExitCode, Offer, bar_files_below, clash, is_folder
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 SIZE = Size(cpu="500m", memory="1Gi", most_cpu="2", most_memory="8Gi")
 LONGEST_SECONDS = 3600
 _PLACE = "forecast"
-_BARS, _PNG = "output/forecast.csv", "output/forecast.png"
+_FORECAST, _PLOT = "output/forecast", "output/plot"
 _OURS = ("input", "output", "future", "plot")  # options that name files of this machine
 
 
 def forecast(target: Target, options: Mapping[str, Any], *, image: str | None) -> None:
     """Forecast as the options of `kronos forecast` say, and write its files here. Raises Failure."""
     inputs = _inputs(options)
-    outputs = {_BARS: options["output"]} | ({_PNG: options["plot"]} if options["plot"] else {})
+    outputs = _outputs(options)
     offer = Offer(path=_PLACE, files={name: Content.of(file) for name, file in inputs.items()})
     with connected(target) as session:
         wanted = published(session, options["model"])
         pod = wanted.pod(session, command="forecast", image=image, size=SIZE, seconds=LONGEST_SECONDS)
-        command = _command(options, inputs, wanted.root, wanted.model.metadata.namespace)
+        command = _command(options, inputs, outputs, wanted.root, wanted.model.metadata.namespace)
         with tempfile.TemporaryFile() as archive:
             out, err = session.run(
                 _forecast(session.cluster, session.namespace, pod, command, offer, inputs, list(outputs), archive)
             )
             archive.seek(0)
-            _write(archive, outputs)
+            _write(archive, outputs, inputs.values())
     for text, is_error in ((err, True), (out, False)):
         for line in text.splitlines():
             say(_at_home(line, outputs), stderr=is_error)
@@ -60,31 +60,60 @@ def _inputs(options: Mapping[str, Any]) -> dict[str, Path]:
             raise Failure(f"--{option} names files of this machine, and --cluster a model there", ExitCode.CONFIG)
     if options["device"] == "cuda":
         raise Failure("a forecast in a cluster computes on CPU: leave --device out", ExitCode.CONFIG)
-    if options["plot"] is not None and options["plot"].suffix.lower() != ".png":
-        raise Failure(f"--plot {options['plot']}: must end with .png", ExitCode.CONFIG)
-    inputs = {}
-    for option in ("input", "future"):
-        file: Path | None = options[option]
-        if file is None:
-            continue
+    plot: Path | None = options["plot"]
+    if plot is not None and not is_folder(plot, options["input"]) and plot.suffix.lower() != ".png":
+        raise Failure(f"--plot {plot}: must end with .png", ExitCode.CONFIG)
+    inputs = _bars(options["input"])
+    future: Path | None = options["future"]
+    if future is not None:
+        inputs[f"future/{future.name}"] = future
+    for file in inputs.values():
         if not file.is_file():
-            raise Failure(f"--{option} {file}: there is no such file", ExitCode.INPUT_MISSING)
-        if not file.name.isprintable():
-            raise Failure(f"--{option} {file}: rename it, its name has characters that cannot be sent", ExitCode.CONFIG)
-        inputs[f"{option}/{file.name}"] = file
-    for option in ("output", "plot"):
-        place: Path | None = options[option]
-        if place is not None and place.is_dir():
-            raise Failure(f"--{option} {place}: is a directory; name a file", ExitCode.CONFIG)
+            raise Failure(f"{file}: there is no such file", ExitCode.INPUT_MISSING)
+    for name, file in inputs.items():
+        if not name.isprintable():
+            raise Failure(f"{file!s}: rename it, its name has characters that cannot be sent", ExitCode.CONFIG)
+    places = [(f"--{option}", options[option]) for option in ("output", "plot") if options[option] is not None]
+    for option, place in places:
+        if place.is_dir() and not options["input"].is_dir():
+            raise Failure(f"{option} {place}: is a directory; name a file", ExitCode.CONFIG)
+    problem = clash(places, options["input"], inputs.values())
+    if problem is not None:
+        raise Failure(problem, ExitCode.CONFIG)
     return inputs
 
 
-def _command(options: Mapping[str, Any], inputs: Mapping[str, Path], root: str, namespace: str) -> list[str]:
+def _bars(source: Path) -> dict[str, Path]:
+    if not source.is_dir():
+        return {f"input/{source.name}": source}
+    found = {f"input/bars/{file.relative_to(source).as_posix()}": file for file in bar_files_below(source)}
+    if not found:
+        raise Failure(f"--input {source}: no file of bars is there", ExitCode.DATA)
+    return found
+
+
+def _outputs(options: Mapping[str, Any]) -> dict[str, Path]:
+    """Files and directories of this machine, by their names in the pod."""
+    outputs = {}
+    for option, name in (("output", _FORECAST), ("plot", _PLOT)):
+        place: Path | None = options[option]
+        if place is not None:
+            many = is_folder(place, options["input"])
+            outputs[name + ("" if many else "".join(place.suffixes[-2:]).lower())] = place
+    return outputs
+
+
+def _command(
+    options: Mapping[str, Any], inputs: Mapping[str, Path], outputs: Mapping[str, Path], root: str, namespace: str
+) -> list[str]:
     """The trainer's forecast, with the files where they are in the pod."""
     work = PurePosixPath(names.SCRATCH_MOUNT) / _PLACE
     inside = {name.split("/")[0]: str(work / name) for name in inputs}
-    inside |= {"output": str(work / _BARS), "root": root, "namespace": namespace}
-    inside |= {"plot": str(work / _PNG)} if options["plot"] else {}
+    if options["input"].is_dir():
+        inside["input"] = str(work / "input/bars")
+    inside |= {"root": root, "namespace": namespace}
+    for name in outputs:
+        inside["plot" if name.startswith(_PLOT) else "output"] = str(work / name)
     rest = {name: value for name, value in options.items() if name not in (*_OURS, *inside)}
     return ["python", "-m", "kronos_trainer.forecast", *flags(inside | rest)]
 
@@ -107,11 +136,15 @@ async def _forecast(
     return said
 
 
-def _write(archive: Any, outputs: Mapping[str, Path]) -> None:
+def _write(archive: Any, outputs: Mapping[str, Path], inputs: Collection[Path]) -> None:
     """Replaces each file in one step."""
     with tarfile.open(fileobj=archive, mode="r:") as files:
-        for name, stream in contents(files, lambda name: name in outputs):
-            final = outputs[name]
+        for name, stream in contents(files, lambda name: _final(name, outputs) is not None):
+            final = _final(name, outputs)
+            assert final is not None
+            problem = clash([("--output", final)], final.parent / "absent", inputs)
+            if problem is not None:
+                raise Failure(problem, ExitCode.CONFIG)
             aside = final.with_name(f".{final.name}.aside")
             try:
                 final.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +155,14 @@ def _write(archive: Any, outputs: Mapping[str, Path]) -> None:
                 aside.replace(final)
             except OSError as error:
                 raise Failure(f"cannot write {final}: {error.strerror}", ExitCode.STORAGE) from error
+
+
+def _final(name: str, outputs: Mapping[str, Path]) -> Path | None:
+    """Where a file of the pod goes here: a file that was named, or one right in a directory that was."""
+    if name in outputs:
+        return outputs[name]
+    folder, _, file = name.rpartition("/")
+    return outputs[folder] / file if folder in outputs and file not in ("", ".", "..") else None
 
 
 def _at_home(line: str, outputs: Mapping[str, Path]) -> str:

@@ -1,0 +1,51 @@
+"""The weights that `init.published` stands for: of the run that was published when this one began."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from kronos_trainer.config import RunConfig, RunPaths, StageName, WarmStart
+from kronos_trainer.errors import InputMissing
+from kronos_trainer.model.weights import weights_digest
+
+
+def is_warm(run: RunConfig) -> bool:
+    """Whether any stage starts from what the model has published."""
+    return any(init.published for init in (run.tokenizer.init, run.predictor.init))
+
+
+def published_run(current: str | bytes) -> WarmStart:
+    """The run that the text of a current.json names. Raises ValueError."""
+    document = json.loads(current)
+    return WarmStart(run=document["run"], digests={stage: document[stage]["digest"] for stage in StageName})
+
+
+def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tuple[Path, str]:
+    """The directory of a stage's published weights, and the words for where they come from.
+
+    Raises InputMissing where nothing is published, or the files are not those that were.
+    """
+    start = run.warm_start
+    if start is None:
+        try:
+            start = published_run(paths.current.read_text())
+        except FileNotFoundError:
+            raise InputMissing(nothing_published(run.model.name, stage)) from None
+        except (ValueError, KeyError, TypeError):
+            raise InputMissing(f"{paths.current}: damaged; publish the model again with `kronos run`") from None
+    directory = RunPaths(paths.root, run.model, start.run).stage(stage).best
+    if weights_digest(directory) != start.digests[stage]:
+        raise InputMissing(
+            f"{directory} does not hold the weights that run {start.run} has published; restore the files, or name "
+            f"others in {stage}.init"
+        )
+    return directory, f"published:{start.run}@{start.digests[stage][:12]}"
+
+
+def nothing_published(model: str, stage: StageName) -> str:
+    """What to tell a user whose model has no published run yet."""
+    return (
+        f"{stage}.init.published: model {model} has published nothing yet; train it once from other weights, which "
+        f"{stage}.init.hub, .path or .scratch name"
+    )
