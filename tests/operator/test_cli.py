@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from kronos_operator import crd
 from kronos_operator.cli import checks, main, quickstart
+from kronos_operator.cli.failure import report
 from kronos_operator.cli.init import Size, usual_window
 from kronos_operator.cli.logs import newest_log, readable
 from kronos_operator.cli.options import Stage
@@ -404,3 +406,8 @@ def test_help_loads_nothing_heavy_and_a_pipe_gets_no_control_characters() -> Non
     assert done.returncode == 0, done.stderr
     assert "quickstart" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_a_full_disk_ends_any_command_with_74(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out.yaml")) == 74
+    assert capsys.readouterr().err == "error: out.yaml cannot be written: No space left on device; free some space\n"

@@ -72,7 +72,10 @@ def test_a_run_is_stopped_from_elsewhere_and_gone_on_with_by_name(
     place.on_progress = lambda: codes.append(main([command, "m"]))
     assert main(["run", "-f", "m.yaml"]) == 75
     assert codes == [0]
-    assert f"m: process {os.getpid()} saves and stops; `kronos resume m` goes on from there" in capfd.readouterr().out
+    assert (
+        f"m: process {os.getpid()} is asked to save what there is and stop; `kronos resume m` goes on"
+        in capfd.readouterr().out
+    )
     assert [start["stage"] for start in place.starts()] == ["tokenizer"]
 
     place.on_progress = lambda: None

@@ -75,10 +75,10 @@ def test_check_tells_what_is_there_beside_what_is_refused(tmp_path: Path, capsys
         write_bars(tmp_path / f"{name}.csv")
     (tmp_path / "B.csv").write_text("date,open,high,low\n2020-01-01,1,2,3\n")
     lines = (tmp_path / "C.csv").read_text().splitlines()
-    lines[5:7] = ["2020-01-05,,,,,", "2020-01-06,1,n,1,1,1"]
+    lines[5:7] = ["2020-01-05,1,n,1,1,1", "2020-01-06,1,n,1,1,1"]
     (tmp_path / "C.csv").write_text("\n".join(lines))
     for row in (20, 30):
-        lines[row] = lines[19]
+        lines[row] = lines[19].removesuffix("1.0") + f"{row}"
     (tmp_path / "D.csv").write_text("\n".join([*lines[:5], *lines[7:]]))
     options = ["check", str(tmp_path), "--timeframe", "1d", "--lookback", "10", "--horizon", "2"]
     assert main([*options, "--json"]) == 65
@@ -88,12 +88,12 @@ def test_check_tells_what_is_there_beside_what_is_refused(tmp_path: Path, capsys
     assert report["splits"]["train"]["windows"] > 0
     assert [Path(text.partition(": ")[0]).name for text in report["refused"]] == ["B.csv", "C.csv", "D.csv"]
     assert "no column for close" in report["refused"][0]
-    assert report["refused"][1].startswith(f"{tmp_path}/C.csv: line 6, column open: is empty, and 1 more such rows (")
+    assert report["refused"][1].startswith(f"{tmp_path}/C.csv: line 6, column high: 'n' is not a number, and 1 more (")
     assert "was already given in" in report["refused"][2]
     assert out.err.startswith(f"error: {tmp_path}: refused for 3 reasons; the first: {tmp_path}/B.csv: no column")
     assert main(options) == 65
     text = " ".join(capsys.readouterr().out.split())
-    assert text.index("WINDOWS") < text.index("REFUSED") < text.index("line 6, column open")
+    assert text.index("WINDOWS") < text.index("REFUSED") < text.index("line 6, column high")
 
 
 def test_check_refuses_what_a_training_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

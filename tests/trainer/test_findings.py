@@ -194,6 +194,24 @@ def test_a_series_is_held_against_its_own_calendar(tmp_path: Path, name: str) ->
     assert (bars.series[0].hours, said) == (hours, expected)
 
 
+def test_a_market_that_is_often_still_is_no_halt_until_it_is_far_longer_than_usual(tmp_path: Path) -> None:
+    frame = walk(3000, "min")
+    still = np.random.default_rng(1).random(3000) < 0.6  # runs of ten and more by chance
+    frame.loc[still, PRICES] = np.nan
+    frame[PRICES] = frame[PRICES].ffill().bfill()
+    _, said = found(tmp_path, frame, Timeframe.M1)
+    assert said == []
+    frame.loc[1000:1199, PRICES] = 90.0
+    _, said = found(tmp_path, frame, Timeframe.M1)
+    assert said == ["halt A from 2023-01-02 16:40 (200 bars at 90)"]
+
+
+def test_wild_prices_have_no_false_findings(tmp_path: Path) -> None:
+    for volatility in (0.03, 0.08):
+        _, said = found(tmp_path, walk(2000, volatility=volatility), Timeframe.D1)
+        assert [one for one in said if not one.startswith("tinyPrice")] == []
+
+
 def test_real_bars_have_no_false_findings(tmp_path: Path) -> None:
     write_samples(tmp_path)
     for where, timeframe in (("us/daily", Timeframe.D1), ("fx/eurusd", Timeframe.H1)):

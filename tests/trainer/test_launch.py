@@ -180,8 +180,9 @@ def test_success_leaves_stdout_unchanged_and_nothing_behind(gang: Gang) -> None:
     threads = max(1, (os.cpu_count() or 1) // 2)
     check = f"leave(int(os.environ['OMP_NUM_THREADS'] != '{threads}'))"
     result, stdout, stderr = gang.run(f"print({line!r}, flush=True); leave(0)", check)
-    started, said = stdout.splitlines()
-    assert (result, said, stderr) == (0, line, "") and json.loads(started)["phase"] == "starting"
+    *launchers, said = stdout.splitlines()  # on a busy machine it is alive for a while before ranks have started
+    assert (result, said, stderr) == (0, line, "")
+    assert {json.loads(one)["phase"] for one in launchers} == {"starting"}
     assert not list(gang.directory.glob("kronos-launch-*"))
 
 

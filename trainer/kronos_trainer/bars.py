@@ -246,7 +246,7 @@ def _sound_rows(path: Path, data: Data, findings: Findings, refused: list[str]) 
         except DataError as error:
             refused.append(str(error))
         if data.bad_rows == "refuse" and findings.dropped:
-            more = f", and {findings.dropped - 1:,} more such rows" if findings.dropped > 1 else ""
+            more = f", and {findings.dropped - 1:,} more" if findings.dropped > 1 else ""
             refused.append(f"{findings.first_dropped}{more}{DROP}")
             findings.dropped, findings.first_dropped = 0, ""
 

@@ -206,12 +206,13 @@ def _found(checked: Checked, width: int) -> Iterator[str]:
         if not found:
             continue
         kind = KINDS[name]
-        among = f" ({len(found):,} of {len(bars.symbols):,} symbols)" if len(bars.symbols) > 1 else ""
+        symbols = len({one.symbol for one in found})
+        among = f" ({symbols:,} of {len(bars.symbols):,} symbols)" if len(bars.symbols) > 1 else ""
         yield from _wrapped(f"  {kind.severity}", f"{kind.what}{among}", width, 2 + LABEL)
         for one in found[:NAMED]:
             yield from _wrapped("", one.text, width, 4 + LABEL)
         if len(found) > NAMED:
-            yield " " * (4 + LABEL) + f"and {len(found) - NAMED:,} more symbols"
+            yield " " * (4 + LABEL) + f"and {len(found) - NAMED:,} more"
         if kind.way_out:
             yield from _wrapped("", f"→ {kind.way_out}", width, 4 + LABEL)
     for note in bars.notes:

@@ -190,7 +190,8 @@ class _Ending:
 def _lack(rank: int, now: Memory) -> str:
     peak = "" if now.peak is None else f", the peak with cached files was {gibibytes(now.peak)}"
     owner = "the limit is" if now.limited else "this machine has"
-    remedy = "raise resources.memory, or lower resources.processesPerNode or microBatchSize"
+    more = "raise resources.memory, or" if now.limited else "end what else runs here, or"
+    remedy = f"{more} lower resources.processesPerNode or microBatchSize"
     return f"rank {rank} was killed for lack of memory: {owner} {gibibytes(now.limit)}{peak}; {remedy}"
 
 

@@ -45,13 +45,16 @@ def _explain(error: BaseException) -> tuple[int, Iterable[str]]:
             return INTERRUPTED, ["interrupted"]
     from kronos_operator.loading import InvalidModel
     from kronos_operator.local import LocalError
-    from kronos_trainer.config import ExitCode
+    from kronos_trainer.config import ExitCode, StorageCause, storage_cause
 
     match error:
         case LocalError():
             return int(error.exit_code), [str(error)]
         case InvalidModel():
             return ExitCode.CONFIG, [str(problem) for problem in error.problems]
+        case OSError() if storage_cause(error) is StorageCause.NO_ROOM:
+            place = error.filename if isinstance(error.filename, str) else "a file"
+            return ExitCode.STORAGE, [f"{place} cannot be written: {error.strerror}; free some space"]
         case OSError(filename=str() as name, strerror=str() as reason):
             return UNEXPECTED, [f"{name}: {reason}"]
         case _:

@@ -105,7 +105,7 @@ def _stop_here(name: str, namespace: str | None) -> None:
     asked = stop(state)
     if asked is None:
         raise Failure(f"{name} is not being trained on this machine ({state.state})", ExitCode.INPUT_MISSING)
-    say(f"{name}: process {asked} saves and stops; `kronos resume {name}` goes on from there")
+    say(f"{name}: process {asked} is asked to save what there is and stop; `kronos resume {name}` goes on")
 
 
 def _train_here(name: str, namespace: str | None, *, force: bool) -> None:

@@ -48,7 +48,7 @@ def _judge(reading: Reading) -> int:
     for one in list(reading.models):
         problems = []
         for refusal, problem in _refusals(one):
-            if _of_a_claim(refusal):
+            if _of_a_cluster(one, refusal):
                 reading.notes.append(str(problem))
             else:
                 problems.append(problem)
@@ -60,7 +60,7 @@ def _judge(reading: Reading) -> int:
 
 
 def _judge_bars(reading: Reading) -> int:
-    """The same for the bars, read as a training would, and what is odd about them."""
+    """The same for the bars that lie here, read as a training would; what is odd about them is noted."""
     from kronos_operator.cli.bars import check_bars
     from kronos_operator.loading import Problem
     from kronos_trainer.config import ExitCode
@@ -70,11 +70,16 @@ def _judge_bars(reading: Reading) -> int:
         checked = check_bars(one.model, local_settings().bars(one))
         if checked is None:
             continue
-        if checked.refused is not None:
-            reading.models.remove(one)
-            reading.problems.append(Problem(str(one.file), None, "spec.data", checked.refused))
-            code = code or checked.exit_code
         reading.notes += [f"{one.file}: {note}" for note in checked.notes]
+        if checked.refused is None:
+            continue
+        problem = Problem(str(one.file), None, "spec.data", checked.refused)
+        if one.model.spec.data.source.claim is not None:  # the cluster's own bars may be others
+            reading.notes.append(str(problem))
+            continue
+        reading.models.remove(one)
+        reading.problems.append(problem)
+        code = code or checked.exit_code
     return code
 
 
@@ -83,13 +88,14 @@ def _refusals(one: Loaded) -> Iterator[tuple[Refusal, Problem]]:
     from kronos_operator.local import refusals
 
     for refusal in refusals(one, local_settings()):
-        message = f"{refusal.fault}; {'to run it here, ' if _of_a_claim(refusal) else ''}{refusal.way_out}"
+        message = f"{refusal.fault}; {'to run it here, ' if _of_a_cluster(one, refusal) else ''}{refusal.way_out}"
         yield refusal, Problem(one.origins[refusal.field].where, None, f"spec.{refusal.field}", message)
 
 
-def _of_a_claim(refusal: Refusal) -> bool:
-    """A claim is a cluster's, where its bars may well be."""
-    return refusal.field.startswith("data.source.claim")
+def _of_a_cluster(one: Loaded, refusal: Refusal) -> bool:
+    """A claim is a cluster's, where its bars may well be; and so may what a model for a cluster has published."""
+    elsewhere = one.model.spec.data.source.path is None
+    return refusal.field.startswith("data.source.claim") or (elsewhere and refusal.field.endswith(".init.published"))
 
 
 def _document(reading: Reading) -> dict[str, Any]:

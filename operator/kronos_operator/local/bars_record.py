@@ -17,8 +17,8 @@ from pathlib import Path
 
 from kronos_trainer.config import files_below, holds_bars
 
-_MOST_BLOCKS = 4096  # of all files together
-_MOST_BLOCKS_OF_A_FILE = 256
+_MOST_BLOCKS = 4096  # of all files together, so far as that leaves each file the least
+_LEAST_BLOCKS_OF_A_FILE, _MOST_BLOCKS_OF_A_FILE = 16, 256  # fewer could not say since when
 _LEAST_BLOCK = 256  # bytes
 _STAMP = re.compile(
     rb"\b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ T]\d{1,2}:\d{2})?|\b(?:19|20)\d{6}\b|\b1\d{9}(?:\d{3}){0,3}\b"
@@ -60,7 +60,7 @@ class BarsRecord:
 def record_bars(path: Path) -> BarsRecord:
     """Reads a file, or all files of bars below a directory. Raises OSError."""
     found = _found(path)
-    most = max(1, min(_MOST_BLOCKS_OF_A_FILE, _MOST_BLOCKS // max(1, len(found))))
+    most = max(_LEAST_BLOCKS_OF_A_FILE, min(_MOST_BLOCKS_OF_A_FILE, _MOST_BLOCKS // max(1, len(found))))
     return BarsRecord(files={name: _recorded(file, most) for name, file in found.items()})
 
 
