@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -43,10 +44,17 @@ def write_model(name: str, bars: str) -> str:
     return f"{name}.yaml"
 
 
+def bars() -> list[str]:
+    """Lines of a file of bars that is long enough for the usual windows."""
+    days = [date(2020, 1, 1) + timedelta(days=index) for index in range(1500)]
+    rows = [f"{day},1,2,1,{1 + index % 7 / 10},5,8\n" for index, day in enumerate(days)]
+    return ["timestamps,open,high,low,close,volume,amount\n", *rows]
+
+
 @pytest.fixture
 def model() -> str:
     """A file whose bars exist."""
-    Path("bars.csv").write_text("timestamps,open,high,low,close\n")
+    Path("bars.csv").write_text("".join(bars()))
     return write_model("model-a", "bars.csv")
 
 
@@ -99,7 +107,27 @@ def test_validate_names_every_fault_with_its_line(model: str, capsys: pytest.Cap
     assert (problem["line"], problem["field"]) == (line, "spec.tokenizer.epoch")
 
 
-def test_files_are_taken_in_every_way_that_a_shell_gives_them(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_says_what_a_run_would_refuse_of_the_bars(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = bars()
+    Path("bars.csv").write_text("".join(lines[:2]))
+    capsys.readouterr()
+    assert main(["validate", "-f", model]) == 65
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: model-a.yaml: spec.data: no symbol has a window in the train split")
+
+    lines[10] = lines[10].replace(",1,2,1,", ",1,2,0,")
+    Path("bars.csv").write_text("".join(lines))
+    assert main(["validate", "-f", model, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["problems"] == []
+    assert any("a price is 0 in between" in note and "line 11" in note for note in document["notes"])
+
+
+def test_files_are_taken_in_every_way_that_a_shell_gives_them(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kronos_operator.cli.bars.check_bars", lambda *_: None)  # reading them takes a second
     Path("claims.yaml").write_text("apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: bars}\n")
     mixed = [["."], ["-f", "."], ["-f", "claims.yaml", model], ["claims.yaml", model]]
     for inputs in ([model], ["-f", model], *mixed):

@@ -262,10 +262,11 @@ def test_no_control_character_of_a_trainer_enters_a_status() -> None:
     lines = [json.dumps({"kronos": 1, "event": "error", "message": evil})]
     lines += [json.dumps({"kronos": 1, "event": "result", "result": {"digest": evil}})]
     lines += [json.dumps({"kronos": 1, "event": "checkpointSkipped", "step": 1, "reason": evil})]
+    lines += [json.dumps({"kronos": 1, "event": "note", "message": evil})]
     report = read_report(lines)
     step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
     failure = Failure(reason="x", message=evil, log_tail=evil)
-    texts = [report.error, *report.skipped, step.digest, failure.message, failure.log_tail]
+    texts = [report.error, *report.skipped, *report.notes, step.digest, failure.message, failure.log_tail]
     for text in texts:
         assert text is not None and text.endswith("bars.csv\ufffd")
         assert not set(text) & set("\x1b\x07\x00\u202e\ud800")

@@ -495,6 +495,24 @@ def test_checkpoints_that_were_passed_over_as_damaged_stay_in_status() -> None:
     assert world.status.skipped_checkpoints == ["step 40: weights: digest differs"]
 
 
+def test_what_trainers_noted_of_the_bars_stays_in_status_few_and_short() -> None:
+    world = World()
+    job = world.run()
+    for index in range(20):
+        world.cluster.say(job, event="note", message=f"note {index}: " + "a price is 0 in between, " * 50)
+    world.step()
+    assert [note[:8] for note in world.status.notes] == [f"note {index}: "[:8] for index in range(8)]
+    assert {len(note) for note in world.status.notes} == {256}
+    before = world.status.notes
+    world.end(1)
+    world.restart()
+    world.pass_time(20)
+    job = world.run()
+    world.cluster.say(job, event="note", message="one more")
+    world.step()
+    assert world.status.notes == before
+
+
 @pytest.mark.parametrize(
     ("image", "starts"),
     [("example.org/ml/kronos:1", True), ("example.org/trainer:0.9", True), ("evil.example.org/kronos:1", False)],

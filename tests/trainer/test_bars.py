@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from kronos_trainer import bars as bars_module
-from kronos_trainer.bars import Bars, load_bars, read_bars, source_digest, time_stamps
+from kronos_trainer.bars import FORMAT, Bars, load_bars, read_bars, source_digest, time_stamps
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import Data, Source, Timeframe
 from kronos_trainer.errors import DataError, StorageError
@@ -92,7 +92,7 @@ def test_the_cache_is_prepared_once_even_by_two_at_a_time(tmp_path: Path, monkey
     # what a killed process left behind is replaced, and other bars are another entry
     frame("A", 301).to_csv(source, index=False)
     digest = source_digest(source, Timeframe.D1, DATA)
-    (cache / f".aside-bars-{digest[:32]}").mkdir()
+    (cache / f".aside-bars-{FORMAT}-{digest[:32]}").mkdir()
     bars = load_bars(source, Timeframe.D1, DATA, cache)
     assert (bars.digest, len(prepared)) == (digest, 2)
     check_symbol(bars, "A", frame("A", 301))

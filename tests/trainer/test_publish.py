@@ -122,7 +122,7 @@ def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: Make
     assert ensure_tokenizer(run, run.paths()) == run.paths().stage(StageName.TOKENIZER).best
     train(run)
     current = assert_published(run)
-    assert current["data"] == {"digest": "d" * 64, "clip": 5.0, "timeZone": None}
+    assert current["data"] == {"digest": "d" * 64, "clip": 5.0, "timeZone": None, "label": "left", "adjust": "none"}
     before = tree(run.paths().root)
     assert is_complete(run, run.paths())
     publish(run, run.paths())

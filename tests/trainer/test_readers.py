@@ -47,19 +47,8 @@ BAD = {
     "nan price": (HEADER + "2020-01-01,NaN,2,0.5,1,3,4\n", "line 2, column open: is empty"),
     "infinite": (HEADER + "2020-01-01,1,2,0.5,1,3,inf\n", "line 2, column amount: inf is not between ±1e+18"),
     "overflow": (HEADER + "2020-01-01,1,2,0.5,1,3e30,4\n", "line 2, column volume: 3e+30 is not between ±1e+18"),
-    "high below low": (HEADER + "2020-01-01,1,0.4,0.5,1,3,4\n", "line 2, column high: 0.4 is below the low"),
     "negative volume": (HEADER + "2020-01-01,1,2,0.5,1,-3,4\n", "line 2, column volume: -3 is negative"),
-    **{
-        f"0 in {name}": (
-            HEADER + ",".join(["2020-01-01", *("0" if key == name else "1" for key in PRICES), "3", "4"]) + "\n",
-            f"line 2, column {name}: 0 is no price",
-        )
-        for name in PRICES
-    },
-    "open above high": (HEADER + "2020-01-01,2.1,2,0.5,1,3,4\n", "line 2, column open: 2.1 is above the high"),
-    "open below low": (HEADER + "2020-01-01,0.4,2,0.5,1,3,4\n", "line 2, column open: 0.4 is below the low"),
-    "close above high": (HEADER + "2020-01-01,1,2,0.5,2.1,3,4\n", "line 2, column close: 2.1 is above the high"),
-    "close below low": (HEADER + "2020-01-01,1,2,0.5,0.4,3,4\n", "line 2, column close: 0.4 is below the low"),
+    "negative amount": (HEADER + "2020-01-01,1,2,0.5,1,3,-4\n", "line 2, column amount: -4 is negative"),
     "impossible day": (
         HEADER + "2020-01-31" + ROW + "2020-02-30" + ROW,
         "line 3, column timestamps: '2020-02-30' is no valid timestamp",
@@ -93,6 +82,42 @@ def test_a_bad_row_is_refused_by_file_line_and_column_or_left_out(tmp_path: Path
     assert frame["timestamps"].iloc[0] == pd.Timestamp("1999-12-31")
     assert len(frame) == len([line for line in lines[1:] if line.strip()])  # one added, one left out
     assert any(note.startswith(f"bad rows left out: 1; the first: {path}: line ") for note in notes)
+
+
+CONTRADICTIONS = {
+    "high below low": ("1,0.4,0.5,1", "column high: 0.4 is below the low"),
+    "open above high": ("2.1,2,0.5,1", "column open: 2.1 is above the high"),
+    "open below low": ("0.4,2,0.5,1", "column open: 0.4 is below the low"),
+    "close above high": ("1,2,0.5,2.1", "column close: 2.1 is above the high"),
+    "close below low": ("1,2,0.5,0.4", "column close: 0.4 is below the low"),
+    **{
+        f"0 in {name}": (",".join("0" if key == name else "1" for key in PRICES), f"column {name}: 0 is no price")
+        for name in PRICES
+    },
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_bar_that_contradicts_itself_is_read_and_said_or_left_out(tmp_path: Path, name: str) -> None:
+    prices, message = CONTRADICTIONS[name]
+    path = tmp_path / "A.csv"
+    path.write_text(HEADER + "2020-01-01" + ROW + f"2020-01-02,{prices},3,4\n" + "2020-01-03" + ROW)
+    frame, notes = read_frame(path)
+    assert frame[list(PRICES)].iloc[1].tolist() == [float(price) for price in prices.split(",")]
+    assert len(notes) == 1
+    assert f": A {path}: line 3 (2020-01-02), {message}; " in notes[0]
+    assert notes[0].endswith("data.badRows: drop (--bad-rows drop) leaves such bars out")
+    frame, notes = read_frame(path, bad_rows="drop")
+    assert frame["timestamps"].dt.day.tolist() == [1, 3]
+    assert notes == [f"bad rows left out: 1; the first: {path}: line 3 (2020-01-02), {message}"]
+
+
+def test_beside_prices_below_zero_neither_zero_nor_a_negative_amount_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "A.csv"
+    path.write_text(HEADER + "2020-01-01,0,0.5,-0.5,0,3,0\n2020-01-02,-2,-1,-3,-2,3,-6\n")
+    frame, notes = read_frame(path)
+    assert frame["amount"].tolist() == [0, -6]
+    assert notes == []
 
 
 REFUSED = {

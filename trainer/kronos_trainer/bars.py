@@ -7,9 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,13 +21,15 @@ from kronos_trainer.config import Data, Timeframe
 from kronos_trainer.durable import make_directory, storing, write_directory
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
-from kronos_trainer.findings import Findings, some
-from kronos_trainer.readers import read_rows
+from kronos_trainer.findings import Findings, Found, some
+from kronos_trainer.readers import DROP, read_rows
 from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
-from kronos_trainer.splits import splits
+from kronos_trainer.series import Series, surveyed
+from kronos_trainer.trading_hours import Gap
 
 LAYOUT = 2  # raised when the same files would give other bars or windows; it enters the digest
+FORMAT = 2  # of what is cached; raised when it holds something else for the same bars
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -49,7 +51,9 @@ class Bars:
     times: npt.NDArray[np.int64]  # [N] wall-clock ns since 1970; steps back by an hour where summer time ends
     stamps: npt.NDArray[np.uint8]  # [N, 5]: minute, hour, weekday (Monday 0), day, month
     digest: str  # sha256 of what was read: the files and the options that change the bars
-    notes: tuple[str, ...]  # what was sorted, dropped or resampled
+    notes: tuple[str, ...]  # what was sorted, dropped or resampled, and what is odd about the bars
+    series: tuple[Series, ...] = ()  # one for each symbol
+    found: tuple[Found, ...] = ()  # what the notes say of single symbols, and what is too mild for a note
 
 
 def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
@@ -67,6 +71,20 @@ def _silent() -> None:
     """The beat of a caller that shows no progress."""
 
 
+def sound_bars(path: Path, timeframe: Timeframe, data: Data) -> tuple[Bars | None, list[str]]:
+    """What `read_bars` would return without the files, rows and symbols that it refuses, and why it refuses those.
+
+    None where nothing is left. Raises InputMissing, ConfigError.
+    """
+    refused: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="kronos-bars-") as directory:
+        try:
+            _prepare(path, timeframe, data, Path(directory), _silent, refused)
+        except DataError as error:
+            return None, refused or [str(error)]
+        return _opened(Path(directory), "", mapped=False), refused
+
+
 def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: Callable[[], object] = _silent) -> Bars:
     """Bars of a file or directory, memory-mapped from `cache`, a directory of this node, where they are prepared once.
 
@@ -74,7 +92,7 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
     Raises DataError, InputMissing, ConfigError, or StorageError when the cache cannot be written.
     """
     digest = source_digest(path, timeframe, data, beat)
-    ready = cache / f"bars-{digest[:32]}"
+    ready = cache / f"bars-{FORMAT}-{digest[:32]}"
     make_directory(cache)
     if not ready.exists():
         with _locked(ready.with_suffix(".lock")):
@@ -85,7 +103,12 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
 
 def source_digest(path: Path, timeframe: Timeframe, data: Data, beat: Callable[[], object] = _silent) -> str:
     """sha256 over the names and bytes of the files and the options that change the bars read from them."""
-    total = hashlib.sha256(json.dumps([LAYOUT, timeframe, data.time_zone, data.bad_rows]).encode())
+    options: list[object] = [LAYOUT, timeframe, data.time_zone, data.bad_rows]
+    for name in ("label", "adjust"):
+        value = getattr(data, name)
+        if value != Data.model_fields[name].default:  # an option that is not used changes no digest
+            options.append([name, value])
+    total = hashlib.sha256(json.dumps(options).encode())
     for file in bar_files(path):
         with file.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").digest()
@@ -123,8 +146,18 @@ def _opened(directory: Path, digest: str, *, mapped: bool) -> Bars:
             arrays[name] = np.asarray(np.memmap(file, dtype, "r", shape=(rows, *shape)))
         else:
             arrays[name] = np.fromfile(file, dtype).reshape(rows, *shape)
-    offsets = np.array(meta["offsets"], np.int64)
-    return Bars(tuple(meta["symbols"]), offsets, digest=digest, notes=tuple(meta["notes"]), **arrays)
+    return Bars(
+        symbols=tuple(meta["symbols"]),
+        offsets=np.array(meta["offsets"], np.int64),
+        digest=digest,
+        notes=tuple(meta["notes"]),
+        series=tuple(Series(**one | {"gaps": tuple(Gap(**gap) for gap in one["gaps"])}) for one in meta["series"]),
+        found=tuple(
+            Found(**one | {"examples": tuple(one["examples"]), "spans": tuple(map(tuple, one["spans"]))})
+            for one in meta["found"]
+        ),
+        **arrays,
+    )
 
 
 @dataclass(frozen=True)
@@ -139,26 +172,48 @@ class _Spooled:
     count: int
 
 
-def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat: Callable[[], object]) -> None:
-    """Write the arrays of Bars to files in `directory`, holding no more than a chunk or one symbol in memory."""
+def _prepare(
+    path: Path,
+    timeframe: Timeframe,
+    data: Data,
+    directory: Path,
+    beat: Callable[[], object],
+    refused: list[str] | None = None,
+) -> None:
+    """Write the arrays of Bars to files in `directory`, holding no more than a chunk or one symbol in memory.
+
+    With a list `refused`, what is wrong goes there instead of being raised, as long as any symbol is left.
+    """
     findings = Findings()
     with tempfile.TemporaryFile(dir=directory) as spool:
-        places = _spool(path, data, spool, findings, beat)
-        if not places:
-            raise DataError(
-                f"{path}: not one usable row{'; ' if findings.notes() else ''}{'; '.join(findings.notes())}"
-            )
-        symbols = sorted(places)
+        chunks = (
+            read_rows(path, data.bad_rows, findings) if refused is None else _sound_rows(path, data, findings, refused)
+        )
+        places = _spool(chunks, spool, beat)
+        symbols: list[str] = []
         offsets = [0]
         coarser: list[str] = []
+        series: list[Series] = []
         with ExitStack() as stack:
             files = {name: stack.enter_context((directory / name).open("wb")) for name in _ARRAYS}
-            for symbol in symbols:
+            for symbol in sorted(places):
                 pieces = [_unspool(spool, symbol, place) for place in places[symbol]]
-                instants, values = in_order(symbol, pieces, data.bad_rows, findings)
-                local, _ = wall_clock(symbol, pieces, instants, data.time_zone, findings)
-                times, values = resampled(local, values, timeframe, symbol)
-                findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
+                try:
+                    instants, values = in_order(symbol, pieces, data.bad_rows, findings)
+                    if not len(instants):
+                        continue
+                    local, zone = wall_clock(symbol, pieces, instants, data.time_zone, findings)
+                    local, values, one = surveyed(
+                        *(symbol, local, values, zone or data.time_zone, findings), label=data.label, adjust=data.adjust
+                    )
+                    times, values = resampled(local, values, timeframe, symbol)
+                except DataError as error:
+                    if refused is None:
+                        raise
+                    refused.append(str(error))
+                    continue
+                symbols.append(symbol)
+                series.append(one)
                 if times is not local:
                     coarser.append(symbol)
                 offsets.append(offsets[-1] + len(times))
@@ -166,18 +221,38 @@ def _prepare(path: Path, timeframe: Timeframe, data: Data, directory: Path, beat
                     files[name].write(np.ascontiguousarray(array, _ARRAYS[name][0]).tobytes())
                 beat()
     notes = findings.notes()
+    if not symbols:
+        raise DataError(f"{path}: not one usable row{'; ' if notes else ''}{'; '.join(notes)}")
     if coarser:
         notes.append(f"resampled to {timeframe}: {some(coarser)}")
-    (directory / "bars.json").write_text(json.dumps({"symbols": symbols, "offsets": offsets, "notes": notes}))
+    meta = {
+        "symbols": symbols,
+        "offsets": offsets,
+        "notes": notes,
+        "series": [asdict(one) for one in series],
+        "found": [asdict(one) for one in findings.found],
+    }
+    (directory / "bars.json").write_text(json.dumps(meta))
 
 
-def _spool(
-    path: Path, data: Data, spool: BinaryIO, findings: Findings, beat: Callable[[], object]
-) -> dict[str, list[_Spooled]]:
+def _sound_rows(path: Path, data: Data, findings: Findings, refused: list[str]) -> Iterator[Rows]:
+    """Rows of every file but the bad ones; why rows, and whole files, are refused goes to `refused`."""
+    for file in bar_files(path):
+        try:
+            yield from read_rows(file, "drop", findings)
+        except DataError as error:
+            refused.append(str(error))
+        if data.bad_rows == "refuse" and findings.dropped:
+            more = f", and {findings.dropped - 1:,} more such rows" if findings.dropped > 1 else ""
+            refused.append(f"{findings.first_dropped}{more}{DROP}")
+            findings.dropped, findings.first_dropped = 0, ""
+
+
+def _spool(chunks: Iterable[Rows], spool: BinaryIO, beat: Callable[[], object]) -> dict[str, list[_Spooled]]:
     """Append every row to the spool: no symbol is known to be complete before the last file is read."""
     places: dict[str, list[_Spooled]] = {}
     position = 0
-    for chunk in read_rows(path, data.bad_rows, findings):
+    for chunk in chunks:
         for symbol, rows in by_symbol(chunk):
             records = np.empty(len(rows.instants), _SPOOLED)
             records["instant"], records["number"], records["values"] = rows.instants, rows.numbers, rows.values

@@ -1,14 +1,78 @@
-"""What was repaired or left out while bars were read, in words for the user; filled by the readers."""
+"""What is odd about bars, and what was repaired or left out while they were read, in words for the user."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+EXAMPLES = 3  # of one kind in the bars of one symbol
+
+Severity = Literal["serious", "warning", "info"]
+
+
+class Kind(NamedTuple):
+    """What can be found in the bars of a symbol. `info` is said by `kronos data check` alone."""
+
+    severity: Severity
+    what: str
+    way_out: str = ""
+
+
+_LEAVE_OUT = "data.badRows: drop (--bad-rows drop) leaves such bars out"
+
+KINDS = {
+    "constantPrice": Kind(
+        "serious", "the price never changes", "leave the symbol out: nothing is to be learnt from it"
+    ),
+    "zeroPrice": Kind("serious", "a price is 0 in between", _LEAVE_OUT),
+    "contradiction": Kind("serious", "bars contradict themselves", _LEAVE_OUT),
+    "outlier": Kind("serious", "a bar jumps away and comes back", "correct it in the file, or take the row out"),
+    "split": Kind(
+        "serious",
+        "the price jumps as by a split",
+        "if it is one, adjust the bars before it; data.adjust: splits (--adjust splits) does so where it is clear",
+    ),
+    "future": Kind("serious", "stamps lie in the future", "correct their year, zone or unit in the file"),
+    "adjusted": Kind("warning", "adjusted for a split, as data.adjust: splits says"),
+    "rightLabel": Kind(
+        "warning", "stamps look like the ends of bars", "data.label: right (--label right) takes them for that"
+    ),
+    "gap": Kind(
+        "warning", "bars are missing, by the symbol's own calendar", "get them from the source, if it has them"
+    ),
+    "halt": Kind(
+        "warning", "the same prices bar after bar", "if trading was halted, or somebody filled gaps, take the rows out"
+    ),
+    "zeroVolume": Kind("warning", "volume is 0", "if it is not known, leave the column out"),
+    "negativePrice": Kind("info", "prices go below 0", "they are read as they are"),
+    "tinyPrice": Kind("info", "prices are below 0.01", "they are scaled up before the model sees them"),
+    "unfinished": Kind("info", "the last bar looks unfinished", "take it out, or wait until it is over"),
+}
+"""By name, which is also the name in JSON; the worst first."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """One kind of finding in the bars of one symbol."""
+
+    kind: str
+    symbol: str
+    count: int  # bars, or runs of bars
+    examples: tuple[str, ...]  # a few, the worst first
+    spans: tuple[tuple[int, int], ...] = ()  # wall-clock ns of the first and last bar of each example
+
+    @property
+    def text(self) -> str:
+        """The symbol, the worst example, and how many more there are."""
+        more = self.count - 1
+        return f"{self.symbol} {self.examples[0]}" + (f" and {more:,} more" if more > 0 else "")
 
 
 @dataclass
 class Findings:
-    """What was repaired or left out while reading, to be said to the user."""
+    """What was found, repaired or left out while reading, to be said to the user."""
 
     dropped: int = 0
     first_dropped: str = ""
@@ -18,7 +82,7 @@ class Findings:
     other_column: list[str] = field(default_factory=list)
     utc: list[str] = field(default_factory=list)
     midnights: dict[str, list[str]] = field(default_factory=dict)  # by time zone
-    splits: list[str] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)  # of epoch stamps, of the files that have several
 
     def drop(self, count: int, example: str) -> None:
@@ -36,7 +100,6 @@ class Findings:
             (self.without_volume, "no volume column, volume is 0"),
             (self.without_amount, "no amount column, amount is volume x mean of the prices (0 without volume)"),
             (self.other_column, "the usual column is empty or 0, another one is taken"),
-            (self.splits, "the price jumps as by a split; if it is one, adjust the bars before it"),
             (self.utc, "stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC"),
         ):
             if names:
@@ -49,7 +112,23 @@ class Findings:
         said += [
             f"{file}: stamps are partly {units} since 1970, each read by its size" for file, units in self.units.items()
         ]
-        return said
+        return said + notes_of(self.found)
+
+
+def notes_of(found: Sequence[Found], *, least: Severity = "warning") -> list[str]:
+    """One sentence for each kind that was found, no milder than `least`, the worst first, with its way out."""
+    said = []
+    for name, kind in KINDS.items():
+        texts = [one.text for one in found if one.kind == name]
+        if texts and (least == "info" or kind.severity != "info"):
+            said.append(f"{kind.what}: {some(texts)}" + (f"; {kind.way_out}" if kind.way_out else ""))
+    return said
+
+
+def stamp(time: int) -> str:
+    """Wall-clock ns for people: 2024-01-05 03:00, without the clock at midnight."""
+    date = datetime(1970, 1, 1) + timedelta(microseconds=int(time) // 1000)
+    return str(date.replace(microsecond=0)).removesuffix(" 00:00:00").removesuffix(":00")
 
 
 def some(names: Sequence[str]) -> str:

@@ -116,7 +116,13 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
             }
             for stage in StageName
         },
-        "data": {"digest": _data_digest(results), "clip": run.data.clip, "timeZone": run.data.time_zone},
+        "data": {
+            "digest": _data_digest(results),
+            "clip": run.data.clip,
+            "timeZone": run.data.time_zone,
+            "label": run.data.label,
+            "adjust": run.data.adjust,
+        },
     }
     durable.write_json(paths.current, current)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +20,11 @@ import pyarrow.parquet as pq
 from kronos_trainer.columns import FEATURES, name_column, resolve, rivals
 from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES
 from kronos_trainer.errors import DataError
-from kronos_trainer.faults import Fault, impossible_prices
+from kronos_trainer.faults import Fault, negative_sizes
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, some
 from kronos_trainer.rows import BadRows, Int64, Rows, by_symbol, in_order, too_many, wall_clock
-from kronos_trainer.splits import splits
+from kronos_trainer.series import Adjust, Label, ahead, surveyed
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.zones import check_zone
 
@@ -33,6 +34,8 @@ CHUNK_ROWS = 250_000  # bounds memory; about 40 MB a chunk
 LARGEST = 1e18
 
 EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-"]  # how CSV files write an absent number
+
+DROP = " (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
 
 UNREADABLE = (
     pa.ArrowException,
@@ -71,7 +74,13 @@ def read_rows(path: Path, bad_rows: BadRows, findings: Findings) -> Iterator[Row
 
 
 def read_frame(
-    path: Path, *, symbol: str | None = None, time_zone: str | None = None, bad_rows: BadRows = "refuse"
+    path: Path,
+    *,
+    symbol: str | None = None,
+    time_zone: str | None = None,
+    bad_rows: BadRows = "refuse",
+    label: Label = "left",
+    adjust: Adjust = "none",
 ) -> tuple[pd.DataFrame, list[str]]:
     """Bars of one symbol from a CSV or Parquet file (or directory), for the forecast, with notes to show to the user.
 
@@ -92,8 +101,13 @@ def read_frame(
     if symbol not in pieces:
         raise DataError(f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}")
     instants, values = in_order(symbol, pieces[symbol], bad_rows, findings)
+    if not len(instants):
+        raise DataError(
+            f"{path}: no usable row{f' of symbol {symbol}' if symbol else ''}; {'; '.join(findings.notes())}"
+        )
     times, zone = wall_clock(symbol, pieces[symbol], instants, time_zone, findings)
-    findings.splits += [f"{symbol} on {day} ({ratio})" for day, ratio in splits(times, values)]
+    times, values, series = surveyed(symbol, times, values, zone or time_zone, findings, label=label, adjust=adjust)
+    findings.found += ahead([series], time.time_ns())
     frame = pd.DataFrame(values, columns=list(FEATURES))
     frame.insert(0, "timestamps", times.view("datetime64[ns]"))
     frame.attrs["zone"] = zone
@@ -265,9 +279,7 @@ class _FileReader:
             faults.append((absent & empty, name, "is empty"))
             faults.append((absent & ~empty, name, "{value} is not a number"))
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
-            if name in ("volume", "amount"):
-                faults.append((column < 0, name, "{value} is negative"))
-        faults += impossible_prices(values)
+        faults += negative_sizes(values)
         if "amount" not in self.columns:
             values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
 
@@ -297,6 +309,6 @@ class _FileReader:
                 f"{self.file}: {self.unit} {numbers[row]}, column {self.columns[name]}: {what.format(value=shown)}"
             )
             if self.bad_rows == "refuse":
-                raise DataError(f"{problem} (data.badRows: drop, or --bad-rows drop, leaves such rows out)")
+                raise DataError(f"{problem}{DROP}")
             self.findings.drop(int(bad.sum()), problem)
         return ~bad

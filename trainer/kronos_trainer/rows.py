@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from kronos_trainer.errors import DataError
-from kronos_trainer.findings import Findings
+from kronos_trainer.faults import contradictions
+from kronos_trainer.findings import Findings, Found, stamp
 from kronos_trainer.zones import local_times, midnight_zone
 
 Int64 = npt.NDArray[np.int64]
@@ -57,7 +58,8 @@ def by_symbol(rows: Rows) -> Iterator[tuple[str, Rows]]:
 def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: Findings) -> tuple[Int64, Float64]:
     """One symbol's instants and values, ascending in time.
 
-    Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order stays.
+    Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order stays. Bars
+    that contradict themselves are found, and with `bad_rows="drop"` left out, which may leave nothing.
     """
     aware = pieces[0].aware
     for piece in pieces:
@@ -68,6 +70,10 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
             )
     instants = np.concatenate([piece.instants for piece in pieces])
     values = np.concatenate([piece.values for piece in pieces])
+    sound = _sound(symbol, pieces, values, bad_rows, findings)
+    if bad_rows == "drop" and not sound.all():
+        pieces = _only(pieces, sound)
+        instants, values = instants[sound], values[sound]
     steps = np.diff(instants)
     if (steps > 0).all():
         return instants, values
@@ -93,6 +99,43 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
         findings.drop(len(repeats), problem)
         order, instants = np.delete(order, repeats), np.delete(instants, repeats)
     return instants, values[order]
+
+
+def _sound(
+    symbol: str, pieces: Sequence[Rows], values: Float64, bad_rows: BadRows, findings: Findings
+) -> npt.NDArray[np.bool_]:
+    """Rows that do not contradict themselves; the others are noted."""
+    sound = np.ones(len(values), np.bool_)
+    for kind, wrong, first in contradictions(values):
+        sound &= ~wrong
+        count = int(np.count_nonzero(wrong))
+        examples, instants = zip(*(_told(pieces, row, what) for row, what in first), strict=True)
+        if bad_rows == "drop":
+            findings.drop(count, examples[0])
+        else:
+            findings.found.append(Found(kind, symbol, count, examples, tuple((at, at) for at in instants)))
+    return sound
+
+
+def _told(pieces: Sequence[Rows], row: int, what: str) -> tuple[str, int]:
+    """What is wrong with a row, told with its place, and its instant."""
+    for piece in pieces:
+        if row < len(piece.numbers):
+            at = int(piece.instants[row])
+            return f"{piece.file}: {piece.unit} {piece.numbers[row]} ({stamp(at)}), {what}", at
+        row -= len(piece.numbers)
+    raise IndexError(row)
+
+
+def _only(pieces: Sequence[Rows], keep: npt.NDArray[np.bool_]) -> list[Rows]:
+    kept, first = [], 0
+    for piece in pieces:
+        part = keep[first : first + len(piece.numbers)]
+        kept.append(
+            replace(piece, instants=piece.instants[part], numbers=piece.numbers[part], values=piece.values[part])
+        )
+        first += len(part)
+    return kept
 
 
 def wall_clock(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.distributed import Ranks
 from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
 from kronos_trainer.fetch import fetch_bars
+from kronos_trainer.findings import notes_of
 from kronos_trainer.heartbeat import heartbeat
 from kronos_trainer.loop import Loop
 from kronos_trainer.metrics import Metrics
@@ -30,6 +32,7 @@ from kronos_trainer.model.weights import initial_predictor, initial_tokenizer, l
 from kronos_trainer.precision import Precision, choose_precision
 from kronos_trainer.progress import Progress
 from kronos_trainer.publish import StageResult, ensure_tokenizer, finish_stage, is_complete, settle
+from kronos_trainer.series import ahead
 from kronos_trainer.stages import PredictorTask, Stage, TokenizerTask, to_device
 from kronos_trainer.storage import Storage
 from kronos_trainer.stores import is_uri
@@ -71,6 +74,7 @@ def train_stage(
 class _Data:
     bars: Bars
     splits: Splits
+    notes: tuple[str, ...]
 
 
 class _Attempt:
@@ -171,7 +175,7 @@ class _Attempt:
                 data_digest=data.bars.digest,
                 symbols=len(data.bars.symbols),
                 bars=len(data.bars.values),
-                notes=data.bars.notes + data.splits.notes,
+                notes=data.notes,
                 origin=origin,
                 precision=precision.name,
                 device=ranks.device_name,
@@ -189,9 +193,10 @@ class _Attempt:
 
         bars = self._ranks.one_by_one_per_node(load)
         splits = split_bars(bars, run.data, run.window)
-        for note in bars.notes + splits.notes:
+        notes = (*bars.notes, *notes_of(ahead(bars.series, time.time_ns())), *splits.notes)
+        for note in notes:
             self._progress.note(note)
-        return _Data(bars, splits)
+        return _Data(bars, splits, notes)
 
     @contextmanager
     def _stage(self, data: _Data, precision: Precision) -> Iterator[tuple[Stage, str]]:

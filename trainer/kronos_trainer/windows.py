@@ -138,6 +138,8 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
         counts = np.where(edges[name][1] > edges[name][0], np.maximum(high - low - length + 1, 0), 0)
         splits[name] = Windows(bars, low, counts, length=length, lookback=window.lookback, clip=data.clip)
         short = [bars.symbols[symbol] for symbol in np.flatnonzero(counts == 0)]
+        if name == "test" and spans[name][0] == spans[name][1]:
+            continue
         most = int((high - low).max(initial=0))
         if len(short) == len(bars.symbols) and name != "test":
             all_of = int(np.diff(bars.offsets).max(initial=0))

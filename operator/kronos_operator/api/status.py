@@ -260,6 +260,9 @@ class Status(Contract):
     skipped_checkpoints: Annotated[list[Annotated[Plain, Field(max_length=256)]], Field(max_length=8)] = Field(
         [], description="Checkpoints of the run that were damaged, and that a restart has passed over for an older one."
     )
+    notes: Annotated[list[Annotated[Plain, Field(max_length=256)]], Field(max_length=8)] = Field(
+        [], description="What the trainers of the run noted, as what is odd about the bars; report.md has the whole."
+    )
     schedule: ScheduleState | None = Field(None, description="Retraining by schedule.")
     failure: Failure | None = Field(None, description="Why the last attempt that failed did so.")
     queue_position: Annotated[int, Field(ge=1)] | None = Field(

@@ -63,9 +63,24 @@ def check(
         Literal["refuse", "drop"] | None,
         typer.Option(help="What to do with bad rows.", show_default="refuse"),
     ] = None,
+    label: Annotated[
+        Literal["left", "right"] | None,
+        typer.Option(help="Which end of its bar a timestamp is.", show_default="left"),
+    ] = None,
+    adjust: Annotated[
+        Literal["none", "splits"] | None,
+        typer.Option(help="splits: adjust the bars for clear splits.", show_default="none"),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Draw the bars, what was found and the splits.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Read bars as a training would, and say what it would find: symbols, spans, windows of each split."""
+    """Read bars as a training would: what is there, what is odd about it, the windows of each split, what is refused.
+
+    Ends with 65 when a training would refuse the bars.
+    """
     options = {name: value for name, value in context.params.items() if name not in ("path", "as_json")}
     where = [] if path is None else ["--", str(path)]
     raise typer.Exit(_tool("check", [*flags(options | {"json": as_json}), *where]))
@@ -100,4 +115,5 @@ def push(
 
 
 def _tool(command: str, arguments: list[str]) -> int:
-    return run_tool("kronos_trainer.data", [command, *arguments], needs=("pandas", "pyarrow"))
+    needs = ("pandas", "pyarrow", *(("matplotlib",) if "--plot" in arguments else ()))
+    return run_tool("kronos_trainer.data", [command, *arguments], needs=needs)

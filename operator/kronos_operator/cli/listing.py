@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
-from kronos_operator.cli.status import document_of, key_of, states_of
+from kronos_operator.cli.status import document_of, key_of, say_that_none_was_run, states_of
 from kronos_operator.cli.terminal import say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def _list_states(states: Sequence[ModelState], *, as_json: bool) -> None:
         return
     rows = [[key_of(state), state.state, state.run, state.published or "-"] for state in states]
     say_table(("model", "state", "latest run", "published run"), rows)
+    if not rows:
+        say_that_none_was_run()
 
 
 def _listed(loaded: Sequence[Loaded]) -> Iterator[Listed]:

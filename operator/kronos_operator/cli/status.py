@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,9 +53,17 @@ def status(
         say_json([document_of(state) for state in states])
         return
     say_table(HEADERS, [_row(state) for state in states], right=RIGHT)
+    if not states:
+        say_that_none_was_run()
     if name is not None:
         for state in states:
             _detail(state)
+
+
+def say_that_none_was_run() -> None:
+    """A table without rows leaves open where was looked."""
+    root = local_settings().output_root
+    say(f"note: nothing has been run in {root}; KRONOS_OUTPUT_PATH names another directory", stderr=True)
 
 
 def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
@@ -110,10 +118,18 @@ def _detail(state: ModelState) -> None:
     for stage, result in state.results.items():
         before, after = number(result.get("initialValidationLoss")), number(result.get("bestValidationLoss"))
         say(f"{stage.value:<10} val loss {before} → {after}, {duration(result.get('seconds'))}")
+    for note in dict.fromkeys(note for result in state.results.values() for note in _notes(result)):
+        say(f"{'note':<10} {note}")
     if state.published:
         say(f"{'published':<10} {state.published}")
     if state.log is not None:
         say(f"{'log':<10} {near(str(state.log))}")
+
+
+def _notes(result: Mapping[str, Any]) -> Sequence[str]:
+    data: Mapping[str, Any] = result.get("data") or {}
+    notes: Sequence[str] = data.get("notes") or []
+    return notes
 
 
 def document_of(state: ModelState) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`kronos validate`: says whether files are good, and whether what they name is on this machine."""
+"""`kronos validate`: says whether files are good, and what they name, where it lies on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def validate(
 ) -> None:
     """Check KronosModel files; every problem is named with its file and line.
 
-    Ends with 64 when there is a problem, and with 66 when bars or weights are not where a path names them.
+    Ends with 64 when there is a problem, and with 66 when bars or weights are not where a path names them. Where all is
+    well, the bars that lie on this machine are read, and 65 says that a training would refuse them.
     """
     reading = read(files, named, overrides, os.environ)
     code = _judge(reading)
@@ -55,6 +56,25 @@ def _judge(reading: Reading) -> int:
         if problems:
             reading.models.remove(one)
             reading.problems += problems
+    return code or _judge_bars(reading)
+
+
+def _judge_bars(reading: Reading) -> int:
+    """The same for the bars, read as a training would, and what is odd about them."""
+    from kronos_operator.cli.bars import check_bars
+    from kronos_operator.loading import Problem
+    from kronos_trainer.config import ExitCode
+
+    code: int = ExitCode.DONE
+    for one in list(reading.models):
+        checked = check_bars(one.model, local_settings().bars(one))
+        if checked is None:
+            continue
+        if checked.refused is not None:
+            reading.models.remove(one)
+            reading.problems.append(Problem(str(one.file), None, "spec.data", checked.refused))
+            code = code or checked.exit_code
+        reading.notes += [f"{one.file}: {note}" for note in checked.notes]
     return code
 
 

@@ -148,8 +148,10 @@ def _failed(record: RunRecord, attempt: Attempt, spec: Spec, now: float) -> RunR
 
 def _memory_killed(record: RunRecord, attempt: Attempt, spec: Spec, now: float) -> RunRecord:
     limit = spec.resources.memory
-    advice = "raise resources.memory, or lower resources.processesPerNode"
     bound = f"its limit is {limit} a pod" if limit else "its pods have no limit, so the node itself ran out"
+    advice = "raise resources.memory" if limit else "give resources.memory, so that its pods go where there is enough"
+    if spec.resources.processes > 1:
+        advice += ", or lower resources.processesPerNode"
     message = attempt.message or f"a process was killed for lack of main memory: {bound}; {advice}"
     if record.memory_kills >= _MEMORY_RESTARTS:
         return _lost(record, "MemoryLimitExceeded", f"{message}; it was killed again after a restart")

@@ -12,7 +12,9 @@ def refusal(model: KronosModel, policy: Policy, default_image: str) -> Waiting |
     """Why nothing may be started for this model, None if it may."""
     local = local_paths(model.spec)
     if local:
-        message = f"{' and '.join(local)} cannot be reached from a pod: name a PersistentVolumeClaim with `claim`"
+        message = (
+            f"{' and '.join(local)} cannot be reached from a pod: name a PersistentVolumeClaim with `claim`, or a `uri`"
+        )
         return Waiting(reason="LocalPathInCluster", message=message)
     denied = violations(model.spec, policy)
     if denied:

@@ -17,8 +17,8 @@ from kronos_trainer.config import StageName
 _MARK = '{"kronos":'
 _DECODER = json.JSONDecoder()
 _LONGEST_ETA = 1e9  # seconds
-_LONGEST_SKIPPED = 256
-MOST_SKIPPED = 8
+_LONGEST_SKIPPED = _LONGEST_NOTE = 256
+MOST_SKIPPED = MOST_NOTES = 8
 # Numbers of a stage's result that are worth a place in status.
 _METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
@@ -36,6 +36,7 @@ class Report:
     error: str = ""
     cause: str = ""  # the trainer's own word for why it stopped
     skipped: tuple[str, ...] = ()  # checkpoints that were damaged and passed over
+    notes: tuple[str, ...] = ()  # the first few
 
 
 def read_report(lines: Iterable[str], before: Report | None = None) -> Report:
@@ -115,6 +116,11 @@ def _heard(report: Report, message: Mapping[str, Any]) -> Report:
         text = f"{'checkpoint' if step is None else f'step {step}'}: {reason}"[:_LONGEST_SKIPPED]
         if text not in report.skipped:
             return replace(report, skipped=(*report.skipped, text)[-MOST_SKIPPED:])
+    if event == "note":
+        text = _text(message, "message")
+        text = text if len(text) <= _LONGEST_NOTE else f"{text[: _LONGEST_NOTE - 1]}…"
+        if text and text not in report.notes:
+            return replace(report, notes=(*report.notes, text)[:MOST_NOTES])
     return report
 
 

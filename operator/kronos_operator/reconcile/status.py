@@ -29,7 +29,7 @@ from kronos_operator.reconcile.record_status import (
     run_of,
     tracking_of,
 )
-from kronos_operator.reconcile.reports import MOST_SKIPPED, Report, progress_of, result_of
+from kronos_operator.reconcile.reports import MOST_NOTES, MOST_SKIPPED, Report, progress_of, result_of
 from kronos_operator.reconcile.schedule import Trigger, schedule_state
 from kronos_operator.reconcile.times import moment_of
 from kronos_operator.reconcile.waiting import Waiting
@@ -78,6 +78,7 @@ def status_after(model: KronosModel, decided: Plan, seen: Seen, now: float) -> S
         checkpoint=_checkpoint(before, earlier, record, seen.report),
         tracking=tracking_of(record, completed, answered),
         skipped_checkpoints=_skipped(before, earlier, record, seen.report),
+        notes=_notes(before, earlier, record, seen.report),
         schedule=schedule_state(model.spec.schedule, before.schedule, seen.trigger, now, began=began),
         failure=_failure(before, earlier, record, seen.tail),
         queue_position=_place(decided, seen),
@@ -244,6 +245,14 @@ def _skipped(before: Status, earlier: RunRecord | None, record: RunRecord | None
         return []
     new = [text for text in (() if report is None else report.skipped) if text not in before.skipped_checkpoints]
     return [*before.skipped_checkpoints, *new][-MOST_SKIPPED:]
+
+
+def _notes(before: Status, earlier: RunRecord | None, record: RunRecord | None, report: Report | None) -> list[str]:
+    """What trainers of this run have noted: the first few, each once."""
+    if record is None or earlier is None or record.id != earlier.id:
+        return []
+    new = [text for text in (() if report is None else report.notes) if text not in before.notes]
+    return [*before.notes, *new][:MOST_NOTES]
 
 
 def _failure(before: Status, earlier: RunRecord | None, record: RunRecord | None, tail: str | None) -> Failure | None:

@@ -255,7 +255,18 @@ class Data(Contract):
         description="IANA zone of the exchange, in which hour and weekday are taken; naive timestamps are local.",
     )
     bad_rows: Literal["refuse", "drop"] = Field(
-        "refuse", description="refuse: a bad row ends the run, naming it. drop: it is left out and counted."
+        "refuse",
+        description="refuse: a bad row ends the run, naming it. drop: it is left out and counted, and so is a bar with "
+        "a price of 0 or one outside of low to high, which is otherwise kept and said.",
+    )
+    label: Literal["left", "right"] = Field(
+        "left",
+        description="Which end of its bar a timestamp is. right: the end; it is moved to the start, one bar back.",
+    )
+    adjust: Literal["none", "splits"] = Field(
+        "none",
+        description="splits: prices before a clear, unadjusted split are divided by its ratio, and volumes multiplied; "
+        "each is said with its date.",
     )
 
 

@@ -25,7 +25,12 @@ def write_forecast(request: Request) -> None:
     device = _device(request.device)
     weights, horizon = request.weights, request.horizon
     bars, notes = read_frame(
-        request.input, symbol=request.symbol, time_zone=weights.time_zone, bad_rows=request.bad_rows
+        request.input,
+        symbol=request.symbol,
+        time_zone=weights.time_zone,
+        bad_rows=request.bad_rows,
+        label=weights.label,
+        adjust=weights.adjust,
     )
     zone = bars.attrs["zone"]
     if weights.timeframe is not None:

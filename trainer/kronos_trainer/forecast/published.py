@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -22,6 +23,8 @@ class Weights:
     window: Window | None = None
     clip: float = 5.0
     time_zone: str | None = None
+    label: Literal["left", "right"] = "left"
+    adjust: Literal["none", "splits"] = "none"
 
 
 def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
@@ -60,4 +63,7 @@ def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
         window=Window.model_validate(current["window"]),
         clip=current["data"]["clip"],
         time_zone=current["data"]["timeZone"],
+        # absent where an older release published
+        label=current["data"].get("label", "left"),
+        adjust=current["data"].get("adjust", "none"),
     )

@@ -99,6 +99,8 @@ def _detail(body: Object) -> None:
             say(f"{stage:<11}{artifacts[stage]['path']}")
     if status.get("metrics"):
         say(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
+    for note in status.get("notes") or []:
+        say(f"{'note':<11}{note}")
     following = (status.get("schedule") or {}).get("nextTime")
     if following:
         say(f"{'next run':<11}{following}")
