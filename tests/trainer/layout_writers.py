@@ -73,7 +73,7 @@ def csv(
     ending: str = "\n",
     quote: bool = False,
 ) -> Writer:
-    """A table of text. `columns` are words "name=value": the name above and what is below, "_" being a space.
+    """A table of text. `columns` are words "name=value": the name above and what is below; "_" is a space, "__" is "_".
 
     Values are t (the stamp), o h l c v a, i (the row number), s, ms, us, ns (epoch) or fixed text.
     """
@@ -97,7 +97,11 @@ def csv(
         ]
         if reverse:
             rows.reverse()
-        lines = [[name.replace("_", " ") for name, _, _ in words], *rows] if header else rows
+        lines = (
+            [[name.replace("__", "\0").replace("_", " ").replace("\0", "_") for name, _, _ in words], *rows]
+            if header
+            else rows
+        )
         cells = [[f'"{cell}"' if quote or separator in cell else cell for cell in line] for line in lines]
         text = above + ending.join(separator.join(line) for line in cells) + ending + below
         file = path.with_name(path.name + suffix)
@@ -308,6 +312,19 @@ DAILY["upper"] = csv(
 DAILY["quoted"] = csv(f"date=t {OHLCV}", quote=True)
 DAILY["spaces-after-commas"] = csv(f"date=t {OHLCV}", separator=", ")
 DAILY["meta"] = csv(f"date=t {OHLCV}", above="Security,AAPL US Equity\nStart Date,2023-12-11\nPeriod,D\n\n")
+DAILY["titled"] = csv(
+    "Date=t PX_OPEN=o PX_HIGH=h PX_LOW=l PX_LAST=c PX_VOLUME=v",
+    above="Security,AAPL US Equity,,,,\nPeriod,D,,,,\n,,,,,\n",
+)
+DAILY["total"] = csv(f"date=t {OHLCV}", below="Total,,,,,123456\n")
+DAILY["lseg"] = csv("Date=t HIGH__1=h LOW__1=l OPEN__PRC=o TRDPRC__1=c ACVOL__UNS=v")
+DAILY["investing-chinese"] = csv("日期=t 收盘=c 开盘=o 高=h 低=l 交易量=v", "%Y年%m月%d日")
+DAILY["coinmarketcap"] = csv(
+    "timeOpen=day timeClose=t name=2781 open=o high=h low=l close=c volume=v marketCap=1 timestamp=t",
+    "%Y-%m-%dT23:59:59.999Z",
+    separator=";",
+    quote=True,
+)
 DAILY["currency"] = csv(f"Date=t {OHLCV}", write=dict.fromkeys("ohlc", lambda value: f"{value:.2f} €"))
 DAILY["nordic"] = csv(
     "Date=t Bid=1 Ask=1 Opening_price=o High_price=h Low_price=l Closing_price=c Total_volume=v Turnover=a",

@@ -26,26 +26,26 @@ _NAMES = {
         timestamps timestamp datetime date_time date time open_time ts dt day t
         trade_time trade_date trading_date tradedate exchange_date datadate quote_date ts_event window_start gmt_time
         bar_time start_time time_key time_open timeopen time_period_start local_time utc_time timestamp_utc
-        date/time snapped_at begins_at
+        date/time snapped_at begins_at utc gmt ds dtyyyymmdd date_ymd date1
         时间戳 交易日期 交易时间 日期 时间 日線 日付 年月日 日時 일자 날짜 일시
         datum zeitpunkt zeit fecha data date_de_cotation дата tarih
         unix unix_timestamp unix_time epoch start
     """,
     "open": """
         open o open_price opening_price price_open px_open opening prcod trade_open
-        今开 开盘 开盘价 開盤 開盤價 始値 시가 오픈
+        今开 开盘 开盘价 開盤 開盤價 始値 시가 오픈 open_prc
         eröffnung eröffnungskurs eröffn eroeffnung erster erster_kurs anfang
         ouverture ouv apertura abertura otwarcie открытие откр açılış openingskoers
     """,
     "high": """
         high h high_price max price_high px_high prchd trade_high highest
-        最高 最高价 最高價 高値 고가
+        最高 最高价 最高價 高値 고가 高 high_1
         hoch höchst höchstkurs hoechst tageshoch
         plus_haut +_haut haut máximo maximo máx massimo máxima maxima najwyzszy najwyższy максимум макс yüksek hoog
     """,
     "low": """
         low l low_price min price_low px_low prcld trade_low lowest
-        最低 最低价 最低價 安値 저가
+        最低 最低价 最低價 安値 저가 低 low_1
         tief tiefst tiefstkurs tagestief
         plus_bas +_bas bas mínimo minimo mín mínima minima najnizszy najniższy минимум мин düşük laag
     """,
@@ -54,13 +54,13 @@ _NAMES = {
         收盘 收盘价 收盤 收盤價 最新价 終値 종가
         schluss schlusskurs schluß letzter zuletzt kurs
         clôture cloture clot dernier fermeture cierre último ultimo chiusura fechamento zamkniecie zamknięcie
-        закрытие закр цена kapanış şimdi slot price
+        закрытие закр цена kapanış şimdi slot trdprc_1 price
     """,
     "volume": """
         volume vol v tick_volume tickvol base_volume volumefrom volume_traded volume_(btc) px_volume
         total_volume totalvolume number_of_shares no.of_shares no_of_shares volume_(shares) volume_(aggregated)
-        total_traded_quantity traded_quantity cshtrd
-        成交量 成交股數 总手 出来高 売買高 거래량
+        total_traded_quantity traded_quantity ttl_trd_qnty cshtrd acvol_uns acvol_1
+        成交量 交易量 成交股數 总手 出来高 売買高 거래량
         stücke stuecke stück volumen volumes wolumen объём объем hacim umsatz
     """,
     "amount": """

@@ -27,13 +27,13 @@ def no_bars(cells: pd.DataFrame, header: Mapping[str, str]) -> Iterator[tuple[st
     again = np.logical_and.reduce([(cells[name].map(normalised) == key).to_numpy() for name, key in own.items()])
     yield "the header, repeated inside, left out", again
     prices = cells[list(FEATURES[:4])]
-    words = [~cells[name].str.contains(r"\d", regex=True).to_numpy() for name in prices]
+    unpriced = np.logical_and.reduce([~prices[name].str.contains(r"\d", regex=True).to_numpy() for name in prices])
+    none: npt.NDArray[np.bool_] = unpriced
     if "volume" in cells:
-        words.append(cells["volume"].isin(_NOTHING).to_numpy() | ~cells["volume"].str.contains(r"\d", regex=True))
-    none: npt.NDArray[np.bool_] = np.logical_and.reduce(words)
+        none = unpriced & (cells["volume"].isin(_NOTHING) | ~cells["volume"].str.contains(r"\d", regex=True)).to_numpy()
     stamp = cells["timestamps"]
     stamped = stamp.str.contains(r"\d", regex=True).to_numpy() & ~stamp.str.contains(_WORDS, regex=True).to_numpy()
-    yield "lines without a bar (comment, title or footer) left out", none & ~stamped & ~again & ~blank
+    yield "lines without a bar (comment, title or footer) left out", unpriced & ~stamped & ~again & ~blank
     yield "rows with a stamp and no price (not finished, or no trade) left out", none & stamped & ~again
     events = np.logical_or.reduce([prices[name].str.contains(_EVENT, regex=True).to_numpy() for name in prices])
-    yield "rows of dividends and splits left out", events & ~none & ~again
+    yield "rows of dividends and splits left out", events & ~unpriced & ~again

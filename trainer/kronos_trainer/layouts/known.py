@@ -63,6 +63,8 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout("dukascopy", "Dukascopy", header="gmt_time open high low close volume"),
     Layout("cryptodatadownload", "CryptoDataDownload", header="unix date symbol open high low close",
            columns={"amount": rf"volume_(?:{_QUOTES})", "volume": rf"volume_(?!(?:{_QUOTES})$)\w+"}),
+    Layout("coinmarketcap", "CoinMarketCap", header="timeopen timeclose open high low close",
+           columns={"timestamps": "timeopen"}),
     Layout("binance", "Binance klines", header="open_time open high low close volume close_time"),
     Layout("databento", "Databento", header="ts_event rtype publisher_id", fixed_point=1e-9),
     Layout("polygon", "Polygon flat files", header="ticker window_start transactions"),

@@ -38,7 +38,7 @@ def sniffed(lines: Sequence[str], given: Mapping[str, str] | None) -> Sniffed:
         return _without_rows(above, given)
     width = len(fields_of(lines[row], separator))
     split = [(index, fields_of(line, separator)) for index, line in above]
-    for count in range(min(len(split), 5), 1, -1):
+    for count in range(0 if _titled(split, given) else min(len(split), 5), 1, -1):
         block = [cells for _, cells in split[-count:]]
         if all(len(cells) == width for cells in block) and (names := wide.stacked(block)) is not None:
             return Sniffed(names, separator, row, skipped=[line for _, line in above[:-count]])
@@ -50,6 +50,13 @@ def sniffed(lines: Sequence[str], given: Mapping[str, str] | None) -> Sniffed:
         return Sniffed(split[-1][1], separator, row)  # a header that is not understood
     skipped = [] if split and _counted(split[-1][1]) else [line for _, line in above]
     return Sniffed([str(place) for place in range(width)], separator, row, headless=True, skipped=skipped)
+
+
+def _titled(split: Sequence[tuple[int, list[str]]], given: Mapping[str, str] | None) -> bool:
+    """Is the last line a header by itself, and the one above it of a title, most of whose cells are empty?"""
+    if len(split) < 2 or 2 * sum(map(bool, split[-2][1])) > len(split[-2][1]):
+        return False
+    return find(split[-1][1], given).complete
 
 
 def _without_rows(above: Sequence[tuple[int, str]], given: Mapping[str, str] | None) -> Sniffed:
