@@ -13,7 +13,7 @@ from kronos_trainer import bars as bars_module
 from kronos_trainer.bars import FORMAT, Bars, load_bars, read_bars, source_digest, time_stamps
 from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import Data, Source, Timeframe
-from kronos_trainer.errors import DataError, StorageError
+from kronos_trainer.errors import ConfigError, DataError, StorageError
 
 DATA = Data(source=Source(path="unused"))
 
@@ -154,3 +154,11 @@ def test_time_stamps_agree_with_pandas_over_centuries() -> None:
     times = pd.date_range("1901-01-01", "2199-12-31", freq="1217h37min").as_unit("ns")
     expected = np.column_stack([times.minute, times.hour, times.day_of_week, times.day, times.month])
     np.testing.assert_array_equal(time_stamps(times.asi8), expected)
+
+
+def test_an_unknown_calendar_ends_a_training_before_its_bars_are_read(tmp_path: Path) -> None:
+    data = Data(source=Source(path="bars"), calendar="XNYX")
+    with pytest.raises(ConfigError, match="did you mean XNYS"):
+        read_bars(tmp_path / "absent", Timeframe.D1, data)
+    with pytest.raises(ConfigError, match="did you mean XNYS"):
+        load_bars(tmp_path / "absent", Timeframe.D1, data, tmp_path)

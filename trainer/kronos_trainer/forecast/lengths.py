@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kronos_trainer.config import Window
-from kronos_trainer.errors import ConfigError
+from kronos_trainer.errors import ConfigError, DataError
 from kronos_trainer.findings import some
 from kronos_trainer.forecast.options import LEAST_HISTORY
 
 
 def lookback_of(rows: int, asked: int | None, window: Window | None, max_context: int) -> int:
-    """Bars of history that are used of `rows`. Raises ConfigError where more are asked for than there are."""
+    """Bars of history that are used of `rows`. Raises ConfigError for a lookback beyond them, DataError for too few."""
     if asked is not None and asked < LEAST_HISTORY:
         raise ConfigError(f"lookback {asked} is no history: {LEAST_HISTORY} or more bars are needed")
     if asked is not None and asked > rows:
         raise ConfigError(f"lookback {asked} exceeds the {rows} bar(s) of the history")
     if rows < LEAST_HISTORY:
-        raise ConfigError(f"{rows} bar(s) are no history: {LEAST_HISTORY} or more are needed")
+        raise DataError(f"{rows} bar(s) are no history: {LEAST_HISTORY} or more are needed")
     return min(rows, asked or (window.lookback if window else max_context))
 
 
