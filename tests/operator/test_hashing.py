@@ -74,6 +74,7 @@ def test_what_changes_no_number_changes_no_hash(changes: dict[str, Any]) -> None
         {"tokenizer": {"epochs": 31}},
         {"data": BASE["data"] | {"revision": "2"}},
         {"data": BASE["data"] | {"badRows": "drop"}},
+        {"data": BASE["data"] | {"columns": {"close": "Price"}}},
         {"data": BASE["data"] | {"label": "right"}},
         {"data": BASE["data"] | {"adjust": "splits"}},
         {"data": {"source": {"uri": "s3://bars"}}},

@@ -213,6 +213,16 @@ REPLACED = [
     ("kind: KronosModel\n", "", "1: kind: must be KronosModel; it is absent"),
     ("{claim: {name: bars}}", "{}", "7: spec.data.source: give exactly one of claim, path, uri; found none"),
     (
+        "{claim: {name: bars}}",
+        "{claim: {name: bars}}, columns: {high: Price, low: Price}",
+        "7: spec.data.columns: high and low are both 'Price'; a column holds one field",
+    ),
+    (
+        "{claim: {name: bars}}",
+        "{claim: {name: bars}}, columns: {price: Close}",
+        "7: spec.data.columns.price: unknown field; the fields here are timestamps, open, high, low, close, volume, amount, symbol",
+    ),
+    (
         "{source: {claim: {name: bars}}}",
         "{source: {claim: {name: bars}}, split: {fractions: {train: 0.9}}}",
         "7: spec.data.split.fractions: train + validation + test must sum to 1; they sum to 1.1",

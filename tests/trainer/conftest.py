@@ -20,6 +20,9 @@ import torch
 
 from kronos_trainer.config import RunConfig, StageName
 
+# The support module beside this file; pytest's importlib mode leaves it out of the path.
+sys.path.insert(0, str(Path(__file__).parent))
+
 # Nets this small gain nothing from threads, which on a busy machine spend their time waiting for each other.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")

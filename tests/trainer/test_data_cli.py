@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from layout_writers import DAILY, INTRADAY, bars
 
 from kronos_trainer import launch, rank, transfer
 from kronos_trainer.config import RunConfig
 from kronos_trainer.data import main
+from kronos_trainer.readers import read_frame
 from kronos_trainer.stopping import StopSignal
 
 
@@ -137,13 +139,13 @@ def test_a_mistaken_argument_is_one_line_that_names_the_way_to_help(
 
 
 def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bars = write_bars(tmp_path / "A.csv")
+    daily = write_bars(tmp_path / "A.csv")
     run = RunConfig.model_validate(
         {
             "model": {"name": "m"}, "run": "r", "stage": "tokenizer", "stageHashes": {}, "publish": False,
             "timeframe": "1w", "data": {"source": {"path": "unused"}}, "window": {"lookback": 3, "horizon": 1},
             "tokenizer": {}, "predictor": {}, "training": {}, "evaluation": {}, "checkpoint": {},
-            "bars": str(bars), "output": "out",
+            "bars": str(daily), "output": "out",
         }
     )  # fmt: skip
     # 28 weeks: an eighth of them is too little for a window of 5
@@ -165,16 +167,31 @@ def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_failures_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bars = str(write_bars(tmp_path / "A.csv", 30))
+    daily = str(write_bars(tmp_path / "A.csv", 30))
     for arguments, code, message in (
         (["check", str(tmp_path / "absent"), "--timeframe", "1d"], 66, "no such file or directory of bars"),
-        (["check", bars, "--timeframe", "4h"], 65, "coarser than timeframe 4h"),
-        (["check", bars, "--timeframe", "1d"], 65, "no symbol has a window in the train split"),
-        (["check", bars], 64, "--timeframe"),
-        (["check", bars, "--timeframe", "1d", "--lookback", "1"], 64, "lookback"),
-        (["check", bars, "--timeframe", "1d", "--time-zone", "Mars/Phobos"], 64, "time_zone: "),
+        (["check", daily, "--timeframe", "4h"], 65, "coarser than timeframe 4h"),
+        (["check", daily, "--timeframe", "1d"], 65, "no symbol has a window in the train split"),
+        (["check", daily], 64, "--timeframe"),
+        (["check", daily, "--timeframe", "1d", "--lookback", "1"], 64, "lookback"),
+        (["check", daily, "--timeframe", "1d", "--time-zone", "Mars/Phobos"], 64, "time_zone: "),
         (["check", "--run", str(tmp_path / "absent.json")], 64, "no such run config"),
-        (["import", bars, "--out", str(tmp_path / "out")], 65, "not a data set of upstream's finetune scripts"),
+        (["check", daily, "--timeframe", "1d", "--columns", "close=Price"], 65, "data.columns: no column 'Price'"),
+        (["check", daily, "--timeframe", "1d", "--columns", "price=close"], 64, "the fields are timestamps, open"),
+        (["check", daily, "--timeframe", "1d", "--columns", "open=date,close=date"], 64, "open and close are both"),
+        (["import", daily, "--out", str(tmp_path / "out"), "--layout", "upstream"], 65, "not a data set of upstream's"),
+        (
+            ["import", daily, "--out", str(tmp_path / "out"), "--layout", "tushare"],
+            65,
+            "does not look like tushare, but",
+        ),
+        (
+            ["import", daily, "--out", str(tmp_path / "out"), "--layout", "tushar"],
+            64,
+            "no layout 'tushar'; there are table,",
+        ),
+        (["import", daily, "--out", str(tmp_path), "--format", "csv"], 64, "A.csv is one of the files to import"),
+        (["import", str(tmp_path / "absent"), "--out", str(tmp_path / "out")], 66, "no such file or directory of bars"),
     ):
         assert main(arguments) == code
         error = capsys.readouterr().err
@@ -185,9 +202,66 @@ def test_failures_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.C
 
 def test_the_module_is_a_command(tmp_path: Path) -> None:
     index = pd.date_range("2020-01-01", periods=3, name="datetime")
-    bars = pd.DataFrame({name: [1.0, 2.0, 3.0] for name in ("open", "high", "low", "close", "vol", "amt")}, index=index)
-    (tmp_path / "train_data.pkl").write_bytes(pickle.dumps({"A": bars}))
+    table = pd.DataFrame(
+        {name: [1.0, 2.0, 3.0] for name in ("open", "high", "low", "close", "vol", "amt")}, index=index
+    )
+    (tmp_path / "train_data.pkl").write_bytes(pickle.dumps({"A": table}))
     command = [sys.executable, "-m", "kronos_trainer.data", "import", "train_data.pkl", "--out", "bars"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout == "bars: 1 symbols, 3 rows\n"
+    assert done.stdout == (
+        "train_data.pkl: a table with a header; pickle; columns timestamps=timestamps, open=open, high=high, low=low, "
+        "close=close, volume=vol, amount=amt, symbol=symbol\nbars: 1 symbols, 3 rows\n"
+    )
     assert [file.name for file in (tmp_path / "bars").iterdir()] == ["A.parquet"]
+
+
+def test_import_writes_plain_bars_and_says_what_it_recognised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = bars(40)
+    (tmp_path / "in").mkdir()
+    DAILY["akshare-gbk"](written, tmp_path / "in/000001")
+    INTRADAY["bitstamp"](bars(40, freq="h"), tmp_path / "in/btc")
+    DAILY["yfinance-download"](bars(40, seed=2), tmp_path / "in/x")
+    for kind in ("parquet", "csv"):
+        out = tmp_path / kind
+        assert main(["import", str(tmp_path / "in"), "--out", str(out), "--format", kind]) == 0
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == (
+            "000001.csv: akshare (East Money); GB18030 text separated by ','; read as GB18030; "
+            "columns timestamps=日期, open=开盘, high=最高, low=最低, close=收盘, volume=成交量, "
+            "amount=成交额, symbol=股票代码"
+        )
+        assert said[1].startswith(
+            "btc.csv: CryptoDataDownload; UTF-8 text separated by ','; lines above the header left out"
+        )
+        assert said[-1] == f"{out}: 3 symbols, 120 rows"
+        assert sorted(file.name for file in out.iterdir()) == [
+            f"{name}.{kind}" for name in ("000001", "AAPL", "BTC-USD")
+        ]
+        frame, notes = read_frame(out / f"000001.{kind}")
+        assert notes == []
+        assert frame.drop(columns="timestamps").equals(written.drop(columns="timestamps"))
+        assert frame["timestamps"].tolist() == written["timestamps"].tolist()
+        if kind == "parquet":
+            assert set(pd.read_parquet(out / "BTC-USD.parquet")["symbol"]) == {"BTC/USD"}
+        # an import of what an import has written changes nothing
+        assert main(["import", str(out), "--out", str(tmp_path / f"again-{kind}"), "--format", kind]) == 0
+        for file in out.iterdir():
+            assert (tmp_path / f"again-{kind}" / file.name).read_bytes() == file.read_bytes()
+        capsys.readouterr()
+
+
+def test_import_keeps_dates_as_dates_and_instants_as_instants(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=40, freq="B")
+    hours = pd.date_range("2024-03-08", periods=60, freq="h", tz="America/New_York")
+    for name, stamps in (("days", days.tz_localize("Asia/Shanghai")), ("hours", hours)):
+        bars(len(stamps)).assign(timestamps=stamps.astype(str)).to_csv(tmp_path / f"{name}.csv", index=False)
+        for kind in ("parquet", "csv"):
+            assert (
+                main(["import", str(tmp_path / f"{name}.csv"), "--out", str(tmp_path / "out"), "--format", kind]) == 0
+            )
+            for zone in (None, "America/New_York") if name == "hours" else (None,):
+                before, _ = read_frame(tmp_path / f"{name}.csv", time_zone=zone)
+                after, _ = read_frame(tmp_path / "out" / f"{name}.{kind}", time_zone=zone)
+                assert after["timestamps"].tolist() == before["timestamps"].tolist()

@@ -13,7 +13,8 @@ import pytest
 
 from kronos_trainer import legacy
 from kronos_trainer.errors import DataError, InputMissing
-from kronos_trainer.legacy import import_pickles, load_pickle
+from kronos_trainer.importing import import_bars
+from kronos_trainer.legacy import load_pickle
 from kronos_trainer.readers import read_frame
 
 # Written by pandas 2.2.2 with numpy 1.26, protocol 4, as upstream finetune/qlib_data_preprocess.py does.
@@ -47,8 +48,8 @@ def test_overlapping_sets_become_one_file_per_symbol(tmp_path: Path, protocol: i
     train = dump(tmp_path / "train_data.pkl", {"SH1": frame(10, 10.0), "SH2": frame(4, 5.0)}, protocol)
     later = frame(15, 10.0).iloc[7:]
     validation = dump(tmp_path / "val_data.pkl", {"SH1": later}, protocol)
-    rows = import_pickles([validation, train], tmp_path / "out", kind)  # type: ignore[arg-type]
-    assert rows == {"SH1": 15, "SH2": 4}
+    done = import_bars([validation, train], tmp_path / "out", kind)  # type: ignore[arg-type]
+    assert done.rows == {"SH1": 15, "SH2": 4}
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [f"SH1.{kind}", f"SH2.{kind}"]
     bars, notes = read_frame(tmp_path / "out" / f"SH1.{kind}")
     assert notes == []
@@ -86,7 +87,7 @@ def test_a_malicious_pickle_is_refused_by_name_and_runs_nothing(tmp_path: Path) 
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    bars = frame(3, 1.0)
+    bars = frame(3, 10.0)
     for content, message in (
         ([1, 2], "holds list, not a dict of symbol to DataFrame"),
         ({"A": 3}, "'A' is int, not a DataFrame of bars"),
@@ -94,11 +95,13 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
         ({"../A": bars}, r"symbol '\.\./A' cannot be a file name"),
     ):
         with pytest.raises(DataError, match=message):
-            import_pickles([dump(tmp_path / "x.pkl", content)], tmp_path / "out", "csv")
+            import_bars([dump(tmp_path / "x.pkl", content)], tmp_path / "out", "csv")
     with pytest.raises(DataError, match="no column for close"):
-        import_pickles([dump(tmp_path / "x.pkl", {"A": bars.drop(columns="close")})], tmp_path / "out", "csv")
-    with pytest.raises(DataError, match=r"symbol A: the pickles hold different bars for 2020-01-02 00:00:00"):
-        import_pickles(
+        import_bars([dump(tmp_path / "x.pkl", {"A": bars.drop(columns="close")})], tmp_path / "out", "csv")
+    with pytest.raises(
+        DataError, match=r"y\.pkl: row 1, .* 2020-01-02 00:00:00 of symbol A was already given in .*x\.pkl"
+    ):
+        import_bars(
             [dump(tmp_path / "x.pkl", {"A": bars}), dump(tmp_path / "y.pkl", {"A": bars + 1})], tmp_path / "out", "csv"
         )
     with pytest.raises(InputMissing):
@@ -122,6 +125,9 @@ def test_a_training_unpickles_no_file() -> None:
         used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         run = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"eval", "exec", "__import__"}
         found[path.name] = {name.split(".")[0] for name in imported} & readers | used & calls | run
-        if "kronos_trainer.legacy" in imported:
-            found[path.name].add("legacy")
-    assert {name: what for name, what in found.items() if what} == {"legacy.py": {"pickle"}, "data.py": {"legacy"}}
+        found[path.name] |= {name for name in ("legacy", "importing") if f"kronos_trainer.{name}" in imported}
+    assert {name: what for name, what in found.items() if what} == {
+        "legacy.py": {"pickle"},
+        "importing.py": {"legacy"},
+        "data.py": {"importing"},
+    }

@@ -125,7 +125,8 @@ REFUSED = {
     "header only": (HEADER, "has a header but no rows"),
     "near miss": (
         "timestamps,open,high,low,clsoe\n2020-01-01,1,2,1,1\n",
-        "no column for close; the header has 'timestamps', 'open', 'high', 'low', 'clsoe'; is 'clsoe' meant as close?",
+        "no column for close; the header has 'timestamps', 'open', 'high', 'low', 'clsoe'; is 'clsoe' meant as close?; "
+        "or name it: data.columns (--columns close=Price)",
     ),
     "doubled": (
         "date,open,high,low,close,Close\n2020-01-01,1,2,1,1,1\n",
@@ -141,16 +142,17 @@ REFUSED = {
     ),
     "day or month": (
         HEADER + "01/02/2020" + ROW,
-        "column timestamps: '01/02/2020' may be day-first or month-first; write 2024-01-31",
+        "column timestamps: '01/02/2020' may be day-first (2020-02-01) or month-first (2020-01-02), and no "
+        "row says which; write 2024-01-31",
     ),
     "unknown notation": (
-        HEADER + "Jan 3 2020" + ROW,
-        "column timestamps: 'Jan 3 2020' is no known notation; write 2024-01-31 or 2024-01-31 09:35",
+        HEADER + "Q1 2020" + ROW,
+        "column timestamps: 'Q1 2020' is no known notation; write 2024-01-31 or 2024-01-31 09:35",
     ),
     "counter": (HEADER + "7" + ROW, "column timestamps: 7 is neither a date like 20240131 nor seconds since 1970"),
     "zones": (
         HEADER + "2020-01-01T00:00:00Z" + ROW + "2020-01-02T00:00:00" + ROW,
-        "column timestamps: mixes stamps with and without a time zone",
+        "column timestamps: mixes stamps with and without a time zone; write all in one way, as 2024-01-31 09:35+00:00",
     ),
 }  # fmt: skip
 
@@ -172,11 +174,9 @@ def test_unreadable_files_are_data_errors_and_an_absent_path_is_missing_input(tm
     table().to_parquet(tmp_path / "whole.parquet")
     torn = tmp_path / "torn.parquet"
     torn.write_bytes((tmp_path / "whole.parquet").read_bytes()[:-20])
-    latin = tmp_path / "latin.csv"
-    latin.write_bytes((HEADER + "2020-01-01,1,2,0.5,\xe9,3,4\n").encode("latin-1"))
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(gzip.compress((HEADER + "2020-01-01" + ROW).encode() * 500)[:-30])
-    for file, kind in ((torn, "Parquet"), (latin, "CSV"), (cut, "CSV")):
+    for file, kind in ((torn, "Parquet"), (cut, "CSV")):
         with pytest.raises(DataError, match=f"{file.name}: not readable as {kind}: "):
             read_frame(file)
     with pytest.raises(InputMissing, match="no such file or directory"):
@@ -185,10 +185,8 @@ def test_unreadable_files_are_data_errors_and_an_absent_path_is_missing_input(tm
     with pytest.raises(DataError, match="it is empty"):
         read_frame(tmp_path / "empty")
     (tmp_path / "empty" / "notes.txt").touch()
-    with pytest.raises(DataError, match=r"files; found only notes\.txt"):
+    with pytest.raises(DataError, match=r"; found only notes\.txt"):
         read_frame(tmp_path / "empty")
-    with pytest.raises(DataError, match=r"notes\.txt: not a kind of file that holds bars"):
-        read_frame(tmp_path / "empty" / "notes.txt")
 
 
 @pytest.mark.parametrize(
@@ -300,13 +298,17 @@ def test_rows_out_of_order_are_sorted_and_equal_stamps_refused_across_files(tmp_
     split.mkdir()
     table(5).iloc[:3].assign(symbol="X").to_csv(split / "a.csv", index=False)
     table(5).iloc[2:].assign(symbol="X").to_parquet(split / "b.parquet")
+    frame, notes = read_frame(split)
+    assert len(frame) == 5
+    assert f"rows given twice, alike in every column, and kept once: 1; the first: {split}/b.parquet: row 1" in notes
+    table(5).iloc[2:].assign(symbol="X", close=table(5)["open"]).to_parquet(split / "b.parquet")
     message = (
         f"{split}/b.parquet: row 1, column timestamps: 2020-01-03 00:00:00 of symbol X "
         f"was already given in {split}/a.csv: line 4"
     )
     with pytest.raises(DataError) as error:
         read_frame(split)
-    assert str(error.value) == message
+    assert str(error.value) == f"{message} with other values"
     frame, notes = read_frame(split, bad_rows="drop")
     assert len(frame) == 5
     assert f"bad rows left out: 1; the first: {message}" in notes

@@ -23,13 +23,15 @@ from kronos_trainer.durable import make_directory, storing, write_directory
 from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings, Found, some
-from kronos_trainer.readers import DROP, read_rows
+from kronos_trainer.layouts.containers import sources
+from kronos_trainer.readers import read_rows, read_sources
 from kronos_trainer.resample import DAY, resampled
 from kronos_trainer.rows import Rows, by_symbol, in_order, wall_clock
 from kronos_trainer.series import Series, surveyed
+from kronos_trainer.table_reader import DROP
 from kronos_trainer.trading_hours import Gap
 
-LAYOUT = 2  # raised when the same files would give other bars or windows; it enters the digest
+LAYOUT = 3  # raised when the same files would give other bars or windows; it enters the digest
 FORMAT = 2  # of what is cached; raised when it holds something else for the same bars
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -111,6 +113,8 @@ def source_digest(path: Path, timeframe: Timeframe, data: Data, beat: Callable[[
         value = getattr(data, name)
         if value != Data.model_fields[name].default:  # an option that is not used changes no digest
             options.append([name, value])
+    if data.columns is not None:
+        options.append(["columns", sorted(data.columns.given.items())])
     total = hashlib.sha256(json.dumps(options).encode())
     for file in bar_files(path):
         with file.open("rb") as stream:
@@ -190,7 +194,9 @@ def _prepare(
     findings = Findings()
     with tempfile.TemporaryFile(dir=directory) as spool:
         chunks = (
-            read_rows(path, data.bad_rows, findings) if refused is None else _sound_rows(path, data, findings, refused)
+            read_rows(path, data.bad_rows, findings, _columns(data))
+            if refused is None
+            else _sound_rows(path, data, findings, refused)
         )
         places = _spool(chunks, spool, beat)
         symbols: list[str] = []
@@ -238,11 +244,15 @@ def _prepare(
     (directory / "bars.json").write_text(json.dumps(meta))
 
 
+def _columns(data: Data) -> dict[str, str] | None:
+    return data.columns.given if data.columns is not None else None
+
+
 def _sound_rows(path: Path, data: Data, findings: Findings, refused: list[str]) -> Iterator[Rows]:
     """Rows of every file but the bad ones; why rows, and whole files, are refused goes to `refused`."""
-    for file in bar_files(path):
+    for source in sources(bar_files(path)):
         try:
-            yield from read_rows(file, "drop", findings)
+            yield from read_sources([source], "drop", findings, _columns(data))
         except DataError as error:
             refused.append(str(error))
         if data.bad_rows == "refuse" and findings.dropped:

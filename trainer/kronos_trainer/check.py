@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from kronos_trainer.columns import parse_given
 from kronos_trainer.config import Data, RunConfig, Source, StageName, Timeframe, Window, load_run
 from kronos_trainer.errors import ConfigError, DataError
 from kronos_trainer.files import bar_files
@@ -53,6 +54,7 @@ def add_check(commands: Any) -> None:
     check.add_argument("--lookback", type=int, help="bars of history")
     check.add_argument("--horizon", type=int, help="bars to predict")
     check.add_argument("--time-zone", help="IANA zone of the exchange")
+    check.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
     check.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
     check.add_argument("--label", choices=("left", "right"), default="left", help="which end of its bar a stamp is")
     check.add_argument("--adjust", choices=("none", "splits"), default="none", help="splits: adjust for clear splits")
@@ -86,8 +88,8 @@ def _check(arguments: argparse.Namespace) -> None:
 def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run: RunConfig | None = None) -> Checked:
     """Reads bars as a training would; what that would refuse is told and left out. Raises InputMissing, ConfigError."""
     from kronos_trainer.bars import read_bars, sound_bars
-    from kronos_trainer.readers import DROP
     from kronos_trainer.series import ahead
+    from kronos_trainer.table_reader import DROP
     from kronos_trainer.windows import split_bars
 
     refused: list[str] = []
@@ -134,7 +136,7 @@ def _asked(arguments: argparse.Namespace) -> tuple[Path, Timeframe, Data, Window
     options = {name: getattr(arguments, name) for name in ("time_zone", "bad_rows", "label", "adjust")}
     try:
         window = Window(max_context=8192, **{name: value for name, value in given.items() if value is not None})
-        data = Data(source=Source(path=str(arguments.path)), **options)
+        data = Data(source=Source(path=str(arguments.path)), columns=parse_given(arguments.columns), **options)
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError("; ".join(problems)) from None

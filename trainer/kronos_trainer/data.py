@@ -13,8 +13,11 @@ from pathlib import Path
 
 from kronos_trainer.arguments import Arguments
 from kronos_trainer.check import add_check
+from kronos_trainer.columns import parse_given
 from kronos_trainer.config import ExitCode
 from kronos_trainer.errors import TrainerError
+from kronos_trainer.findings import some
+from kronos_trainer.layouts.known import check_layout
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,11 +41,15 @@ def _parser() -> Arguments:
     sample.add_argument("--out", type=Path, default=Path("data"), help="directory to write under (default: data)")
     sample.set_defaults(command=_sample)
 
-    legacy = commands.add_parser("import", help="convert train_data.pkl of upstream's finetune scripts")
-    legacy.add_argument("pickles", type=Path, nargs="+", metavar="PICKLE", help="train_data.pkl, val_data.pkl, ...")
-    legacy.add_argument("--out", type=Path, required=True, help="directory to write one file per symbol to")
-    legacy.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="kind of file")
-    legacy.set_defaults(command=_import)
+    take = commands.add_parser("import", help="convert bars in any known layout to one plain file a symbol")
+    take.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files and directories, train_data.pkl, ...")
+    take.add_argument("--out", type=Path, required=True, help="directory to write one file per symbol to")
+    take.add_argument("--layout", help="the layout that is expected (default: recognised)")
+    take.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="kind of file")
+    take.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
+    take.add_argument("--time-zone", help="IANA zone of the exchange, for stamps that carry another")
+    take.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
+    take.set_defaults(command=_import)
 
     add_check(commands)
     return parser
@@ -56,10 +63,24 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from kronos_trainer.legacy import import_pickles
+    check_layout(arguments.layout)
+    columns = parse_given(arguments.columns)
+    from kronos_trainer.importing import import_bars
 
-    rows = import_pickles(arguments.pickles, arguments.out, arguments.format)
-    print(f"{arguments.out}: {len(rows)} symbols, {sum(rows.values())} rows")
+    done = import_bars(
+        arguments.files,
+        arguments.out,
+        arguments.format,
+        layout=arguments.layout,
+        columns=columns.given if columns else None,
+        time_zone=arguments.time_zone,
+        bad_rows=arguments.bad_rows,
+    )
+    for what, names in done.layouts.items():
+        print(f"{some(names)}: {what}")
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"{arguments.out}: {len(done.rows)} symbols, {sum(done.rows.values())} rows")
 
 
 if __name__ == "__main__":

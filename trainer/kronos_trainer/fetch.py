@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from kronos_trainer import durable
-from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES, holds_bars
+from kronos_trainer.config import KINDS, bars_among
 from kronos_trainer.errors import DataError
 from kronos_trainer.findings import some
 from kronos_trainer.stores import open_reader
@@ -22,10 +22,11 @@ def fetch_bars(uri: str, cache: Path, beat: Callable[[], None] = lambda: None) -
     store = open_reader(uri)
     found = store.find()
     single = [item.name for item in found] == [""]
-    wanted = found if single else [item for item in found if holds_bars(PurePosixPath(item.name))]
+    bars = {name.as_posix() for name in bars_among(PurePosixPath(item.name) for item in found)}
+    wanted = found if single else [item for item in found if item.name in bars]
     if not wanted:
         raise DataError(
-            f"{uri}: no bars here: a directory needs {', '.join((*CSV_SUFFIXES, *PARQUET_SUFFIXES))} files; found only "
+            f"{uri}: no bars here: a directory needs files of bars ({KINDS}); found only "
             f"{some([item.name for item in found])}"
         )
     # Versions enter the name of the copy, so that bars that changed are downloaded again.

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kronos_trainer.config import CSV_SUFFIXES, PARQUET_SUFFIXES, files_below, holds_bars
+from kronos_trainer.config import KINDS, bar_files_below, files_below
 from kronos_trainer.errors import DataError, InputMissing
 from kronos_trainer.findings import some
 
 
 def bar_files(path: Path) -> list[Path]:
-    """Every CSV and Parquet file at or under `path`, sorted; names that begin with a dot or underscore are left out.
+    """Every file of bars at or under `path`, sorted; names that begin with a dot or underscore are left out.
 
-    Raises InputMissing when the path is absent, DataError when it holds no such file.
+    A file that is named itself is taken whatever its name. Raises InputMissing when the path is absent, DataError when
+    a directory holds no such file.
     """
-    suffixes = (*CSV_SUFFIXES, *PARQUET_SUFFIXES)
     if path.is_file():
-        if not path.name.lower().endswith(suffixes):
-            raise DataError(f"{path}: not a kind of file that holds bars; use one of {', '.join(suffixes)}")
+        if path.suffix == ".bin":
+            raise DataError(f"{path}: one field of a store of Qlib; name the store, the directory with calendars in it")
         return [path]
     if not path.is_dir():
         raise InputMissing(f"{path}: no such file or directory of bars")
-    seen = files_below(path)
-    files = [file for file in seen if holds_bars(file.relative_to(path))]
+    files = bar_files_below(path)
     if not files:
+        seen = files_below(path)
         found = f"; found only {some([file.name for file in seen])}" if seen else "; it is empty"
-        raise DataError(f"{path}: no bars here: a directory needs {', '.join(suffixes)} files{found}")
+        raise DataError(f"{path}: no bars here: a directory needs files of bars ({KINDS}){found}")
     return files

@@ -85,12 +85,29 @@ class Findings:
     midnights: dict[str, list[str]] = field(default_factory=dict)  # by time zone
     found: list[Found] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)  # of epoch stamps, of the files that have several
+    read_as: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # what was recognised, and the files of which it is true
+    left_out: dict[str, tuple[int, str]] = field(
+        default_factory=dict
+    )  # kind of row that is no bar: how many, the first
+    halts: dict[str, int] = field(default_factory=dict)  # rows without volume, by file
 
     def drop(self, count: int, example: str, symbol: str) -> None:
         """Note rows of a symbol that `badRows: drop` left out."""
         self.first_dropped = self.first_dropped or example
         self.bad.setdefault(symbol, example)
         self.dropped += count
+
+    def no_bar(self, what: str, first: str, count: int) -> None:
+        """Note rows of a file that hold no bar."""
+        before, earliest = self.left_out.get(what, (0, first))
+        self.left_out[what] = (before + count, earliest)
+
+    def without_trade(self, file: str, column: str, count: int) -> None:
+        """Note rows whose volume is empty; where the amount alone is, it is made up as for a file without one."""
+        if column == "volume":
+            self.halts[file] = self.halts.get(file, 0) + count
 
     def notes(self) -> list[str]:
         """One sentence for each kind of finding."""
@@ -106,6 +123,11 @@ class Findings:
         ):
             if names:
                 said.append(f"{what}: {some(names)}")
+        said += [f"{what}: {some(names)}" for what, names in self.read_as.items()]
+        said += [f"{what}: {count}; the first: {first}" for what, (count, first) in self.left_out.items()]
+        if self.halts:
+            rows = [f"{file} ({count} row{'s' if count > 1 else ''})" for file, count in self.halts.items()]
+            said.append(f"volume is empty, taken as no trade (0): {some(rows)}")
         for zone, names in self.midnights.items():
             said.append(
                 f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "

@@ -1,4 +1,4 @@
-"""Import of the pickled data sets that upstream's finetune scripts leave behind; called by `kronos data import`.
+"""The pickled data sets that upstream's finetune scripts leave behind, as tables; read by `kronos data import` alone.
 
 A pickle may run any code when it is loaded, so only the few constructors that pandas and numpy need are let through.
 """
@@ -6,16 +6,15 @@ A pickle may run any code when it is loaded, so only the few constructors that p
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from kronos_trainer.columns import resolve
-from kronos_trainer.durable import write_file
 from kronos_trainer.errors import DataError, InputMissing
+from kronos_trainer.layouts.containers import Source
+from kronos_trainer.layouts.tables import FrameTable
 
 # What pandas 1.5 to 3 write into the pickle of a frame of numbers with a time index; each builds data and does no more.
 ALLOWED = {
@@ -75,28 +74,9 @@ def load_pickle(path: Path) -> dict[str, pd.DataFrame]:
     return content
 
 
-def import_pickles(paths: Sequence[Path], out: Path, kind: Literal["parquet", "csv"]) -> dict[str, int]:
-    """Write one file of bars per symbol of all pickles together under `out`; rows per symbol are returned.
-
-    Upstream's train, validation and test sets overlap in time: rows that agree are kept once, rows that differ are
-    refused. Raises DataError, InputMissing, StorageError.
-    """
-    frames: dict[str, list[pd.DataFrame]] = {}
-    for path in paths:
-        for symbol, frame in load_pickle(path).items():
-            frame = frame.rename_axis("timestamps").reset_index()
-            names = resolve([str(name) for name in frame.columns], path)
-            kept = frame[[names[field] for field in names if field != "symbol"]]
-            kept.columns = pd.Index([field for field in names if field != "symbol"])
-            frames.setdefault(symbol, []).append(kept)
-    rows = {}
-    for symbol in sorted(frames):
-        table = pd.concat(frames[symbol], ignore_index=True).drop_duplicates().sort_values("timestamps")
-        repeated = table["timestamps"].duplicated()
-        if repeated.any():
-            stamp = table["timestamps"][repeated].iloc[0]
-            raise DataError(f"symbol {symbol}: the pickles hold different bars for {stamp}; import them one by one")
-        rows[symbol] = len(table)
-        write = partial(table.to_parquet if kind == "parquet" else table.to_csv, index=False)
-        write_file(out / f"{symbol}.{kind}", write)
-    return rows
+def pickled(path: Path) -> Iterator[Source]:
+    """The tables of an upstream pickle. Raises as `load_pickle`."""
+    for symbol, frame in load_pickle(path).items():
+        # the symbol as a column: train, validation and test sets overlap, and one symbol may come from all of them
+        table = FrameTable(path, frame.rename_axis("timestamps").reset_index().assign(symbol=symbol), kind="pickle")
+        yield Source(path, symbol, "pickle", lambda given, table=table: table)  # type: ignore[misc]

@@ -84,21 +84,46 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
     repeats = np.flatnonzero(np.diff(instants) == 0) + 1
     if len(repeats):
         places = [f"{piece.file}: {piece.unit} {number}" for piece in pieces for number in piece.numbers]
-        first, second = places[order[repeats[0] - 1]], places[order[repeats[0]]]
-        stamp = pd.Timestamp(instants[repeats[0]]).isoformat(sep=" ")
-        problem = f"{second}, column timestamps: {stamp} of symbol {symbol} was already given in {first}"
+
+        def problem(row: int) -> str:
+            first, second = places[order[row - 1]], places[order[row]]
+            stamp = pd.Timestamp(instants[row]).isoformat(sep=" ")
+            return f"{second}, column timestamps: {stamp} of symbol {symbol} was already given in {first}"
+
         ordered = values[order]
-        different = int((ordered[repeats] != ordered[repeats - 1]).any(axis=1).sum())
+        same = (ordered[repeats] == ordered[repeats - 1]).all(axis=1)
+        different = int((~same).sum())
         if too_many(different, len(order)):
             raise DataError(
-                f"{problem}, and {different} of {len(order)} rows repeat a timestamp with other values: these are "
-                "several symbols under one name; call the column that tells them apart symbol"
+                f"{problem(repeats[~same][0])}, and {different} of {len(order)} rows repeat a "
+                "timestamp with other values: these are several symbols under one name; call the column that tells "
+                "them apart symbol"
             )
-        if bad_rows == "refuse":
-            raise DataError(problem)
-        findings.drop(len(repeats), problem, symbol)
+        if same.any():
+            findings.no_bar(
+                "rows given twice, alike in every column, and kept once",
+                places[order[repeats[same][0]]],
+                int(same.sum()),
+            )
+        if different:
+            first = repeats[~same][0]
+            if bad_rows == "refuse":
+                raise DataError(f"{problem(first)} with other values{_back(instants, first)}")
+            findings.drop(different, problem(first), symbol)
         order, instants = np.delete(order, repeats), np.delete(instants, repeats)
     return instants, values[order]
+
+
+def _back(instants: Int64, row: int) -> str:
+    """What may mend a stamp given twice: the hour that clocks repeat in autumn."""
+    stamp = pd.Timestamp(instants[row])
+    autumn = stamp.month in (9, 10, 11, 3, 4) and stamp.hour <= 3 and stamp.weekday() == 6
+    return (
+        "; if clocks were set back here, write the stamps in UTC or with their offset, as 2024-10-27 02:00+01:00, "
+        "and set data.timeZone"
+        if autumn
+        else ""
+    )
 
 
 def _sound(

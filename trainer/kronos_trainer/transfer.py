@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from kronos_trainer import durable
 from kronos_trainer.arguments import Arguments
-from kronos_trainer.config import LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, holds_bars
+from kronos_trainer.config import LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, bars_among
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError, TrainerError
 
 STAGING = ".transfer-"  # prefix of directories of transfers that are not complete, which no reader of bars enters
@@ -74,7 +74,7 @@ def receive(root: Path, source: IO[bytes], answers: IO[bytes]) -> None:
     _remove_stale(root)
     # Without a directory of its own the rest of the volume is none of this transfer's business.
     found = (file.relative_to(target) for file in target.rglob("*") if file.is_file()) if offer.path else iter(())
-    others = sum(holds_bars(name) and name.as_posix() not in offer.files for name in found)
+    others = sum(name.as_posix() not in offer.files for name in bars_among(found))
     landed = Landed(
         added=len(offer.files) - len(there) - len(differ),
         replaced=len(differ),

@@ -11,6 +11,11 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.options import Image
 from kronos_operator.cli.target import Target, TheCluster, TheContext, TheKubeconfig, TheNamespace
 
+OwnColumns = Annotated[
+    str | None,
+    typer.Option(metavar="FIELD=NAME,...", help="Own names of columns, as close=Price.", show_default=False),
+]
+
 data = typer.Typer(no_args_is_help=True, help="Get bars to train on, and look at them.")
 
 
@@ -28,17 +33,31 @@ def sample(
 @data.command("import")
 def import_(
     context: typer.Context,
-    pickles: Annotated[
-        list[Path], typer.Argument(metavar="PICKLE...", help="train_data.pkl, val_data.pkl, ...", show_default=False)
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Files and directories of bars, train_data.pkl, ...", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for one file per symbol.", show_default=False)],
+    layout: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The layout to expect.", show_default="recognised")
+    ] = None,
     format: Annotated[
         Literal["parquet", "csv"] | None, typer.Option(help="Kind of file.", show_default="parquet")
     ] = None,
+    columns: OwnColumns = None,
+    time_zone: Annotated[str | None, typer.Option(help="IANA zone of the exchange.", show_default=False)] = None,
+    bad_rows: Annotated[
+        Literal["refuse", "drop"] | None, typer.Option(help="What to do with bad rows.", show_default="refuse")
+    ] = None,
 ) -> None:
-    """Convert the pickles of upstream's finetune scripts; nothing in them is executed."""
-    options = {name: value for name, value in context.params.items() if name != "pickles"}
-    raise typer.Exit(_tool("import", [*flags(options), "--", *map(str, pickles)]))
+    """Convert bars as vendors, exchanges and libraries write them, and say what was recognised.
+
+    Pickles of upstream's finetune scripts are read too; nothing in them is executed.
+    """
+    options = {name: value for name, value in context.params.items() if name != "files"}
+    raise typer.Exit(_tool("import", [*flags(options), "--", *map(str, files)]))
 
 
 @data.command("check")
@@ -59,6 +78,7 @@ def check(
     lookback: Annotated[int | None, typer.Option(min=1, help="Bars of history.", show_default=False)] = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Bars to predict.", show_default=False)] = None,
     time_zone: Annotated[str | None, typer.Option(help="IANA zone of the exchange.", show_default=False)] = None,
+    columns: OwnColumns = None,
     bad_rows: Annotated[
         Literal["refuse", "drop"] | None,
         typer.Option(help="What to do with bad rows.", show_default="refuse"),

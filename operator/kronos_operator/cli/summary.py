@@ -154,9 +154,9 @@ def _state(action: str, *, complete: bool) -> str:
 
 def _one_file(bars: Path) -> str:
     """The file itself, or the first one of a directory."""
-    from kronos_trainer.config import files_below, holds_bars
+    from kronos_trainer.config import bar_files_below
 
     if not bars.is_dir():
         return str(bars)
-    files = [file for file in files_below(bars) if holds_bars(file.relative_to(bars))]
+    files = bar_files_below(bars)
     return str(files[0]) if files else str(bars)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kronos_trainer.config import files_below, holds_bars
+from kronos_trainer.config import bar_files_below
 
 _MOST_BLOCKS = 4096  # of all files together, so far as that leaves each file the least
 _LEAST_BLOCKS_OF_A_FILE, _MOST_BLOCKS_OF_A_FILE = 16, 256  # fewer could not say since when
@@ -105,8 +105,7 @@ def _listed(names: list[str]) -> str:
 def _found(path: Path) -> dict[str, Path]:
     if path.is_file():
         return {path.name: path}
-    below = [(file.relative_to(path), file) for file in files_below(path)]
-    return {name.as_posix(): file for name, file in below if holds_bars(name)}
+    return {file.relative_to(path).as_posix(): file for file in bar_files_below(path)}
 
 
 def _recorded(file: Path, most_blocks: int) -> FileRecord:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from kronos_operator.local.settings import LocalSettings
 from kronos_operator.names import DATA_PATH_ENV
 from kronos_operator.sources import full_path
-from kronos_trainer.config import ExitCode, RunPaths, StageName, files_below, holds_bars
+from kronos_trainer.config import ExitCode, RunPaths, StageName, bar_files_below
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -86,7 +86,7 @@ def bars_fault(bars: Path) -> str:
     """What is wrong with a path of bars, or nothing."""
     try:
         bars.stat()
-        if bars.is_dir() and not any(holds_bars(file.relative_to(bars)) for file in files_below(bars)):
+        if bars.is_dir() and not bar_files_below(bars):
             return "holds no file of bars"
     except FileNotFoundError:
         return "is not there"

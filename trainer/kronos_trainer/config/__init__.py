@@ -1,12 +1,18 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.files import (
+    KINDS,
+    PARQUET_SUFFIXES,
+    bar_files_below,
+    bars_among,
+    files_below,
+    holds_bars,
+)
 from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
-    CSV_SUFFIXES,
     FINAL_CODES,
     NUMERICS_VERSION,
-    PARQUET_SUFFIXES,
     ExitCode,
     ModelRef,
     Reuse,
@@ -16,14 +22,13 @@ from kronos_trainer.config.run import (
     StagePaths,
     StopCause,
     WarmStart,
-    files_below,
     gang_cause,
-    holds_bars,
     load_run,
 )
 from kronos_trainer.config.spec import (
     CheckpointPolicy,
     ClaimPath,
+    Columns,
     Comet,
     Contract,
     Data,
@@ -59,8 +64,8 @@ from kronos_trainer.config.writing import StorageCause, free_space, not_written,
 
 __all__ = [
     "CAUSE_ORDER",
-    "CSV_SUFFIXES",
     "FINAL_CODES",
+    "KINDS",
     "LONGEST_LINE",
     "NUMERICS_VERSION",
     "PARQUET_SUFFIXES",
@@ -68,6 +73,7 @@ __all__ = [
     "TRIAL",
     "CheckpointPolicy",
     "ClaimPath",
+    "Columns",
     "Comet",
     "Content",
     "Contract",
@@ -111,6 +117,8 @@ __all__ = [
     "Wanted",
     "WarmStart",
     "Window",
+    "bar_files_below",
+    "bars_among",
     "cel",
     "clash",
     "files_below",

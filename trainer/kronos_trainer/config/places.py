@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable
 
-from kronos_trainer.config.run import holds_bars
+from kronos_trainer.config.files import holds_bars
 
 
 def is_folder(output: pathlib.Path, source: pathlib.Path) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import pathlib
-from collections.abc import Iterator
 from enum import IntEnum, StrEnum
 
 from pydantic import AwareDatetime, Field, ValidationError
@@ -26,10 +23,6 @@ from kronos_trainer.config.spec import (
     Training,
     Window,
 )
-
-# Files below a directory of bars that are read. Names that begin with a dot or underscore are not.
-CSV_SUFFIXES = (".csv", ".csv.gz", ".tsv")
-PARQUET_SUFFIXES = (".parquet", ".pq")
 
 # Raised by hand when the same config no longer yields the same numbers; it enters every stage hash.
 NUMERICS_VERSION = 1
@@ -72,29 +65,6 @@ def gang_cause(codes: list[int]) -> int:
         if code in codes:
             return code
     return next((code for code in codes if code != 0), 0)
-
-
-def holds_bars(relative: pathlib.PurePath) -> bool:
-    """Whether a file, named relative to the directory of the bars, is one of bars."""
-    hidden = any(part.startswith((".", "_")) for part in relative.parts)
-    return not hidden and relative.name.lower().endswith((*CSV_SUFFIXES, *PARQUET_SUFFIXES))
-
-
-def files_below(directory: pathlib.Path) -> list[pathlib.Path]:
-    """Every file at any depth, sorted; a link to a directory counts as the directory, unless it leads back up."""
-
-    def below(folder: str, above: frozenset[str]) -> Iterator[pathlib.Path]:
-        real = os.path.realpath(folder)
-        if real in above:
-            return
-        with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.is_dir():
-                    yield from below(entry.path, above | {real})
-                elif entry.is_file():
-                    yield pathlib.Path(entry.path)
-
-    return sorted(below(str(directory), frozenset()))
 
 
 class StageName(StrEnum):

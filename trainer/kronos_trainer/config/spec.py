@@ -238,6 +238,37 @@ class Split(OneOf):
     ranges: Ranges | None = Field(None, description="Explicit spans.")
 
 
+Column = Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class Columns(Contract):
+    """The files' own names of columns that are not recognised by themselves."""
+
+    timestamps: Column | None = Field(None, description="Column of the stamps.")
+    open: Column | None = Field(None, description="Column of the first price.")
+    high: Column | None = Field(None, description="Column of the highest price.")
+    low: Column | None = Field(None, description="Column of the lowest price.")
+    close: Column | None = Field(None, description="Column of the last price.")
+    volume: Column | None = Field(None, description="Column of the quantity traded.")
+    amount: Column | None = Field(None, description="Column of the money traded.")
+    symbol: Column | None = Field(None, description="Column of what the row is of, in files of several symbols.")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        owners: dict[str, str] = {}
+        for name, column in self.given.items():
+            if owners.setdefault(column, name) != name:
+                raise ValueError(f"{owners[column]} and {name} are both {column!r}; a column holds one field")
+        if not owners:
+            raise ValueError("name at least one column, as close: Price, or leave it out")
+        return self
+
+    @property
+    def given(self) -> dict[str, str]:
+        """Own name of each column that is named, by field."""
+        return self.model_dump(exclude_none=True)
+
+
 class Data(Contract):
     """The bars and how they become windows."""
 
@@ -253,6 +284,9 @@ class Data(Contract):
     time_zone: TimeZone | None = Field(
         None,
         description="IANA zone of the exchange, in which hour and weekday are taken; naive timestamps are local.",
+    )
+    columns: Columns | None = Field(
+        None, description="Own names of columns that are not recognised by themselves, as {close: Price}."
     )
     calendar: str | None = Field(
         None,

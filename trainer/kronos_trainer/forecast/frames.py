@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kronos_trainer.columns import ALIASES, FEATURES, normalised, resolve, rivals
+from kronos_trainer.columns import ALIASES, FEATURES, find, normalised, problem
 from kronos_trainer.config import Timeframe
 from kronos_trainer.errors import DataError
 from kronos_trainer.faults import negative_sizes
 from kronos_trainer.findings import Findings
 from kronos_trainer.labels import starts
-from kronos_trainer.readers import LARGEST, symbol_frame
+from kronos_trainer.readers import symbol_frame
 from kronos_trainer.resample import resampled_frame
 from kronos_trainer.rows import BadRows, Rows
 from kronos_trainer.series import Adjust, Label
+from kronos_trainer.table_reader import LARGEST
 from kronos_trainer.timestamps import MISSING, StampReader
 from kronos_trainer.trading_hours import spacing
 from kronos_trainer.zones import local_times
@@ -170,9 +171,17 @@ def _series(
         columns = {"timestamps": stamps.to_series(index=frame.index)} | {
             name: column for name, column in columns.items() if normalised(name) not in ALIASES["timestamps"]
         }
-    names = resolve(list(columns), place)
-    for field, others in rivals(list(columns), names).items():
-        names[field] = next((one for one in (names[field], *others) if _filled(columns[one])), names[field])
+    header = list(columns)
+    found = find(header)
+    if not found.complete:
+        raise DataError(f"{place}: {problem(header, found)}")
+    names = {field: header[at] for field, at in found.places.items()}
+    for field, others in found.rivals.items():
+        rivals = (names[field], *(header[at] for at in others))
+        names[field] = next((one for one in rivals if _filled(columns[one])), names[field])
+    clock = next((name for name in header if normalised(name) == "time"), None)
+    if normalised(names["timestamps"]) == "date" and clock is not None:
+        names["clock"] = clock  # MetaTrader
     rows, own = _rows(
         place, frame.index, {field: columns[name] for field, name in names.items()}, names, bad_rows, findings
     )

@@ -11,8 +11,10 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.files import bar_files
 from kronos_trainer.findings import Findings
 from kronos_trainer.forecast.published import Weights
-from kronos_trainer.readers import DROP, read_frame, read_rows, symbol_frame
+from kronos_trainer.layouts.containers import sources
+from kronos_trainer.readers import read_frame, read_sources, symbol_frame
 from kronos_trainer.rows import BadRows, Rows, by_symbol
+from kronos_trainer.table_reader import DROP
 from kronos_trainer.zones import check_zone
 
 
@@ -52,9 +54,10 @@ def read_histories(path: Path, weights: Weights, bad_rows: BadRows) -> Histories
     findings, histories = Findings(), Histories()
     pieces: dict[str, list[Rows]] = {}
     owners: dict[str, Path] = {}  # symbols that a file's own name gives
-    for file in bar_files(path):
+    for source in sources(bar_files(path)):
+        file = source.label
         try:
-            for rows in read_rows(file, "drop", findings):
+            for rows in read_sources([source], "drop", findings):
                 for name, part in by_symbol(rows):
                     pieces.setdefault(name, []).append(part)
                     other = owners.setdefault(name, file) if isinstance(rows.symbols, str) else file

@@ -18,7 +18,7 @@ from kronos_operator.cli.cluster.transfer import Pod, contents
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import say
-from kronos_trainer.config import Content, ExitCode, Offer, clash, files_below, holds_bars, is_folder
+from kronos_trainer.config import Content, ExitCode, Offer, bar_files_below, clash, is_folder
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -86,8 +86,7 @@ def _inputs(options: Mapping[str, Any]) -> dict[str, Path]:
 def _bars(source: Path) -> dict[str, Path]:
     if not source.is_dir():
         return {f"input/{source.name}": source}
-    files = [file.relative_to(source) for file in files_below(source)]
-    found = {f"input/bars/{file.as_posix()}": source / file for file in files if holds_bars(file)}
+    found = {f"input/bars/{file.relative_to(source).as_posix()}": file for file in bar_files_below(source)}
     if not found:
         raise Failure(f"--input {source}: no file of bars is there", ExitCode.DATA)
     return found

@@ -15,7 +15,7 @@ from kronos_operator.cli.cluster.transfer import Pod
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import say, size_text
-from kronos_trainer.config import Content, ExitCode, Landed, Offer, files_below, holds_bars
+from kronos_trainer.config import KINDS, Content, ExitCode, Landed, Offer, bars_among, files_below
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -60,11 +60,12 @@ def bars_in(source: Path) -> tuple[dict[str, Path], list[str]]:
         found = {file.relative_to(source): file for file in files_below(source)}
     else:
         raise Failure(f"{source} is not there", ExitCode.INPUT_MISSING)
-    files = {name.as_posix(): file for name, file in found.items() if holds_bars(name)}
-    left_out = [name.as_posix() for name in found if not holds_bars(name)]
+    bars = bars_among(found) if source.is_dir() else list(found)
+    files = {name.as_posix(): found[Path(name)] for name in bars}
+    left_out = [name.as_posix() for name in found if name.as_posix() not in files]
     if not files:
         raise Failure(
-            f"{source}: no file of bars (.csv, .csv.gz, .tsv, .parquet or .pq) among {len(left_out)} files",
+            f"{source}: no file of bars ({KINDS}) among {len(left_out)} files",
             ExitCode.INPUT_MISSING,
         )
     empty = [name for name, file in files.items() if file.stat().st_size == 0]
