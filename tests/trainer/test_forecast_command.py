@@ -219,16 +219,20 @@ def test_the_future_is_read_by_the_clock_of_the_history(
 def test_bad_rows_of_the_history_are_left_out_on_request(
     weights: list[str], daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = daily.read_text().splitlines(keepends=True)
-    (tmp_path / "zero.csv").write_text("".join([*lines, "2024-05-17,0,0,0,0,-1\n"]))
     base = [*weights, "--horizon", "2", "--top-k", "1"]
     plain, dropped = tmp_path / "plain.csv", tmp_path / "dropped.csv"
-    arguments = ["--input", str(tmp_path / "zero.csv"), "--output", str(dropped)]
-    assert main([*base, *arguments]) == 0
-    assert "note: a price is 0 in between: zero " in capsys.readouterr().err
-    assert main([*base, *arguments, "--bad-rows", "drop"]) == 0
     assert main([*base, "--input", str(daily), "--output", str(plain)]) == 0
-    assert dropped.read_text() == plain.read_text()
+    # a price of 0 is odd and said; a volume below 0 is no bar
+    for row, code, said in (
+        ("0,0,0,0,0", 0, "note: a price is 0 in between: zero "),
+        ("1,1,1,1,-1", 65, "-1 is negative"),
+    ):
+        (tmp_path / "zero.csv").write_text(f"{daily.read_text()}2024-05-17,{row}\n")
+        arguments = ["--input", str(tmp_path / "zero.csv"), "--output", str(dropped)]
+        assert main([*base, *arguments]) == code
+        assert said in capsys.readouterr().err
+        assert main([*base, *arguments, "--bad-rows", "drop"]) == 0
+        assert dropped.read_text() == plain.read_text()
 
 
 @pytest.mark.parametrize("disguise", ["itself", "spelling", "symlink", "hard link"])
