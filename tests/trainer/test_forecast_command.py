@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -380,6 +381,29 @@ def test_a_calendar_gives_the_days_and_so_does_that_of_the_model(
     assert "holidays" not in capsys.readouterr().err
     assert main([*base, "--calendar", "24/5"]) == 0
     assert pd.read_csv(output)["timestamps"].iloc[-2] == "2024-05-27"
+
+
+def test_columns_are_those_that_the_model_was_trained_on_or_those_that_are_named(
+    published: Path, daily: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "odd.csv"
+    frame = pd.read_csv(daily).rename(columns={"Open": "P1", "Close": "P2"})
+    frame[["P1", "P2", *frame.columns.drop(["P1", "P2"])]].to_csv(odd, index=False)
+    root = tmp_path / "outputs"
+    shutil.copytree(published, root, symlinks=True)
+    base = ["--model", "model-x", "--root", str(root), "--top-k", "1", "--output"]
+    assert main([*base, str(tmp_path / "plain.csv"), "--input", str(daily)]) == 0
+    assert main([*base, str(tmp_path / "x.csv"), "--input", str(odd)]) == 65
+    assert "no column for open, close" in capsys.readouterr().err
+    assert main([*base, str(tmp_path / "x.csv"), "--input", str(odd), "--columns", "open=P1,shut=P2"]) == 64
+    assert main([*base, str(tmp_path / "named.csv"), "--input", str(odd), "--columns", "open=P1,close=P2"]) == 0
+    current = next(root.rglob("current.json"))
+    document = json.loads(current.read_text())
+    document["data"]["columns"] = {"open": "P1", "close": "P2"}
+    current.write_text(json.dumps(document))
+    assert main([*base, str(tmp_path / "model.csv"), "--input", str(odd), "--symbol", "odd"]) == 0
+    texts = [(tmp_path / f"{name}.csv").read_text() for name in ("plain", "named", "model")]
+    assert texts[0] == texts[1] == texts[2]
 
 
 def test_the_future_file_says_how_many_and_may_have_the_time_of_day_apart(

@@ -127,6 +127,7 @@ def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: Make
         "clip": 5.0,
         "timeZone": None,
         "calendar": None,
+        "columns": None,
         "label": "left",
         "adjust": "none",
     }

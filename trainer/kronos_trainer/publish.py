@@ -120,6 +120,7 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
             "digest": _data_digest(results),
             "clip": run.data.clip,
             "timeZone": run.data.time_zone,
+            "columns": run.data.columns.given if run.data.columns else None,
             "calendar": run.data.calendar,
             "label": run.data.label,
             "adjust": run.data.adjust,

@@ -23,7 +23,7 @@ def forecast(
         typer.Option(
             "--input",
             metavar="PATH",
-            help="Bars so far: CSV or Parquet, a file or a directory.",
+            help="Bars so far: a file or a directory.",
             rich_help_panel=_BARS,
             show_default=False,
         ),
@@ -92,6 +92,15 @@ def forecast(
     bad_rows: Annotated[
         Literal["refuse", "drop"] | None,
         typer.Option(help="What to do with bad rows.", rich_help_panel=_BARS, show_default="refuse"),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FIELD=NAME",
+            help="Own names of columns, as close=Price,volume=Vol.",
+            rich_help_panel=_BARS,
+            show_default="the model's",
+        ),
     ] = None,
     horizon: Annotated[
         int | None,

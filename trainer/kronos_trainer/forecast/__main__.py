@@ -10,8 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from kronos_trainer import threads
+from kronos_trainer.columns import parse_given
 from kronos_trainer.config import clash, is_folder
 from kronos_trainer.errors import ConfigError, InputMissing, TrainerError
 from kronos_trainer.forecast.kind import Kind
@@ -22,22 +24,8 @@ from kronos_trainer.forecast.sampling import Sampling
 
 OTHER_FORMATS = (
     *(".json", ".jsonl", ".ndjson", ".feather", ".arrow", ".orc", ".avro", ".xls", ".xlsx", ".ods", ".h5", ".hdf5"),
-    *(
-        ".pkl",
-        ".pickle",
-        ".npy",
-        ".npz",
-        ".zip",
-        ".bz2",
-        ".xz",
-        ".zst",
-        ".7z",
-        ".tar",
-        ".db",
-        ".sqlite",
-        ".png",
-        ".pdf",
-    ),
+    *(".pkl", ".pickle", ".npy", ".npz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".db", ".sqlite", ".png"),
+    ".pdf",
 )
 
 
@@ -71,6 +59,8 @@ def _request(options: argparse.Namespace) -> Request:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
         raise ConfigError(f"--device {options.device}: choose auto, cpu, cuda, or cuda:N")
     weights = _weights(options)
+    if (columns := parse_given(options.columns)) is not None:
+        weights = replace(weights, columns=columns.given)
     window = weights.window
     if options.horizon is None and options.future is None and window is None:
         raise ConfigError("give --horizon, the number of bars to forecast, or --future, their times")

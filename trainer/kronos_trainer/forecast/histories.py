@@ -36,6 +36,7 @@ def read_history(path: Path, symbol: str, weights: Weights, bad_rows: BadRows) -
         symbol=symbol,
         time_zone=weights.time_zone,
         bad_rows=bad_rows,
+        columns=weights.columns,
         label=weights.label,
         adjust=weights.adjust,
     )
@@ -57,7 +58,7 @@ def read_histories(path: Path, weights: Weights, bad_rows: BadRows) -> Histories
     for source in sources(bar_files(path)):
         file = source.label
         try:
-            for rows in read_sources([source], "drop", findings):
+            for rows in read_sources([source], "drop", findings, weights.columns):
                 for name, part in by_symbol(rows):
                     pieces.setdefault(name, []).append(part)
                     other = owners.setdefault(name, file) if isinstance(rows.symbols, str) else file

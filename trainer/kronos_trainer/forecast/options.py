@@ -37,10 +37,13 @@ def parser() -> argparse.ArgumentParser:
     )
 
     bars = parser.add_argument_group("bars")
-    bars.add_argument("--input", metavar="PATH", type=Path, required=True, help="CSV or Parquet file, or a directory")
+    bars.add_argument("--input", metavar="PATH", type=Path, required=True, help="file of bars, or a directory")
     bars.add_argument("--symbol", metavar="NAME", help="only this symbol, where the input holds several")
     bars.add_argument(
         "--bad-rows", choices=["refuse", "drop"], default="refuse", help="what to do with bad rows (%(default)s)"
+    )
+    bars.add_argument(
+        "--columns", metavar="FIELD=NAME", help="own names of columns, as close=Price,volume=Vol. (the model's)"
     )
     bars.add_argument(
         "--lookback",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ class Weights:
     window: Window | None = None
     clip: float = 5.0
     time_zone: str | None = None
+    columns: Mapping[str, str] | None = None  # `data.columns`
     calendar: str | None = None
     label: Literal["left", "right"] = "left"
     adjust: Literal["none", "splits"] = "none"
@@ -92,6 +94,7 @@ def weights_below(directory: Path) -> Weights:
         window=run.window,
         clip=run.data.clip,
         time_zone=run.data.time_zone,
+        columns=run.data.columns.given if run.data.columns else None,
         calendar=run.data.calendar,
         label=run.data.label,
         adjust=run.data.adjust,
@@ -111,8 +114,9 @@ def _current(file: Path) -> Weights:
         window=Window.model_validate(current["window"]),
         clip=data["clip"],
         time_zone=data["timeZone"],
-        calendar=data.get("calendar"),
         # absent where an older release published
+        columns=data.get("columns"),
+        calendar=data.get("calendar"),
         label=data.get("label", "left"),
         adjust=data.get("adjust", "none"),
     )
