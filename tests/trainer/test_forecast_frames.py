@@ -221,7 +221,11 @@ MISTAKES: dict[str, tuple[Callable[[Forecaster], Any], type[TrainerError], str]]
     "NaN": (lambda m: m.forecast(changed(low=np.nan)), DataError, "row 0, column low: nan is not a number.*bad_rows"),
     "text": (lambda m: m.forecast(changed(low="x")), DataError, "row 0, column low: 'x' is not a number"),
     "negative volume": (lambda m: m.forecast(changed(volume=-1)), DataError, "row 0, column volume: -1 is negative"),
-    "twice": (lambda m: m.forecast(pd.concat([bars(), changed(volume=7)[:1]])), DataError, "2024-07-08 .* already given"),
+    "twice": (
+        lambda m: m.forecast(pd.concat([bars(), changed(volume=7)[:1]])),
+        DataError,
+        "2024-07-08 .* already given",
+    ),
     "of one of two": (lambda m: m.forecast({"A": bars(), "B": changed(low="x")}), DataError, "the frame of B: row 0"),
     "past future": (lambda m: m.forecast(bars(), ["2024-11-22"]), DataError, "does not come after 2024-11-22"),
     "future with a zone": (
