@@ -311,6 +311,7 @@ def test_rows_that_are_no_bars_are_left_out_and_said(tmp_path: Path) -> None:
     frame, notes = read_frame(tmp_path / "A.csv")
     assert frame["timestamps"].dt.day.tolist() == [1, 3]
     assert notes[1:] == [
+        "empty lines left out: 2; the first: A.csv: line 9",
         "the header, repeated inside, left out: 1; the first: A.csv: line 3",
         "lines without a bar (comment, title or footer) left out: 1; the first: A.csv: line 5",
         "rows with a stamp and no price (not finished, or no trade) left out: 1; the first: A.csv: line 4",

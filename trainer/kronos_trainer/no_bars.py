@@ -18,11 +18,11 @@ _EVENT = r"(?i)dividend|split|distribution"  # Yahoo: '0.24 Dividend' in place o
 def no_bars(cells: pd.DataFrame, header: Mapping[str, str]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Kinds of rows that are left out, and which of the rows are of them; no row is of two kinds.
 
-    A kind is said by its name; empty lines, of which there is nothing to say, have none.
+    A kind is said by its name.
     `cells` are rows as text under canonical names, "" where there is nothing; `header` has the file's own names.
     """
     blank = (cells.drop(columns=["symbol", "clock"], errors="ignore") == "").all(axis=1).to_numpy()
-    yield "", blank  # nothing to say of an empty line
+    yield "empty lines left out", blank
     own = {name: normalised(text) for name, text in header.items() if normalised(text)}
     again = np.logical_and.reduce([(cells[name].map(normalised) == key).to_numpy() for name, key in own.items()])
     yield "the header, repeated inside, left out", again

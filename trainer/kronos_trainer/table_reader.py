@@ -283,7 +283,7 @@ class TableReader:
         bars = np.ones(len(frame), bool)
         for what, which in no_bars(cells, {name: self.table.header[place] for name, place in self.places.items()}):
             bars[np.flatnonzero(suspect)[which]] = False
-            if what and which.any():
+            if which.any():
                 first = int(numbers[suspect][which][0])
                 self.findings.no_bar(what, f"{self.file.name}: {self.table.unit} {first}", int(which.sum()))
         return bars
