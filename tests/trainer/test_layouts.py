@@ -356,6 +356,35 @@ def test_stamps_that_name_their_zone_are_instants(tmp_path: Path) -> None:
     assert hours == [[14, 13], [9, 9]]
 
 
+def _months(frame: pd.DataFrame, folder: Path, name: str) -> None:
+    for month, part in frame.groupby(frame["timestamps"].dt.strftime("%Y-%m")):
+        INTRADAY["binance-ms"](part, folder / f"{name}-{month}")
+
+
+def test_files_of_one_symbol_and_a_period_each_are_joined_and_contracts_are_not(tmp_path: Path) -> None:
+    frame = bars(24 * 70, "h", "2024-01-01")
+    parts, packed, contracts = tmp_path / "parts", tmp_path / "packed", tmp_path / "contracts"
+    parts.mkdir()
+    _months(frame, parts, "BTCUSDT-1h")
+    packed.mkdir()
+    with zipfile.ZipFile(packed / "all.zip", "w") as archive:
+        for file in sorted(parts.iterdir()):
+            archive.write(file, file.name)
+    for place in (parts, packed):
+        read, notes = read_frame(place)
+        assert read["close"].tolist() == frame["close"].tolist() and len(read) == 24 * 70
+        assert any("a part of BTCUSDT-1h, as its name says: " in note and "2024-03" in note for note in notes)
+    contracts.mkdir()
+    for month in ("2024-03", "2024-06"):
+        bars(100, "B", "2023-10-02").to_csv(contracts / f"ES-{month}.csv", index=False)
+    with pytest.raises(DataError, match=r"2 symbols \(ES-2024-03, ES-2024-06\)"):
+        read_frame(contracts)
+    (parts / "more").mkdir()
+    _months(frame, parts / "more", "BTCUSDT-1h")
+    with pytest.raises(DataError, match="both named for symbol BTCUSDT-1h"):
+        read_frame(parts)
+
+
 def test_a_store_of_many_instruments_is_one_source(tmp_path: Path) -> None:
     DAILY["qlib"](bars(), tmp_path / "store")
     folder = tmp_path / "store/features/sz000001"

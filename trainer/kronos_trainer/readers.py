@@ -43,20 +43,17 @@ def read_sources(
     told: Told | None = None,
 ) -> Iterator[Rows]:
     """`read_rows` of tables that are chosen already; of these `layout` is expected."""
-    owners: dict[str, Path] = {}  # symbols that a file's own name gives
+    owners: dict[str, Path] = {}  # symbols that names of files give, and the file, or the directory of their parts
     for source in tables:
         filled = False
         for chunk in TableReader(source, bad_rows, findings, columns, layout, told, CHUNK_ROWS).chunks():
             filled = filled or len(chunk.instants) > 0
-            if (
-                isinstance(chunk.symbols, str)
-                and chunk.symbols == source.symbol
-                and not source.label.parent.name.startswith("symbol=")
-            ):
-                other = owners.setdefault(source.symbol, source.label)
-                if other != source.label:
+            named = source.names(chunk.symbols)
+            if named is not None and not source.label.parent.name.startswith("symbol="):
+                other = owners.setdefault(str(chunk.symbols), named)
+                if other != named:
                     raise DataError(
-                        f"{source.label} and {other} are both named for symbol {source.symbol}; "
+                        f"{source.label} and {other} are both named for symbol {chunk.symbols}; "
                         "rename one, or give both a symbol column"
                     )
             yield chunk

@@ -19,6 +19,7 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.faults import Fault, negative_sizes
 from kronos_trainer.findings import Findings
 from kronos_trainer.layouts.containers import Source
+from kronos_trainer.layouts.periods import NamedSymbol
 from kronos_trainer.layouts.recognise import Group, Recognised, recognise
 from kronos_trainer.layouts.tables import Table
 from kronos_trainer.layouts.text import EMPTY
@@ -70,6 +71,7 @@ class TableReader:
         self.told = told
         self.rows = rows
         self.numerals = Numerals()
+        self.named = NamedSymbol(source.label, source.symbol, source.period)
         self.said: list[str] = []
 
     def chunks(self) -> Iterator[Rows]:
@@ -86,7 +88,7 @@ class TableReader:
             elif isinstance(error, pd.errors.ParserWarning):
                 problem = "rows have more fields than the header"
             raise DataError(f"{self.file}: not readable as {self.source.kind}: {problem}") from error
-        facts = [*self.table.facts, *self.recognised.facts, *self.said]
+        facts = [*self.table.facts, *self.recognised.facts, *self.said, *self.named.facts]
         for fact in facts:
             self.findings.read_as.setdefault(fact, []).append(self.file.name)
         if self.told is not None:
@@ -258,7 +260,7 @@ class TableReader:
         if "amount" not in self.places:
             values[:, 5] = values[:, 4] * values[:, :4].mean(axis=1)
 
-        symbols: str | npt.NDArray[np.object_] = self.group.symbol or self.source.symbol
+        symbols: str | npt.NDArray[np.object_] = self.group.symbol or self.named.of(instants[instants != MISSING])
         if "symbol" in self.places:
             names = frame["symbol"].fillna("").astype("str").str.strip().str.replace(r'^="(.*)"$', r"\1", regex=True)
             faults.append(((names == "").to_numpy(), "symbol", "is empty"))

@@ -61,8 +61,9 @@ def read_histories(path: Path, weights: Weights, bad_rows: BadRows) -> Histories
             for rows in read_sources([source], "drop", findings, weights.columns):
                 for name, part in by_symbol(rows):
                     pieces.setdefault(name, []).append(part)
-                    other = owners.setdefault(name, file) if isinstance(rows.symbols, str) else file
-                    if other != file and not file.parent.name.startswith("symbol="):
+                    named = source.names(rows.symbols)
+                    other = named if named is None else owners.setdefault(name, named)
+                    if other != named and not file.parent.name.startswith("symbol="):
                         histories.failed[name] = f"{file} and {other} are both named for it; rename one"
         except DataError as error:
             histories.failed[file.name] = str(error)

@@ -8,7 +8,7 @@ import io
 import lzma
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -20,6 +20,7 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.layouts import store
 from kronos_trainer.layouts.arrow import ArrowTable
 from kronos_trainer.layouts.documents import open_json
+from kronos_trainer.layouts.periods import Period, by_period
 from kronos_trainer.layouts.tables import Table
 from kronos_trainer.layouts.text import HEAD_BYTES, open_text
 
@@ -54,6 +55,15 @@ class Source:
     symbol: str  # where no column names it
     kind: str  # of file, in messages
     open: Callable[[Mapping[str, str] | None], Table]  # given `data.columns`
+    period: Period | None = None  # of which it holds the symbol's bars, by its name
+
+    def names(self, symbols: object) -> Path | None:
+        """What is named for the symbol that was read: this file, or the directory of its parts; else None."""
+        if not isinstance(symbols, str):
+            return None
+        if self.period is not None and symbols == self.period.symbol:
+            return self.label.parent
+        return self.label if symbols == self.symbol else None
 
 
 def sources(files: Sequence[Path]) -> Iterator[Source]:
@@ -64,6 +74,7 @@ def sources(files: Sequence[Path]) -> Iterator[Source]:
                 yield Source(table.file, symbol, "Qlib's store", lambda given, table=table: table)  # type: ignore[misc]
         except (DataError, OSError) as error:
             yield _failing(place, place.name, error)
+    periods = by_period(files)
     for file in files:
         if file.suffix == ".bin" or (file.suffix == ".txt" and file.parent.name == "calendars"):
             continue
@@ -77,7 +88,8 @@ def sources(files: Sequence[Path]) -> Iterator[Source]:
             )
         except (DataError, OSError) as error:
             members = [_failing(file, symbol, error)]
-        yield from members
+        period = periods.get(file) if len(members) == 1 else None
+        yield from (replace(member, period=period or member.period) for member in members)
 
 
 def _failing(label: Path, symbol: str, error: Exception) -> Source:
@@ -111,6 +123,7 @@ def _in_zip(file: Path, symbol: str) -> Iterator[Source]:
     if not members:
         found = ", ".join(list(infos)[:5]) or "nothing"
         raise DataError(f"{file}: a zip archive without a file of bars; it holds {found}")
+    periods = by_period([PurePosixPath(member) for member in members])
     for member in members:
         if infos[member].flag_bits & 1:
             raise DataError(f"{file}: its member {member} is encrypted; unpack the archive")
@@ -124,9 +137,9 @@ def _in_zip(file: Path, symbol: str) -> Iterator[Source]:
                 archive.close()  # the file stays open until the member is closed
             return cast(BinaryIO, stream)
 
-        yield _source(
-            file if alone else file / member, symbol if alone else stem(PurePosixPath(member).name), member, reader
-        )
+        path = PurePosixPath(member)
+        one = _source(file if alone else file / member, symbol if alone else stem(path.name), member, reader)
+        yield replace(one, period=periods.get(path))
 
 
 def _table(label: Path, kind: str, source: Place, given: Mapping[str, str] | None) -> Table:
