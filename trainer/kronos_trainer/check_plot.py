@@ -17,13 +17,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from kronos_trainer.bars import Bars
+from kronos_trainer.charts import GRID, INK, plain
 from kronos_trainer.check import Checked
 from kronos_trainer.findings import KINDS, Found
 from kronos_trainer.trading_hours import DAY
 
 MOST = 12  # symbols that are drawn: the worst
 POINTS = 1500  # that a line is drawn with; more cannot be told apart
-INK, GRID, PRICE, VOLUME = "#333f48", "#dfe4e8", "#20639b", "#9fb3c8"
+PRICE, VOLUME = "#20639b", "#9fb3c8"
 SPLITS = {"train": "#f3f6fa", "validation": "#fdf3d8", "test": "#e3f2e6"}
 SHADED = {"gap": ("#d1495b", "bars missing"), "halt": ("#8d6a9f", "the same prices")}
 LINED = {"split": ("#d1495b", "split"), "adjusted": ("#2a9d8f", "adjusted split")}
@@ -81,7 +82,7 @@ def _draw(cell: SubFigure, checked: Checked, index: int, *, alone: bool) -> None
     logarithmic = bool(positive.any() and not (low < 0).any())
     for axes in panels[:, 0]:
         _splits(axes, checked)
-        _plain(axes)
+        plain(axes)
     price.fill_between(
         times, np.where(low > 0, low, close) if logarithmic else low, high, color=PRICE, alpha=0.18, lw=0
     )
@@ -185,15 +186,6 @@ def _logarithmic(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6) if narrow else LogLocator(subs=(1, 2, 5), numticks=10))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(axis="y", color=GRID, linewidth=0.7, zorder=0)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelsize=8, length=0)
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(GRID)
 
 
 def _date(time: int) -> float:

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from kronos_trainer import durable
-from kronos_trainer.config import RunConfig, RunPaths, StageName
+from kronos_trainer.config import RunConfig, RunPaths, StageName, WarmStart
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.lock import occupied, refuse_if_late
 from kronos_trainer.stores import Beat, Changed, Object, Store
-from kronos_trainer.warm_start import is_warm, published_run
+from kronos_trainer.warm_start import is_warm
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
 _POINTERS = ("checkpoint.json", "result.json", "report.md", "current.json")
@@ -141,7 +141,7 @@ class Mirror:
             if found is None:
                 return []  # said where the weights are needed
             try:
-                start = published_run(found[0])
+                start = WarmStart.published(found[0])
             except (ValueError, KeyError, TypeError):
                 return []
         return [RunPaths(paths.root, run.model, start.run).stage(stage).best for stage in StageName]

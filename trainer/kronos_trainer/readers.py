@@ -49,7 +49,7 @@ def read_sources(
         for chunk in TableReader(source, bad_rows, findings, columns, layout, told, CHUNK_ROWS).chunks():
             filled = filled or len(chunk.instants) > 0
             named = source.names(chunk.symbols)
-            if named is not None and not source.label.parent.name.startswith("symbol="):
+            if named is not None:
                 other = owners.setdefault(str(chunk.symbols), named)
                 if other != named:
                     raise DataError(

@@ -176,7 +176,8 @@ class StampReader:
             self._settle(self._zone is not None or (bool(re.search(rf"[\d]{_ZONE}$", first)) and ":" in first))
         if self._zone is not None:
             return self._in_zone(text, given)
-        text, given = self._cleaned(text), self._cleaned(given)
+        text = self._cleaned(text)
+        given = text[given.index]
         if self.aware:
             # pandas takes a stamp without a zone for UTC here; a mixture must not pass unseen
             zoned = text.str.contains(rf":\d{{2}}(?:\.\d+)?{_ZONE}$", regex=True)

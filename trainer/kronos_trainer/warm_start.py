@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from kronos_trainer.config import RunConfig, RunPaths, StageName, WarmStart
@@ -15,12 +14,6 @@ def is_warm(run: RunConfig) -> bool:
     return any(init.published for init in (run.tokenizer.init, run.predictor.init))
 
 
-def published_run(current: str | bytes) -> WarmStart:
-    """The run that the text of a current.json names. Raises ValueError."""
-    document = json.loads(current)
-    return WarmStart(run=document["run"], digests={stage: document[stage]["digest"] for stage in StageName})
-
-
 def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tuple[Path, str]:
     """The directory of a stage's published weights, and the words for where they come from.
 
@@ -29,7 +22,7 @@ def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tupl
     start = run.warm_start
     if start is None:
         try:
-            start = published_run(paths.current.read_text())
+            start = WarmStart.published(paths.current.read_text())
         except FileNotFoundError:
             raise InputMissing(nothing_published(run.model.name, stage)) from None
         except (ValueError, KeyError, TypeError):

@@ -69,8 +69,7 @@ def saved_step(paths: StagePaths) -> int | None:
 
 def _current(root: Path, model: ModelRef) -> WarmStart | None:
     try:
-        current = json.loads(RunPaths(root, model, "none").current.read_text())
-        return WarmStart(run=current["run"], digests={stage: current[stage]["digest"] for stage in StageName})
+        return WarmStart.published(RunPaths(root, model, "none").current.read_text())
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

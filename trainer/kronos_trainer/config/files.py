@@ -17,6 +17,7 @@ LINES_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packe
 MAYBE_SUFFIXES = (*(kind + packed for kind in (".txt", ".json", ".prn") for packed in PACKED), ".zip")
 
 BAR_SUFFIXES = (*CSV_SUFFIXES, *PARQUET_SUFFIXES, *ARROW_SUFFIXES, *LINES_SUFFIXES)
+_LONGEST_FIRST = sorted((*BAR_SUFFIXES, *MAYBE_SUFFIXES), key=len, reverse=True)
 KINDS = ".csv, .tsv, .txt, .json, .jsonl (also packed: .gz, .bz2, .xz, .zst, .zip), .parquet, .feather"  # for messages
 
 _ABOUT = re.compile(
@@ -43,7 +44,7 @@ def holds_bars(name: pathlib.PurePath) -> bool:
 
 def stem(name: str) -> str:
     """The name of a file of bars without the suffixes that say what kind it is."""
-    for suffix in sorted((*BAR_SUFFIXES, *MAYBE_SUFFIXES), key=len, reverse=True):
+    for suffix in _LONGEST_FIRST:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name

@@ -94,6 +94,12 @@ class WarmStart(Contract):
     run: Name = Field(description="Id of that run.")
     digests: dict[StageName, str] = Field(description="SHA-256 of its weights, of each stage.")
 
+    @classmethod
+    def published(cls, current: str | bytes) -> WarmStart:
+        """The run that the text of a current.json names. Raises ValueError, KeyError or TypeError for a damaged one."""
+        document = json.loads(current)
+        return cls(run=document["run"], digests={stage: document[stage]["digest"] for stage in StageName})
+
 
 class RunConfig(Contract):
     """run.json: one stage, complete; the trainer reads nothing else."""

@@ -12,9 +12,10 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from kronos_trainer.charts import INK, plain
 from kronos_trainer.forecast.fonts import fonts_for
 
-RISE, FALL, FORECAST, INK, GRID = "#2a9d8f", "#d1495b", "#edf2fb", "#333f48", "#dfe4e8"
+RISE, FALL, FORECAST = "#2a9d8f", "#d1495b", "#edf2fb"
 BODY = 0.7  # width of a candle, in bars
 LONGEST_NAME = 60  # characters of a symbol that fit into the title
 MOST_HISTORY = 400  # more candles than this cannot be told apart
@@ -40,7 +41,7 @@ def candles_png(history: pd.DataFrame, forecast: pd.DataFrame, symbol: str) -> t
     for axes in panels[:, 0]:
         axes.axvspan(boundary, len(bars) - 0.5, color=FORECAST, zorder=0)
         axes.axvline(boundary, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-        _plain(axes)
+        plain(axes)
 
     colours = np.where(bars["close"] >= bars["open"], RISE, FALL)
     _draw_candles(price, bars, colours)
@@ -98,12 +99,3 @@ def _label_times(axes: Axes, times: pd.Series, *, first: int) -> None:
     step = -(-len(stamps) // 8)
     ticks = range(first % step, len(stamps), step)
     axes.set_xticks(ticks, [stamps[tick].strftime(pattern) for tick in ticks], fontsize=8)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(axis="y", color=GRID, linewidth=0.7, zorder=0)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=INK, labelsize=8, length=0)
-    for side in ("top", "left", "right"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(GRID)

@@ -26,6 +26,7 @@ from kronos_trainer.layouts.text import HEAD_BYTES, open_text
 
 Place = Path | Callable[[], BinaryIO]  # a file, or what opens a stream of its content
 
+_PARTITION = "symbol="  # directories of a partitioned data set
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # How what is packed begins, and how it is opened.
 _PACKED: tuple[tuple[bytes, Callable[[BinaryIO], BinaryIO]], ...] = (
@@ -58,8 +59,11 @@ class Source:
     period: Period | None = None  # of which it holds the symbol's bars, by its name
 
     def names(self, symbols: object) -> Path | None:
-        """What is named for the symbol that was read: this file, or the directory of its parts; else None."""
-        if not isinstance(symbols, str):
+        """What is named for the symbol that was read: this file, or the directory of its parts; else None.
+
+        Files of one `symbol=` directory are together by intention.
+        """
+        if not isinstance(symbols, str) or self.label.parent.name.startswith(_PARTITION):
             return None
         if self.period is not None and symbols == self.period.symbol:
             return self.label.parent
@@ -79,7 +83,7 @@ def sources(files: Sequence[Path]) -> Iterator[Source]:
         if file.suffix == ".bin" or (file.suffix == ".txt" and file.parent.name == "calendars"):
             continue
         parent = file.parent.name
-        symbol = parent.removeprefix("symbol=") if parent.startswith("symbol=") else stem(file.name)
+        symbol = parent.removeprefix(_PARTITION) if parent.startswith(_PARTITION) else stem(file.name)
         try:
             with file.open("rb") as stream:
                 begin = stream.read(8)
