@@ -39,7 +39,7 @@ def test_a_killed_rank_restarts_the_whole_gang_from_the_checkpoint(
         story.follow_logs()
 
         def trained(attempt: int) -> list[str]:
-            """What rank 0 of an attempt said of its training, as `kronos logs -f` printed it; each begins by loading."""
+            """What `kronos logs -f` printed of the training of an attempt's rank 0; each attempt begins by loading."""
             own = [line for line in story.said if line.startswith("[rank 0] model-b-1d tokenizer")]
             loading = ["loading" in line for line in own]
             starts = [
