@@ -8,7 +8,7 @@ from benchmarks.series import hourly_bars, hourly_frame
 from benchmarks.timing import interleave, show
 from benchmarks.upstream import WindowDataset, loader
 from kronos_trainer.config import Data, Window
-from kronos_trainer.windows import epoch_order, split_bars
+from kronos_trainer.data.windows import epoch_order, split_bars
 
 LOOKBACK, HORIZON, BATCH, BATCHES = 90, 10, 32, 20
 

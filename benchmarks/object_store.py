@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "trainer"))
 
 from s3_server import S3Server
 
-from kronos_trainer import stores
-from kronos_trainer.fetch import fetch_bars
-from kronos_trainer.stores import Store
+from kronos_trainer.data.fetch import fetch_bars
+from kronos_trainer.storage import stores
+from kronos_trainer.storage.stores import Store
 
 _BARS = 250  # of each symbol, a year of days
 _CHECKPOINT = 300 * 2**20  # bytes: weights and optimizer of a model of 25 million parameters

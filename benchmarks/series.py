@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from kronos_trainer.bars import Bars, read_bars
 from kronos_trainer.config import Data, Timeframe
-from kronos_trainer.readers import read_frame
-from kronos_trainer.samples import write_samples
+from kronos_trainer.data.bars import Bars, read_bars
+from kronos_trainer.data.commands.samples import write_samples
+from kronos_trainer.data.reading.readers import read_frame
 
 
 @functools.cache

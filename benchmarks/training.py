@@ -18,14 +18,14 @@ from benchmarks import upstream
 from benchmarks.series import hourly_bars, hourly_frame
 from benchmarks.timing import interleave, show
 from kronos_trainer.config import Data, PredictorStage, TokenizerStage, Training, Window
+from kronos_trainer.data.windows import Splits, epoch_order, split_bars
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
 from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
-from kronos_trainer.optimizer import Optimizer
-from kronos_trainer.precision import choose_precision
-from kronos_trainer.seeding import seed_of
-from kronos_trainer.stages import PredictorTask, Stage, TokenizerTask
-from kronos_trainer.tokens import TokenCache
-from kronos_trainer.windows import Splits, epoch_order, split_bars
+from kronos_trainer.training.optimizer import Optimizer
+from kronos_trainer.training.precision import choose_precision
+from kronos_trainer.training.seeding import seed_of
+from kronos_trainer.training.stages import PredictorTask, Stage, TokenizerTask
+from kronos_trainer.training.tokens import TokenCache
 
 LOOKBACK, HORIZON, BATCH = 90, 10, 32
 CPU = torch.device("cpu")

@@ -146,9 +146,9 @@ def make_run(stage: str, size: str, tokenizer: str, *, micro: int, batch: int = 
 
 @functools.cache
 def splits() -> Any:
-    from kronos_trainer.bars import load_bars
+    from kronos_trainer.data.bars import load_bars
     from kronos_trainer.config import Data, Timeframe, Window
-    from kronos_trainer.windows import split_bars
+    from kronos_trainer.data.windows import split_bars
 
     data = Data.model_validate({"source": {"path": "-"}})
     bars = load_bars(bars_file(), Timeframe.H1, data, workplace() / "bars", lambda: None)
@@ -159,8 +159,8 @@ def splits() -> Any:
 def tokens() -> Any:
     """Ids of the training windows, encoded on the device with a random tokenizer; (cache, seconds)."""
     from kronos_trainer.model.weights import scratch_tokenizer
-    from kronos_trainer.stages import to_device
-    from kronos_trainer.tokens import TokenCache
+    from kronos_trainer.training.stages import to_device
+    from kronos_trainer.training.tokens import TokenCache
 
     tokenizer = scratch_tokenizer("tiny" if SMOKE else "base", 0).eval().to(device())
     cache = TokenCache(workplace() / "tokens", "check", splits().train)
@@ -171,11 +171,11 @@ def tokens() -> Any:
 
 
 def make_loop(run: Any, stage: Any, plan: Any, *, save: Callable[..., None] = lambda **state: None) -> Any:
-    from kronos_trainer.comet import NullReporter
-    from kronos_trainer.distributed import Ranks
-    from kronos_trainer.loop import Loop
-    from kronos_trainer.metrics import Metrics
-    from kronos_trainer.progress import Progress
+    from kronos_trainer.training.comet import NullReporter
+    from kronos_trainer.training.distributed import Ranks
+    from kronos_trainer.training.loop import Loop
+    from kronos_trainer.training.metrics import Metrics
+    from kronos_trainer.training.progress import Progress
 
     return Loop(
         run,
@@ -194,8 +194,8 @@ def make_loop(run: Any, stage: Any, plan: Any, *, save: Callable[..., None] = la
 
 def make_stage(kind: str, size: str, run: Any) -> Any:
     from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
-    from kronos_trainer.precision import choose_precision
-    from kronos_trainer.stages import PredictorTask, TokenizerTask
+    from kronos_trainer.training.precision import choose_precision
+    from kronos_trainer.training.stages import PredictorTask, TokenizerTask
 
     precision = choose_precision(run.training, device())
     if kind == "tokenizer":
@@ -208,7 +208,7 @@ def ours(kind: str, size: str, *, micro: int, precision: str, compiled: bool = F
     """The trainer's own step, with everything that belongs to it: seeds, gather, transfer, optimizer."""
     import torch
 
-    from kronos_trainer.batching import plan_batches
+    from kronos_trainer.training.batching import plan_batches
 
     run = make_run(kind, size if kind == "predictor" else "mini", size if kind == "tokenizer" else "base", micro=micro,
                    training={"precision": precision, "compile": compiled})
@@ -237,7 +237,7 @@ class GraphStep:
 
         from kronos_trainer.config import PredictorStage
         from kronos_trainer.model.weights import scratch_predictor
-        from kronos_trainer.optimizer import _groups
+        from kronos_trainer.training.optimizer import _groups
 
         self.precision, dev = precision, device()
         train = splits().train
@@ -268,7 +268,7 @@ class GraphStep:
         import torch
         from torch import nn
 
-        from kronos_trainer.stages import _cross_entropies
+        from kronos_trainer.training.stages import _cross_entropies
 
         pair = self.ids[self.index].long()
         s1, s2 = pair[:, 0], pair[:, 1]
@@ -303,7 +303,7 @@ class GraphStep:
     def __call__(self) -> None:
         import torch
 
-        from kronos_trainer.seeding import seed_of
+        from kronos_trainer.training.seeding import seed_of
 
         torch.manual_seed(seed_of(0, "predictor", self.count, 0, 0))
         place = self.count * BATCH % (len(self.order) - BATCH)
@@ -505,7 +505,7 @@ def correct(out: Out) -> None:
 
     from kronos_trainer.model.sizes import PREDICTORS
     from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
-    from kronos_trainer.stages import _cross_entropies
+    from kronos_trainer.training.stages import _cross_entropies
 
     names = {0: "math", 1: "flash", 2: "mem-efficient", 3: "cudnn"}
 
@@ -616,8 +616,8 @@ def correct(out: Out) -> None:
     out.attempt("a step waits at", audit)
 
     def resume(kind: str, precision: str) -> dict[str, Any]:
-        from kronos_trainer.batching import plan_batches
-        from kronos_trainer.checkpoint import Restored
+        from kronos_trainer.training.batching import plan_batches
+        from kronos_trainer.storage.checkpoint import Restored
 
         size = {"predictor": "tiny" if SMOKE else "small", "tokenizer": "tiny" if SMOKE else "base"}[kind]
         run = make_run(kind, size if kind == "predictor" else "mini", size if kind == "tokenizer" else "base", micro=32,
@@ -848,7 +848,7 @@ def product(out: Out) -> None:
             run = make_run("predictor", "small", tokenizer_size, micro=64, output="whole", epochs=1, training=dict(common["training"]), run="cramped",
                            stage_hashes={"tokenizer": "t" * 12, "predictor": "q" * 12}, reuse_tokenizer={"run": "run-1", "hash": "t" * 12})
             script = workplace() / "cramped.py"
-            script.write_text("import sys, torch; torch.cuda.set_per_process_memory_fraction(0.006)\nfrom kronos_trainer.rank import end, main\nfrom kronos_trainer.stopping import StopSignal\nend(main(sys.argv[1:], StopSignal()))\n")
+            script.write_text("import sys, torch; torch.cuda.set_per_process_memory_fraction(0.006)\nfrom kronos_trainer.training.rank import end, main\nfrom kronos_trainer.stopping import StopSignal\nend(main(sys.argv[1:], StopSignal()))\n")
             return finish(start(run, "cramped", [str(script)]), 40)
 
         out.attempt("lack of memory ends with 71", cramped)

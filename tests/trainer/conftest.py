@@ -143,8 +143,9 @@ def start_gang(directory: Path, run: RunConfig, script: str = "faulty_rank.py", 
     config = directory / f"{run.run}-{run.stage}.json"
     config.write_text(run.dump())
     start = (
-        "import pathlib, sys; from kronos_trainer.config import load_run; from kronos_trainer.launch import launch; "
-        "from kronos_trainer.stopping import StopSignal; run, script = sys.argv[1:]; "
+        "import pathlib, sys; from kronos_trainer.config import load_run; "
+        "from kronos_trainer.launch.launcher import launch; from kronos_trainer.stopping import StopSignal; "
+        "run, script = sys.argv[1:]; "
         "command = [sys.executable, script, '--run', run]; "
         "sys.exit(launch(load_run(pathlib.Path(run)), command, StopSignal(), processes=2))"
     )

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kronos_trainer.loop import Loop
-from kronos_trainer.rank import end, main
-from kronos_trainer.stages import PredictorTask, TokenizerTask
 from kronos_trainer.stopping import StopSignal
+from kronos_trainer.training.loop import Loop
+from kronos_trainer.training.rank import end, main
+from kronos_trainer.training.stages import PredictorTask, TokenizerTask
 
 RANK = int(os.environ["RANK"])
 

@@ -13,21 +13,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kronos_trainer.bars import load_bars
-from kronos_trainer.batching import plan_batches
-from kronos_trainer.comet import NullReporter
 from kronos_trainer.config import RunConfig, StageName, load_run
-from kronos_trainer.distributed import Ranks
-from kronos_trainer.loop import Loop
-from kronos_trainer.metrics import Metrics
+from kronos_trainer.data.bars import load_bars
+from kronos_trainer.data.windows import Splits, split_bars
 from kronos_trainer.model import predictor
 from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
-from kronos_trainer.precision import choose_precision
-from kronos_trainer.progress import Progress
-from kronos_trainer.rank import end
-from kronos_trainer.stages import PredictorTask, Stage, TokenizerTask
-from kronos_trainer.tokens import EncodedTokens
-from kronos_trainer.windows import Splits, split_bars
+from kronos_trainer.training.batching import plan_batches
+from kronos_trainer.training.comet import NullReporter
+from kronos_trainer.training.distributed import Ranks
+from kronos_trainer.training.loop import Loop
+from kronos_trainer.training.metrics import Metrics
+from kronos_trainer.training.precision import choose_precision
+from kronos_trainer.training.progress import Progress
+from kronos_trainer.training.rank import end
+from kronos_trainer.training.stages import PredictorTask, Stage, TokenizerTask
+from kronos_trainer.training.tokens import EncodedTokens
 
 MICRO_BOTH = 8  # windows of a micro-step, over all processes
 

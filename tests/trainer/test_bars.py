@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_trainer import bars as bars_module
-from kronos_trainer.bars import FORMAT, Bars, load_bars, read_bars, source_digest, time_stamps
-from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import Data, Source, Timeframe
+from kronos_trainer.data import bars as bars_module
+from kronos_trainer.data.bars import FORMAT, Bars, load_bars, read_bars, source_digest, time_stamps
+from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError, StorageError
 
 DATA = Data(source=Source(path="unused"))
@@ -47,7 +47,7 @@ def check_symbol(bars: Bars, symbol: str, source: pd.DataFrame) -> None:
 
 
 def test_symbols_spread_over_files_and_chunks_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", 7)
+    monkeypatch.setattr("kronos_trainer.data.reading.readers.CHUNK_ROWS", 7)
     sources = {name: frame(name, rows) for name, rows in (("B", 40), ("A", 25), ("C", 1))}
     everything = pd.concat(sources.values()).sample(frac=1, random_state=1)
     directory = tmp_path / "bars"

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kronos_trainer.batching import (
+from kronos_trainer.errors import ConfigError, DataError
+from kronos_trainer.training.batching import (
     BatchPlan,
     plan_batches,
     steps_per_epoch,
     validation_part,
     validation_rounds,
 )
-from kronos_trainer.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from kronos_trainer import calendars
+from kronos_trainer.data import calendars
 from kronos_trainer.errors import BadEnvironment, ConfigError, DataError
 
 

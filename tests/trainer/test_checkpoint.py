@@ -15,11 +15,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kronos_trainer import durable
-from kronos_trainer.checkpoint import Checkpoints, Meta
 from kronos_trainer.config import StagePaths
 from kronos_trainer.errors import ConfigError, InputMissing, StorageError
 from kronos_trainer.model import tensors
+from kronos_trainer.storage import durable
+from kronos_trainer.storage.checkpoint import Checkpoints, Meta
 
 HASH = "h" * 12
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from kronos_operator.cli import data, forecast, main
-from kronos_trainer import data as trainer_data
+from kronos_trainer.data import __main__ as trainer_data
 from kronos_trainer.forecast.options import parser as forecast_parser
 
 

@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer.comet import CometReporter, NullReporter, open_reporter
 from kronos_trainer.config import RunConfig
+from kronos_trainer.training.comet import CometReporter, NullReporter, open_reporter
 
 MakeRun = Callable[..., RunConfig]
 COMET = {"project": "kronos", "tags": ["model_b_1d_macro_finetune"]}
 
 REPORT = """
 import pathlib, sys
-from kronos_trainer.comet import open_reporter
+from kronos_trainer.training.comet import open_reporter
 from kronos_trainer.config import load_run
 notes = []
 note = lambda message, everywhere: notes.append(message)

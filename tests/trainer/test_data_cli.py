@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 from layout_writers import DAILY, INTRADAY, bars
 
-from kronos_trainer import launch, rank, transfer
+from kronos_trainer import transfer
 from kronos_trainer.config import RunConfig
-from kronos_trainer.data import main
-from kronos_trainer.readers import read_frame
+from kronos_trainer.data.__main__ import main
+from kronos_trainer.data.reading.readers import read_frame
+from kronos_trainer.launch import launcher as launch
 from kronos_trainer.stopping import StopSignal
+from kronos_trainer.training import rank
 
 
 def write_bars(path: Path, rows: int = 200) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kronos_trainer.checkpoint import Checkpoints
 from kronos_trainer.config import RunConfig
+from kronos_trainer.storage.checkpoint import Checkpoints
 
 MakeRun = Callable[..., RunConfig]
 RunGang = Callable[..., Any]

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_trainer.bars import Bars, read_bars
 from kronos_trainer.config import Data, Source, Timeframe
-from kronos_trainer.findings import Found, notes_of
-from kronos_trainer.samples import write_samples
-from kronos_trainer.series import ahead
+from kronos_trainer.data.bars import Bars, read_bars
+from kronos_trainer.data.commands.samples import write_samples
+from kronos_trainer.data.quality.findings import Found, notes_of
+from kronos_trainer.data.series import ahead
 
 PRICES = ["open", "high", "low", "close"]
 Change = Callable[[pd.DataFrame], pd.DataFrame]

@@ -16,8 +16,9 @@ from kronos_finance._vendor.kronos_model import KronosPredictor as Upstream
 from kronos_finance._vendor.kronos_model import KronosTokenizer as UpstreamTokenizer
 from kronos_finance._vendor.kronos_model.kronos import auto_regressive_inference
 
-from kronos_trainer.bars import time_stamps
-from kronos_trainer.columns import FEATURES
+from kronos_trainer.data.bars import time_stamps
+from kronos_trainer.data.reading.columns import FEATURES
+from kronos_trainer.data.reading.readers import read_frame
 from kronos_trainer.errors import ConfigError, DataError
 from kronos_trainer.forecast import drawing
 from kronos_trainer.forecast.draws import draw
@@ -33,7 +34,6 @@ from kronos_trainer.model.weights import (
     scratch_predictor,
     scratch_tokenizer,
 )
-from kronos_trainer.readers import read_frame
 
 GREEDY = Sampling(top_k=1)
 PRICES = ["open", "high", "low", "close"]

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_trainer import durable
 from kronos_trainer.config import ModelRef, RunPaths
+from kronos_trainer.data.reading.readers import read_frame
 from kronos_trainer.errors import DataError
 from kronos_trainer.forecast.__main__ import main
 from kronos_trainer.forecast.forecaster import Forecaster
@@ -29,7 +29,7 @@ from kronos_trainer.model.weights import (
     scratch_predictor,
     scratch_tokenizer,
 )
-from kronos_trainer.readers import read_frame
+from kronos_trainer.storage import durable
 
 COLUMNS = ["timestamps", "open", "high", "low", "close", "volume", "amount"]
 WINDOW = {"lookback": 30, "horizon": 5, "maxContext": 64}

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_trainer import durable
-from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import ModelRef, RunPaths
+from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, TrainerError
 from kronos_trainer.forecast import Forecaster, load
 from kronos_trainer.model.weights import save_weights, scratch_predictor, scratch_tokenizer
+from kronos_trainer.storage import durable
 
 LOOKBACK, HORIZON = 30, 4
 README = Path(__file__).parents[2] / "README.md"

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from kronos_trainer import rank
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.model import tensors
 from kronos_trainer.stopping import StopSignal
+from kronos_trainer.training import rank
 
 MakeRun = Callable[..., RunConfig]
 SMALL = {"training": {"precision": "fp32", "windows_per_epoch": 16, "validation_windows": 8}}

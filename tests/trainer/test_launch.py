@@ -43,7 +43,7 @@ exec(sys.argv[1 + min(rank, len(sys.argv) - 2)])
 DEFINE_ONCE = """
 import os, pathlib, sys
 from kronos_trainer.config import load_run
-from kronos_trainer.launch import launch
+from kronos_trainer.launch.launcher import launch
 from kronos_trainer.stopping import StopSignal, end_process
 processes, config, *command = sys.argv[1:]
 def once():
@@ -330,8 +330,8 @@ def test_the_last_words_of_a_success_are_the_result_of_rank_0(gang: Gang) -> Non
 LAUNCH_LIMITED = (
     DEFINE_ONCE
     + """
-from kronos_trainer import launch as module
-from kronos_trainer.memory import memory
+from kronos_trainer.launch import launcher as module
+from kronos_trainer.launch.memory import memory
 groups = pathlib.Path(os.environ["GROUPS"])
 module.memory = lambda: memory(groups / "process", groups)
 end_process(once())

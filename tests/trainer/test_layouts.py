@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from layout_writers import DAILY, INTRADAY, PRICES, bars, csv
 
 from kronos_trainer.config.files import bars_among
+from kronos_trainer.data.layouts.known import LAYOUTS, NAMES
+from kronos_trainer.data.quality.findings import Findings
+from kronos_trainer.data.reading.readers import read_frame, read_rows
 from kronos_trainer.errors import DataError
-from kronos_trainer.findings import Findings
-from kronos_trainer.layouts.known import LAYOUTS, NAMES
-from kronos_trainer.readers import read_frame, read_rows
 
 WRITERS = {
     **{f"daily/{name}": writer for name, writer in DAILY.items()},
@@ -82,7 +82,7 @@ def test_any_bars_in_any_layout_come_back_or_are_refused_as_ambiguous(
 def test_chunks_change_nothing(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = frame_for(name)
     file = WRITERS[name](written, tmp_path / "bars")
-    monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", 7)
+    monkeypatch.setattr("kronos_trainer.data.reading.readers.CHUNK_ROWS", 7)
     assert_same(read_frame(file)[0], written)
 
 
@@ -140,7 +140,7 @@ def test_the_whole_file_settles_which_number_is_the_day(
 ) -> None:
     (tmp_path / "A.csv").write_text(lines(*stamps))
     for rows in (250_000, 3):
-        monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", rows)
+        monkeypatch.setattr("kronos_trainer.data.reading.readers.CHUNK_ROWS", rows)
         frame, notes = read_frame(tmp_path / "A.csv")
         assert frame["timestamps"].iloc[0] == pd.Timestamp(first)
         assert len(frame) == len(stamps)

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_trainer import legacy
+import kronos_trainer
+from kronos_trainer.data.commands.importing import import_bars
+from kronos_trainer.data.commands.legacy import load_pickle
+from kronos_trainer.data.reading.readers import read_frame
 from kronos_trainer.errors import DataError, InputMissing
-from kronos_trainer.importing import import_bars
-from kronos_trainer.legacy import load_pickle
-from kronos_trainer.readers import read_frame
 
 # Written by pandas 2.2.2 with numpy 1.26, protocol 4, as upstream finetune/qlib_data_preprocess.py does.
 OLD = Path(__file__).parent / "fixtures" / "upstream_train_data.pkl"
@@ -114,7 +114,7 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
 
 def test_a_training_unpickles_no_file() -> None:
     """Bars, weights and checkpoints are data: only this import, a user's own command, reads pickles."""
-    package = Path(legacy.__file__).parent
+    package = Path(kronos_trainer.__file__).parent
     readers = {"pickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}
     calls = {"torch.load", "torch.jit.load", "torch.package", "torch.hub", "np.load", "numpy.load", "pd.read_pickle"}
     found = {}
@@ -124,10 +124,13 @@ def test_a_training_unpickles_no_file() -> None:
         imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         run = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"eval", "exec", "__import__"}
-        found[path.name] = {name.split(".")[0] for name in imported} & readers | used & calls | run
-        found[path.name] |= {name for name in ("legacy", "importing") if f"kronos_trainer.{name}" in imported}
+        module = str(path.relative_to(package))
+        found[module] = {name.split(".")[0] for name in imported} & readers | used & calls | run
+        found[module] |= {
+            name for name in ("legacy", "importing") if f"kronos_trainer.data.commands.{name}" in imported
+        }
     assert {name: what for name, what in found.items() if what} == {
-        "legacy.py": {"pickle"},
-        "importing.py": {"legacy"},
-        "data.py": {"importing"},
+        "data/commands/legacy.py": {"pickle"},
+        "data/commands/importing.py": {"legacy"},
+        "data/__main__.py": {"importing"},
     }

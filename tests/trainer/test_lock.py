@@ -15,12 +15,12 @@ import pytest
 
 from kronos_trainer.config import RunConfig
 from kronos_trainer.errors import StorageError
-from kronos_trainer.lock import model_lock
+from kronos_trainer.storage.lock import model_lock
 
 HOLD = """
 import pathlib, sys, time
 from kronos_trainer.config import load_run
-from kronos_trainer.lock import model_lock
+from kronos_trainer.storage.lock import model_lock
 run = load_run(pathlib.Path(sys.argv[1]))
 with model_lock(run.paths(), run):
     print("held", flush=True)

@@ -16,15 +16,16 @@ import torch
 from obstore.store import MemoryStore
 from safetensors.torch import load_file
 
-from kronos_trainer import stores, train
-from kronos_trainer.checkpoint import Checkpoints
 from kronos_trainer.config import RunConfig, StageName
-from kronos_trainer.distributed import Ranks
 from kronos_trainer.errors import ConfigError, DataError, Diverged, InputMissing, OutOfMemory, Stopped
-from kronos_trainer.mirror import Mirror
 from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer, weights_digest
-from kronos_trainer.progress import Progress
-from kronos_trainer.stages import PredictorTask, TokenizerTask
+from kronos_trainer.storage import stores
+from kronos_trainer.storage.checkpoint import Checkpoints
+from kronos_trainer.storage.mirror import Mirror
+from kronos_trainer.training import train
+from kronos_trainer.training.distributed import Ranks
+from kronos_trainer.training.progress import Progress
+from kronos_trainer.training.stages import PredictorTask, TokenizerTask
 
 MakeRun = Callable[..., RunConfig]
 

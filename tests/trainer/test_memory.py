@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from kronos_trainer.memory import Memory, gibibytes, memory
+from kronos_trainer.launch.memory import Memory, gibibytes, memory
 
 MACHINE = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 

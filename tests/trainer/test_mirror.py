@@ -13,15 +13,15 @@ import pytest
 import torch
 from obstore.store import MemoryStore
 
-from kronos_trainer import stores
-from kronos_trainer.checkpoint import Checkpoints, Meta
 from kronos_trainer.config import RunConfig, RunPaths, StageName
-from kronos_trainer.distributed import Ranks
+from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError
-from kronos_trainer.fetch import fetch_bars
-from kronos_trainer.lock import model_lock
-from kronos_trainer.mirror import Mirror
-from kronos_trainer.storage import Storage
+from kronos_trainer.storage import stores
+from kronos_trainer.storage.checkpoint import Checkpoints, Meta
+from kronos_trainer.storage.lock import model_lock
+from kronos_trainer.storage.mirror import Mirror
+from kronos_trainer.storage.run_storage import Storage
+from kronos_trainer.training.distributed import Ranks
 
 MakeRun = Callable[..., RunConfig]
 

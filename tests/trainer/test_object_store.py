@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from s3_server import ACCESS_KEY, SECRET_KEY, Proxy, S3Server
 
-from kronos_trainer import stores
 from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.errors import InputMissing, StorageError
-from kronos_trainer.fetch import fetch_bars
-from kronos_trainer.lock import model_lock
-from kronos_trainer.mirror import Mirror
-from kronos_trainer.stores import Changed, Store
+from kronos_trainer.storage import stores
+from kronos_trainer.storage.lock import model_lock
+from kronos_trainer.storage.mirror import Mirror
+from kronos_trainer.storage.stores import Changed, Store
 
 pytestmark = pytest.mark.cluster
 

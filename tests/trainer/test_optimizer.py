@@ -10,7 +10,7 @@ from torch import nn
 
 from kronos_trainer.config import RunConfig
 from kronos_trainer.model.weights import scratch_predictor
-from kronos_trainer.optimizer import Optimizer
+from kronos_trainer.training.optimizer import Optimizer
 
 MakeRun = Callable[..., RunConfig]
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kronos_trainer.config import ExitCode, RunConfig, StopCause
-from kronos_trainer.progress import Progress
+from kronos_trainer.training.progress import Progress
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 
-from kronos_trainer.checkpoint import Checkpoints, Meta
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.model.predictor import KronosPredictor
@@ -27,7 +26,8 @@ from kronos_trainer.model.weights import (
     scratch_tokenizer,
     weights_digest,
 )
-from kronos_trainer.publish import StageResult, ensure_tokenizer, finish_stage, is_complete, publish, settle
+from kronos_trainer.storage.checkpoint import Checkpoints, Meta
+from kronos_trainer.storage.publish import StageResult, ensure_tokenizer, finish_stage, is_complete, publish, settle
 
 MakeRun = Callable[..., RunConfig]
 SEEDS = {StageName.TOKENIZER: 1, StageName.PREDICTOR: 2}
@@ -258,7 +258,7 @@ def test_a_full_disk_while_exporting_is_a_storage_error_and_completes_nothing(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("kronos_trainer.publish.save_weights", full)
+        patch.setattr("kronos_trainer.storage.publish.save_weights", full)
         with pytest.raises(StorageError, match=r"best.*No space left.*MiB free"):
             train(run)
     assert not is_complete(run, run.paths()) and not run.paths().stage(run.stage).best.exists()

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kronos_trainer.data.quality.findings import Findings
+from kronos_trainer.data.reading.files import bar_files
+from kronos_trainer.data.reading.readers import read_frame, read_rows
 from kronos_trainer.errors import ConfigError, DataError, InputMissing
-from kronos_trainer.files import bar_files
-from kronos_trainer.findings import Findings
-from kronos_trainer.readers import read_frame, read_rows
 
 PRICES = ("open", "high", "low", "close")
 HEADER = "timestamps,open,high,low,close,volume,amount\n"
@@ -360,7 +360,7 @@ def test_epoch_stamps_that_change_their_unit_inside_a_file_keep_their_time(
             table(12).assign(timestamps=mixed).to_parquet(tmp_path / "A.parquet")
             for name in ("A.csv", "A.parquet"):
                 for rows in (250_000, 5):  # the change inside a chunk, and between two
-                    monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", rows)
+                    monkeypatch.setattr("kronos_trainer.data.reading.readers.CHUNK_ROWS", rows)
                     frame, notes = read_frame(tmp_path / name)
                     assert frame["timestamps"].tolist() == days.tolist()
                     assert any("each read by its size" in note for note in notes)
@@ -379,7 +379,7 @@ def test_epoch_stamps_of_one_unit_pass_through_1970(tmp_path: Path, freq: str, u
 def test_of_two_columns_for_one_field_the_one_that_holds_something_counts(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kronos_trainer.readers.CHUNK_ROWS", 3)
+    monkeypatch.setattr("kronos_trainer.data.reading.readers.CHUNK_ROWS", 3)
     file = tmp_path / f"A.{kind}"
 
     def read(**columns: object) -> tuple[pd.DataFrame, list[str]]:

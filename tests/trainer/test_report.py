@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer import report
 from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.training import report
 
 SOFTWARE = {"python": "3.11.7", "torch": "2.9.0", "kronos-operator": "0.1.0"}
 

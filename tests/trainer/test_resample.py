@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kronos_trainer.config import Timeframe
+from kronos_trainer.data.resample import resampled
 from kronos_trainer.errors import DataError
-from kronos_trainer.resample import resampled
 
 HOUR = 3_600_000_000_000
 DAY = 24 * HOUR

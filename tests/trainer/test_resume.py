@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from kronos_trainer.config import RunConfig, StageName, StagePaths
-from kronos_trainer.distributed import Ranks
-from kronos_trainer.progress import Progress
-from kronos_trainer.train import train_stage
+from kronos_trainer.training.distributed import Ranks
+from kronos_trainer.training.progress import Progress
+from kronos_trainer.training.train import train_stage
 
 RunGang = Callable[..., Any]
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kronos_trainer.bars import read_bars
 from kronos_trainer.config import Data, Source, Timeframe, Window
+from kronos_trainer.data.bars import read_bars
+from kronos_trainer.data.commands.samples import write_samples
+from kronos_trainer.data.reading.readers import read_frame
+from kronos_trainer.data.windows import split_bars
 from kronos_trainer.errors import BadEnvironment
-from kronos_trainer.readers import read_frame
-from kronos_trainer.samples import write_samples
-from kronos_trainer.windows import split_bars
 
 
 def test_the_samples_are_adjusted_and_train_as_they_are(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from kronos_trainer.schedule import cycled_beta1, learning_rate
+from kronos_trainer.training.schedule import cycled_beta1, learning_rate
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_trainer import calendars
+from kronos_trainer.data import calendars
 from kronos_trainer.errors import ConfigError, DataError
 from kronos_trainer.forecast.scheduled import scheduled_future
 

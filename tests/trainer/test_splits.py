@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kronos_trainer.bars import read_bars
 from kronos_trainer.config import Data, Source, Timeframe
-from kronos_trainer.readers import read_frame
-from kronos_trainer.splits import splits
+from kronos_trainer.data.bars import read_bars
+from kronos_trainer.data.quality.splits import splits
+from kronos_trainer.data.reading.readers import read_frame
 
 PRICES = ["open", "high", "low", "close"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kronos_trainer import durable
 from kronos_trainer.config import RunConfig
+from kronos_trainer.storage import durable
 
 
 @pytest.fixture

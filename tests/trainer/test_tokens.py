@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from kronos_trainer import tokens
-from kronos_trainer.bars import Bars, time_stamps
 from kronos_trainer.config import Data, Fractions, Source, Split, Window
+from kronos_trainer.data.bars import Bars, time_stamps
+from kronos_trainer.data.windows import Windows
 from kronos_trainer.errors import StorageError
-from kronos_trainer.tokens import EncodedTokens, TokenCache, cache_key, size_of, worth_caching
-from kronos_trainer.windows import Windows
+from kronos_trainer.training import tokens
+from kronos_trainer.training.tokens import EncodedTokens, TokenCache, cache_key, size_of, worth_caching
 
 LENGTH = 8
 BIG = 10**9

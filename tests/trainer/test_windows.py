@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kronos_trainer.bars import Bars, time_stamps
 from kronos_trainer.config import Data, Fractions, Ranges, Source, Split, TimeRange, Window
+from kronos_trainer.data.bars import Bars, time_stamps
+from kronos_trainer.data.windows import Windows, epoch_order, split_bars
 from kronos_trainer.errors import DataError
-from kronos_trainer.windows import Windows, epoch_order, split_bars
 
 DAY = 86_400_000_000_000
 SOURCE = Source(path="unused")

@@ -12,9 +12,9 @@ from kronos_trainer.stopping import StopSignal, end_process
 if __name__ == "__main__":
     stop_requested = StopSignal()
     if sys.argv[1:2] == ["launch"]:
-        from kronos_trainer.launch import main
+        from kronos_trainer.launch.launcher import main
 
         end_process(main(sys.argv[2:], stop_requested))
-    from kronos_trainer import rank
+    from kronos_trainer.training import rank
 
     rank.end(rank.main(sys.argv[1:], stop_requested))

@@ -18,10 +18,10 @@ from typing import IO
 
 from pydantic import ValidationError
 
-from kronos_trainer import durable
 from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, bars_among
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError, TrainerError
+from kronos_trainer.storage import durable
 
 STAGING = ".transfer-"  # prefix of directories of transfers that are not complete, which no reader of bars enters
 _STALE_SECONDS = 7 * 24 * 3600  # after which nobody takes up a transfer again

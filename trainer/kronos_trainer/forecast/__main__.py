@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kronos_trainer import threads
-from kronos_trainer.columns import parse_given
 from kronos_trainer.config import clash, is_folder
+from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.errors import ConfigError, InputMissing, TrainerError
 from kronos_trainer.forecast.kind import Kind
 from kronos_trainer.forecast.options import MAX_CONTEXT, parser

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from kronos_trainer import durable
-from kronos_trainer.calendars import check_calendar
-from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import clash, is_folder
+from kronos_trainer.data.calendars import check_calendar
+from kronos_trainer.data.quality.findings import some
+from kronos_trainer.data.quality.trading_hours import spacing
+from kronos_trainer.data.reading.columns import FEATURES
+from kronos_trainer.data.resample import resampled_frame
 from kronos_trainer.errors import ConfigError, DataError
-from kronos_trainer.findings import some
 from kronos_trainer.forecast.consistency import total
 from kronos_trainer.forecast.drawing import Drawn
 from kronos_trainer.forecast.future_file import FutureFile
@@ -25,8 +26,7 @@ from kronos_trainer.forecast.outcome import columns_of
 from kronos_trainer.forecast.output import Written, files_in, write_one
 from kronos_trainer.forecast.request import Request
 from kronos_trainer.forecast.times import next_times
-from kronos_trainer.resample import resampled_frame
-from kronos_trainer.trading_hours import spacing
+from kronos_trainer.storage import durable
 
 MOST_SAID = 10  # symbols that failed, each with a line of its own
 

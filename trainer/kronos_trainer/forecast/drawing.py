@@ -12,15 +12,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from kronos_trainer.bars import time_stamps
-from kronos_trainer.columns import FEATURES
+from kronos_trainer.data.bars import time_stamps
+from kronos_trainer.data.reading.columns import FEATURES
+from kronos_trainer.data.scaling import EPSILON, PRICES, price_scale
 from kronos_trainer.errors import ConfigError, DataError, OutOfMemory
 from kronos_trainer.forecast.consistency import Repairs, consistent
 from kronos_trainer.forecast.generation import generate
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.scaling import EPSILON, PRICES, price_scale
 
 TOGETHER = 256 * 2**20  # bytes of keys and values; paths computed together take at most about this much
 MOST_TOGETHER = 512  # paths; more are no faster

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import Timeframe, Window
+from kronos_trainer.data.reading.columns import FEATURES
+from kronos_trainer.data.rows import BadRows
+from kronos_trainer.data.series import Adjust, Label
 from kronos_trainer.errors import ConfigError
 from kronos_trainer.forecast.consistency import total
 from kronos_trainer.forecast.drawing import Drawer
@@ -24,8 +26,6 @@ from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.forecast.times import next_times
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.rows import BadRows
-from kronos_trainer.series import Adjust, Label
 
 Future = Sequence[Any] | pd.Index | pd.Series
 

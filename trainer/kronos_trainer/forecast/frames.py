@@ -14,20 +14,20 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kronos_trainer.columns import ALIASES, FEATURES, find, normalised, problem
 from kronos_trainer.config import Timeframe
+from kronos_trainer.data.labels import starts
+from kronos_trainer.data.quality.findings import Findings
+from kronos_trainer.data.quality.trading_hours import spacing
+from kronos_trainer.data.reading.columns import ALIASES, FEATURES, find, normalised, problem
+from kronos_trainer.data.reading.faults import negative_sizes
+from kronos_trainer.data.reading.readers import symbol_frame
+from kronos_trainer.data.reading.table_reader import LARGEST
+from kronos_trainer.data.reading.timestamps import MISSING, StampReader
+from kronos_trainer.data.resample import resampled_frame
+from kronos_trainer.data.rows import BadRows, Rows
+from kronos_trainer.data.series import Adjust, Label
+from kronos_trainer.data.zones import local_times
 from kronos_trainer.errors import DataError
-from kronos_trainer.faults import negative_sizes
-from kronos_trainer.findings import Findings
-from kronos_trainer.labels import starts
-from kronos_trainer.readers import symbol_frame
-from kronos_trainer.resample import resampled_frame
-from kronos_trainer.rows import BadRows, Rows
-from kronos_trainer.series import Adjust, Label
-from kronos_trainer.table_reader import LARGEST
-from kronos_trainer.timestamps import MISSING, StampReader
-from kronos_trainer.trading_hours import spacing
-from kronos_trainer.zones import local_times
 
 FRAME = Path("the frame")  # what messages call it, where others name a file
 Bars = pd.DataFrame | Mapping[Any, pd.DataFrame]

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from kronos_trainer.columns import ALIASES, normalised
 from kronos_trainer.config import PARQUET_SUFFIXES
+from kronos_trainer.data.labels import starts
+from kronos_trainer.data.reading.columns import ALIASES, normalised
+from kronos_trainer.data.reading.timestamps import MISSING, StampReader
+from kronos_trainer.data.zones import DAY, local_times
 from kronos_trainer.errors import DataError
-from kronos_trainer.labels import starts
-from kronos_trainer.timestamps import MISSING, StampReader
-from kronos_trainer.zones import DAY, local_times
 
 _UNREADABLE = (ValueError, OSError, EOFError, csv.Error, pa.ArrowException)
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from kronos_trainer.data.layouts.containers import sources
+from kronos_trainer.data.quality.findings import Findings
+from kronos_trainer.data.reading.files import bar_files
+from kronos_trainer.data.reading.readers import read_frame, read_sources, symbol_frame
+from kronos_trainer.data.reading.table_reader import DROP
+from kronos_trainer.data.rows import BadRows, Rows, by_symbol
+from kronos_trainer.data.zones import check_zone
 from kronos_trainer.errors import DataError
-from kronos_trainer.files import bar_files
-from kronos_trainer.findings import Findings
 from kronos_trainer.forecast.published import Weights
-from kronos_trainer.layouts.containers import sources
-from kronos_trainer.readers import read_frame, read_sources, symbol_frame
-from kronos_trainer.rows import BadRows, Rows, by_symbol
-from kronos_trainer.table_reader import DROP
-from kronos_trainer.zones import check_zone
 
 
 @dataclass

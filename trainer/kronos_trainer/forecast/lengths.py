@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kronos_trainer.config import Window
+from kronos_trainer.data.quality.findings import some
 from kronos_trainer.errors import ConfigError, DataError
-from kronos_trainer.findings import some
 from kronos_trainer.forecast.options import LEAST_HISTORY
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kronos_trainer.columns import FEATURES
+from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.forecast.consistency import consistent
 from kronos_trainer.forecast.drawing import Drawn
 from kronos_trainer.forecast.kind import Kind

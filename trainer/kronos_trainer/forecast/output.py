@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kronos_trainer import durable
-from kronos_trainer.columns import FEATURES
 from kronos_trainer.config import PARQUET_SUFFIXES
+from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.errors import DataError
+from kronos_trainer.storage import durable
 
 Float64 = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from kronos_trainer.files import bar_files
+from kronos_trainer.data.reading.files import bar_files
 from kronos_trainer.forecast.kind import Kind
 from kronos_trainer.forecast.published import Weights
 from kronos_trainer.model.directory import CONFIG, WEIGHTS

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kronos_trainer import calendars
+from kronos_trainer.data import calendars
+from kronos_trainer.data.zones import local_times
 from kronos_trainer.errors import ConfigError, DataError
 from kronos_trainer.forecast.future import infer_future
 from kronos_trainer.forecast.months import next_months
-from kronos_trainer.zones import local_times
 
 Int64 = npt.NDArray[np.int64]
 Dates = calendars.Dates

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from kronos_trainer import calendars
+from kronos_trainer.data import calendars
 from kronos_trainer.forecast.future import infer_future
 from kronos_trainer.forecast.scheduled import scheduled_future
 

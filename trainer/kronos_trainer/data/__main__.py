@@ -1,0 +1,87 @@
+"""`python -m kronos_trainer.data sample | import | check`: what `kronos data` starts.
+
+Each command imports what it needs once its options are read, so that a mistake in them is reported at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kronos_trainer.arguments import Arguments
+from kronos_trainer.config import ExitCode
+from kronos_trainer.data.commands.check import add_check
+from kronos_trainer.data.layouts.known import check_layout
+from kronos_trainer.data.quality.findings import some
+from kronos_trainer.data.reading.columns import parse_given
+from kronos_trainer.errors import TrainerError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code; a failure is one line on stderr."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.command(arguments)
+    except TrainerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # who reads it has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE
+
+
+def _parser() -> Arguments:
+    parser = Arguments(prog="kronos data", description="Get, convert and check bars.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sample = commands.add_parser("sample", help="write real sample bars: five US stocks by day, EURUSD by hour")
+    sample.add_argument("--out", type=Path, default=Path("data"), help="directory to write under (default: data)")
+    sample.set_defaults(command=_sample)
+
+    take = commands.add_parser("import", help="convert bars in any known layout to one plain file a symbol")
+    take.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files and directories, train_data.pkl, ...")
+    take.add_argument("--out", type=Path, required=True, help="directory to write one file per symbol to")
+    take.add_argument("--layout", help="the layout that is expected (default: recognised)")
+    take.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="kind of file")
+    take.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
+    take.add_argument("--time-zone", help="IANA zone of the exchange, for stamps that carry another")
+    take.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
+    take.set_defaults(command=_import)
+
+    add_check(commands)
+    return parser
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from kronos_trainer.data.commands.samples import write_samples
+
+    for path in write_samples(arguments.out):
+        print(path)
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    check_layout(arguments.layout)
+    columns = parse_given(arguments.columns)
+    from kronos_trainer.data.commands.importing import import_bars
+
+    done = import_bars(
+        arguments.files,
+        arguments.out,
+        arguments.format,
+        layout=arguments.layout,
+        columns=columns.given if columns else None,
+        time_zone=arguments.time_zone,
+        bad_rows=arguments.bad_rows,
+    )
+    for what, names in done.layouts.items():
+        print(f"{some(names)}: {what}")
+    for note in done.notes:
+        print(f"note: {note}")
+    print(f"{arguments.out}: {len(done.rows)} symbols, {sum(done.rows.values())} rows")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What `kronos data` starts: sample, import, check."""

@@ -1,0 +1,1 @@
+"""The ranks of one node, started through torchrun, and why they ended."""

@@ -1,0 +1,203 @@
+"""`python -m kronos_trainer launch`: the ranks of one node, started through torchrun's own API.
+
+torchrun ends with 1 whatever its ranks ended with, kills them 30 seconds after SIGTERM, and lets ranks that are blocked
+in a collective wait as long for a dead one. This launcher ends with the cause, leaves it as the container's last words,
+and keeps the contract's times, whatever the release of torch from 2.6 on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from kronos_trainer.arguments import Arguments
+from kronos_trainer.config import CAUSE_ORDER, ExitCode, RunConfig, StopCause, gang_cause, load_run
+from kronos_trainer.errors import StorageError
+from kronos_trainer.launch import rendezvous
+from kronos_trainer.launch.local_ranks import LocalRanks
+from kronos_trainer.launch.memory import Memory, gibibytes, memory
+from kronos_trainer.launch.torchrun import Torchrun
+from kronos_trainer.stopping import StopSignal
+from kronos_trainer.storage import durable
+from kronos_trainer.training import termination
+from kronos_trainer.training.progress import Progress
+
+GRACE_MARGIN = 10  # seconds of the grace period that are kept for ending after the ranks have
+CRASH_PATIENCE = 5.0  # seconds for the other ranks after one has failed
+ROOM = 64 * 1024  # bytes that the ranks' last words may need
+
+
+def main(arguments: Sequence[str], stop: StopSignal) -> int:
+    """Runs the stage of a run.json on this node and returns the exit code of the gang."""
+    parser = Arguments(prog="python -m kronos_trainer launch", description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="the run config of one stage")
+    parser.add_argument("--nproc", type=int, help="processes on this node; default PET_NPROC_PER_NODE, the GPUs, or 1")
+    options = parser.parse_args(arguments)
+    try:
+        run = load_run(options.run)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return ExitCode.CONFIG
+    command = [sys.executable, "-u", "-m", "kronos_trainer", "--run", str(options.run)]
+    return launch(run, command, stop, processes=options.nproc)
+
+
+def launch(run: RunConfig, command: Sequence[str], stop: StopSignal, *, processes: int | None = None) -> int:
+    """Starts `command` once per rank of this node, waits for all of them and returns the gang's exit code.
+
+    Each rank leaves its exit code (see `rank_files`); one that does not has crashed. The nodes are described by
+    torchrun's PET_* variables; without them there is one. The first node must listen within the rendezvous' timeout.
+    """
+    progress = Progress(run, silent=not rendezvous.is_first(os.environ))
+    progress.phase("starting")  # before torch is imported: who waits for a sign of life has one
+    before = memory()
+    try:
+        with _scratch() as scratch:
+            ranks = LocalRanks(scratch)
+            torchrun = Torchrun(command, processes, scratch)
+            stopped = _attend(ranks, torchrun, stop, progress, run.grace_seconds - GRACE_MARGIN)
+            ranks.end()
+            return _Ending(run, ranks, torchrun, before, stopped=stopped).spoken()
+    except StorageError as error:
+        progress.error(error.exit_code, str(error), cause=error.cause)
+        return error.exit_code
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A directory for what ranks tell their launcher. Raises StorageError where it has no room."""
+    with ExitStack() as stack:
+        with durable.storing(Path(os.environ.get("TMPDIR", "/tmp"))):
+            directory = tempfile.TemporaryDirectory(prefix="kronos-launch-", ignore_cleanup_errors=True)
+            scratch = Path(stack.enter_context(directory))
+            # A rank that cannot leave its process id does not start, and cannot say why.
+            probe = scratch / "room"
+            probe.write_bytes(bytes(ROOM))
+            probe.unlink()
+        yield scratch
+
+
+def _attend(ranks: LocalRanks, torchrun: Torchrun, stop: StopSignal, progress: Progress, patience: float) -> bool:
+    """Starts the ranks and returns when all have ended, or are to be; whether they were stopped and nothing is lost."""
+    failed_at: float | None = None
+    if not stop.requested:
+        torchrun.start()
+    while torchrun.is_alive() and not stop.requested:
+        if not ranks.any_started:
+            progress.beat()  # until then torch is imported, and other nodes are waited for, which ends by itself
+        if failed_at is None and ranks.failures():
+            failed_at = time.monotonic()
+        if failed_at is not None and time.monotonic() - failed_at >= CRASH_PATIENCE:
+            ranks.end()
+        torchrun.join(0.1)
+    if not stop.requested:
+        return False
+    # Those that are left after a crash get no longer than without a stop, and their end is no stop.
+    crashed = any(code != ExitCode.STOPPED for code in ranks.failures())
+    return ranks.stop(CRASH_PATIENCE if crashed else patience, lambda: stop.urgent) and not crashed
+
+
+class _Ending:
+    """The one cause of a node's end, from what its ranks have left."""
+
+    def __init__(self, run: RunConfig, ranks: LocalRanks, torchrun: Torchrun, before: Memory, *, stopped: bool) -> None:
+        self._run = run
+        self._ranks = ranks
+        self._torchrun = torchrun
+        self._before = before
+        self._stopped = stopped
+
+    def spoken(self) -> int:
+        """Says why, where no rank has, leaves it as the container's last words, and returns the exit code."""
+        recorded = {
+            rank: self._process_code(rank) if code is None else code for rank, code in self._ranks.codes().items()
+        }
+        if not recorded:
+            return self._without_ranks()
+        codes = self._codes(recorded)
+        cause = gang_cause(list(codes.values()))
+        if cause == ExitCode.DONE:
+            termination.leave(termination.place(), self._ranks.last_words(0) or {})
+            return cause
+        those = [rank for rank in dict.fromkeys([*self._torchrun.exit_codes, *recorded]) if codes.get(rank) == cause]
+        for rank in those:
+            words = self._ranks.last_words(rank)
+            if words is not None and words.get("exitCode") == cause:
+                termination.leave(termination.place(), words)
+                print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
+                return cause
+        return self._for_silent(those[0], cause, recorded)
+
+    def _process_code(self, rank: int) -> int | None:
+        """What a rank that could leave no code, for lack of room, has ended its process with."""
+        code = self._torchrun.exit_codes.get(rank)
+        return code if code in CAUSE_ORDER else None
+
+    def _without_ranks(self) -> int:
+        progress, torchrun = Progress(self._run), self._torchrun
+        if self._stopped:
+            progress.error(ExitCode.STOPPED, "stopped on request before any rank had started", cause=StopCause.STOPPED)
+            return ExitCode.STOPPED
+        if torchrun.error is not None:
+            progress.error(torchrun.error.exit_code, str(torchrun.error), cause=torchrun.error.cause)
+            return torchrun.error.exit_code
+        progress.error(ExitCode.CRASHED, f"the ranks of this node could not be started: {torchrun.failure}")
+        return ExitCode.CRASHED
+
+    def _codes(self, recorded: Mapping[int, int | None]) -> dict[int, int]:
+        """The exit code of each rank, also of those that left none."""
+        # A rank that SIGTERM ends before it is ready to save has lost nothing; one that had to be killed has.
+        default = ExitCode.STOPPED if self._stopped else ExitCode.CRASHED
+        codes = {rank: int(default if code is None else code) for rank, code in recorded.items()}
+        codes |= {rank: int(ExitCode.MEMORY_LIMIT) for rank in self._killed_for_memory(recorded)}
+        if not self._stopped and any(code != ExitCode.DONE and code not in CAUSE_ORDER for code in codes.values()):
+            # torchrun sends the others SIGTERM when one has crashed; their 75 is no stop from outside.
+            return {rank: int(ExitCode.CRASHED) if code == ExitCode.STOPPED else code for rank, code in codes.items()}
+        return codes
+
+    def _killed_for_memory(self, recorded: Mapping[int, int | None]) -> list[int]:
+        """Ranks that ended by a SIGKILL of somebody else's, if the kernel has killed for lack of memory meanwhile."""
+        kills, before = memory().kills, self._before.kills
+        if kills is None or before is None or kills <= before:
+            return []
+        return [
+            rank
+            for rank, code in self._torchrun.exit_codes.items()
+            if code == -signal.SIGKILL and recorded.get(rank) is None and rank not in self._ranks.killed
+        ]
+
+    def _for_silent(self, rank: int, cause: int, recorded: Mapping[int, int | None]) -> int:
+        """Speaks for a rank that has said nothing."""
+        progress = Progress(self._run)
+        if cause == ExitCode.MEMORY_LIMIT:
+            now = memory()
+            progress.error(ExitCode.MEMORY_LIMIT, _lack(rank, now), limit_bytes=now.limit, peak_bytes=now.peak)
+        elif cause == ExitCode.STOPPED and recorded[rank] is None:
+            message = "stopped on request before training began; nothing was to be saved"
+            progress.error(ExitCode.STOPPED, message, cause=StopCause.STOPPED)
+        elif recorded[rank] is None:
+            end = _end(self._torchrun.exit_codes.get(rank))
+            progress.error(ExitCode.CRASHED, f"rank {rank} {end} without saying why")
+        else:
+            print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
+        return cause
+
+
+def _lack(rank: int, now: Memory) -> str:
+    peak = "" if now.peak is None else f", the peak with cached files was {gibibytes(now.peak)}"
+    owner = "the limit is" if now.limited else "this machine has"
+    more = "raise resources.memory, or" if now.limited else "end what else runs here, or"
+    remedy = f"{more} lower resources.processesPerNode or microBatchSize"
+    return f"rank {rank} was killed for lack of memory: {owner} {gibibytes(now.limit)}{peak}; {remedy}"
+
+
+def _end(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "had to be killed"
+    return f"was killed by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"ended with exit code {exit_code}"

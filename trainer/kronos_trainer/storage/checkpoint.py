@@ -1,0 +1,271 @@
+"""Training state on disk, the only module that touches checkpoint files. Rank 0 saves; every rank restores.
+
+`checkpoint.json` names the directories that count, with a digest of each, and is replaced in one step; a directory
+that it does not name is not there, whatever its state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from kronos_trainer.config import StagePaths
+from kronos_trainer.errors import ConfigError, InputMissing
+from kronos_trainer.model.tensors import write_tensors
+from kronos_trainer.storage import durable
+
+WEIGHTS = "weights.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+OPTIMIZER_TREE = "optimizer.json"
+META = "meta.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """Where training stood: everything besides the tensors that a resumed stage needs."""
+
+    step: int
+    epoch: int
+    stage_hash: str
+    world_size: int
+    best_step: int | None
+    best_loss: float | None
+    initial_loss: float | None
+    validations_since_best: int
+    windows_seen: int
+    seconds: float
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A checkpoint that is named and cannot be used."""
+
+    directory: Path
+    step: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.directory}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A checkpoint read back, on the CPU. `skipped` is a newer one, if that was damaged."""
+
+    meta: Meta
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    skipped: Skipped | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    directory: str
+    step: int
+    sha256: str
+
+
+# "previousBest" is what "best" was when "previous" was saved. It is needed because falling back to "previous" must
+# not lose the best weights of that moment, or adopt those of a future that is to be trained again.
+_Pointer = dict[str, _Entry]
+
+
+class Checkpoints:
+    """The checkpoints of one stage."""
+
+    def __init__(self, paths: StagePaths) -> None:
+        self._paths = paths
+        self._corrupt: set[str] = set()
+
+    def save(
+        self,
+        *,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Any] | None,
+        meta: Meta,
+        best: bool,
+    ) -> None:
+        """Makes this state the latest, and the best if so said. Returns once it would survive a power cut.
+
+        Raises StorageError, leaving the checkpoints as they were.
+        """
+        before = self._valid(self._pointer())
+        directory = self._paths.checkpoints / self._free_name(meta.step)
+        durable.make_directory(self._paths.checkpoints)
+        self._prune()
+        durable.write_directory(directory, lambda aside: _write(aside, weights, optimizer, meta))
+        with durable.storing(directory):
+            latest = _Entry(directory.name, meta.step, _digest(directory))
+        pointer = {"latest": latest}
+        if "latest" in before:
+            pointer["previous"] = before["latest"]
+        if "best" in before:
+            pointer["previousBest"] = before["best"]
+        if best:
+            pointer["best"] = latest
+        elif "best" in before:
+            pointer["best"] = before["best"]
+        durable.write_json(self._paths.pointer, {name: asdict(entry) for name, entry in pointer.items()})
+        self._prune()
+
+    def restore(self, *, stage_hash: str) -> Restored | None:
+        """The newest checkpoint whose files are intact, or None where none was ever saved.
+
+        Raises InputMissing if there are checkpoints but none is intact, ConfigError if they belong to another config.
+        """
+        pointer = self._pointer()
+        skipped: list[Skipped] = []
+        for name in ("latest", "previous"):
+            if name not in pointer:
+                continue
+            directory = self._paths.checkpoints / pointer[name].directory
+            problem = _problem(directory, pointer[name])
+            if problem is None:
+                return self._read(directory, stage_hash, skipped[0] if skipped else None)
+            self._corrupt.add(directory.name)
+            skipped.append(Skipped(directory, pointer[name].step, problem))
+        if skipped:
+            raise InputMissing(
+                f"no intact checkpoint: {'; '.join(map(str, skipped))}. Restore the files, or remove "
+                f"{self._paths.directory} to train this stage from its start"
+            )
+        return None
+
+    def best_weights(self) -> tuple[dict[str, Tensor], Meta]:
+        """The weights of the best checkpoint and its meta. Raises InputMissing if there is none or it is not intact."""
+        entry = self._valid(self._pointer()).get("best")
+        if entry is None:
+            raise InputMissing(f"{self._paths.pointer} names no best checkpoint; the stage has not been validated yet")
+        directory = self._paths.checkpoints / entry.directory
+        problem = _problem(directory, entry)
+        if problem:
+            raise InputMissing(f"the best checkpoint is not intact: {directory}: {problem}")
+        return load_file(directory / WEIGHTS), _read_meta(directory)
+
+    def latest_step(self) -> int | None:
+        """Step of the newest checkpoint that is named, without reading it."""
+        latest = self._valid(self._pointer()).get("latest")
+        return latest.step if latest else None
+
+    def _read(self, directory: Path, stage_hash: str, skipped: Skipped | None) -> Restored:
+        meta = _read_meta(directory)
+        if meta.stage_hash != stage_hash:
+            raise ConfigError(
+                f"{directory} was trained with another config: its stage hash is {meta.stage_hash}, this run's is "
+                f"{stage_hash}; use another run id or remove {self._paths.directory}"
+            )
+        optimizer = {}
+        if (directory / OPTIMIZER_TREE).exists():
+            tree = json.loads((directory / OPTIMIZER_TREE).read_text())
+            optimizer = _join(tree, load_file(directory / OPTIMIZER))
+        return Restored(meta, load_file(directory / WEIGHTS), optimizer, skipped)
+
+    def _pointer(self) -> _Pointer:
+        try:
+            text = self._paths.pointer.read_text()
+        except FileNotFoundError:
+            return {}
+        try:
+            return {name: _Entry(**entry) for name, entry in json.loads(text).items()}
+        except (ValueError, TypeError, AttributeError):
+            raise InputMissing(
+                f"{self._paths.pointer} is not readable as JSON; restore it, or remove {self._paths.directory} "
+                "to train this stage from its start"
+            ) from None
+
+    def _valid(self, pointer: _Pointer) -> _Pointer:
+        """The pointer as it was before a latest checkpoint that `restore` found corrupt."""
+        if "latest" not in pointer or pointer["latest"].directory not in self._corrupt:
+            return pointer
+        names = {"latest": "previous", "best": "previousBest"}
+        return {name: pointer[older] for name, older in names.items() if older in pointer}
+
+    def _free_name(self, step: int) -> str:
+        """A directory name for this step that no named checkpoint has: those never change."""
+        named = {entry.directory for entry in self._pointer().values()}
+        name, again = f"step-{step}", 1
+        while name in named:
+            again += 1
+            name = f"step-{step}.{again}"
+        return name
+
+    def _prune(self) -> None:
+        named = {entry.directory for entry in self._pointer().values()}
+        with durable.storing(self._paths.checkpoints):
+            for directory in self._paths.checkpoints.iterdir():
+                if directory.name not in named:
+                    durable.remove(directory)
+
+
+def _write(directory: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any] | None, meta: Meta) -> None:
+    write_tensors(directory / WEIGHTS, weights)
+    if optimizer is not None:
+        tensors: dict[str, Tensor] = {}
+        tree = _split(optimizer, tensors, "")
+        write_tensors(directory / OPTIMIZER, tensors)
+        (directory / OPTIMIZER_TREE).write_text(json.dumps(tree))
+    durable.write_json(directory / META, asdict(meta))
+
+
+def _read_meta(directory: Path) -> Meta:
+    return Meta(**json.loads((directory / META).read_text()))
+
+
+def _split(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
+    """A nested state dict as JSON, with its tensors moved to `tensors` under their paths."""
+    match value:
+        case Tensor():
+            tensors[name] = value
+            return {"tensor": name}
+        case Mapping():  # a list of pairs, since JSON would turn the optimizer's integer keys into strings
+            return {"items": [[key, _split(item, tensors, f"{name}/{key}")] for key, item in value.items()]}
+        case tuple():
+            return {"tuple": [_split(item, tensors, f"{name}/{index}") for index, item in enumerate(value)]}
+        case list():
+            return [_split(item, tensors, f"{name}/{index}") for index, item in enumerate(value)]
+        case None | bool() | int() | float() | str():
+            return value
+        case _:
+            raise TypeError(f"optimizer state {name} is a {type(value).__name__}, which a checkpoint cannot hold")
+
+
+def _join(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
+    match tree:
+        case {"tensor": name}:
+            return tensors[name]
+        case {"items": items}:
+            return {key: _join(item, tensors) for key, item in items}
+        case {"tuple": items}:
+            return tuple(_join(item, tensors) for item in items)
+        case list():
+            return [_join(item, tensors) for item in tree]
+        case _:
+            return tree
+
+
+def _problem(directory: Path, entry: _Entry) -> str | None:
+    """What is wrong with a named checkpoint, in words, or None."""
+    try:
+        actual = _digest(directory)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return (
+        None if actual == entry.sha256 else "its digest differs from the one recorded; files are torn or were changed"
+    )
+
+
+def _digest(directory: Path) -> str:
+    """sha256 hex over the names and digests of the files of a directory."""
+    total = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        with path.open("rb") as file:
+            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()

@@ -1,0 +1,213 @@
+"""report.md of a run: what was trained on what, how it went, and how to use it. Written by publish.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kronos_trainer.config import PredictorStage, RunConfig, RunPaths, StageName, TokenizerStage
+from kronos_trainer.storage import durable
+
+Results = Mapping[StageName, Mapping[str, Any]]
+"""result.json of each stage."""
+
+
+def write(run: RunConfig, paths: RunPaths, results: Results) -> None:
+    """Replaces the run's report. Raises StorageError."""
+    durable.write_text(paths.report, text(run, results))
+
+
+def text(run: RunConfig, results: Results) -> str:
+    """The report in Markdown."""
+    sections = [
+        _head(run, results),
+        _section("Losses", _losses(results)),
+        _section("Data", _data(run, results)),
+        _section("Configuration", _configuration(run)),
+        _section("Training", _training(results)),
+        _section("Weights", _weights(run, results)),
+        _section("Forecasting", _forecasting(run)),
+        _section("Evaluation", "not run\n"),
+        _section("Software", _software(results)),
+    ]
+    return "\n".join(sections)
+
+
+def _head(run: RunConfig, results: Results) -> str:
+    outcome = "\n".join(f"- {stage}: {_change(results[stage])}" for stage in StageName)
+    run_line = f"Run `{run.run}`, namespace {run.model.namespace}."
+    return f"# {run.model.name} ({run.timeframe.value} bars)\n\n{run_line}\n\n{outcome}\n"
+
+
+def _change(result: Mapping[str, Any]) -> str:
+    if result["epochs"] == 0:
+        return "not trained, the initial weights were used unchanged"
+    before, after = result["initialValidationLoss"], result["bestValidationLoss"]
+    if before is None or after is None:
+        return "trained without a validation loss"
+    if result["bestStep"] == 0:
+        return f"training did not improve on the initial validation loss {before:.4f}, so the initial weights were kept"
+    change = f" ({100 * (after - before) / abs(before):+.1f} %)" if before else ""
+    return f"validation loss {before:.4f} → {after:.4f}{change}"
+
+
+def _losses(results: Results) -> str:
+    rows = []
+    for stage, result in _trained(results):
+        best_at = f"epoch {_text(result['bestEpoch'])}, step {_text(result['bestStep'])}"
+        losses = [_text(result[key]) for key in ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss")]
+        rows.append([stage, *losses[:2], best_at, losses[2]])
+    header = ["stage", "validation before", "validation best", "best at", "training, last"]
+    return _table(header, rows) if rows else "No stage was trained.\n"
+
+
+def _data(run: RunConfig, results: Results) -> str:
+    lines = [f"- read from `{run.bars}`, timeframe {run.timeframe.value}"]
+    split = run.data.split
+    if split.fractions is not None:
+        shares = split.fractions
+        lines.append(f"- split by time: train {shares.train:g}, validation {shares.validation:g}, test {shares.test:g}")
+    if split.ranges is not None:
+        spans = {"train": split.ranges.train, "validation": split.ranges.validation, "test": split.ranges.test}
+        listed = ", ".join(f"{name} {span.start} to {span.end}" for name, span in spans.items() if span is not None)
+        lines.append(f"- split by time (end exclusive): {listed}")
+    for stage, result in _trained(results):
+        data, windows = result["data"], result["windows"]
+        lines.append(
+            f"- {stage}: {data['symbols']:,} symbols, {data['bars']:,} bars; windows: {windows['train']:,} train, "
+            f"{windows['validation']:,} validation; digest `{data['digest'][:12]}`"
+        )
+    notes = dict.fromkeys(note for _, result in _trained(results) for note in result["data"]["notes"])
+    lines += [f"- note: {note}" for note in notes]
+    return "\n".join(lines) + "\n"
+
+
+def _configuration(run: RunConfig) -> str:
+    window, training = run.window, run.training
+    early = f"patience {training.early_stopping.patience}" if training.early_stopping else "off"
+    shared: list[list[object]] = [
+        ["lookback / horizon / maxContext", f"{window.lookback} / {window.horizon} / {window.max_context} bars"],
+        ["seed", training.seed],
+        ["precision", training.precision],
+        ["windowsPerEpoch", training.windows_per_epoch or "all"],
+        ["validationWindows", training.validation_windows or "all"],
+        ["early stopping", early],
+        ["gradientCheckpointing", training.gradient_checkpointing],
+        ["compile", training.compile],
+        ["upstreamExact", training.upstream_exact],
+    ]
+    columns = [_stage_settings(run.tokenizer), _stage_settings(run.predictor)]
+    stages = [[name, columns[0][name], columns[1][name]] for name in columns[0]]
+    return _table(["setting", "value"], shared) + "\n" + _table(["setting", *StageName], stages)
+
+
+def _stage_settings(stage: TokenizerStage | PredictorStage) -> dict[str, object]:
+    settings = stage.model_dump(by_alias=True, exclude={"init", "betas"})
+    return {"init": _init(stage), **settings, "betas": ", ".join(f"{beta:g}" for beta in stage.betas)}
+
+
+def _init(stage: TokenizerStage | PredictorStage) -> str:
+    init = stage.init
+    if init.hub is not None:
+        return f"hub {init.hub.repo}"
+    if init.path is not None:
+        return f"path {init.path}"
+    if init.published:
+        return "published"
+    assert init.scratch is not None
+    return f"scratch {init.scratch.size}"
+
+
+def _training(results: Results) -> str:
+    header = ["stage", "finished", "time", "epochs", "steps", "windows/s", "processes", "device", "precision"]
+    rows = []
+    for stage, result in _trained(results):
+        speed = result["samplesPerSecond"]
+        rows.append(
+            [
+                stage,
+                result["finishedAt"],
+                _duration(result["seconds"]),
+                result["epochs"],
+                f"{result['steps']:,}",
+                "-" if speed is None else f"{speed:,.1f}",
+                result["worldSize"],
+                result["device"],
+                result["precision"],
+            ]
+        )
+    return _table(header, rows) if rows else "No stage was trained.\n"
+
+
+def _weights(run: RunConfig, results: Results) -> str:
+    rows = []
+    for stage in StageName:
+        result = results[stage]
+        trained_by = "this run" if result["run"] == run.run else f"run `{result['run']}`, copied here"
+        directory = f"`{stage}/best`"
+        size = f"{result['bytes'] / 1e6:,.1f} MB"
+        rows.append(
+            [stage, directory, size, f"{result['parameters']:,}", trained_by, result["origin"], result["digest"][:12]]
+        )
+    header = ["stage", "directory", "size", "parameters", "from", "initial weights", "digest"]
+    return (
+        _table(header, rows)
+        + "\nDirectories are relative to this report; upstream Kronos loads them with `from_pretrained`.\n"
+    )
+
+
+def _forecasting(run: RunConfig) -> str:
+    name = run.model.name if run.model.namespace == "default" else f"{run.model.namespace}/{run.model.name}"
+    horizon = run.window.horizon
+    return (
+        "```sh\n"
+        "# the published run of this model\n"
+        f"kronos forecast --model {name} --input bars.csv --horizon {horizon} --output forecast.csv\n\n"
+        "# exactly this run, from the directory of this report\n"
+        f"kronos forecast --tokenizer tokenizer/best --predictor predictor/best --lookback {run.window.lookback} \\\n"
+        f"    --input bars.csv --horizon {horizon} --output forecast.csv\n"
+        "```\n"
+    )
+
+
+def _software(results: Results) -> str:
+    rows = [[stage, *results[stage]["software"].values()] for stage in StageName]
+    return _table(["stage", *results[StageName.PREDICTOR]["software"]], rows)
+
+
+def _trained(results: Results) -> list[tuple[StageName, Mapping[str, Any]]]:
+    return [(stage, results[stage]) for stage in StageName if results[stage]["epochs"] > 0]
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}"
+
+
+def _table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    cells = [[_cell(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    if hour:
+        return f"{hour} h {minute:02d} min"
+    return f"{minute} min {second:02d} s" if minute else f"{second} s"

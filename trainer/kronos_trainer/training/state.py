@@ -1,0 +1,93 @@
+"""Where a stage stands: what the loop counts and decides by, and what of it a checkpoint keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kronos_trainer.config import RunConfig
+from kronos_trainer.storage.checkpoint import Meta
+
+
+@dataclass(kw_only=True)
+class State:
+    """The loop's position and the best weights so far."""
+
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # epochs done and validated
+    best_step: int | None = None
+    best_loss: float | None = None
+    initial_loss: float | None = None  # of the first weights; None until they are validated
+    validations_since_best: int = 0
+    train_loss: float | None = None  # mean over the last logged steps
+    seconds: float = 0.0  # spent in the loop, over all attempts
+
+    @classmethod
+    def of(cls, meta: Meta) -> State:
+        """The state that a checkpoint was saved in."""
+        return cls(
+            step=meta.step,
+            epoch=meta.epoch,
+            best_step=meta.best_step,
+            best_loss=meta.best_loss,
+            initial_loss=meta.initial_loss,
+            validations_since_best=meta.validations_since_best,
+            train_loss=meta.metrics["trainLoss"],
+            seconds=meta.seconds,
+        )
+
+    def meta(self, run: RunConfig, *, world: int, sums: list[float], lines: int) -> Meta:
+        """What a checkpoint keeps, with the sums since the last log line and the number of metrics lines."""
+        return Meta(
+            step=self.step,
+            epoch=self.epoch,
+            stage_hash=run.stage_hashes[run.stage],
+            world_size=world,
+            best_step=self.best_step,
+            best_loss=self.best_loss,
+            initial_loss=self.initial_loss,
+            validations_since_best=self.validations_since_best,
+            windows_seen=self.step * run.stage_config.batch_size,
+            seconds=self.seconds,
+            metrics={"sums": sums, "trainLoss": self.train_loss, "lines": lines},
+        )
+
+    @property
+    def position(self) -> tuple[int, int, bool]:
+        """What tells two states of one stage apart."""
+        return self.step, self.epoch, self.initial_loss is not None
+
+    def validated(self, loss: float, epoch: int) -> bool:
+        """Takes over the loss of an epoch's validation and returns whether it is the best so far."""
+        if self.initial_loss is None:
+            self.initial_loss = loss
+        self.epoch = epoch
+        if self.best_loss is not None and loss >= self.best_loss:
+            self.validations_since_best += 1
+            return False
+        self.best_loss, self.best_step, self.validations_since_best = loss, self.step, 0
+        return True
+
+
+@dataclass
+class Speed:
+    """How fast windows are trained: since the last log line, and over this attempt."""
+
+    windows: int = 0
+    seconds: float = 0.0
+    _since: tuple[float, int] = field(default=(0.0, 0), repr=False)
+
+    def start(self, now: float, windows: int) -> None:
+        """Training begins or goes on: what was before counts no longer."""
+        self._since = (now, windows)
+
+    def pause(self, seconds: float) -> None:
+        """Leaves out time in which nothing was trained."""
+        self._since = (self._since[0] + seconds, self._since[1])
+
+    def measure(self, now: float, windows: int) -> float:
+        """Windows per second since the last call or start."""
+        seconds, trained = now - self._since[0], windows - self._since[1]
+        self._since = (now, windows)
+        self.seconds += seconds
+        self.windows += trained
+        return trained / seconds

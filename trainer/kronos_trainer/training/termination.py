@@ -1,0 +1,84 @@
+"""A process's last words: how a stage ended, as the message that the kubelet keeps when it ends the container.
+
+Unlike log lines they are never dropped. They are one line of the same form, at most 4 KiB long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kronos_trainer.storage import strict_json
+
+BYTES = 4096  # the kubelet keeps no more
+VARIABLE = "KRONOS_TERMINATION_LOG"
+_KUBELETS = Path("/dev/termination-log")
+
+# Of result.json, what a model's status shows.
+_RESULT = (
+    "stage",
+    "hash",
+    "digest",
+    "epochs",
+    "steps",
+    "seconds",
+    "initialValidationLoss",
+    "bestValidationLoss",
+    "finalTrainLoss",
+    "samplesPerSecond",
+)
+
+
+def place() -> Path | None:
+    """The file that the last words go to: what the variable says, else the kubelet's, None where there is neither."""
+    if VARIABLE in os.environ:
+        return Path(os.environ[VARIABLE])
+    return _KUBELETS if _KUBELETS.is_file() else None
+
+
+def leave(path: Path | None, message: Mapping[str, Any]) -> None:
+    """Writes a message, cut to size. Where that cannot be done nothing happens: a report must not end the training.
+
+    In place, since the kubelet's file is a mount and cannot be renamed over.
+    """
+    if path is None:
+        return
+    try:
+        path.write_text(fitting(message) + "\n")
+    except OSError:
+        return
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """What was left in a file, None where nothing readable was."""
+    try:
+        message = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def fitting(message: Mapping[str, Any]) -> str:
+    """The message as a line of at most `BYTES`, its newline included: of a result the essential, long texts cut."""
+    result = message.get("result")
+    short = {name: value for name, value in message.items() if not isinstance(value, Mapping | list | tuple)}
+    if isinstance(result, Mapping):
+        short["result"] = {name: result[name] for name in _RESULT if name in result}
+    longest = BYTES
+    while len(line := strict_json.line(_cut(short, longest))) >= BYTES:  # ASCII: as many bytes
+        if longest == 0:
+            return strict_json.line({name: short[name] for name in ("kronos", "event", "exitCode") if name in short})
+        longest //= 2
+    return line
+
+
+def _cut(value: Any, longest: int) -> Any:
+    """The value with every text in it at most that many characters long, and an ellipsis."""
+    if isinstance(value, Mapping):
+        return {name: _cut(item, longest) for name, item in value.items()}
+    if isinstance(value, str) and len(value) > longest:
+        return value[:longest] + "…"
+    return value
