@@ -32,7 +32,7 @@ class Contract(BaseModel):
     )
 
 
-Path = Annotated[str, Field(min_length=1, max_length=1024)]
+PathText = Annotated[str, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
@@ -139,7 +139,7 @@ class Source(OneOf):
     """Where the bars are. Exactly one field."""
 
     claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
-    path: Path | None = Field(
+    path: PathText | None = Field(
         None,
         description="Bars on this machine's disk (local runs only). A relative path starts at the file that names it, "
         "or at KRONOS_DATA_PATH where that is set.",
@@ -365,7 +365,7 @@ class PredictorScratch(Contract):
 
 class _Init(OneOf):
     hub: Hub | None = Field(None, description="Pretrained weights from the hub.")
-    path: Path | None = Field(
+    path: PathText | None = Field(
         None,
         description="Directory with config.json and model.safetensors; a relative path starts at the file that names "
         "it.",
