@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kronos_operator.cli import data, forecast, main
-from kronos_trainer.config import CHECK_OPTIONS, FORECAST_OPTIONS, IMPORT_OPTIONS, SAMPLE_OPTIONS, Option
+from kronos_trainer.commands import CHECK_OPTIONS, FORECAST_OPTIONS, IMPORT_OPTIONS, SAMPLE_OPTIONS, Option
 from kronos_trainer.data import __main__ as trainer_data
 from kronos_trainer.forecast.options import parser as forecast_parser
 

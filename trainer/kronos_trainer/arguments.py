@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from kronos_trainer.config import ExitCode, Option
+from kronos_trainer.commands import Option
+from kronos_trainer.config import ExitCode
 
 Read = Callable[[str], Any]
 """Makes a value of an argument's text. Raises argparse.ArgumentTypeError."""

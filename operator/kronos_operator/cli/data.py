@@ -12,7 +12,7 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.declared import takes
 from kronos_operator.cli.options import Image
 from kronos_operator.cli.target import Target, TheCluster, TheContext, TheKubeconfig, TheNamespace
-from kronos_trainer.config import CHECK_OPTIONS, IMPORT_OPTIONS, SAMPLE_OPTIONS
+from kronos_trainer.commands import CHECK_OPTIONS, IMPORT_OPTIONS, SAMPLE_OPTIONS
 
 data = typer.Typer(no_args_is_help=True, help="Get bars to train on, and look at them.")
 

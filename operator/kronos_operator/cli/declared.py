@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from kronos_trainer.config import Option
+from kronos_trainer.commands import Option
 
 Command = Callable[..., None]
 Complete = Callable[[str], list[str]]

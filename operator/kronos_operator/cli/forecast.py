@@ -11,7 +11,7 @@ from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.declared import takes
 from kronos_operator.cli.options import Image
 from kronos_operator.cli.target import Context, Kubeconfig, OnCluster, target_of
-from kronos_trainer.config import FORECAST_OPTIONS
+from kronos_trainer.commands import FORECAST_OPTIONS
 
 
 @takes(FORECAST_OPTIONS, {"model": model_names})

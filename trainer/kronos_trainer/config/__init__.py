@@ -1,13 +1,5 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
-from kronos_trainer.config.commands import (
-    CHECK_OPTIONS,
-    FORECAST_OPTIONS,
-    IMPORT_OPTIONS,
-    LEAST_HISTORY,
-    MAX_CONTEXT,
-    SAMPLE_OPTIONS,
-)
 from kronos_trainer.config.files import (
     KINDS,
     PARQUET_SUFFIXES,
@@ -16,7 +8,6 @@ from kronos_trainer.config.files import (
     files_below,
     holds_bars,
 )
-from kronos_trainer.config.options import Option
 from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
@@ -73,17 +64,11 @@ from kronos_trainer.config.writing import StorageCause, free_space, not_written,
 
 __all__ = [
     "CAUSE_ORDER",
-    "CHECK_OPTIONS",
     "FINAL_CODES",
-    "FORECAST_OPTIONS",
-    "IMPORT_OPTIONS",
     "KINDS",
-    "LEAST_HISTORY",
     "LONGEST_LINE",
-    "MAX_CONTEXT",
     "NUMERICS_VERSION",
     "PARQUET_SUFFIXES",
-    "SAMPLE_OPTIONS",
     "STARTS",
     "TRIAL",
     "CheckpointPolicy",
@@ -104,7 +89,6 @@ __all__ = [
     "Name",
     "Offer",
     "OneOf",
-    "Option",
     "PathText",
     "PredictorInit",
     "PredictorScratch",

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from kronos_trainer.arguments import Arguments, add_options
-from kronos_trainer.config import IMPORT_OPTIONS, SAMPLE_OPTIONS, ExitCode
+from kronos_trainer.commands import IMPORT_OPTIONS, SAMPLE_OPTIONS
+from kronos_trainer.config import ExitCode
 from kronos_trainer.data.commands.check import add_check
 from kronos_trainer.data.layouts.known import check_layout
 from kronos_trainer.data.quality.findings import some

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from kronos_trainer import threads
-from kronos_trainer.config import MAX_CONTEXT, clash, is_folder
+from kronos_trainer.commands import MAX_CONTEXT
+from kronos_trainer.config import clash, is_folder
 from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.errors import ConfigError, InputMissing, TrainerError
 from kronos_trainer.forecast.kind import Kind

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kronos_trainer.config import LEAST_HISTORY, Window
+from kronos_trainer.commands import LEAST_HISTORY
+from kronos_trainer.config import Window
 from kronos_trainer.data.quality.findings import some
 from kronos_trainer.errors import ConfigError, DataError
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from kronos_trainer.arguments import Arguments, add_options
-from kronos_trainer.config import FORECAST_OPTIONS
+from kronos_trainer.commands import FORECAST_OPTIONS
 
 
 def parser() -> Arguments:

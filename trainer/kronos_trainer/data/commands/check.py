@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from kronos_trainer.arguments import add_options
-from kronos_trainer.config import CHECK_OPTIONS, Data, RunConfig, Source, StageName, Timeframe, Window, load_run
+from kronos_trainer.commands import CHECK_OPTIONS
+from kronos_trainer.config import Data, RunConfig, Source, StageName, Timeframe, Window, load_run
 from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.data.reading.files import bar_files
 from kronos_trainer.errors import ConfigError, DataError

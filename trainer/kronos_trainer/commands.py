@@ -1,18 +1,51 @@
-"""The options of the trainer's own commands, declared once.
+"""The options of the trainer's own commands, declared once, for whichever library parses them.
 
-`kronos forecast` and `kronos data` build their command lines from these tables, and so do `kronos_trainer.forecast` and
-`kronos_trainer.data`, which they start.
+`kronos forecast` and `kronos data` build their command lines from these tables (typer), and so do
+`kronos_trainer.forecast` and `kronos_trainer.data`, which they start (argparse). It imports nothing, for the help of
+`kronos` is to be there at once.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from kronos_trainer.config.options import Option
+from typing import Any
 
 MAX_CONTEXT = 512  # of every released model but mini
 LEAST_HISTORY = 2  # bars; the deviation of one is 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option; with `positional` an argument. `default_text` is what help shows where the default depends on more."""
+
+    name: str  # as Python spells it
+    help: str
+    kind: type = str  # a bool is a flag
+    default: Any = None
+    default_text: str | None = None
+    metavar: str | None = None
+    short: str | None = None
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    required: bool = False
+    positional: bool = False
+    many: bool = False  # of an argument: one or more
+    group: str | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """How a command line writes it."""
+        long = f"--{self.name.replace('_', '-')}"
+        return (long,) if self.short is None else (long, self.short)
+
+    @property
+    def shown_default(self) -> str | None:
+        """What help names as the default, None for nothing."""
+        if self.default_text is None and self.default is not None:
+            return str(self.default)
+        return self.default_text
+
 
 _WEIGHTS, _BARS, _SAMPLING = "Weights", "Bars", "Sampling"
 
