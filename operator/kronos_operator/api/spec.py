@@ -32,7 +32,7 @@ from kronos_trainer.config import (
 )
 
 
-class Backend(StrEnum):
+class BackendName(StrEnum):
     """Kind of the workload that runs a gang."""
 
     JOB = "Job"
@@ -180,8 +180,8 @@ class Spec(Contract):
         None,
         description="Where checkpoints and results go. Required in a cluster; absent, a local run writes to outputs/.",
     )
-    backend: Backend = Field(
-        Backend.JOB, description="Workload that runs the gang: an indexed Job, or a Kubeflow PyTorchJob."
+    backend: BackendName = Field(
+        BackendName.JOB, description="Workload that runs the gang: an indexed Job, or a Kubeflow PyTorchJob."
     )
     hub_token_secret: SecretKey | None = Field(
         None,
