@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kronos_trainer.config import Data, Fractions, Ranges, Source, Split, TimeRange, Window
 from kronos_trainer.data.bars import Bars, time_stamps
-from kronos_trainer.data.windows import Windows, epoch_order, split_bars
+from kronos_trainer.data.windows import Windows, epoch_order, split_bars, validation_order
 from kronos_trainer.errors import DataError
 
 DAY = 86_400_000_000_000
@@ -197,3 +197,32 @@ def test_an_epoch_takes_every_window_once_and_no_two_epochs_are_alike() -> None:
     flat = np.array(capped).ravel()
     assert abs(flat.mean() - 50_000) < 3_000
     assert epoch_order(500, seed=1, stage="tokenizer", epoch=1, limit=None).dtype == torch.int64
+
+
+def test_the_order_of_an_epoch_and_of_a_validation_never_changes() -> None:
+    """A failure here means that the same config trains other numbers: raise NUMERICS_VERSION."""
+    assert epoch_order(12, seed=100, stage="tokenizer", epoch=0, limit=None).tolist() == [
+        6,
+        7,
+        1,
+        5,
+        9,
+        11,
+        8,
+        0,
+        3,
+        4,
+        2,
+        10,
+    ]
+    assert epoch_order(1000, seed=100, stage="predictor", epoch=3, limit=5).tolist() == [863, 167, 162, 492, 786]
+    assert validation_order(1000, seed=100, limit=5).tolist() == [151, 241, 319, 861, 878]
+
+
+def test_every_validation_scores_the_same_windows_in_ascending_order_all_of_them_without_a_limit() -> None:
+    assert (
+        validation_order(5, seed=1, limit=None).tolist() == validation_order(5, seed=1, limit=9).tolist() == [*range(5)]
+    )
+    some = validation_order(1000, seed=1, limit=40).tolist()
+    assert some == sorted(set(some)) and len(some) == 40
+    assert some != validation_order(1000, seed=2, limit=40).tolist()
