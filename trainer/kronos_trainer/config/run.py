@@ -15,7 +15,7 @@ from kronos_trainer.config.spec import (
     Data,
     Evaluation,
     Name,
-    Path,
+    PathText,
     PredictorStage,
     ProgressPolicy,
     Timeframe,
@@ -130,8 +130,8 @@ class RunConfig(Contract):
     progress: ProgressPolicy = Field(ProgressPolicy(), description="How often progress is reported.")
     comet: Comet | None = Field(None, description="Comet reporting.")
 
-    bars: Path = Field(description="File, directory or URI of the bars, as the trainer sees it.")
-    output: Path = Field(description="Root directory of all results, or a URI that they are mirrored to.")
+    bars: PathText = Field(description="File, directory or URI of the bars, as the trainer sees it.")
+    output: PathText = Field(description="Root directory of all results, or a URI that they are mirrored to.")
     gpu_required: bool = Field(False, description="End with 78 instead of training on CPU.")
     grace_seconds: int = Field(120, ge=15, description="Seconds from SIGTERM to SIGKILL.")
 
