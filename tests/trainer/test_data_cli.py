@@ -192,7 +192,7 @@ def test_failures_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.C
         (
             ["import", daily, "--out", str(tmp_path / "out"), "--layout", "tushar"],
             64,
-            "no layout 'tushar'; there are table,",
+            "unknown layout 'tushar'; the layouts are table,",
         ),
         (["import", daily, "--out", str(tmp_path), "--format", "csv"], 64, "A.csv is one of the files to import"),
         (["import", str(tmp_path / "absent"), "--out", str(tmp_path / "out")], 66, "no such file or directory of bars"),
