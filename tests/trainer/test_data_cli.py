@@ -161,7 +161,7 @@ def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     run = RunConfig.model_validate(changed)
     (tmp_path / "run.json").write_text(run.dump())
     assert main(["check", "--run", str(tmp_path / "run.json")]) == 65
-    assert "no whole optimizer step in an epoch: the train split has 10 windows" in capsys.readouterr().err
+    assert "an epoch has no complete optimizer step: the train split has 10 windows" in capsys.readouterr().err
     changed |= {stage: changed[stage] | {"batchSize": 2, "microBatchSize": 2} for stage in ("tokenizer", "predictor")}
     (tmp_path / "run.json").write_text(RunConfig.model_validate(changed).dump())
     assert main(["check", "--run", str(tmp_path / "run.json"), "--json"]) == 0

@@ -47,7 +47,7 @@ class Repairs:
         ]
         if not said:
             return None
-        return f"of {self.bars} sampled bars {', '.join(said)}; --raw (raw=True) leaves them as they were drawn"
+        return f"of {self.bars} sampled bars {', '.join(said)}; --raw (raw=True) keeps them unchanged"
 
 
 def total(repairs: Iterable[Repairs]) -> Repairs:

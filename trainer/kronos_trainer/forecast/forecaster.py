@@ -165,7 +165,7 @@ def _length(horizon: int | None, future: Future | None, window: Window | None) -
         horizon if horizon is not None else len(future) if future is not None else window.horizon if window else None
     )
     if length is None:
-        raise ConfigError("give horizon=, the number of bars to forecast, or future=, their times")
+        raise ConfigError("set horizon= (number of bars) or future= (their timestamps)")
     if not isinstance(length, Integral) or length < 1:
         raise ConfigError(f"horizon {length!r} is not a number of bars, 1 or more")
     return int(length)

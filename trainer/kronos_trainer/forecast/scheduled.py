@@ -46,7 +46,7 @@ def scheduled_future(history: pd.DatetimeIndex, horizon: int, calendar: str, zon
     calendar that is unknown or does not fit the history.
     """
     if len(history) < 2:
-        raise DataError(f"future timestamps cannot be told from {len(history)} bar(s); pass --future")
+        raise DataError(f"future timestamps cannot be inferred from {len(history)} bar(s); pass --future")
     given = history.to_numpy().astype("datetime64[ns]").view(np.int64)
     own = calendars.zone(calendar)
     # midnights are dates, and the same in every zone
@@ -199,8 +199,8 @@ def _require_fit(calendar: str, dates: Dates) -> None:
     closed = dates[~np.isin(dates, calendars.sessions(calendar, dates[0], dates[-1]))]
     if len(closed) > (1 - FITS) * len(dates):
         raise ConfigError(
-            f"calendar {calendar} is not that of these bars: {len(closed)} of the last {len(dates)} lie on days "
-            f"without trading, such as {closed[-1]}; name another calendar, or none"
+            f"calendar {calendar} does not match these bars: {len(closed)} of the last {len(dates)} are on days "
+            f"without trading, such as {closed[-1]}; use another calendar, or none"
         )
 
 

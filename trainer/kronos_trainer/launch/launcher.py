@@ -179,20 +179,20 @@ class _Ending:
             now = memory()
             progress.error(ExitCode.MEMORY_LIMIT, _lack(rank, now), limit_bytes=now.limit, peak_bytes=now.peak)
         elif cause == ExitCode.STOPPED and recorded[rank] is None:
-            message = "stopped on request before training began; nothing was to be saved"
+            message = "stopped on request before training began; there was nothing to save"
             progress.error(ExitCode.STOPPED, message, cause=StopCause.STOPPED)
         elif recorded[rank] is None:
             end = _end(self._torchrun.exit_codes.get(rank))
-            progress.error(ExitCode.CRASHED, f"rank {rank} {end} without saying why")
+            progress.error(ExitCode.CRASHED, f"rank {rank} {end} without an error message")
         else:
             print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
         return cause
 
 
 def _lack(rank: int, now: Memory) -> str:
-    peak = "" if now.peak is None else f", the peak with cached files was {gibibytes(now.peak)}"
+    peak = "" if now.peak is None else f", the peak including page cache was {gibibytes(now.peak)}"
     owner = "the limit is" if now.limited else "this machine has"
-    more = "raise resources.memory, or" if now.limited else "end what else runs here, or"
+    more = "raise resources.memory, or" if now.limited else "stop other processes, or"
     remedy = f"{more} lower resources.processesPerNode or microBatchSize"
     return f"rank {rank} was killed for lack of memory: {owner} {gibibytes(now.limit)}{peak}; {remedy}"
 

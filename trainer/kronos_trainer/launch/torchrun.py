@@ -69,7 +69,7 @@ class Torchrun(threading.Thread):
         except ChildFailedError as error:
             self.exit_codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         except DistStoreError as error:
-            raise NodesDidNotMeet(f"the nodes did not come together: {error} Is every pod running?") from error
+            raise NodesDidNotMeet(f"the nodes did not meet: {error} Is every pod running?") from error
 
 
 def _default_processes(environ: Mapping[str, str]) -> int:

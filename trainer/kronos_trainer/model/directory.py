@@ -14,7 +14,7 @@ def present(directory: Path, name: str) -> Path:
     """The file of this name in a directory of weights. Raises InputMissing when either is absent."""
     path = directory / name
     if not directory.is_dir():
-        raise InputMissing(f"{directory}: no such directory; it should hold {CONFIG} and {WEIGHTS}")
+        raise InputMissing(f"{directory}: no such directory; it should contain {CONFIG} and {WEIGHTS}")
     if not path.is_file():
         raise InputMissing(f"{path}: no such file; a model is a directory with {CONFIG} and {WEIGHTS}")
     return path

@@ -135,7 +135,7 @@ class Checkpoints:
         if skipped:
             raise InputMissing(
                 f"no intact checkpoint: {'; '.join(map(str, skipped))}. Restore the files, or remove "
-                f"{self._paths.directory} to train this stage from its start"
+                f"{self._paths.directory} to train this stage from the start"
             )
         return None
 
@@ -178,7 +178,7 @@ class Checkpoints:
         except (ValueError, TypeError, AttributeError):
             raise InputMissing(
                 f"{self._paths.pointer} is not readable as JSON; restore it, or remove {self._paths.directory} "
-                "to train this stage from its start"
+                "to train this stage from the start"
             ) from None
 
     def _valid(self, pointer: _Pointer) -> _Pointer:
@@ -234,7 +234,7 @@ def _split(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
         case None | bool() | int() | float() | str():
             return value
         case _:
-            raise TypeError(f"optimizer state {name} is a {type(value).__name__}, which a checkpoint cannot hold")
+            raise TypeError(f"optimizer state {name} is a {type(value).__name__}, which a checkpoint cannot store")
 
 
 def _join(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -258,7 +258,9 @@ def _problem(directory: Path, entry: _Entry) -> str | None:
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return (
-        None if actual == entry.sha256 else "its digest differs from the one recorded; files are torn or were changed"
+        None
+        if actual == entry.sha256
+        else "its digest differs from the recorded one; the files were truncated or modified"
     )
 
 

@@ -37,7 +37,7 @@ def storing_anywhere(output: Path) -> Iterator[None]:
         places = [Path(error.filename)] if named else [output, Path(os.environ.get("TMPDIR", "/tmp"))]
         free = "; ".join(f"{place}: {free_space(place)}" for place in places)
         raise StorageError(
-            f"a disk is full: {error.strerror} ({free}); free some space", StorageCause.NO_ROOM
+            f"a disk is full: {error.strerror} ({free}); free disk space", StorageCause.NO_ROOM
         ) from error
 
 

@@ -86,7 +86,7 @@ def refuse_if_late(run: RunConfig, last: dict[str, Any], place: str) -> None:
     """
     same = (last.get("run"), last.get("stage")) == (run.run, run.stage.value)
     if same and (last.get("modelCreated", ""), last["attempt"]) > (_created(run), run.attempt):
-        raise StorageError(f"attempt {run.attempt} comes too late: {_described(last)} has been in {place} already")
+        raise StorageError(f"attempt {run.attempt} is outdated: {_described(last)} has already used {place}")
 
 
 def _acquire(handle: IO[str], path: Path) -> bool:

@@ -92,13 +92,13 @@ class Store:
         self.uri = uri
         protocol = _protocol(uri)
         if protocol not in _KINDS:
-            raise ConfigError(f"{uri}: results can be kept behind {_listed(list(_KINDS))}, and the hub only be read")
+            raise ConfigError(f"{uri}: results can be stored in {_listed(list(_KINDS))}; the hub is read-only")
         bucket, _, root = uri.split("://", 1)[1].partition("/")
         self._root = root.strip("/")
         try:
             self._store = _KINDS[protocol](bucket, client_options=_CLIENT, retry_config=RETRY)
         except Exception as error:  # it has read the variables; its words may repeat them
-            raise InputMissing(f"{uri}: one of {_CREDENTIALS[protocol]} is missing or malformed; mend it") from error
+            raise InputMissing(f"{uri}: one of {_CREDENTIALS[protocol]} is missing or malformed; fix it") from error
 
     def find(self) -> list[Object]:
         with _talking(self.uri, "read"):
@@ -109,7 +109,7 @@ class Store:
                     pass  # then it is a directory
         found = self.list("")
         if not found:
-            raise InputMissing(f"{self.uri}: there is nothing here; check the URI")
+            raise InputMissing(f"{self.uri}: nothing found; check the URI")
         return found
 
     def list(self, name: str) -> list[Object]:
@@ -201,7 +201,7 @@ class _Hub:
             content = (info.get("lfs") or {}).get("sha256") or info.get("blob_id") or info.get("xet_hash")
             objects.append(Object(path[len(self._root) + 1 :], info["size"], str(content)))
         if not objects:
-            raise InputMissing(f"{self.uri}: there is nothing here; check the URI, and HF_TOKEN if it is private")
+            raise InputMissing(f"{self.uri}: nothing found; check the URI, and HF_TOKEN if it is private")
         return sorted(objects, key=lambda item: item.name)
 
     def download(self, wanted: Sequence[tuple[Object, Path]], beat: Beat) -> None:
@@ -217,7 +217,7 @@ class _Hub:
 def _protocol(uri: str) -> str:
     protocol, _, rest = uri.partition("://")
     if protocol not in _CREDENTIALS or not rest.strip("/"):
-        raise ConfigError(f"{uri}: not a place that can be reached; use {_listed(list(_CREDENTIALS))} and a name")
+        raise ConfigError(f"{uri}: an unsupported URI; use {_listed(list(_CREDENTIALS))} and a name")
     if "@" in rest.split("/")[0] or "?" in rest:
         # Without the URI: what stands before the @, or behind the ?, may be a secret.
         raise ConfigError(f"a {protocol}:// URI must not contain keys or a query; set {_CREDENTIALS[protocol]} instead")
@@ -272,7 +272,7 @@ def _talking(uri: str, action: str) -> Iterator[None]:
     except TrainerError:
         raise
     except (AlreadyExistsError, PreconditionError) as error:
-        raise Changed(f"{uri}: an object was written by somebody else meanwhile") from error
+        raise Changed(f"{uri}: another process has written an object in the meantime") from error
     except Exception as error:  # the packages under this have errors of their own
         if isinstance(error, OSError) and error.errno is not None:
             raise  # this machine's disk, which durable names
@@ -289,19 +289,19 @@ def _meaning(error: Exception, uri: str, action: str) -> TrainerError:
     keys = _CREDENTIALS[protocol]
     if _METADATA.search(text):
         return InputMissing(
-            f"{uri}: there are no credentials: no role was found, and no {keys}; give them from a Secret by "
-            "podTemplate.env, or name a service account that has a role"
+            f"{uri}: no credentials: neither a role nor {keys}; set them from a Secret with podTemplate.env, or use a "
+            "service account with a role"
         )
     if status in ("401", "403") or "privileges" in text:
         return InputMissing(
-            f"{uri}: the store denies to {action}: {said}; check {keys}, and that they have the right to {action} there"
+            f"{uri}: permission denied to {action}: {said}; check {keys} and their permission to {action} there"
         )
     if "NoSuchBucket" in text or "ContainerNotFound" in text:
-        return InputMissing(f"{uri}: there is no such bucket: {said}; create it, or mend the URI or the endpoint")
+        return InputMissing(f"{uri}: no such bucket: {said}; create it, or correct the URI or the endpoint")
     if "incorrectly configured region" in text or "PermanentRedirect" in text:
         return InputMissing(f"{uri}: the bucket is in another region; set AWS_REGION to it")
     if isinstance(error, FileNotFoundError):
-        return InputMissing(f"{uri}: it is not there: {said}; check the URI")
+        return InputMissing(f"{uri}: not found: {said}; check the URI")
     return StorageError(f"{uri}: cannot {action}: {said}")
 
 

@@ -42,7 +42,7 @@ def plan_batches(*, batch_size: int, micro_batch_size: int, world: int, out_of_m
         below = batch_size // world * world
         nearest = f"{below} or {below + world}" if below else f"{world}"
         raise ConfigError(
-            f"batchSize {batch_size} cannot be divided among {world} processes; the nearest that can: {nearest}. "
+            f"batchSize {batch_size} is not divisible by {world} processes; the nearest valid values: {nearest}. "
             "Change batchSize or the number of processes"
         )
     micro = _largest_divisor(batch_size // world, at_most=micro_batch_size)
@@ -71,10 +71,10 @@ def steps_per_epoch(*, windows: int, windows_per_epoch: int | None, batch: int) 
     """Whole optimizer steps that an epoch is cut into. Raises DataError when there is none."""
     used = windows if windows_per_epoch is None else min(windows, windows_per_epoch)
     if used < batch:
-        limit = "" if used == windows else f", of which windowsPerEpoch leaves {used}"
+        limit = "" if used == windows else f", limited by windowsPerEpoch to {used}"
         raise DataError(
-            f"no whole optimizer step in an epoch: the train split has {windows} windows{limit}, and batchSize is "
-            f"{batch}; set batchSize to {used} or less, or give more bars"
+            f"an epoch has no complete optimizer step: the train split has {windows} windows{limit}, but batchSize is "
+            f"{batch}; set batchSize to {used} or less, or add bars"
         )
     return used // batch
 

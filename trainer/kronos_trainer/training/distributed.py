@@ -180,7 +180,7 @@ def _device(local_rank: int, processes: int, *, gpu_required: bool) -> torch.dev
     if gpus == 0:
         if gpu_required:
             raise BadEnvironment(
-                "no CUDA GPU is visible, and this run must not train on CPU; check the node's driver and device "
+                "no CUDA GPU is visible, and this run must not train on a CPU; check the node's driver and device "
                 "plugin, or set resources.gpusPerNode to 0"
             )
         return torch.device("cpu")
