@@ -256,8 +256,16 @@ def test_wrong_keys_end_the_run_at_once_with_what_to_do(
 @pytest.mark.parametrize(
     ("environment", "uri", "message"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "s3://{}/a.csv", "denies to read: HTTP 403; check AWS_ACCESS_KEY_ID"),
-        ({"AWS_ACCESS_KEY_ID": "unknown"}, "s3://{}", "denies to list: InvalidAccessKeyId .*; check AWS_ACCESS_KEY_ID"),
+        (
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            "s3://{}/a.csv",
+            "permission denied to read: HTTP 403; check AWS_ACCESS_KEY_ID",
+        ),
+        (
+            {"AWS_ACCESS_KEY_ID": "unknown"},
+            "s3://{}",
+            "permission denied to list: InvalidAccessKeyId .*; check AWS_ACCESS_KEY_ID",
+        ),
         ({}, "s3://no-such-bucket/daily", "no such bucket.*create it, or correct the URI"),
         ({}, "s3://{}/nothing", "nothing found; check the URI"),
         (
@@ -291,7 +299,10 @@ def test_keys_that_may_only_read_are_refused_before_anything_is_trained(
         run = make_run(output=f"s3://{bucket.name}")
         mirror = Mirror(run, tmp_path)
         mirror.pull()
-        with model_lock(mirror.paths, run), pytest.raises(InputMissing, match=r"denies to write: .*right to write"):
+        with (
+            model_lock(mirror.paths, run),
+            pytest.raises(InputMissing, match=r"permission denied to write: .*permission to write"),
+        ):
             mirror.claim()
 
 
