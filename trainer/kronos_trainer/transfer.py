@@ -1,6 +1,6 @@
 """`python -m kronos_trainer.transfer receive | send`: files into and out of a pod's volumes, by its stdin and stdout.
 
-The other end is the `kronos` command. It cannot say that its stdin has ended, so nothing here waits for that.
+The other end is the `kronos` command. It cannot signal the end of its stdin, so nothing here waits for that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped,
 from kronos_trainer.storage import durable
 
 STAGING = ".transfer-"  # prefix of directories of transfers that are not complete, which no reader of bars enters
-_STALE_SECONDS = 7 * 24 * 3600  # after which nobody takes up a transfer again
+_STALE_SECONDS = 7 * 24 * 3600  # after which no transfer is resumed
 _PIECE = 2**20  # bytes
 
 
@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def receive(root: Path, source: IO[bytes], answers: IO[bytes]) -> None:
-    """Takes an offer and the files that are wanted of it, and puts them in place once all are there and intact.
+    """Reads an offer and its missing files, and puts them in place once all have arrived intact.
 
     A directory that did not exist appears as a whole. Raises ConfigError where files differ and may not be replaced,
-    DataError for a stream that is not what was offered, Stopped if it breaks off, StorageError if the volume is full.
+    DataError for a stream that does not match the offer, Stopped if it breaks off, StorageError if the volume is full.
     """
     offer = _offer(source)
     target = root / offer.path if offer.path else root

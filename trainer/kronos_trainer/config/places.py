@@ -10,7 +10,7 @@ from kronos_trainer.config.files import holds_bars
 
 
 def is_folder(output: pathlib.Path, source: pathlib.Path) -> bool:
-    """Whether a file of each symbol is written: into a directory that is there, or is to be made for another's bars."""
+    """Whether one file per symbol is written: to an existing directory, or to a new one for a directory of bars."""
     return output.is_dir() or (not output.suffix and source.is_dir())
 
 

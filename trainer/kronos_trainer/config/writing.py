@@ -1,4 +1,4 @@
-"""What is said of a write that failed, and whether writing again could help; used by both sides."""
+"""The message for a failed write, and whether a retry could help; used by both sides."""
 
 from __future__ import annotations
 

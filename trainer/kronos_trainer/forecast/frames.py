@@ -1,6 +1,6 @@
-"""Frames of bars as people have them -> checked series, and forecasts back in the same form. Called for notebooks.
+"""Frames of bars in any common form -> checked series, and forecasts in the same form. Called for notebooks.
 
-Columns, notations of time and what is refused are those of the readers. A frame is never changed.
+Columns, notations of time and errors are those of the readers. A frame is never modified.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ def frames_of(bars: Bars) -> dict[Hashable, pd.DataFrame]:
 
 
 def symbol_column(bars: pd.DataFrame) -> str | None:
-    """The column that says whose bars rows are."""
+    """The column with the symbol of each row."""
     names = {normalised(name): name for name in reversed(bars.columns) if isinstance(name, str)}
     return next((names[alias] for alias in ALIASES["symbol"] if alias in names), None)
 
 
 def symbol_level(index: pd.MultiIndex) -> int:
-    """The level that says whose bars rows are: of two, the one without stamps. Raises DataError."""
+    """The level with the symbol of each row: of two, the one without timestamps. Raises DataError."""
     if index.nlevels == 2:
         stamps = [_is_stamps(index.levels[level], index.names[level]) for level in (0, 1)]
         if stamps[0] != stamps[1]:

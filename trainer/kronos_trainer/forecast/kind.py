@@ -1,4 +1,4 @@
-"""What is wanted of a forecast: averages, quantiles or every path. Checked before torch is imported."""
+"""The requested result of a forecast: averages, quantiles or every path. Checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kronos_trainer.forecast.sampling import Sampling
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """Averages of the paths, unless quantiles of them or all of them are asked for.
+    """Averages of the paths, unless quantiles or all paths are requested.
 
     Raises ConfigError for both at once, for quantiles outside of 0..1, and for quantiles of a single path.
     """

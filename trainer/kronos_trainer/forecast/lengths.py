@@ -1,4 +1,4 @@
-"""How many bars of history and horizon: what is asked for, beside what the model was trained with."""
+"""Lengths of history and horizon: the requested ones, compared with those of training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def lookback_of(rows: int, asked: int | None, window: Window | None, max_context
 def beyond_training(
     horizon: int, lookback: int | None, max_context: int, window: Window | None, lengths: Sequence[tuple[str, int]]
 ) -> list[str]:
-    """Notes on what the model was not trained for; `lengths` are the symbols' bars that are used."""
+    """Notes on lengths beyond those of training; `lengths` are the symbols' bars that are used."""
     notes = []
     trained = window.lookback if window else None
     if window and horizon > window.horizon:

@@ -1,4 +1,4 @@
-"""When the next bars will come, by the calendar of an exchange. Called where `--calendar` or `data.calendar` names one.
+"""The times of the next bars by the calendar of an exchange. Called if `--calendar` or `data.calendar` sets one.
 
 There are no bars on holidays, and fewer where trading ends early. How bars are stamped (at the start or end, on which
 day of a week) no calendar knows: the history shows it.
@@ -108,7 +108,7 @@ def _weekly(calendar: str, times: Int64, horizon: int) -> Int64:
 
     def made(_first: np.datetime64, last: np.datetime64) -> Int64:
         found = rule(calendars.sessions(calendar, dates[-1] - 7, last))
-        # the bar of the last week may be another one once all of it is there
+        # the bar of the last week may differ once the week is complete
         weeks = (found - MONDAY) // WEEK
         here, end = ((_nanoseconds(np.array([dates[-1], last])) - MONDAY) // WEEK).tolist()
         return np.asarray(found[(weeks > here) & (weeks < end)] + clock)

@@ -1,4 +1,4 @@
-"""The times of the bars to come: by an exchange's calendar where one is named, else as the history's went on."""
+"""The times of future bars: by an exchange's calendar if one is set, else by the pattern of the history."""
 
 from __future__ import annotations
 

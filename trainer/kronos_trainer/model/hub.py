@@ -23,9 +23,9 @@ class Snapshot:
 
 
 def download(hub: Hub) -> Snapshot:
-    """The repository at its revision, from the local cache where it is there already.
+    """The repository at its revision, from the local cache if it is already there.
 
-    Raises BadEnvironment, with a way out, when it cannot be had, StorageError where there is no room for it.
+    Raises BadEnvironment if it cannot be downloaded, StorageError if the disk is full.
     """
     wanted = f"{hub.repo} at {hub.revision or 'its newest revision'}"
     try:

@@ -1,7 +1,7 @@
 """Training state on disk, the only module that touches checkpoint files. Rank 0 saves; every rank restores.
 
-`checkpoint.json` names the directories that count, with a digest of each, and is replaced in one step; a directory
-that it does not name is not there, whatever its state.
+`checkpoint.json` names the directories that count, with a digest of each, and is replaced in one step; other
+directories do not count, whatever their state.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A checkpoint that is named and cannot be used."""
+    """A checkpoint that is named but cannot be used."""
 
     directory: Path
     step: int
@@ -93,7 +93,7 @@ class Checkpoints:
         meta: Meta,
         best: bool,
     ) -> None:
-        """Makes this state the latest, and the best if so said. Returns once it would survive a power cut.
+        """Makes this state the latest, and the best if `best`. Returns once it would survive a power cut.
 
         Raises StorageError, leaving the checkpoints as they were.
         """
@@ -117,7 +117,7 @@ class Checkpoints:
         self._prune()
 
     def restore(self, *, stage_hash: str) -> Restored | None:
-        """The newest checkpoint whose files are intact, or None where none was ever saved.
+        """The newest checkpoint whose files are intact, or None if none was ever saved.
 
         Raises InputMissing if there are checkpoints but none is intact, ConfigError if they belong to another config.
         """
@@ -252,7 +252,7 @@ def _join(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _problem(directory: Path, entry: _Entry) -> str | None:
-    """What is wrong with a named checkpoint, in words, or None."""
+    """What is wrong with a named checkpoint, as text, or None."""
     try:
         actual = _digest(directory)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 obstore is one wheel without dependencies that knows all three kinds of store, writes on a condition, and reports what
 went wrong. (s3fs cannot stand beside the Kubernetes client: they need different releases of python-dateutil.)
-Nothing here caches a listing: what is asked for is what the store has now.
+Nothing here caches a listing: every answer is the current state of the store.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PART = 8 * 2**20  # bytes read or written by one request
 PARALLEL = 16  # downloads at a time: small files wait for the store, not for the network
 # A store that does not answer is given up after a minute: whoever started this process starts it again.
 RETRY = {"retry_timeout": timedelta(seconds=60)}
-# An endpoint that says http:// means it; only whoever sets AWS_ENDPOINT_URL can name one.
+# An endpoint with http:// is deliberate: only AWS_ENDPOINT_URL sets one.
 _CLIENT = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "5m", "allow_http": True}
 
 _KINDS = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
@@ -42,12 +42,12 @@ _METADATA = re.compile(r"/latest/(api/token|meta-data)|/computeMetadata/|/metada
 
 
 class Changed(StorageError):
-    """An object is not any more what it was when it was last seen: someone else has written or removed it."""
+    """An object has changed since it was last read: another process has written or removed it."""
 
 
 @dataclass(frozen=True)
 class Object:
-    """An object as it was when it was seen. `version` is equal only if the content is."""
+    """An object as it was when it was read. `version` is equal only if the content is."""
 
     name: str  # relative to the URI; empty if the URI names the object itself
     size: int  # bytes
@@ -63,14 +63,14 @@ class Reader(Protocol):
     def find(self) -> list[Object]:
         """The object that the URI names, or all below it, sorted by name.
 
-        Raises InputMissing, naming the URI and the way out, if there is none or it may not be read; StorageError if the
+        Raises InputMissing, naming the URI and the fix, if there is none or it may not be read; StorageError if the
         store does not answer.
         """
 
     def download(self, wanted: Sequence[tuple[Object, Path]], beat: Beat) -> None:
-        """Writes objects, as they were seen, to files whose directories are there. `beat` is called as bytes arrive.
+        """Writes objects, as they were listed, to files in existing directories. `beat` is called as bytes arrive.
 
-        Raises Changed if one is not the same any more, and what `find` raises.
+        Raises Changed if one has changed, and what `find` raises.
         """
 
 
@@ -121,7 +121,7 @@ class Store:
         return sorted((_seen(meta, meta["path"][skipped:]) for meta in metas), key=lambda item: item.name)
 
     def read(self, name: str) -> tuple[bytes, Object] | None:
-        """A small object, and what it was, or None if it is not there. Raises as `find` does."""
+        """A small object and its version, or None if it does not exist. Raises as `find` does."""
         with _talking(self.uri, "read"):
             try:
                 got = self._store.get(self._full(name))
@@ -137,8 +137,8 @@ class Store:
     def upload(self, path: Path, name: str, last: Object | None, beat: Beat) -> Object:
         """Writes a file as an object, whole or not at all, and returns what it is now.
 
-        `last` is the object as this process saw it, None if it was not there. Raises Changed if somebody has written it
-        since; not for files above PART, whose parts no condition can be put on. `beat` is called as bytes go.
+        `last` is the object as this process last read it, None if it was absent. Raises Changed if another process has
+        written it since; not for files above PART, whose parts cannot be conditional. `beat` is called as bytes go.
         """
         size = path.stat().st_size
         try:
@@ -160,7 +160,7 @@ class Store:
         return Object(name, size, f"{put['e_tag']} {put['version']} {size}", _condition(put))
 
     def remove(self, name: str) -> None:
-        """Removes an object if it is there."""
+        """Removes an object if it exists."""
         with _talking(self.uri, "delete"):
             self._store.delete(self._full(name))
 
@@ -306,6 +306,6 @@ def _meaning(error: Exception, uri: str, action: str) -> TrainerError:
 
 
 def _first_line(text: str) -> str:
-    """The first line of a message, without what a URL says behind its path: some stores sign there."""
+    """The first line of a message, without the query of a URL, which holds the signature of some stores."""
     line = (text.strip().splitlines() or ["no reason given"])[0]
     return re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", line)[:500]

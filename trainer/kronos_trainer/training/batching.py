@@ -1,4 +1,4 @@
-"""Which windows a process sees in which forward pass: pure arithmetic, used by the loop.
+"""Which windows a process uses in which forward pass: pure arithmetic, used by the loop.
 
 The batch size counts windows over all processes, so the same run trains the same model on one GPU and on eight.
 """
@@ -26,8 +26,8 @@ class BatchPlan:
     def part(self, micro_step: int, rank: int) -> slice:
         """The windows of a rank in a micro-step, within the step's batch.
 
-        All ranks' parts of one micro-step lie side by side, so that two processes see in a micro-step what one
-        process with twice the micro-batch sees.
+        All ranks' parts of one micro-step lie side by side, so that two processes use in a micro-step what one
+        process with twice the micro-batch uses.
         """
         start = (micro_step * self.world + rank) * self.micro
         return slice(start, start + self.micro)
@@ -59,7 +59,7 @@ def reduced(micro: int) -> int:
 
 
 def too_large(*, checkpointing: bool) -> str:
-    """What to tell a user whose GPU is too small for one window; `checkpointing`: gradients are recomputed already."""
+    """The error for a GPU that is too small for one window; `checkpointing`: already enabled."""
     set_it = "" if checkpointing else "set training.gradientCheckpointing, "
     return (
         f"out of memory with 1 window per process and forward pass, which cannot be reduced; {set_it}shorten "
@@ -80,7 +80,7 @@ def steps_per_epoch(*, windows: int, windows_per_epoch: int | None, batch: int) 
 
 
 def validation_rounds(*, windows: int, size: int, world: int) -> int:
-    """Forward passes that every rank takes part in until each window was seen once."""
+    """Forward passes that every rank takes part in until each window was used once."""
     return -(-windows // (size * world))
 
 
