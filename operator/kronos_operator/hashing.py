@@ -60,7 +60,7 @@ def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, 
     return hashes
 
 
-def settings_hash(spec: Spec) -> str:
+def template_hash(spec: Spec) -> str:
     """Hash of what shapes a child without changing what it trains: a change of it applies at the next attempt."""
     parts = {name: getattr(spec, name, None) for name in _SETTINGS}
     content = {name: _set_fields(part) if isinstance(part, BaseModel) else part for name, part in parts.items()}

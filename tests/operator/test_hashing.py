@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kronos_operator.api import Spec
-from kronos_operator.hashing import Digests, run_id, settings_hash, stage_hashes
+from kronos_operator.hashing import Digests, run_id, stage_hashes, template_hash
 from kronos_trainer.config import StageName
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
@@ -115,7 +115,7 @@ def test_bars_and_weights_count_by_their_bytes_where_these_are_known() -> None:
 
 
 def test_settings_are_what_shapes_a_child_and_only_that() -> None:
-    before = settings_hash(spec())
-    assert settings_hash(spec(image="trainer:2")) != before
-    assert settings_hash(spec(resources={"nodes": 2})) != before
-    assert settings_hash(spec(training={"seed": 1}, suspend=True, updatePolicy="Manual")) == before
+    before = template_hash(spec())
+    assert template_hash(spec(image="trainer:2")) != before
+    assert template_hash(spec(resources={"nodes": 2})) != before
+    assert template_hash(spec(training={"seed": 1}, suspend=True, updatePolicy="Manual")) == before

@@ -15,10 +15,9 @@ from kronos_operator.cli.target import Target
 from kronos_trainer.config import ExitCode, StageName
 
 if TYPE_CHECKING:
-    from kronos_operator.api import Status
+    from kronos_operator.api import Run, Status
     from kronos_operator.kube import Object
     from kronos_operator.loading import Loaded
-    from kronos_operator.plan import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,40 +123,39 @@ def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, .
     """What the operator will make of the object, decided as it decides."""
     from kronos_operator.api import Status
     from kronos_operator.plan import Request, begin
-    from kronos_operator.reconcile.record_status import completed_after, completed_of, published_in, record_of
 
     model = parsed(after)
     status = model.status or Status()
-    live = record_of(status)
-    completed = completed_after(completed_of(status), live)
-    following = begin(Request(spec=model.spec), live, completed, published_in(status), time.time())
-    effects = tuple(_effect(stage, dict(following.hashes)[stage], following, live, status) for stage in StageName)
-    changed = before is not None and live is not None and following.hashes != live.hashes
+    live = status.run
+    known = status.tracking.trained if live is None else live.trained_after(status.tracking.trained)
+    following = begin(Request(spec=model.spec), live, known, status.published_run, time.time())
+    effects = tuple(_effect(stage, following.stage_hashes[stage], following, live, status) for stage in StageName)
+    changed = before is not None and live is not None and following.stage_hashes != live.stage_hashes
     return effects, _remark(model, live, changed=changed)
 
 
-def _effect(stage: StageName, value: str, following: RunRecord, live: RunRecord | None, status: Status) -> StageEffect:
-    step = next((step for step in following.steps if step.stage is stage), None)
-    old = None if live is None else dict(live.hashes).get(stage)
-    if step is None:
+def _effect(stage: StageName, value: str, following: Run, live: Run | None, status: Status) -> StageEffect:
+    own = next((one for one in following.stages if one.stage is stage), None)
+    old = None if live is None else live.stage_hashes.get(stage)
+    if own is None:
         return StageEffect(stage=stage, action="skip", reason="epochs 0: the initial weights are used unchanged")
     by_run = next(
         (fact.run for fact in status.tracking.trained if (fact.stage, fact.hash) == (stage, value)), following.id
     )
-    if step.done:
+    if own.done:
         return StageEffect(
-            stage=stage, action="keep", reason=f"trained by run {step.reuse or by_run} (hash {value[:8]})"
+            stage=stage, action="keep", reason=f"trained by run {own.reuse or by_run} (hash {value[:8]})"
         )
     if live is not None and old == value and live.outcome is None:
         return StageEffect(stage=stage, action="go on", reason=f"part of run {live.id}, in progress (hash {value[:8]})")
-    if live is not None and following.hashes == live.hashes:
+    if live is not None and following.stage_hashes == live.stage_hashes:
         ended = f"run {live.id} {str(live.outcome).lower()} with hash {value[:8]}; `kronos retrain` starts another"
         return StageEffect(stage=stage, action="nothing", reason=ended)
     reason = f"hash {value[:8]}, not trained yet" if old in (None, value) else f"hash {old[:8]} → {value[:8]}"
     return StageEffect(stage=stage, action="train", reason=reason)
 
 
-def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
+def _remark(model: Any, live: Run | None, *, changed: bool) -> str:
     from kronos_operator.api import UpdatePolicy
 
     policy = model.spec.update_policy
@@ -171,6 +169,6 @@ def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
         return ""
     if policy is UpdatePolicy.CANCEL:
         return f"updatePolicy Cancel: run {live.id}, in progress, is stopped for it"
-    if not live.stepped:
+    if not live.has_progress:
         return f"run {live.id} has trained nothing yet and gives way to it"
     return f"updatePolicy Finish: run {live.id}, in progress, ends first"
