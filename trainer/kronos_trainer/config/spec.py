@@ -351,19 +351,27 @@ class Hub(Contract):
     )
 
 
-class TokenizerScratch(Contract):
+class Scratch(Contract):
+    """A randomly initialised net."""
+
+    size: str = Field(description="Architecture.")
+
+
+class TokenizerScratch(Scratch):
     """A randomly initialised tokenizer."""
 
     size: Literal["tiny", "base", "2k"] = Field(description="Architecture.")
 
 
-class PredictorScratch(Contract):
+class PredictorScratch(Scratch):
     """A randomly initialised predictor."""
 
     size: Literal["tiny", "mini", "small", "base", "large"] = Field(description="Architecture.")
 
 
-class _Init(OneOf):
+class Init(OneOf):
+    """Where a net's first weights come from. Exactly one field."""
+
     hub: Hub | None = Field(None, description="Pretrained weights from the hub.")
     path: Path | None = Field(
         None,
@@ -375,15 +383,16 @@ class _Init(OneOf):
         description="What this model has published when a run begins: a warm start, e.g. when bars have grown. The "
         "first run needs another start. A finished run is not trained again because it has published itself.",
     )
+    scratch: Scratch | None = Field(None, description="Random weights.")
 
 
-class TokenizerInit(_Init):
+class TokenizerInit(Init):
     """Where a tokenizer's first weights come from. Exactly one field."""
 
     scratch: TokenizerScratch | None = Field(None, description="Random weights.")
 
 
-class PredictorInit(_Init):
+class PredictorInit(Init):
     """Where a predictor's first weights come from. Exactly one field."""
 
     scratch: PredictorScratch | None = Field(None, description="Random weights.")
@@ -392,7 +401,23 @@ class PredictorInit(_Init):
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Stage(Contract):
+class StageConfig(Contract):
+    """What a stage is told. One that produces scores derives from it, and reads the weights of the stages before it."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether a run has this stage to do."""
+        return True
+
+    @property
+    def memory_restarts(self) -> int:
+        """Most restarts after running out of GPU memory that can help."""
+        return 0
+
+
+class TrainedStage(StageConfig):
+    """How a net is trained: a stage that produces weights."""
+
     epochs: int = Field(
         30, ge=0, le=10000, description="Passes over the training windows. 0: the initial weights are used unchanged."
     )
@@ -410,16 +435,23 @@ class _Stage(Contract):
     warmup_fraction: float = Field(
         0.03, gt=0, lt=1, description="Share of the steps in which the learning rate rises to its peak."
     )
+    init: Init = Field(description="First weights.")
+    learning_rate: float = Field(gt=0, le=1, description="Peak learning rate.")
+    gradient_clip: float = Field(gt=0, le=1000, description="Largest gradient norm of a step.")
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is trained: without epochs the initial weights are used unchanged."""
+        return self.epochs > 0
 
     @property
     def memory_restarts(self) -> int:
-        """Most restarts after running out of memory that can help: each at least halves the micro-batch."""
+        """Most restarts after running out of GPU memory that can help: each at least halves the micro-batch."""
         return self.micro_batch_size.bit_length() - 1
 
     @model_validator(mode="after")
     def _trains(self) -> Self:
-        init = getattr(self, "init", None)
-        if self.epochs == 0 and init is not None and init.scratch is not None:
+        if self.epochs == 0 and self.init.scratch is not None:
             raise ValueError(
                 "epochs 0 keeps the initial weights, and scratch weights are random: train them or name others"
             )
@@ -436,7 +468,7 @@ _STAGE_RULES = ConfigDict(
 )
 
 
-class TokenizerStage(_Stage):
+class TokenizerStage(TrainedStage):
     """How the tokenizer is trained."""
 
     model_config = _STAGE_RULES
@@ -448,7 +480,7 @@ class TokenizerStage(_Stage):
     gradient_clip: float = Field(2.0, gt=0, le=1000, description="Largest gradient norm of a step.")
 
 
-class PredictorStage(_Stage):
+class PredictorStage(TrainedStage):
     """How the predictor is trained."""
 
     model_config = _STAGE_RULES
