@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks import upstream
 from benchmarks.series import hourly_bars, hourly_frame
 from benchmarks.timing import interleave, show
-from kronos_trainer.config import Data, PredictorStage, TokenizerStage, Training, Window
+from kronos_trainer.config import Data, PredictorStage, TokenizerStage, TrainedStage, Training, Window
 from kronos_trainer.data.windows import Splits, epoch_order, split_bars
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS

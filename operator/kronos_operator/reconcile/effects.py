@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kronos_operator import names
 from kronos_operator.api import Backend, KronosModel
-from kronos_operator.hashing import settings_hash, stage_hashes
+from kronos_operator.hashing import stage_hashes, template_hash
 from kronos_operator.kube import Cluster, ClusterError, Created, Kind, NotFound, Object, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, JOB, PYTORCHJOB, SERVICE
 from kronos_operator.manifests import Gang as Blueprint
@@ -61,7 +61,7 @@ class Effects:
             return None  # nothing was started yet
         name = names.child_name(model.metadata.name, step.stage, step.hash, record.number)
         kinds = [_workload_kind(model)]
-        if record.settings != settings_hash(model.spec):
+        if record.settings != template_hash(model.spec):
             kinds += {JOB, PYTORCHJOB} - {kinds[0]}  # the backend may be what has changed since
         for kind in kinds:
             found = await self._cluster.get(kind, model.metadata.namespace, name)
