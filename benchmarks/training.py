@@ -91,9 +91,7 @@ def _predictor(splits: Splits, size: str, goals: dict[str, float]) -> None:
     show(f"Predictor step, {size}, {BATCH} windows", "windows/s", BATCH, timings, goals)
 
 
-def _step(
-    name: str, task: Task, config: TrainedStage, windows: int, *, compiled: bool
-) -> Callable[[], None]:
+def _step(name: str, task: Task, config: TrainedStage, windows: int, *, compiled: bool) -> Callable[[], None]:
     """One optimizer step of the training loop a call, in one process without accumulation."""
     optimizer = Optimizer(task.model, config, steps=STEPS, upstream_exact=False)
     model = cast(nn.Module, torch.compile(task.model)) if compiled else task.model

@@ -36,8 +36,6 @@ RESERVED_LABEL_PREFIXES = (f"{GROUP}/", "batch.kubernetes.io/")
 RESERVED_ENV_PREFIXES = ("PET_", "MASTER_", "KRONOS_")
 RESERVED_ENV = ("RANK", "WORLD_SIZE")
 
-TOKENIZER_PATH_ENV = "KRONOS_TOKENIZER_PATH"
-PREDICTOR_PATH_ENV = "KRONOS_PREDICTOR_PATH"
 DATA_PATH_ENV = "KRONOS_DATA_PATH"
 OUTPUT_PATH_ENV = "KRONOS_OUTPUT_PATH"
 COMET_API_KEY_ENV = "COMET_API_KEY"
@@ -60,12 +58,10 @@ SCRATCH_MOUNT = "/tmp"
 FROZEN_FILE = "frozen.json"  # in the ConfigMap of a run
 MASTER_PORT = 29500  # torchrun's own default
 
-STAGE_SHORT = {StageName.TOKENIZER: "tok", StageName.PREDICTOR: "pred"}
-
 
 def child_name(model: str, stage: StageName, stage_hash: str, attempt: int) -> str:
     """Name that the Service and the Job of one attempt share."""
-    return f"{model}-{STAGE_SHORT[stage]}-{stage_hash[:8]}-{attempt}"
+    return f"{model}-{stage.short}-{stage_hash[:8]}-{attempt}"
 
 
 def run_config_map_name(model: str, run: str) -> str:

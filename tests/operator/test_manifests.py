@@ -31,7 +31,6 @@ TOKENIZER = StartAttempt(
     stage_hashes=HASHES,
     out_of_memory_restarts=0,
     publish=False,
-    reuse_tokenizer=None,
 )
 PREDICTOR = replace(
     TOKENIZER,
@@ -39,7 +38,7 @@ PREDICTOR = replace(
     number=7,
     out_of_memory_restarts=1,
     publish=True,
-    reuse_tokenizer=Reuse(run="0ddba115", hash=HASHES[0][1]),
+    reuse=((StageName.TOKENIZER, Reuse(run="0ddba115", hash=HASHES[0][1])),),
 )
 
 

@@ -49,7 +49,7 @@ class World:
                 elsewhere = [known for known in self.files if (known.stage, known.hash) == (step, hash_)]
                 assert not elsewhere or fact in elsewhere, f"{fact} is trained again"
             if step is StageName.TOKENIZER and action.stage is StageName.PREDICTOR:
-                reuse = action.reuse_tokenizer
+                reuse = dict(action.reuse).get(step)
                 source = fact if reuse is None else replace(fact, run=reuse.run, hash=reuse.hash)
                 assert source in self.files, "the predictor is started without its tokenizer"
                 assert source.hash == hash_, "the predictor is started with another tokenizer"

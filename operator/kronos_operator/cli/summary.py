@@ -96,10 +96,8 @@ def summary_document(summary: ModelSummary) -> dict[str, Any]:
 def summarise(run: LocalRun, outcome: Outcome) -> ModelSummary:
     """The summary of a model after its run, from the files that its stages left."""
     stages = tuple(_stage(run.paths, step.stage, step.action) for step in run.steps)
-    trained = {
-        step.stage.value for step in run.record.steps
-    }  # without a stage whose initial weights are used unchanged
-    published = all(stage.weights for stage in stages if stage.stage in trained)
+    # A stage whose initial weights are used unchanged is none of the record's.
+    published = all(run.paths.stage(step.stage).completed() for step in run.record.steps)
     return ModelSummary(
         model=run.key,
         run=run.run,
@@ -141,7 +139,7 @@ def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
         loss_after=result.get("bestValidationLoss"),
         epochs=result.get("epochs"),
         seconds=result.get("seconds"),
-        weights=str(files.best) if result else None,
+        weights=str(files.best) if result and stage.has_weights else None,
     )
 
 

@@ -29,9 +29,7 @@ def why_again(config: RunConfig, files: ModelFiles) -> str | None:
     return f"starts again: {how or 'the last attempt ended before it had saved anything'}"
 
 
-def why_new(
-    config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, retrained: Sequence[StageName] = ()
-) -> str:
+def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, retrained: Sequence[StageName]) -> str:
     """What differs from the latest run of the stage. `retrained`: stages before it that the same run trains anew."""
     last = next((run for run in files.started if run.stage is config.stage), None)
     if last is None:

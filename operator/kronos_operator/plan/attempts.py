@@ -129,7 +129,7 @@ def _failed(record: RunRecord, attempt: Attempt, spec: Spec, now: float) -> RunR
     if code in FINAL_CODES or (attempt.final and code in _REASONS):
         return _lost(record, _REASONS[ExitCode(code)], attempt.message or f"the trainer ended with exit code {code}")
     if code == ExitCode.OUT_OF_MEMORY:
-        if record.out_of_memory >= getattr(spec, attempt.stage).memory_restarts:
+        if record.out_of_memory >= spec.memory_restarts(attempt.stage):
             return _lost(record, "OutOfMemory", attempt.message or "out of memory with the smallest micro-batch")
         message = attempt.message or "out of GPU memory; the next attempt uses a smaller micro-batch"
         counted = replace(record, out_of_memory=record.out_of_memory + 1)

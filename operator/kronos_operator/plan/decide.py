@@ -54,12 +54,13 @@ class StartAttempt:
     stage_hashes: tuple[tuple[StageName, str], ...]
     out_of_memory_restarts: int
     publish: bool
-    reuse_tokenizer: Reuse | None
+    reuse: tuple[tuple[StageName, Reuse], ...] = ()  # stages whose weights are copied from earlier runs
 
     def run_config(self, model: KronosModel, *, bars: str, output: str, gpu_required: bool = False) -> RunConfig:
         """run.json of the attempt, with bars and results where the trainer will see them."""
         return RunConfig(
             **model.spec.run_fields(),
+            **{f"reuse_{stage}": reuse for stage, reuse in self.reuse},
             model=model.ref,
             run=self.run,
             stage=self.stage,
@@ -68,7 +69,6 @@ class StartAttempt:
             attempt=self.number,
             out_of_memory_restarts=self.out_of_memory_restarts,
             publish=self.publish,
-            reuse_tokenizer=self.reuse_tokenizer,
             bars=bars,
             output=output,
             gpu_required=gpu_required,
@@ -263,7 +263,6 @@ def start_of(record: RunRecord) -> StartAttempt:
     """The start of the record's current attempt, which is the same each time."""
     step = record.next_step
     assert step is not None  # a run without a next step has an outcome
-    reused = next((earlier for earlier in record.steps if earlier.reuse is not None), None)
     return StartAttempt(
         run=record.id,
         stage=step.stage,
@@ -271,7 +270,7 @@ def start_of(record: RunRecord) -> StartAttempt:
         stage_hashes=record.hashes,
         out_of_memory_restarts=record.out_of_memory,
         publish=step.publish,
-        reuse_tokenizer=None if reused is None or reused.reuse is None else Reuse(run=reused.reuse, hash=reused.hash),
+        reuse=record.reuse,
     )
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from kronos_operator.api import Spec
 from kronos_operator.hashing import Digests, run_id, stage_hashes, template_hash
-from kronos_trainer.config import StageName
+from kronos_trainer.config import Reuse, StageName
 
 
 class Outcome(StrEnum):
@@ -100,6 +100,11 @@ class RunRecord:
         return next((step for step in self.steps if step.wanted and not step.done), None)
 
     @property
+    def reuse(self) -> tuple[tuple[StageName, Reuse], ...]:
+        """The stages whose weights come from earlier runs."""
+        return tuple((step.stage, Reuse(run=step.reuse, hash=step.hash)) for step in self.steps if step.reuse)
+
+    @property
     def restarts(self) -> int:
         """Restarts of any kind, also those that are free."""
         return self.crashes + self.disruptions + self.stalls + self.out_of_memory + self.memory_kills
@@ -149,13 +154,14 @@ def begin(
     """
     hashes = request.hashes
     anew = request.asks_anew(before)
-    trained = [(stage, value) for stage, value in hashes if getattr(request.spec, stage).epochs > 0]
+    trained = [(stage, value) for stage, value in hashes if request.spec.runs(stage)]
     identity = run_id(dict(hashes), request.trigger)
     if anew and before is not None and any(fact.run == identity for fact in completed):
         # The words of an earlier request come again, and name its run, which must not be the answer this time. Only
         # then the number tells the two apart: a recreated object, with the same words, has to find its run.
         identity = run_id(dict(hashes), f"{request.trigger} {before.number}")
-    finals = [fact.run for fact in completed if trained and (fact.stage, fact.hash) == trained[-1]]
+    weights = [(stage, value) for stage, value in trained if stage.has_weights]
+    finals = [fact.run for fact in completed if weights and (fact.stage, fact.hash) == weights[-1]]
     if before is not None and before.hashes == hashes and not anew:
         identity = before.id
     elif finals and identity not in finals and not anew:

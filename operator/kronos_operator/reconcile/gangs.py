@@ -109,7 +109,7 @@ def gangs_of(model: Object, workloads: Iterable[Object], pods: Iterable[Object])
             left[identity].append(pod)
     gangs = []
     for uid, body in own.items():
-        run, stage, number = _identity(body) or ("", StageName.TOKENIZER, 0)
+        run, stage, number = _identity(body) or ("", next(iter(StageName)), 0)
         gangs.append(Gang(run=run, stage=stage, number=number, workload=body, pods=tuple(by_owner[uid])))
     gangs += [
         Gang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
@@ -285,7 +285,7 @@ def _is_attempt(name: str, body: Object, model: str) -> bool:
     if identity is None:
         return False
     _, stage, number = identity
-    start, end = f"{model}-{names.STAGE_SHORT[stage]}-", f"-{number}"
+    start, end = f"{model}-{stage.short}-", f"-{number}"
     middle = name.removeprefix(start).removesuffix(end)
     return name == start + middle + end and bool(_HASH.fullmatch(middle))
 

@@ -124,11 +124,7 @@ class RunConfig(Staged):
     stage_fields(
         vars(),
         "{}",
-        lambda stage: (
-            (stage.config, Field(description=f"The {stage} stage."))
-            if stage.has_weights
-            else (stage.config | None, Field(None, description=f"The {stage} stage; absent: none."))
-        ),
+        lambda stage: (stage.field_type, Field(... if stage.has_weights else None, description=f"The {stage} stage.")),
     )
     training: Training = Field(description="What the stages share.")
     evaluation: Evaluation = Field(description="How the result is judged.")

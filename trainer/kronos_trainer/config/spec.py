@@ -415,7 +415,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class StageConfig(Contract):
-    """Settings of a stage. One that produces scores derives from this class, one that produces weights from the next."""
+    """Settings of a stage. A stage that produces scores derives from this class, one with weights from TrainedStage."""
 
     @property
     def runs(self) -> bool:

@@ -18,8 +18,8 @@ class StageName(StrEnum):
     A stage that produces weights is part of every model. One that produces scores is part of those that configure it.
     """
 
-    TOKENIZER = "tokenizer", "tok", TokenizerStage, "How the tokenizer is trained; the first stage."
-    PREDICTOR = "predictor", "pred", PredictorStage, "How the predictor is trained; the second stage."
+    TOKENIZER = "tokenizer", "tok", TokenizerStage, "Training of the tokenizer, the first stage."
+    PREDICTOR = "predictor", "pred", PredictorStage, "Training of the predictor, the second stage."
 
     _value_: str  # also the name of its field in the spec, and of its directory in a run
     short: str  # at most four characters: names of children are short
@@ -46,6 +46,11 @@ class StageName(StrEnum):
     def condition(self) -> str:
         """Type of the condition that tells whether it is done."""
         return f"{self.capitalize()}{'Trained' if self.has_weights else 'Completed'}"
+
+    @property
+    def field_type(self) -> Any:
+        """Type of its field in the spec."""
+        return self.config if self.has_weights else self.config | None
 
     @property
     def default(self) -> StageConfig | None:
@@ -85,6 +90,11 @@ class Staged(Contract):
         """Whether a run has this stage to do."""
         config = self.config_of(stage)
         return config is not None and config.runs
+
+    def memory_restarts(self, stage: StageName) -> int:
+        """Most restarts after running out of GPU memory that can help a stage."""
+        config = self.config_of(stage)
+        return 0 if config is None else config.memory_restarts
 
     def trained(self) -> dict[StageName, TrainedStage]:
         """The configs of the stages that produce weights, in their order."""

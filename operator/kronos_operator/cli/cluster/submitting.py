@@ -131,7 +131,7 @@ def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, .
     live = record_of(status)
     completed = completed_after(completed_of(status), live)
     following = begin(Request(spec=model.spec), live, completed, published_in(status), time.time())
-    effects = tuple(_effect(stage, dict(following.hashes)[stage], following, live, status) for stage in StageName)
+    effects = tuple(_effect(stage, value, following, live, status) for stage, value in following.hashes)
     changed = before is not None and live is not None and following.hashes != live.hashes
     return effects, _remark(model, live, changed=changed)
 
