@@ -10,19 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from fake_cluster import Crash, FakeCluster, Sight, frozen_runs, make_model, timestamp
+from fake_cluster import JOB, PYTORCHJOB, Crash, FakeCluster, Sight, frozen_runs, make_model, timestamp
 
 from kronos_operator.api import Phase, Progress, Status
 from kronos_operator.kube import ClusterError, Key, Kind, Rejected
 from kronos_operator.kube.kinds import (
     CONFIGMAP,
     CORE_EVENT,
-    JOB,
     KRONOSMODEL,
     NODE,
     POD,
     PVC,
-    PYTORCHJOB,
     SERVICE,
     WORKLOAD,
 )

@@ -17,6 +17,7 @@ from kronos_trainer import transfer
 from kronos_trainer.config import RunConfig
 from kronos_trainer.data.__main__ import main
 from kronos_trainer.data.reading.readers import read_frame
+from kronos_trainer.forecast import __main__ as forecast
 from kronos_trainer.launch import launcher as launch
 from kronos_trainer.stopping import StopSignal
 from kronos_trainer.training import rank
@@ -122,12 +123,13 @@ def test_check_draws_the_bars(tmp_path: Path) -> None:
         assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("module", ["data check", "rank", "launch", "transfer"])
+@pytest.mark.parametrize("module", ["data check", "forecast", "rank", "launch", "transfer"])
 def test_a_mistaken_argument_is_one_line_that_names_the_way_to_help(
     module: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands = {
         "data check": lambda: main(["check", "x", "--timeframe", "7d"]),
+        "forecast": lambda: forecast.main(["--horizon", "0"]),
         "rank": lambda: rank.main([], StopSignal()),
         "launch": lambda: launch.main(["--run", "x", "--nproc", "many"], StopSignal()),
         "transfer": lambda: transfer.main(["fetch"]),
@@ -137,7 +139,7 @@ def test_a_mistaken_argument_is_one_line_that_names_the_way_to_help(
     out, err = capsys.readouterr()
     assert (ended.value.code, out, err.count("\n")) == (64, "", 1)
     assert err.startswith("error: ") and err.endswith(" --help\n")
-    assert "7d" not in err or "'1w', '1mo'" in err
+    assert "7d" not in err or "1w, 1mo" in err
 
 
 def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

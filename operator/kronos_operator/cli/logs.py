@@ -17,7 +17,7 @@ from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.progress import Board, StageProgress, remark_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
 from kronos_operator.cli.terminal import say
-from kronos_trainer.config import StageName
+from kronos_trainer.stages import StageName
 
 POLL_SECONDS = 0.5
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from kronos_operator.cli.completion import model_names
-from kronos_trainer.config import StageName
+from kronos_trainer.stages import StageName
 
 Mode = Literal["sequential", "parallel"]
 

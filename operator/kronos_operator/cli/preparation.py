@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kronos_operator.cli.options import Mode
-from kronos_trainer.config import StageName
+from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded

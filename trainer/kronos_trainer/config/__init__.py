@@ -39,7 +39,7 @@ from kronos_trainer.config.spec import (
     InnerPath,
     Name,
     OneOf,
-    Path,
+    PathText,
     PredictorInit,
     PredictorScratch,
     PredictorStage,
@@ -60,10 +60,11 @@ from kronos_trainer.config.spec import (
     Window,
     cel,
 )
-from kronos_trainer.config.stages import Staged, StageName, stage_fields
+from kronos_trainer.config.staged import Staged, stage_fields
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
+from kronos_trainer.stages import StageName
 
 __all__ = [
     "CAUSE_ORDER",
@@ -93,7 +94,7 @@ __all__ = [
     "Name",
     "Offer",
     "OneOf",
-    "Path",
+    "PathText",
     "PredictorInit",
     "PredictorScratch",
     "PredictorStage",

@@ -15,14 +15,15 @@ from kronos_trainer.config.spec import (
     Data,
     Evaluation,
     Name,
-    Path,
+    PathText,
     ProgressPolicy,
     Timeframe,
     TrainedStage,
     Training,
     Window,
 )
-from kronos_trainer.config.stages import Staged, StageName, stage_fields
+from kronos_trainer.config.staged import Staged, stage_fields
+from kronos_trainer.stages import StageName
 
 # Raised by hand when the same config no longer yields the same numbers; it enters every stage hash.
 NUMERICS_VERSION = 1
@@ -132,8 +133,8 @@ class RunConfig(Staged):
     progress: ProgressPolicy = Field(ProgressPolicy(), description="How often progress is reported.")
     comet: Comet | None = Field(None, description="Comet reporting.")
 
-    bars: Path = Field(description="File, directory or URI of the bars, as the trainer sees it.")
-    output: Path = Field(description="Root directory of all results, or a URI that they are mirrored to.")
+    bars: PathText = Field(description="File, directory or URI of the bars, as the trainer sees it.")
+    output: PathText = Field(description="Root directory of all results, or a URI that they are mirrored to.")
     gpu_required: bool = Field(False, description="End with 78 instead of training on CPU.")
     grace_seconds: int = Field(120, ge=15, description="Seconds from SIGTERM to SIGKILL.")
 

@@ -32,7 +32,7 @@ class Contract(BaseModel):
     )
 
 
-Path = Annotated[str, Field(min_length=1, max_length=1024)]
+PathText = Annotated[str, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
@@ -139,7 +139,7 @@ class Source(OneOf):
     """Location of the bars. Exactly one field is set."""
 
     claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
-    path: Path | None = Field(
+    path: PathText | None = Field(
         None,
         description="Bars on the local disk; local runs only. A relative path is resolved against "
         "KRONOS_DATA_PATH if set, else against the directory of this file.",
@@ -386,7 +386,7 @@ class Init(OneOf):
     """Initial weights of a net. Exactly one field is set."""
 
     hub: Hub | None = Field(None, description="Pretrained weights from the Hugging Face hub.")
-    path: Path | None = Field(
+    path: PathText | None = Field(
         None,
         description="Directory with config.json and model.safetensors. A relative path is resolved against the "
         "directory of this file.",

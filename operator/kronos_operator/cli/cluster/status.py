@@ -10,7 +10,7 @@ from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import duration, number, say, say_json, say_table
 from kronos_operator.cli.watching import watch_table
-from kronos_trainer.config import StageName
+from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
