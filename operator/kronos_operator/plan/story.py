@@ -88,7 +88,7 @@ def conditions(situation: Situation) -> tuple[Condition, ...]:
         Condition(type="Ready", status=not stalled, reason=reason, message=message),
         Condition(type="Stalled", status=stalled, reason=reason, message=message),
         Condition(type="Progressing", status=progressing, reason=reason, message=message),
-        *(_trained(situation, stage) for stage in StageName),
+        *(_trained(situation, stage) for stage, _ in situation.request.hashes),
         _available(situation),
         _finished(situation),
     )
@@ -114,7 +114,7 @@ def _reason(situation: Situation, phase: Phase) -> tuple[str, str]:
 
 
 def _trained(situation: Situation, stage: StageName) -> Condition:
-    kind = f"{stage.capitalize()}Trained"
+    kind = stage.condition
     steps = () if situation.record is None else situation.record.steps
     step = next((step for step in steps if step.stage is stage), None)
     if step is None:

@@ -178,11 +178,13 @@ def _artifacts(
         return before.artifacts
     found = {}
     for stage, hash_ in record.hashes:
+        if not stage.has_weights:
+            continue
         path = RunPaths(_ROOT, model.ref, record.id).stage(stage).best
         told = results.get(stage)
         digest = told.digest if told is not None else None
-        old = getattr(before.artifacts, stage, None)
-        if digest is None and isinstance(old, Artifact) and old.hash == hash_:
+        old = None if before.artifacts is None else before.artifacts.of(stage)
+        if digest is None and old is not None and old.hash == hash_:
             digest = old.digest  # a stage that was reused
         found[stage.value] = Artifact(path=str(path), digest=digest, hash=hash_)
     return Artifacts(run=record.id, **found)
