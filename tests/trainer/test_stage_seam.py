@@ -133,12 +133,10 @@ def test_a_stage_that_produces_scores_runs_last_and_publishes_what_a_forecast_ne
     outputs = tmp_path / "outputs"
     done = json.loads(kronos(tree, "run", "-f", "model.yaml", "--json", cwd=tmp_path))
     (summary,) = done if isinstance(done, list) else done["models"]
-    print(json.dumps(summary, indent=1))
-
     run = outputs / "models" / "default" / "seam" / "runs" / summary["run"]
     result = json.loads((run / "backtest" / "result.json").read_text())
     assert result["stage"] == "backtest" and result["run"] == summary["run"]
-    assert result["metrics"].keys() == {"windows", "squaredError", "layers"} and result["metrics"]["windows"] == 4
+    assert result["scores"].keys() == {"windows", "squaredError", "layers"} and result["scores"]["windows"] == 4
     assert not result.keys() & {"epochs", "steps", "digest", "origin"}
     assert sorted(path.name for path in (run / "backtest").iterdir()) == ["result.json", "run.json"]
     assert json.loads((run / "backtest" / "run.json").read_text())["publish"] is True
@@ -148,15 +146,15 @@ def test_a_stage_that_produces_scores_runs_last_and_publishes_what_a_forecast_ne
     assert current["run"] == summary["run"] and current["backtest"] == {"hash": result["hash"]}
     assert all(current[stage].keys() == FORECAST_NEEDS for stage in ("tokenizer", "predictor"))
     published_weights(outputs, None, "seam").require()
-    assert re.search(r"\| backtest \| squaredError +\| \d\.\d+ +, (run / "report.md").read_text())
+    assert re.search(r"\| backtest +\| squaredError +\| \d\.\d+ +\|", (run / "report.md").read_text())
 
     # Other scores of the same run: nothing is trained again, and the report has the new ones.
     kronos(tree, "run", "-f", "model.yaml", "--set", "backtest.windows=2", cwd=tmp_path)
     assert [path.name for path in run.parent.iterdir()] == [summary["run"]]
     assert json.loads((run / "predictor" / "run.json").read_text())["attempt"] == 1
     again = json.loads((run / "backtest" / "result.json").read_text())
-    assert (again["metrics"]["windows"], again["attempt"]) == (2, 3)
-    assert re.search(r"\| backtest \| windows +\| 2 ", (run / "report.md").read_text())
+    assert (again["scores"]["windows"], again["attempt"]) == (2, 3)
+    assert re.search(r"\| backtest +\| windows +\| 2\.0000 +\|", (run / "report.md").read_text())
 
 
 OPERATOR = """

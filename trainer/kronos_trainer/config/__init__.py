@@ -9,6 +9,7 @@ from kronos_trainer.config.files import (
     holds_bars,
 )
 from kronos_trainer.config.places import clash, is_folder
+from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
     FINAL_CODES,
@@ -75,6 +76,7 @@ __all__ = [
     "PARQUET_SUFFIXES",
     "STARTS",
     "TRIAL",
+    "BarsRead",
     "CheckpointPolicy",
     "ClaimPath",
     "Columns",
@@ -109,6 +111,7 @@ __all__ = [
     "StageConfig",
     "StageName",
     "StagePaths",
+    "StageResult",
     "Staged",
     "Start",
     "StopCause",
@@ -125,6 +128,7 @@ __all__ = [
     "Wanted",
     "WarmStart",
     "Window",
+    "WindowCounts",
     "bar_files_below",
     "bars_among",
     "cel",

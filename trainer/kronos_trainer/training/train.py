@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from kronos_trainer.config import RunConfig
+from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts
 from kronos_trainer.data.bars import Bars, load_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
@@ -21,14 +21,7 @@ from kronos_trainer.data.windows import split_bars, validation_order
 from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
 from kronos_trainer.model.weights import initial_net
 from kronos_trainer.storage import durable
-from kronos_trainer.storage.publish import (
-    StageResult,
-    ensure_weights,
-    finish_scores,
-    finish_stage,
-    is_complete,
-    settle,
-)
+from kronos_trainer.storage.publish import ensure_weights, finish_scores, finish_stage, is_complete, settle, utc_text
 from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.storage.stores import is_uri
 from kronos_trainer.storage.warm_start import published_weights
@@ -93,12 +86,12 @@ class _Attempt:
         self._stop_requested = stop_requested
         self._on_training = on_training
 
-    def complete(self) -> dict[str, object]:
+    def complete(self) -> StageResult:
         """Does the stage to its end, and returns the result that was written."""
         row = STAGES[self._run.stage]
         return self._score(row) if isinstance(row, Scores) else self._train(row)
 
-    def _score(self, row: Scores) -> dict[str, object]:
+    def _score(self, row: Scores) -> StageResult:
         run, ranks = self._run, self._ranks
         started = datetime.now(UTC)
         work = self._work()
@@ -107,10 +100,18 @@ class _Attempt:
         self._progress.phase("scoring")
         with heartbeat(self._progress.beat):
             scores = row.score(work)
-        paths, digest = self._storage.paths, work.bars.digest
-        return ranks.on_first(lambda: finish_scores(run, paths, scores, started_at=started, data_digest=digest))
+        finished = datetime.now(UTC)
+        scored = StageResult(
+            started_at=utc_text(started),
+            finished_at=utc_text(finished),
+            seconds=round((finished - started).total_seconds(), 3),
+            data=self._bars_read(work),
+            device=ranks.device_name,
+            scores=dict(scores),
+        )
+        return ranks.on_first(lambda: finish_scores(run, self._storage.paths, scored))
 
-    def _train(self, row: Trains) -> dict[str, object]:
+    def _train(self, row: Trains) -> StageResult:
         """Trains from the last checkpoint, or the start, to the end."""
         run, ranks = self._run, self._ranks
         started = datetime.now(UTC)
@@ -168,10 +169,10 @@ class _Attempt:
                 state = loop.train()
             finally:
                 metrics.close()
-            result = StageResult(
-                started_at=started,
-                finished_at=datetime.now(UTC),
-                seconds=state.seconds,
+            trained = StageResult(
+                started_at=utc_text(started),
+                finished_at=utc_text(datetime.now(UTC)),
+                seconds=round(state.seconds, 3),
                 epochs=state.epoch,
                 steps=state.step,
                 parameters=sum(parameter.numel() for parameter in task.model.parameters()),
@@ -181,18 +182,18 @@ class _Attempt:
                 best_step=state.best_step,
                 best_epoch=None if state.best_step is None else state.best_step // steps,
                 final_train_loss=state.train_loss,
-                train_windows=len(train),
-                validation_windows=len(scored),
-                data_digest=work.bars.digest,
-                symbols=len(work.bars.symbols),
-                bars=len(work.bars.values),
-                notes=work.notes,
+                windows=WindowCounts(train=len(train), validation=len(scored)),
+                data=self._bars_read(work),
                 origin=origin,
                 precision=work.precision.name,
                 device=ranks.device_name,
                 samples_per_second=loop.samples_per_second,
             )
-            return ranks.on_first(lambda: finish_stage(run, self._storage.paths, result, task.model))
+            return ranks.on_first(lambda: finish_stage(run, self._storage.paths, trained, task.model))
+
+    def _bars_read(self, work: Work) -> BarsRead:
+        bars = work.bars
+        return BarsRead(digest=bars.digest, symbols=len(bars.symbols), bars=len(bars.values), notes=work.notes)
 
     def _keep_config(self) -> None:
         file = self._storage.paths.stage(self._run.stage).config
