@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import write_bars
 
 from kronos_operator.api import Spec
 from kronos_operator.hashing import run_id, stage_hashes
@@ -109,7 +108,7 @@ def kronos(tree: Path, *arguments: str, cwd: Path) -> str:
     return python(tree, "-c", main, *arguments, cwd=cwd)
 
 
-def model(**spec: Any) -> dict[str, Any]:
+def model(bars: str = "bars.csv", **spec: Any) -> dict[str, Any]:
     stage = {"init": {"scratch": {"size": "tiny"}}, "epochs": 1, "batchSize": 16, "microBatchSize": 16}
     return {
         "apiVersion": "kronos.io/v1alpha1",
@@ -117,7 +116,7 @@ def model(**spec: Any) -> dict[str, Any]:
         "metadata": {"name": "seam"},
         "spec": {
             "timeframe": "1d",
-            "data": {"source": {"path": "bars.csv"}},
+            "data": {"source": {"path": bars}},
             "window": {"lookback": 12, "horizon": 3},
             "tokenizer": stage,
             "predictor": stage,
@@ -127,9 +126,10 @@ def model(**spec: Any) -> dict[str, Any]:
     }
 
 
-def test_a_stage_that_produces_scores_runs_last_and_publishes_what_a_forecast_needs(tree: Path, tmp_path: Path) -> None:
-    write_bars(tmp_path / "bars.csv")
-    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model(backtest={})))
+def test_a_stage_that_produces_scores_runs_last_and_publishes_what_a_forecast_needs(
+    tree: Path, bars_file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model(str(bars_file), backtest={})))
     outputs = tmp_path / "outputs"
     done = json.loads(kronos(tree, "run", "-f", "model.yaml", "--json", cwd=tmp_path))
     (summary,) = done if isinstance(done, list) else done["models"]
