@@ -1,6 +1,6 @@
 """Stage hashes and run ids: two runs with the same hash train the same thing. Called by plan and by both executors.
 
-What enters a stage's hash: the timeframe, the data, the window, what both stages share, the stage's own part, the
+What enters a stage's hash: the timeframe, the data, the window, what the stages share, the stage's own part, the
 hashes of the stages before it, and the numerics version. Fields that equal their default are left out, so that a new
 field changes no hash. What never enters: image, resources, storage, Comet, retry, checkpoint policy and
 `data.calendar`, for they change no number that is trained.

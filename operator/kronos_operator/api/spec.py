@@ -177,7 +177,7 @@ class Spec(Staged):
     data: Data = Field(description="Bars and how they are cut into training windows.")
     window: Window = Field(Window(), description="Lengths of input and forecast, in bars.")
     stage_fields(vars(), "{}", lambda stage: (stage.field_type, Field(stage.default, description=stage.about)))
-    training: Training = Field(Training(), description="Settings shared by both stages.")
+    training: Training = Field(Training(), description="Settings shared by the stages.")
     evaluation: Evaluation = Field(Evaluation(), description="Evaluation of the finished model.")
     checkpoint: CheckpointPolicy = Field(CheckpointPolicy(), description="Checkpointing of the training state.")
     progress: ProgressPolicy = Field(ProgressPolicy(), description="Progress reporting of the trainer.")

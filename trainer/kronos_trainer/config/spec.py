@@ -512,7 +512,7 @@ class EarlyStopping(Contract):
 
 
 class Training(Contract):
-    """Settings shared by both stages."""
+    """Settings shared by the stages."""
 
     seed: int = Field(100, ge=0, le=2**31 - 1, description="Seed of every random draw.")
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
