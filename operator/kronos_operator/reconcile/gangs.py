@@ -118,7 +118,7 @@ def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> t
             left[identity].append(pod)
     gangs = []
     for key, body in own.items():
-        run, stage, number = _identity(body) or ("", StageName.TOKENIZER, 0)
+        run, stage, number = _identity(body) or ("", next(iter(StageName)), 0)
         gangs.append(ObservedGang(run=run, stage=stage, number=number, workload=body, pods=tuple(owned[key])))
     gangs += [
         ObservedGang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))

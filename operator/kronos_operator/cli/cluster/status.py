@@ -10,6 +10,7 @@ from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import duration, number, say, say_json, say_table
 from kronos_operator.cli.watching import watch_table
+from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
@@ -95,9 +96,9 @@ def _detail(body: Object) -> None:
     if restarts:
         say(f"{'restarts':<11}{', '.join(f'{count} {cause}' for cause, count in restarts.items())}")
     artifacts = status.get("artifacts") or {}
-    for stage in ("tokenizer", "predictor"):
+    for stage in StageName:
         if artifacts.get(stage):
-            say(f"{stage:<11}{artifacts[stage]['path']}")
+            say(f"{stage.value:<11}{artifacts[stage]['path']}")
     if status.get("metrics"):
         say(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
     for note in status.get("notes") or []:
