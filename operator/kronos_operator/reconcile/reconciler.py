@@ -70,7 +70,7 @@ class Reconciler:
         self._settings = settings
         self._metrics = metrics
         self._now = now
-        self._models = Models()
+        self.models = Models()  # filled by a watch, and by the answers to our own writes
         self._effects = Effects(cluster, settings)
         self._inquiries = Inquiries(cluster)
         self._listening = Listening(cluster, settings.progress_seconds)
@@ -79,20 +79,6 @@ class Reconciler:
         self._settled_at = now() + _SETTLING
         self._trouble: dict[Key, Waiting] = {}
         self._mentioned: set[str] = set()  # uids of what is not ours
-
-    @property
-    def keys(self) -> Iterable[Key]:
-        """The models that exist."""
-        return iter(self._models)
-
-    def saw(self, body: Object) -> bool:
-        """Takes a model in as the API server has it, unless a newer version is known; whether it was news."""
-        return self._models.put(body)
-
-    def gone(self, key: Key) -> None:
-        """Forgets a model that was deleted; the API server collects its children."""
-        self._models.remove(key)
-        self._forget(key)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass. Returns in how many seconds the next is due, None if only something new calls for one."""
@@ -105,10 +91,11 @@ class Reconciler:
                 self._metrics.reconcile_errors.inc()
                 raise
             finally:
-                if key not in self._models:
-                    self._forget(key)  # it went during the pass, which has told of it once more
+                if key not in self.models:
+                    self.forget(key)  # it went during the pass, which has told of it once more
 
-    def _forget(self, key: Key) -> None:
+    def forget(self, key: Key) -> None:
+        """Forgets a model that was deleted; the API server collects its children."""
         self._trouble.pop(key, None)
         self._turns.forget(key, self._now())
         self._listening.forget(key)
@@ -116,7 +103,7 @@ class Reconciler:
 
     async def _passes(self, key: Key) -> float | None:
         for _ in range(_CONFLICTS):
-            known = self._models.get(key)
+            known = self.models.get(key)
             if known is None:
                 return None
             body = known.body()
@@ -127,11 +114,12 @@ class Reconciler:
             except (Conflict, NotFound) as error:
                 fresh = await self._cluster.get(KRONOSMODEL, *key)
                 if fresh is None:
-                    self.gone(key)
+                    self.models.remove(key)
+                    self.forget(key)
                     return None
                 if isinstance(error, NotFound):
                     raise
-                self._models.correct(known, fresh)
+                self.models.correct(known, fresh)
         return 1.0
 
     async def _pass(self, key: Key, body: Object) -> float | None:
@@ -312,8 +300,8 @@ class Reconciler:
 
     async def _apply(self, body: Object, status: Object) -> Object:
         fresh = await self._cluster.apply_status(body | {"status": status})
-        if Key.of(fresh) in self._models:
-            self._models.put(fresh)
+        if Key.of(fresh) in self.models:
+            self.models.put(fresh)
         return fresh
 
     async def _announce(self, body: Object, before: Status, after: Status) -> None:
