@@ -941,6 +941,7 @@ def test_a_model_that_goes_during_a_pass_leaves_no_metrics() -> None:
 
     async def delete() -> None:
         world.cluster.remove(KRONOSMODEL, "m")
+        world.reconciler.models.remove(KEY)
         world.reconciler.forget(KEY)
 
     world.cluster.meanwhile[world.cluster.calls] = delete
@@ -1172,17 +1173,17 @@ def test_an_operator_that_is_overtaken_leaves_the_others_gang_alone_and_ends_its
             for _ in range(3):
                 for _ in range(3):
                     world.pass_time(60)
-                    quick.saw(copy.deepcopy(world.cluster.model()))
+                    quick.models.put(copy.deepcopy(world.cluster.model()))
                     await quick.reconcile(KEY)
                     for job in world.cluster.live():
                         world.cluster.make_pods(job)
                         world.cluster.run_pods(job)
                 if world.status.run.attempt < 2:
                     world.cluster.end_pods(world.job, 1)
-            slow.saw(copy.deepcopy(world.cluster.model()))
+            slow.models.put(copy.deepcopy(world.cluster.model()))
 
         world.cluster.meanwhile[world.cluster.calls + moment] = overtake
-        slow.saw(copy.deepcopy(world.cluster.model()))
+        slow.models.put(copy.deepcopy(world.cluster.model()))
         for _ in range(4):
             asyncio.run(slow.reconcile(KEY))
         (live,) = world.cluster.live()
@@ -1300,9 +1301,10 @@ def test_a_model_that_is_deleted_is_forgotten() -> None:
     assert world.reconcile() is None
     assert world.cluster.writes == writes
     world.cluster.remove(KRONOSMODEL, "m")
+    world.reconciler.models.remove(KEY)
     world.reconciler.forget(KEY)
     assert world.reconcile() is None
-    assert list(world.reconciler.keys) == []
+    assert world.metrics.phases() == {}
 
 
 @pytest.mark.parametrize(("backend", "kinds"), [("Job", (CONFIGMAP, SERVICE)), ("PyTorchJob", (CONFIGMAP,))])
