@@ -23,8 +23,8 @@ from pydantic import BaseModel
 from kronos_operator.api import Spec
 from kronos_trainer.config import NUMERICS_VERSION, StageName
 
-# What a child is built from beyond the numbers it trains; how a child is watched or when it starts is not in the list.
-_SETTINGS = ("image", "checkpoint", "comet", "resources", "storage", "backend", "hub_token_secret", "pod_template")
+# What an attempt is built from beyond the numbers it trains; how it is watched or when it starts is not in the list.
+_TEMPLATE = ("image", "checkpoint", "comet", "resources", "storage", "backend", "hub_token_secret", "pod_template")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, 
     return hashes
 
 
-def settings_hash(spec: Spec) -> str:
-    """Hash of what shapes a child without changing what it trains: a change of it applies at the next attempt."""
-    parts = {name: getattr(spec, name, None) for name in _SETTINGS}
+def template_hash(spec: Spec) -> str:
+    """Hash of what shapes an attempt without changing what it trains: a change of it applies at the next attempt."""
+    parts = {name: getattr(spec, name) for name in _TEMPLATE}
     content = {name: _set_fields(part) if isinstance(part, BaseModel) else part for name, part in parts.items()}
     return _digest(content)[:16]
 

@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 from kronos_operator.api import KronosModel, Spec
 from kronos_operator.documents import contents_of
 from kronos_operator.names import API_VERSION, KIND
-from kronos_operator.overrides import Edit, apply, edits_from_environment, edits_from_settings
+from kronos_operator.overrides import Edit, apply, edits_from_environment, edits_from_options
 from kronos_operator.problems import InvalidModel, Problem, error_path, field_name, in_words
 from kronos_operator.sources import Source, home_of, sources_of
 from kronos_operator.yaml_source import Document, Position
@@ -85,7 +85,7 @@ def read_models(
     file with them, or in a list of files (`listed`), as the shell makes of *.yaml. Named by itself, it is a problem.
     Raises InvalidModel for what concerns no single file.
     """
-    settings = edits_from_settings(overrides)
+    options = edits_from_options(overrides)
     reading = Reading()
     first_seen: dict[tuple[str, str], str] = {}
     strangers: list[tuple[str, str]] = []
@@ -99,7 +99,7 @@ def read_models(
             strangers.append((source.name, ": ".join(filter(None, (f"no {KIND}", ", ".join(contents.others))))))
         for document in contents.models:
             try:
-                one = _load(source, document, settings, environ or {})
+                one = _load(source, document, options, environ or {})
             except InvalidModel as error:
                 reading.problems += error.problems
                 continue
@@ -134,9 +134,9 @@ def _leaves(spec: Spec) -> Iterator[tuple[tuple[str, ...], Any]]:
     return walk(spec.model_dump(mode="json", by_alias=True, exclude_none=True), ())
 
 
-def _load(source: Source, document: Document, settings: Sequence[Edit], environ: Mapping[str, str]) -> Loaded:
+def _load(source: Source, document: Document, options: Sequence[Edit], environ: Mapping[str, str]) -> Loaded:
     tree = _checked_tree(source, document)
-    edits = [*_environment(tree, settings, environ), *settings]
+    edits = [*_environment(tree, options, environ), *options]
     for edit in edits:
         apply(edit, tree)
     try:
@@ -172,11 +172,11 @@ def _checked_tree(source: Source, document: Document) -> dict[str, Any]:
     return tree
 
 
-def _environment(tree: Mapping[str, Any], settings: Sequence[Edit], environ: Mapping[str, str]) -> list[Edit]:
+def _environment(tree: Mapping[str, Any], options: Sequence[Edit], environ: Mapping[str, str]) -> list[Edit]:
     spec = tree.get("spec")
     reports = isinstance(spec, dict) and "comet" in spec
     return edits_from_environment(
-        environ, with_comet=reports or any(edit.path[:2] == ("spec", "comet") for edit in settings)
+        environ, with_comet=reports or any(edit.path[:2] == ("spec", "comet") for edit in options)
     )
 
 

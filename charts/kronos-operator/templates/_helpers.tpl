@@ -71,7 +71,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [workloads]
   verbs: [get, list, watch]
 {{- if empty .Values.namespaces }}
-# The taint that drove a gang away; in a namespace there is no such right, and the status names the node alone.
+# To report the taint that evicted a gang. Namespaced roles cannot grant this: status then names only the node.
 - apiGroups: [""]
   resources: [nodes]
   verbs: [get]

@@ -19,7 +19,7 @@ from kronos_operator.local.reasons import why_again, why_new
 from kronos_operator.local.refusals import refusals, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.local.warm_start import warm_start, with_start
-from kronos_operator.plan import Outcome, Request, RunRecord, StartAttempt, Step, begin
+from kronos_operator.plan import Outcome, Request, RunRecord, StageAction, StartAttempt, begin, preview
 from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName, WarmStart
 
 if TYPE_CHECKING:
@@ -201,35 +201,20 @@ def _latest(files: ModelFiles, request: Request) -> RunRecord | None:
 
 def _planned(run: LocalRun) -> tuple[PlannedStep, ...]:
     steps: list[PlannedStep] = []
-    for stage in StageName:
-        step = next((step for step in run.record.steps if step.stage is stage), None)
-        action, reason = _action(stage, step, run)
-        if action == "train":
-            assert step is not None
-            reason = _why(step, run, tokenizer_too=any(one.action == "train" for one in steps))
-        steps.append(PlannedStep(stage=stage, action=action, reason=reason))
+    for one in preview(run.record, run.files.completed):
+        reason = one.reason
+        if one.action is StageAction.TRAIN:
+            reason = _why(one.stage, run, tokenizer_too=any(step.action == StageAction.TRAIN for step in steps))
+        action = f"{one.action} {one.run}" if one.action is StageAction.REUSE else one.action.value
+        steps.append(PlannedStep(stage=one.stage, action=action, reason=reason))
     return tuple(steps)
 
 
-def _action(stage: StageName, step: Step | None, run: LocalRun) -> tuple[str, str]:
-    if step is None:
-        return "skipped", "epochs 0: the initial weights are used unchanged"
-    if step.reuse is not None:
-        return f"reuse {step.reuse}", "trained there with the same hash"
-    if _has(run.files, run.run, step):
-        return "complete", f"trained by run {run.run}"
-    return ("train", "") if step.wanted else ("skipped", "left out by --stage")
-
-
-def _why(step: Step, run: LocalRun, *, tokenizer_too: bool) -> str:
-    config = run.run_configs[step.stage]
+def _why(stage: StageName, run: LocalRun, *, tokenizer_too: bool) -> str:
+    config = run.run_configs[stage]
     again = why_again(config, run.files)
     if again is not None:
         return again
     if run.record.trigger:
         return "asked for with --force"
     return why_new(config, run.files, run.bars_record, tokenizer_too=tokenizer_too)
-
-
-def _has(files: ModelFiles, run: str, step: Step) -> bool:
-    return any((fact.run, fact.stage, fact.hash) == (run, step.stage, step.hash) for fact in files.completed)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from kronos_operator.api import KronosModel, Phase, Spec, UpdatePolicy
-from kronos_operator.hashing import Digests, settings_hash
+from kronos_operator.hashing import Digests, template_hash
 from kronos_operator.plan.attempts import Attempt, AttemptState, absorb, stopped
 from kronos_operator.plan.record import Completed, Request, RunRecord, StopReason, begin
 from kronos_operator.plan.story import Condition, Situation, conditions, phase_of
@@ -141,7 +141,7 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
         return _told(request, observed, record, strays, wake_at=None)
     if request.refused:
         return _told(request, observed, record, (), wake_at=None)
-    settings = settings_hash(spec)
+    settings = template_hash(spec)
     mended = not record.stepped and record.settings != settings  # perhaps what it could not do its first step for
     if record.retry_at is not None and now < record.retry_at and not mended:
         return _told(request, observed, record, (), wake_at=record.retry_at)
@@ -183,7 +183,7 @@ def _reason_to_stop(record: RunRecord, current: Attempt | None, request: Request
         untouched = not current.stepped
     if request.refused or not untouched:
         return None
-    return StopReason.UPDATED if record.settings != settings_hash(request.spec) else None
+    return StopReason.UPDATED if record.settings != template_hash(request.spec) else None
 
 
 def _reason_to_give_back(current: Attempt | None, observed: Observed, now: float) -> StopReason | None:

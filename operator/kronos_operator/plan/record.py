@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from kronos_operator.api import Spec
-from kronos_operator.hashing import Digests, run_id, settings_hash, stage_hashes
+from kronos_operator.hashing import Digests, run_id, stage_hashes, template_hash
 from kronos_trainer.config import StageName
 
 
@@ -136,7 +136,7 @@ class Request:
 
     def mends(self, record: RunRecord) -> bool:
         """Whether what a failed run was built from has changed since."""
-        return record.outcome is Outcome.FAILED and record.settings not in ("", settings_hash(self.spec))
+        return record.outcome is Outcome.FAILED and record.settings not in ("", template_hash(self.spec))
 
 
 def begin(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kronos_operator import names
 from kronos_operator.api import KronosModel
 from kronos_operator.backends import BACKENDS, backend_of
-from kronos_operator.hashing import settings_hash, stage_hashes
+from kronos_operator.hashing import stage_hashes, template_hash
 from kronos_operator.kube import Cluster, ClusterError, Created, NotFound, Object, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 from kronos_operator.manifests import AttemptTemplate, frozen, run_config_map
@@ -59,7 +59,7 @@ class Effects:
             return None  # nothing was started yet
         name = names.child_name(model.metadata.name, step.stage, step.hash, record.number)
         backends = [BACKENDS[model.spec.backend]]
-        if record.settings != settings_hash(model.spec):  # the backend may be what has changed since
+        if record.settings != template_hash(model.spec):  # the backend may be what has changed since
             backends += [backend for backend in BACKENDS.values() if backend is not backends[0]]
         for backend in backends:
             found = await self._cluster.get(backend.kind, model.metadata.namespace, name)

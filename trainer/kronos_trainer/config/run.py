@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from kronos_trainer.config.result import StageResult
 from kronos_trainer.config.spec import (
     CheckpointPolicy,
     Comet,
@@ -15,7 +16,7 @@ from kronos_trainer.config.spec import (
     Data,
     Evaluation,
     Name,
-    Path,
+    PathText,
     PredictorStage,
     ProgressPolicy,
     Timeframe,
@@ -130,8 +131,8 @@ class RunConfig(Contract):
     progress: ProgressPolicy = Field(ProgressPolicy(), description="How often progress is reported.")
     comet: Comet | None = Field(None, description="Comet reporting.")
 
-    bars: Path = Field(description="File, directory or URI of the bars, as the trainer sees it.")
-    output: Path = Field(description="Root directory of all results, or a URI that they are mirrored to.")
+    bars: PathText = Field(description="File, directory or URI of the bars, as the trainer sees it.")
+    output: PathText = Field(description="Root directory of all results, or a URI that they are mirrored to.")
     gpu_required: bool = Field(False, description="End with 78 instead of training on CPU.")
     grace_seconds: int = Field(120, ge=15, description="Seconds from SIGTERM to SIGKILL.")
 
@@ -195,14 +196,9 @@ class StagePaths:
         self.best = directory / "best"
         self.result = directory / "result.json"  # written last: its presence means that the stage is complete
 
-    def checkpoint(self, step: int) -> pathlib.Path:
-        """Directory of the checkpoint after `step` optimizer steps."""
-        return self.checkpoints / f"step-{step}"
-
-    def completed(self) -> dict[str, object] | None:
+    def completed(self) -> StageResult | None:
         """The stage's result if it is complete, else None."""
         try:
-            result = json.loads(self.result.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            return StageResult.load(self.result.read_text())
+        except (FileNotFoundError, ValueError):
             return None
-        return result if isinstance(result, dict) else None

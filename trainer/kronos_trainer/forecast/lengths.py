@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kronos_trainer.commands import LEAST_HISTORY
 from kronos_trainer.config import Window
 from kronos_trainer.data.quality.findings import some
 from kronos_trainer.errors import ConfigError, DataError
-from kronos_trainer.forecast.options import LEAST_HISTORY
 
 
 def lookback_of(rows: int, asked: int | None, window: Window | None, max_context: int) -> int:

@@ -220,7 +220,7 @@ def _protocol(uri: str) -> str:
         raise ConfigError(f"{uri}: not a place that can be reached; use {_listed(list(_CREDENTIALS))} and a name")
     if "@" in rest.split("/")[0] or "?" in rest:
         # Without the URI: what stands before the @, or behind the ?, may be a secret.
-        raise ConfigError(f"a {protocol}:// URI holds no keys and no query; set {_CREDENTIALS[protocol]} instead")
+        raise ConfigError(f"a {protocol}:// URI must not contain keys or a query; set {_CREDENTIALS[protocol]} instead")
     return protocol
 
 

@@ -12,13 +12,12 @@ from kronos_operator.cli.cluster.operations import FIELD_MANAGER
 from kronos_operator.cli.cluster.session import Session, connected, failure_of, parsed
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_trainer.config import ExitCode, StageName
+from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
-    from kronos_operator.api import Status
     from kronos_operator.kube import Object
     from kronos_operator.loading import Loaded
-    from kronos_operator.plan import RunRecord
+    from kronos_operator.plan import RunRecord, StagePreview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +122,7 @@ def _require_reachable(loaded: Sequence[Loaded]) -> None:
 def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, ...], str]:
     """What the operator will make of the object, decided as it decides."""
     from kronos_operator.api import Status
-    from kronos_operator.plan import Request, begin
+    from kronos_operator.plan import Request, begin, preview
     from kronos_operator.reconcile.record_status import completed_after, completed_of, published_in, record_of
 
     model = parsed(after)
@@ -131,30 +130,29 @@ def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, .
     live = record_of(status)
     completed = completed_after(completed_of(status), live)
     following = begin(Request(spec=model.spec), live, completed, published_in(status), time.time())
-    effects = tuple(_effect(stage, dict(following.hashes)[stage], following, live, status) for stage in StageName)
+    effects = tuple(_effect(one, following, live) for one in preview(following, completed))
     changed = before is not None and live is not None and following.hashes != live.hashes
     return effects, _remark(model, live, changed=changed)
 
 
-def _effect(stage: StageName, value: str, following: RunRecord, live: RunRecord | None, status: Status) -> StageEffect:
-    step = next((step for step in following.steps if step.stage is stage), None)
-    old = None if live is None else dict(live.hashes).get(stage)
-    if step is None:
-        return StageEffect(stage=stage, action="skip", reason="epochs 0: the initial weights are used unchanged")
-    by_run = next(
-        (fact.run for fact in status.tracking.trained if (fact.stage, fact.hash) == (stage, value)), following.id
-    )
-    if step.done:
-        return StageEffect(
-            stage=stage, action="keep", reason=f"trained by run {step.reuse or by_run} (hash {value[:8]})"
-        )
-    if live is not None and old == value and live.outcome is None:
-        return StageEffect(stage=stage, action="go on", reason=f"part of run {live.id}, in progress (hash {value[:8]})")
-    if live is not None and following.hashes == live.hashes:
-        ended = f"run {live.id} {str(live.outcome).lower()} with hash {value[:8]}; `kronos retrain` starts another"
-        return StageEffect(stage=stage, action="nothing", reason=ended)
-    reason = f"hash {value[:8]}, not trained yet" if old in (None, value) else f"hash {old[:8]} → {value[:8]}"
-    return StageEffect(stage=stage, action="train", reason=reason)
+def _effect(one: StagePreview, following: RunRecord, live: RunRecord | None) -> StageEffect:
+    from kronos_operator.plan import StageAction
+
+    short = one.hash[:8]
+    action, reason = "train", f"hash {short}, not trained yet"
+    old = None if live is None else dict(live.hashes).get(one.stage)
+    if one.action is StageAction.SKIP:
+        action, reason = "skip", one.reason
+    elif one.action is not StageAction.TRAIN:
+        action, reason = "keep", f"trained by run {one.run} (hash {short})"
+    elif live is not None and old == one.hash and live.outcome is None:
+        action, reason = "go on", f"part of run {live.id}, in progress (hash {short})"
+    elif live is not None and following.hashes == live.hashes:
+        action = "nothing"
+        reason = f"run {live.id} {str(live.outcome).lower()} with hash {short}; `kronos retrain` starts another"
+    elif old not in (None, one.hash):
+        reason = f"hash {old[:8]} → {short}"
+    return StageEffect(stage=one.stage, action=action, reason=reason)
 
 
 def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:

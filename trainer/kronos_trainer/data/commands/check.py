@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from kronos_trainer.arguments import add_options
+from kronos_trainer.commands import CHECK_OPTIONS
 from kronos_trainer.config import Data, RunConfig, Source, StageName, Timeframe, Window, load_run
 from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.data.reading.files import bar_files
@@ -48,19 +50,15 @@ class Checked:
 def add_check(commands: Any) -> None:
     """Adds the command to the parsers of `kronos data`."""
     check = commands.add_parser("check", help="read bars as a training would, and say what it would find")
-    check.add_argument("path", type=Path, nargs="?", help="file or directory of bars")
-    check.add_argument("--run", type=Path, help="a run.json that names the bars and all options instead")
-    check.add_argument("--timeframe", choices=[item.value for item in Timeframe], help="length of a bar")
-    check.add_argument("--lookback", type=int, help="bars of history")
-    check.add_argument("--horizon", type=int, help="bars to predict")
-    check.add_argument("--time-zone", help="IANA zone of the exchange")
-    check.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
-    check.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
-    check.add_argument("--label", choices=("left", "right"), default="left", help="which end of its bar a stamp is")
-    check.add_argument("--adjust", choices=("none", "splits"), default="none", help="splits: adjust for clear splits")
-    check.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the bars, what was found and the splits")
-    check.add_argument("--json", action="store_true", help="print JSON")
+    add_options(check, CHECK_OPTIONS, {"timeframe": _timeframe})
     check.set_defaults(command=_check)
+
+
+def _timeframe(text: str) -> Timeframe:
+    try:
+        return Timeframe(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(Timeframe)}; found {text!r}") from None
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -140,4 +138,4 @@ def _asked(arguments: argparse.Namespace) -> tuple[Path, Timeframe, Data, Window
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError("; ".join(problems)) from None
-    return arguments.path, Timeframe(arguments.timeframe), data, window, None
+    return arguments.path, arguments.timeframe, data, window, None
