@@ -56,7 +56,7 @@ class World:
         """Passes until nothing more is due at once."""
         for _ in range(10):
             if ("kronosmodels", "m") in self.cluster.objects:
-                self.reconciler.saw(copy.deepcopy(self.cluster.model()))
+                self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
             due = asyncio.run(self.reconciler.reconcile(KEY))
             if due is None or due > 0:
                 return due
@@ -537,7 +537,7 @@ def test_who_waited_for_its_turn_does_not_start_because_the_operator_did() -> No
     first = copy.deepcopy(world.cluster.model()) | {"kind": "KronosModel"}
     first["metadata"] |= {"name": "a"}
     world.cluster.put(KRONOSMODEL, first)
-    world.reconciler.saw(copy.deepcopy(world.cluster.model("a")))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model("a")))
     asyncio.run(world.reconciler.reconcile(Key("ns", "a")))
     world.reconcile()
     assert (world.status.phase, world.status.queue_position) == ("Queued", 1)
@@ -940,7 +940,8 @@ def test_a_model_that_goes_during_a_pass_leaves_no_metrics() -> None:
 
     async def delete() -> None:
         world.cluster.remove(KRONOSMODEL, "m")
-        world.reconciler.gone(KEY)
+        world.reconciler.models.remove(KEY)
+        world.reconciler.forget(KEY)
 
     world.cluster.meanwhile[world.cluster.calls] = delete
     asyncio.run(world.reconciler.reconcile(KEY))
@@ -1086,7 +1087,7 @@ def test_a_claim_that_nodes_cannot_share_is_warned_of() -> None:
 
 def test_a_conflict_is_decided_anew() -> None:
     world = World()
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     world.cluster.change_spec(suspend=True)
     asyncio.run(world.reconciler.reconcile(KEY))
     assert world.status.phase == "Suspended"
@@ -1126,14 +1127,14 @@ def running_world() -> World:
     job = world.run()
     world.cluster.say(job, event="progress", phase="training", step=5, steps=10, percent=50.0)
     world.pass_time(31)
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     return world
 
 
 def calls_of_a_pass(make: Callable[[], World]) -> int:
     world = make()
     before = world.cluster.calls
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     asyncio.run(world.reconciler.reconcile(KEY))
     return world.cluster.calls - before
 
@@ -1147,10 +1148,10 @@ def test_a_change_that_comes_at_any_moment_of_a_pass_is_acted_on(make: Callable[
 
         async def suspend(world: World = world) -> None:
             world.cluster.change_spec(suspend=True)
-            world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+            world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
 
         world.cluster.meanwhile[world.cluster.calls + moment] = suspend
-        world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+        world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
         for _ in range(4):  # of which nobody tells the operator anything more
             asyncio.run(world.reconciler.reconcile(KEY))
         started = [body for body in world.cluster.workloads() if "deletionTimestamp" not in body["metadata"]]
@@ -1171,17 +1172,17 @@ def test_an_operator_that_is_overtaken_leaves_the_others_gang_alone_and_ends_its
             for _ in range(3):
                 for _ in range(3):
                     world.pass_time(60)
-                    quick.saw(copy.deepcopy(world.cluster.model()))
+                    quick.models.put(copy.deepcopy(world.cluster.model()))
                     await quick.reconcile(KEY)
                     for job in world.cluster.live():
                         world.cluster.make_pods(job)
                         world.cluster.run_pods(job)
                 if world.status.run.attempt < 2:
                     world.cluster.end_pods(world.job, 1)
-            slow.saw(copy.deepcopy(world.cluster.model()))
+            slow.models.put(copy.deepcopy(world.cluster.model()))
 
         world.cluster.meanwhile[world.cluster.calls + moment] = overtake
-        slow.saw(copy.deepcopy(world.cluster.model()))
+        slow.models.put(copy.deepcopy(world.cluster.model()))
         for _ in range(4):
             asyncio.run(slow.reconcile(KEY))
         (live,) = world.cluster.live()
@@ -1299,9 +1300,10 @@ def test_a_model_that_is_deleted_is_forgotten() -> None:
     assert world.reconcile() is None
     assert world.cluster.writes == writes
     world.cluster.remove(KRONOSMODEL, "m")
-    world.reconciler.gone(KEY)
+    world.reconciler.models.remove(KEY)
+    world.reconciler.forget(KEY)
     assert world.reconcile() is None
-    assert list(world.reconciler.keys) == []
+    assert world.metrics.phases() == {}
 
 
 @pytest.mark.parametrize(("backend", "kinds"), [("Job", (CONFIGMAP, SERVICE)), ("PyTorchJob", (CONFIGMAP,))])
