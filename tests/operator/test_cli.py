@@ -18,7 +18,6 @@ from kronos_operator.cli import checks, main, quickstart
 from kronos_operator.cli.failure import report
 from kronos_operator.cli.init import Size, usual_window
 from kronos_operator.cli.logs import newest_log, readable
-from kronos_operator.cli.options import Stage
 from kronos_operator.cli.terminal import duration
 from kronos_operator.loading import load_models
 from kronos_trainer.config import STARTS, StageName, Timeframe, load_run
@@ -390,8 +389,7 @@ def test_spans_of_time_are_short() -> None:
     assert duration(None) == duration(float("inf")) == "-"
 
 
-def test_the_stages_are_those_of_the_contract() -> None:
-    assert get_args(Stage) == tuple(stage.value for stage in StageName)
+def test_the_sizes_of_init_are_those_of_the_contract() -> None:
     assert get_args(Size) == tuple(STARTS)
 
 

@@ -19,7 +19,6 @@ from kronos_trainer.config.run import (
     Reuse,
     RunConfig,
     RunPaths,
-    StageName,
     StagePaths,
     StopCause,
     WarmStart,
@@ -37,6 +36,7 @@ from kronos_trainer.config.spec import (
     Evaluation,
     Fractions,
     Hub,
+    Init,
     InnerPath,
     Name,
     OneOf,
@@ -48,20 +48,24 @@ from kronos_trainer.config.spec import (
     Ranges,
     Source,
     Split,
+    StageConfig,
     Timeframe,
     TimeRange,
     TimeZone,
     TokenizerInit,
     TokenizerScratch,
     TokenizerStage,
+    TrainedStage,
     Training,
     Uri,
     Window,
     cel,
 )
+from kronos_trainer.config.staged import Staged, stage_fields
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
+from kronos_trainer.stages import StageName
 
 __all__ = [
     "CAUSE_ORDER",
@@ -85,6 +89,7 @@ __all__ = [
     "ExitCode",
     "Fractions",
     "Hub",
+    "Init",
     "InnerPath",
     "Landed",
     "ModelRef",
@@ -103,9 +108,11 @@ __all__ = [
     "RunPaths",
     "Source",
     "Split",
+    "StageConfig",
     "StageName",
     "StagePaths",
     "StageResult",
+    "Staged",
     "Start",
     "StopCause",
     "StorageCause",
@@ -115,6 +122,7 @@ __all__ = [
     "TokenizerInit",
     "TokenizerScratch",
     "TokenizerStage",
+    "TrainedStage",
     "Training",
     "Uri",
     "Wanted",
@@ -132,5 +140,6 @@ __all__ = [
     "is_folder",
     "load_run",
     "not_written",
+    "stage_fields",
     "storage_cause",
 ]

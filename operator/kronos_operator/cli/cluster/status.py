@@ -10,6 +10,7 @@ from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import duration, number, say, say_json, say_table
 from kronos_operator.cli.watching import watch_table
+from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
@@ -90,13 +91,14 @@ def _detail(body: Object) -> None:
     if run:
         begun = f", since {run['startedAt']}" if run.get("startedAt") else ""
         say(f"{'run':<11}{run['id']}, attempt {run.get('attempt', 0)}{begun}")
-    restarts = {cause: count for cause, count in (status.get("restarts") or {}).items() if count}
+    counts = run.get("restarts") or {}
+    restarts = {cause: count for cause, count in counts.items() if isinstance(count, int) and count}
     if restarts:
         say(f"{'restarts':<11}{', '.join(f'{count} {cause}' for cause, count in restarts.items())}")
     artifacts = status.get("artifacts") or {}
-    for stage in ("tokenizer", "predictor"):
+    for stage in StageName:
         if artifacts.get(stage):
-            say(f"{stage:<11}{artifacts[stage]['path']}")
+            say(f"{stage.value:<11}{artifacts[stage]['path']}")
     if status.get("metrics"):
         say(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
     for note in status.get("notes") or []:
