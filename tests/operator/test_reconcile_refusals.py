@@ -147,3 +147,15 @@ def test_a_postponed_start_is_not_counted_as_a_reconcile_error() -> None:
     with pytest.raises(ClusterError):
         world.reconcile()
     assert world.metrics.registry.get_sample_value("kronos_reconcile_errors_total") == 0
+
+
+def test_an_obstacle_is_shown_no_longer_than_it_stands_in_the_way() -> None:
+    world = World()
+    world.cluster.reject["Job"] = Rejected("exceeded quota: gpus", status=403)
+    with pytest.raises(ClusterError, match="exceeded quota"):
+        world.reconcile()
+    world.cluster.reject.clear()
+    world.reconcile()
+    assert world.cluster.live() != []
+    world.reconcile()
+    assert world.condition("Ready") == ("True", "Pending")

@@ -77,9 +77,7 @@ ERROR = '{"kronos":1,"event":"error","exitCode":%d,"message":"bars.csv, row 7: n
         (74, "True", "StorageFailed"),
     ],
 )
-def test_the_exit_code_decides_whether_a_failure_is_final(
-    code: int, ready: str, reason: str
-) -> None:
+def test_the_exit_code_decides_whether_a_failure_is_final(code: int, ready: str, reason: str) -> None:
     world = World()
     world.run()
     world.end(code, ERROR % code)
@@ -289,3 +287,16 @@ def test_a_pytorchjob_whose_pod_was_deleted_is_started_anew() -> None:
     world.reconcile()
     assert world.status.run.restarts.disruptions == 1
     assert world.job.endswith("-1")
+
+
+def test_a_job_that_kubernetes_ended_at_its_deadline_has_exceeded_the_runtime_and_is_no_crash() -> None:
+    world = World(retry={"maxRuntimeSeconds": 3600})
+    job = world.run()
+    world.step()
+    for pod in world.cluster.pods(job):
+        world.cluster.end_pod(pod, 143)
+    world.cluster.finish(job, failed=True, reason="DeadlineExceeded", message="Job was active longer than specified")
+    world.reconcile()
+    assert world.condition("Stalled") == ("True", "MaxRuntimeExceeded")
+    assert (world.status.run.restarts.crashes, world.status.run.restarts.disruptions) == (0, 0)
+    assert world.cluster.live() == []

@@ -13,6 +13,7 @@ from kronos_operator.kube.kinds import (
     KRONOSMODEL,
     PVC,
 )
+from kronos_operator.names import RETRAIN_ANNOTATION
 from kronos_operator.reconcile.status import worth_writing
 
 
@@ -164,3 +165,17 @@ def test_a_model_created_anew_under_the_same_name_inherits_no_progress() -> None
     world.cluster.put(KRONOSMODEL, make_model())
     world.run()
     assert world.status.progress is None
+
+
+def test_no_more_ended_runs_than_the_history_limit_are_kept_and_the_newest_is_first() -> None:
+    world = World(historyLimit=2)
+    ended = []
+    for request in ("", "monday", "tuesday"):
+        if request:
+            world.cluster.annotate(RETRAIN_ANNOTATION, request)
+        world.train()
+        ended.insert(0, world.status.run.id)
+    assert [entry.run for entry in world.status.history] == ended[:2]
+    world.cluster.change_spec(historyLimit=0)
+    world.reconcile()
+    assert world.status.history == []
