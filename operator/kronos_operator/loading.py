@@ -1,4 +1,4 @@
-"""Reads KronosModel files, applies overrides, and says where every value came from. Called by the command line."""
+"""Reads KronosModel files, applies overrides, and records where every value came from. Called by the command line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Loaded:
 
 @dataclass
 class Reading:
-    """What a command was given: models, what is wrong, and what is worth a word."""
+    """What a command was given: models, problems, and notes."""
 
     models: list[Loaded] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -81,7 +81,7 @@ def read_models(
     """The models in files, in directories and on standard input (-), in their order.
 
     `overrides` are `--set` texts such as "predictor.epochs=2"; they beat the environment, which beats the files, and
-    apply to every model. What is no KronosModel is left out where it was found beside models: in a directory, in one
+    apply to every model. What is no KronosModel is skipped where it was found beside models: in a directory, in one
     file with them, or in a list of files (`listed`), as the shell makes of *.yaml. Named by itself, it is a problem.
     Raises InvalidModel for what concerns no single file.
     """
@@ -112,9 +112,9 @@ def read_models(
                 first_seen[key] = f"{source.name}:{document.line}"
                 reading.models.append(one)
     if reading.models or reading.problems:
-        reading.notes = [f"{name}: left out, {what}" for name, what in strangers]
+        reading.notes = [f"{name}: skipped, {what}" for name, what in strangers]
     else:
-        reading.problems = [Problem(name, None, "", f"holds {what}") for name, what in strangers]
+        reading.problems = [Problem(name, None, "", f"contains {what}") for name, what in strangers]
     return reading
 
 
@@ -148,7 +148,7 @@ def _load(source: Source, document: Document, options: Sequence[Edit], environ: 
 
 
 def _checked_tree(source: Source, document: Document) -> dict[str, Any]:
-    """A copy of the document's value that is, so far as its head tells, a KronosModel without its status."""
+    """A copy of the document's value that is, by its head a KronosModel without its status."""
     if document.flaws:
         flaws = document.flaws
         raise InvalidModel([Problem(source.name, line, field_name(path), message) for path, line, message in flaws])

@@ -1,4 +1,4 @@
-"""What a training needs of this machine, one check each: found, what is wrong, and the command that mends it.
+"""What a training needs of this machine, one check each: what was found, and the command that fixes it.
 
 Used by `kronos doctor` and `kronos quickstart`.
 """
@@ -151,15 +151,15 @@ def check_output(output: Path) -> list[Check]:
 
 
 def check_data(root: Path) -> Check:
-    """Whether there are bars where they are looked for when no model says where."""
+    """Whether the default directory of bars has any."""
     from kronos_operator.local import bars_fault
 
     fault = bars_fault(root)
     if not fault:
         return Check(name="data", state="ok", found=f"{root} holds bars")
     mend = (
-        f"kronos data sample --out {shlex.quote(str(root))} writes bars to try with; KRONOS_DATA_PATH names another "
-        "directory, and kronos doctor -f FILE looks where a model has its own"
+        f"kronos data sample --out {shlex.quote(str(root))} writes sample bars; set KRONOS_DATA_PATH for another "
+        "directory; kronos doctor -f FILE checks the bars of a model"
     )
     return Check(name="data", state="fail", found=f"no bars: {root} {fault}", mend=mend)
 
@@ -199,7 +199,7 @@ def check_weights(weights: HubWeights) -> Check:
     }.get(
         answer.get("kind", ""),
         f"with a connection, once: hf download {weights.repo}{revision} (HF_ENDPOINT=URL names a mirror of the hub, "
-        "HF_HOME a copied cache); without one, tiny random weights show the whole path: kronos quickstart --tiny",
+        "HF_HOME a copied cache); without one, kronos quickstart --tiny trains tiny random weights",
     )
     return Check(name="weights", state="fail", found=f"no weights: {called}: {answer['error']}", mend=mend)
 

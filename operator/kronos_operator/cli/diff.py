@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What a file would change of one model; `remark` says when, where that is not at once."""
+    """What a file would change of one model; `remark` is set where it does not take effect at once."""
 
     model: str
     new: bool
@@ -44,7 +44,7 @@ def diff(
 ) -> None:
     """Show what files would change: fields, and stages that would be trained again, by their hashes.
 
-    Compared with the object in a cluster, where the server itself is asked, or with the latest local run.
+    Compared with the object in a cluster, by a dry run of the server, or with the latest local run.
     """
     target = target_of(on_cluster, kubeconfig, context, namespace)
     if target is None:
@@ -97,9 +97,10 @@ def _local(loaded: Sequence[Loaded]) -> Iterator[Difference | Failure]:
     from kronos_operator.local import stored_model
 
     settings = local_settings()
-    for run in prepare_each(loaded, settings):
-        if isinstance(run, Exception):
-            yield Failure(str(run), run.exit_code)
+    for one in prepare_each(loaded, settings):
+        if one.error is not None:
+            yield Failure(str(one.error), one.error.exit_code)
+        if (run := one.run) is None:
             continue
         before = stored_model(settings.output_root, run.model.ref)
         effects = tuple(

@@ -1,4 +1,4 @@
-"""`kronos doctor`: checks this machine and says how to mend it."""
+"""`kronos doctor`: checks this machine and shows how to fix it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def doctor(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check Python, torch, GPUs, disk, data and weights, and say how to mend what is wrong.
+    """Check Python, torch, GPUs, disk, data and weights, and show how to fix what is wrong.
 
     With files, checks what these models need. Ends with 78 when something needed is missing.
     """
@@ -77,7 +77,7 @@ def examine(loaded: Sequence[Loaded]) -> list[Check]:
 
 
 def show(outcome: Sequence[Check]) -> None:
-    """Print a line per check, and below it how to mend what is not right."""
+    """Print a line per check, and below it how to fix what is wrong."""
     target = console()
     for check in outcome:
         target.print(
@@ -89,9 +89,9 @@ def show(outcome: Sequence[Check]) -> None:
     counts = {state: sum(check.state == state for check in outcome) for state in _STYLES}
     say()
     if counts["fail"]:
-        say(f"{counts['fail']} to mend before training, {counts['warn']} to know of")
+        say(f"{counts['fail']} to fix before training, {counts['warn']} warnings")
     else:
-        say("ready to train" + (f", {counts['warn']} to know of" if counts["warn"] else ""))
+        say("ready to train" + (f", {counts['warn']} warnings" if counts["warn"] else ""))
 
 
 def _one(check: Callable[..., Check], *arguments: object, **options: object) -> list[Check]:

@@ -24,7 +24,7 @@ Files = Annotated[
     ),
 ]
 NamedFiles = Annotated[
-    list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="As FILE.", show_default=False)
+    list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="Same as FILE.", show_default=False)
 ]
 
 
@@ -50,7 +50,7 @@ def load(
     overrides: Sequence[str] | None,
     environ: Mapping[str, str] | None = None,
 ) -> list[Loaded]:
-    """The models, after saying what was left out. Raises Failure (64) and InvalidModel."""
+    """The models; prints notes on what was skipped. Raises Failure (64) and InvalidModel."""
     from kronos_operator.loading import InvalidModel
 
     reading = read(files, named, overrides, environ)

@@ -11,13 +11,12 @@ import typer
 
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Force, OneStage, Overrides
-from kronos_operator.cli.preparation import local_settings, prepare_each
+from kronos_operator.cli.preparation import Prepared, first_exit_code, local_settings, prepare_each
 from kronos_operator.cli.terminal import near, say, say_json, say_table
 from kronos_operator.cli.values import effective_values, value_text
 
 if TYPE_CHECKING:
-    from kronos_operator.loading import Loaded
-    from kronos_operator.local import LocalError, LocalRun
+    from kronos_operator.local import LocalRun
 
 
 def plan(
@@ -38,23 +37,15 @@ def plan(
     """Show what would be trained or reused and why, and where every value comes from. Trains nothing."""
     loaded = load(files, named, overrides, os.environ)
     prepared = prepare_each(loaded, local_settings(stage=stage, force=force))
-    show_plan(loaded, prepared, defaults=every_value, as_json=as_json)
+    show_plan(prepared, defaults=every_value, as_json=as_json)
     if write is not None:
-        _write([run for run in prepared if not isinstance(run, Exception)], write)
-    first_error = next((one for one in prepared if isinstance(one, Exception)), None)
-    if first_error is not None:
-        raise typer.Exit(first_error.exit_code)
+        _write([one.run for one in prepared if one.run is not None], write)
+    raise typer.Exit(first_exit_code(prepared))
 
 
-def show_plan(
-    loaded: Sequence[Loaded],
-    prepared: Sequence[LocalRun | LocalError],
-    *,
-    defaults: bool = False,
-    as_json: bool = False,
-) -> None:
+def show_plan(prepared: Sequence[Prepared], *, defaults: bool = False, as_json: bool = False) -> None:
     """Print the plan of every model."""
-    documents = [_document(one, run, defaults=defaults) for one, run in zip(loaded, prepared, strict=True)]
+    documents = [_document(one, defaults=defaults) for one in prepared]
     if as_json:
         say_json(documents)
         return
@@ -64,11 +55,11 @@ def show_plan(
         _show(document)
 
 
-def _document(loaded: Loaded, run: LocalRun | LocalError, *, defaults: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {"model": loaded.model.metadata.name, "file": str(loaded.file)}
-    if isinstance(run, Exception):
-        document["error"] = str(run)
-    else:
+def _document(one: Prepared, *, defaults: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {"model": one.loaded.model.metadata.name, "file": str(one.loaded.file)}
+    if one.error is not None:
+        document["error"] = str(one.error)
+    if (run := one.run) is not None:
         document |= {
             "run": run.run,
             "steps": [{"stage": step.stage.value, "action": step.action, "reason": step.reason} for step in run.steps],
@@ -76,7 +67,7 @@ def _document(loaded: Loaded, run: LocalRun | LocalError, *, defaults: bool) -> 
             "results": str(run.paths.run_dir),
             "notes": list(run.notes),
         }
-    return document | {"values": effective_values(loaded, defaults=defaults)}
+    return document | {"values": effective_values(one.loaded, defaults=defaults)}
 
 
 def _show(document: dict[str, Any]) -> None:

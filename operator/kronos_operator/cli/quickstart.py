@@ -39,7 +39,7 @@ def quickstart(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults and run.")] = False,
 ) -> None:
-    """Check this machine, choose models, stage and mode, see the plan, and run it.
+    """Check this machine, choose models, stage and mode, show the plan, and run it.
 
     Without files, the models are chosen among the examples.
     """
@@ -47,7 +47,7 @@ def quickstart(
 
     asking = not yes and interactive()
     if not asking and not yes:
-        raise Failure("there is no terminal to ask on; --yes takes the defaults", ExitCode.CONFIG)
+        raise Failure("no terminal to ask on; --yes takes the defaults", ExitCode.CONFIG)
     paths = [*(files or []), *(named or [])] or _choose_files(asking)
     trial = [*TRIAL, *(overrides or [])]
     loaded = load(paths, None, trial if tiny else overrides, os.environ)
@@ -73,7 +73,7 @@ def quickstart(
     settings = local_settings(stage=stage, mode=mode or "sequential", max_workers=max_workers)
 
     say()
-    show_plan(loaded, prepare_each(loaded, settings))
+    show_plan(prepare_each(loaded, settings))
     say()
     if asking and not Confirm.ask("Run this?", default=True):
         raise typer.Exit(0)
@@ -87,8 +87,8 @@ def _choose_files(asking: bool) -> list[Path]:
 
     found = [one.file for one in read_models([EXAMPLES]).models] if EXAMPLES.is_dir() else []
     if not found:
-        advice = "name one with --file, or write one with: kronos init"
-        raise Failure(f"there is no KronosModel file in {EXAMPLES}; {advice}", ExitCode.INPUT_MISSING)
+        advice = "name one with --file, or create one with: kronos init"
+        raise Failure(f"no KronosModel file in {EXAMPLES}; {advice}", ExitCode.INPUT_MISSING)
     if not asking:
         return found
     for index, file in enumerate(found, start=1):

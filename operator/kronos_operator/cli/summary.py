@@ -1,4 +1,4 @@
-"""What a run came to: losses before and after, where everything lies, and how to forecast. The end of `kronos run`."""
+"""The result of a run: losses before and after, where everything lies, and how to forecast. The end of `kronos run`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import duration, near, number, say, say_table
+from kronos_operator.cli.terminal import near, number, say, say_table
+from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
     from kronos_operator.local import LocalRun, Outcome

@@ -45,7 +45,7 @@ def say_json(value: Any) -> None:
 
 
 def say_error(text: str) -> None:
-    """Print a line on stderr that says what went wrong."""
+    """Print a line on stderr that names an error."""
     print(f"error: {plain(text)}", file=sys.stderr)
 
 
@@ -81,23 +81,9 @@ def cell(text: str) -> str:
 
 
 def near(path: str) -> str:
-    """The path as it is seen from here, where it lies below the working directory."""
+    """The path, relative if it lies below the working directory."""
     here = f"{Path.cwd()}/"
     return path.removeprefix(here)
-
-
-def duration(seconds: float | None) -> str:
-    """A span of time for the eye: 12s, 4m05s, 2h13m, 3d04h; '-' when unknown."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
 def size_text(size: float) -> str:

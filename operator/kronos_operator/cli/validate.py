@@ -1,4 +1,4 @@
-"""`kronos validate`: says whether files are good, and what they name, where it lies on this machine."""
+"""`kronos validate`: checks files, and what they name on this machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def validate(
     files: Files = None, named: NamedFiles = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Check KronosModel files; every problem is named with its file and line.
+    """Check KronosModel files; every problem is reported with file and line.
 
-    Ends with 64 when there is a problem, and with 66 when bars or weights are not where a path names them. Where all is
-    well, the bars that lie on this machine are read, and 65 says that a training would refuse them.
+    Ends with 64 on a problem, and with 66 if bars or weights do not exist. If all is well, the bars on this machine are
+    read; 65 means that a training would refuse them.
     """
     reading = read(files, named, overrides, os.environ)
     code = _judge(reading)

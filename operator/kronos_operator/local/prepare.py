@@ -55,8 +55,7 @@ class LocalRun:
     @property
     def key(self) -> str:
         """Name of the model, with its namespace unless that is the default one."""
-        ref = self.model.ref
-        return ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}"
+        return self.model.ref.key
 
     @property
     def run(self) -> str:
@@ -105,11 +104,6 @@ class LocalRun:
             )
             for position, step in enumerate(wanted)
         }
-
-    @property
-    def commands(self) -> dict[StageName, list[str]]:
-        """How each of these stages is started."""
-        return {stage: [*TRAINER, "launch", "--run", str(self.paths.stage(stage).config)] for stage in self.run_configs}
 
     def must_be_as_prepared(self) -> None:
         """Raises LocalError (74) if another command has run the model since this was decided."""

@@ -11,7 +11,7 @@ from kronos_operator.local.bars_record import BarsRecord, load_record, what_chan
 from kronos_operator.local.files import ModelFiles, bars_file, saved_step
 from kronos_trainer.config import RunConfig, RunPaths, StageName
 
-_LONGEST = 200  # characters of what a trainer has said
+_LONGEST = 200  # characters of a trainer's message
 _SHARED = ("timeframe", "data", "window", "training")
 
 
@@ -25,8 +25,8 @@ def why_again(config: RunConfig, files: ModelFiles) -> str | None:
     failed = failure(paths.log(last.run, last.stage, last.attempt))
     how = "" if failed is None else f"the last attempt failed ({failed[0]}): {_cut(failed[1])}"
     if step is not None:
-        return f"goes on from its checkpoint of step {step}" + (f"; {how}" if how else "")
-    return f"starts again: {how or 'the last attempt ended before it had saved anything'}"
+        return f"resumes from the checkpoint of step {step}" + (f"; {how}" if how else "")
+    return f"starts again: {how or 'the last attempt ended before saving anything'}"
 
 
 def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, tokenizer_too: bool) -> str:
@@ -42,12 +42,12 @@ def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, to
         tokenizer = StageName.TOKENIZER
         changed = config.stage_hashes[tokenizer] != last.stage_hashes[tokenizer]
         if config.stage is not tokenizer and changed and not reasons:
-            reasons.append("it has another tokenizer")
+            reasons.append("its tokenizer changed")
     warm, before = config.warm_start, last.warm_start
     if warm is not None and config.stage_config.init.published and warm != before:
-        reasons.append(f"it starts from the weights of run {warm.run}, which is published")
+        reasons.append(f"it starts from the weights of run {warm.run}, now published")
     return "; ".join(reasons) or (
-        f"run {last.run} was of other bars, other initial weights, or a release that computes otherwise"
+        f"run {last.run} used other bars, other initial weights, or a release with other numerics"
     )
 
 

@@ -1,5 +1,6 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.atomic import ASIDE, replace_file
 from kronos_trainer.config.files import (
     KINDS,
     PARQUET_SUFFIXES,
@@ -8,6 +9,7 @@ from kronos_trainer.config.files import (
     files_below,
     holds_bars,
 )
+from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
@@ -63,6 +65,7 @@ from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer,
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 
 __all__ = [
+    "ASIDE",
     "CAUSE_ORDER",
     "FINAL_CODES",
     "KINDS",
@@ -128,5 +131,8 @@ __all__ = [
     "is_folder",
     "load_run",
     "not_written",
+    "now_text",
+    "replace_file",
     "storage_cause",
+    "utc_text",
 ]

@@ -11,11 +11,11 @@ import platform
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from kronos_trainer.config import RunConfig, RunPaths, StageName
+from kronos_trainer.config import RunConfig, RunPaths, StageName, now_text, utc_text
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
@@ -105,7 +105,7 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
     report.write(run, paths, results)
     current = {
         "run": run.run,
-        "publishedAt": _text(datetime.now(UTC)),
+        "publishedAt": now_text("seconds"),
         "model": run.model.model_dump(),
         "timeframe": run.timeframe.value,
         "window": run.window.model_dump(by_alias=True),
@@ -251,8 +251,8 @@ def _verify(best: Path, result: Mapping[str, object]) -> None:
 
 def _fields(result: StageResult) -> dict[str, object]:
     return {
-        "startedAt": _text(result.started_at),
-        "finishedAt": _text(result.finished_at),
+        "startedAt": utc_text(result.started_at, "seconds"),
+        "finishedAt": utc_text(result.finished_at, "seconds"),
         "seconds": round(result.seconds, 3),
         "epochs": result.epochs,
         "steps": result.steps,
@@ -275,7 +275,3 @@ def _fields(result: StageResult) -> dict[str, object]:
         "device": result.device,
         "samplesPerSecond": result.samples_per_second,
     }
-
-
-def _text(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -23,7 +23,7 @@ _INDEX = "batch.kubernetes.io/job-completion-index"
 _REPLICA_TYPE, _REPLICA_INDEX = "training.kubeflow.org/replica-type", "training.kubeflow.org/replica-index"
 
 Print = Callable[[str, str], None]
-"""Takes who speaks, empty where only one can, and a line."""
+"""Takes a prefix that names the rank, empty for a single pod, and a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ def show(target: Target, wanted: Wanted, *, follow: bool, readable: Callable[[st
         body = session.model(wanted.model)
         gang = _Gang(session, wanted, body)
 
-        def print_line(speaker: str, line: str) -> None:
-            say(speaker + readable(wanted.model, line))
+        def print_line(prefix: str, line: str) -> None:
+            say(prefix + readable(wanted.model, line))
 
         if follow:
             session.run(_follow(gang, print_line))
@@ -106,14 +106,14 @@ class _Gang:
                 number += 1
                 if number > self._printed.get(metadata["uid"], 0):
                     self._printed[metadata["uid"]] = number
-                    print_line(self._speaker(pod), line)
+                    print_line(self._prefix(pod), line)
         except NotFound:
             return
         except Unavailable:
             if not follow:
                 raise
 
-    def _speaker(self, pod: Object) -> str:
+    def _prefix(self, pod: Object) -> str:
         if self._nodes == 1:
             return ""
         first = _node(pod) * self._processes
@@ -121,17 +121,17 @@ class _Gang:
 
 
 async def _follow(gang: _Gang, print_line: Print) -> None:
-    """Prints what every pod says, also those of following stages and attempts, until the model's run has ended."""
+    """Prints the logs of every pod, also those of following stages and attempts, until the model's run has ended."""
     from kronos_operator.kube import Unavailable
 
     reading: dict[str, asyncio.Task[None]] = {}
-    told = ""
+    notified = ""
     try:
         while True:
             try:
                 body, pods = await gang.model(), await gang.pods()
             except Unavailable as error:
-                told = _say_once(error.message, told)
+                notified = _notify_once(error.message, notified)
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             for pod in pods:
@@ -148,7 +148,7 @@ async def _follow(gang: _Gang, print_line: Print) -> None:
             if not busy and (body is None or _nothing_follows(body)):
                 return
             if not busy and body is not None:
-                told = _say_once(condition(body, "Ready").get("message") or "", told)
+                notified = _notify_once(condition(body, "Ready").get("message") or "", notified)
             await asyncio.sleep(POLL_SECONDS)
     finally:
         for task in reading.values():
@@ -161,8 +161,8 @@ def _nothing_follows(body: Object) -> bool:
     return finished.get("status") == "True" or finished.get("reason") == "UpdateWaiting"
 
 
-def _say_once(message: str, told: str) -> str:
-    if message and message != told:
+def _notify_once(message: str, notified: str) -> str:
+    if message and message != notified:
         say(message, stderr=True)
     return message
 
@@ -170,7 +170,7 @@ def _say_once(message: str, told: str) -> str:
 def _nothing(body: Object, wanted: Wanted) -> str:
     of = f" of the {wanted.stage}" if wanted.stage else ""
     of += "" if wanted.rank is None else f" with rank {wanted.rank}"
-    why = condition(body, "Ready").get("message") or "the operator has not seen the model yet"
+    why = condition(body, "Ready").get("message") or "the operator has not processed the model yet"
     return f"{wanted.model} has no pod{of}: {why}"
 
 

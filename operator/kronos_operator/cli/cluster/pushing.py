@@ -45,9 +45,9 @@ def push(target: Target, source: Path, *, claim: str, path: str, overwrite: bool
         f"{landed.unchanged} unchanged"
     )
     if left_out:
-        say(f"note: {len(left_out)} files are not of bars and stay here: {_some(left_out)}", stderr=True)
+        say(f"note: {len(left_out)} files are not bar files and were not copied: {_some(left_out)}", stderr=True)
     if landed.others:
-        say(f"note: {landed.others} more files of bars are there, and a training reads them too", stderr=True)
+        say(f"note: {landed.others} other bar files are on the claim; a training reads them too", stderr=True)
     where = f"{{name: {claim}, path: {offer.path}}}" if offer.path else f"{{name: {claim}}}"
     say(f"in a KronosModel:  data: {{source: {{claim: {where}}}}}")
 
@@ -59,13 +59,13 @@ def bars_in(source: Path) -> tuple[dict[str, Path], list[str]]:
     elif source.is_dir():
         found = {file.relative_to(source): file for file in files_below(source)}
     else:
-        raise Failure(f"{source} is not there", ExitCode.INPUT_MISSING)
+        raise Failure(f"{source} does not exist", ExitCode.INPUT_MISSING)
     bars = bars_among(found) if source.is_dir() else list(found)
     files = {name.as_posix(): found[Path(name)] for name in bars}
     left_out = [name.as_posix() for name in found if name.as_posix() not in files]
     if not files:
         raise Failure(
-            f"{source}: no file of bars ({KINDS}) among {len(left_out)} files",
+            f"{source}: no bar files ({KINDS}) among {len(left_out)} files",
             ExitCode.INPUT_MISSING,
         )
     empty = [name for name, file in files.items() if file.stat().st_size == 0]

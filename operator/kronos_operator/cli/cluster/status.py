@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import duration, number, say, say_json, say_table
+from kronos_operator.cli.terminal import number, say, say_json, say_table
 from kronos_operator.cli.watching import watch_table
+from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
@@ -42,7 +43,7 @@ def row_of(body: Object, now: datetime) -> list[str]:
     """A line of the table."""
     status = _status(body)
     progress, run = status.get("progress") or {}, status.get("run") or {}
-    reason = condition(body, "Ready").get("reason") or "not seen by the operator yet"
+    reason = condition(body, "Ready").get("reason") or "not processed by the operator yet"
     age = now - datetime.fromisoformat(body["metadata"]["creationTimestamp"])
     return [
         body["metadata"]["name"],
@@ -105,8 +106,8 @@ def _detail(body: Object) -> None:
     if following:
         say(f"{'next run':<11}{following}")
     for entry in (status.get("history") or [])[:_NEWEST_RUNS]:
-        said = " ".join(filter(None, (entry["outcome"], entry.get("reason"), entry.get("finishedAt"))))
-        say(f"{'ended':<11}{entry['run']} {said}")
+        ending = " ".join(filter(None, (entry["outcome"], entry.get("reason"), entry.get("finishedAt"))))
+        say(f"{'ended':<11}{entry['run']} {ending}")
     failure = status.get("failure")
     if failure:
         say()
