@@ -14,8 +14,9 @@ import pytest
 from control_plane import ControlPlane
 from fault_proxy import FaultProxy, Request
 
+from kronos_operator.backends.job import JOB
 from kronos_operator.kube import Change, Cluster, Key, Kind, Watch
-from kronos_operator.kube.kinds import CONFIGMAP, JOB, SERVICE
+from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 
 SELECTOR = "kronos.io/model"
 ABSENT = Kind(group="absent.example.org", version="v1", plural="absences", kind="Absence")
@@ -348,7 +349,7 @@ def test_the_whole_cluster_and_the_end_of_an_owner(
         async with (
             await Cluster.connect(kubeconfig=cluster.operator_kubeconfig) as connection,
             watching(connection, SERVICE, None) as (services, told),
-            watching(connection, JOB, None),
+            watching(connection, JOB.kind, None),
         ):
             body = {
                 "metadata": {"name": "child", "labels": {SELECTOR: "m"}, "ownerReferences": [reference]},

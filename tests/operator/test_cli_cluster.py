@@ -21,6 +21,7 @@ from kronos_operator.cli.cluster import logs, status
 from kronos_operator.cli.cluster.session import OPERATOR_INSTALL
 from kronos_operator.kube import Cluster, Kind, NoCluster, NotFound, Unavailable
 from kronos_operator.kube.kinds import KRONOSMODEL, POD
+from kronos_trainer.config import StageName
 
 MEANS_CLUSTER = (["--cluster"], ["--context", "west"], ["--kubeconfig", "config"])
 
@@ -74,8 +75,10 @@ class UserCluster(FakeCluster):
             names.ATTEMPT_LABEL: str(attempt),
             "batch.kubernetes.io/job-completion-index": str(node),
         }
+        job = names.child_name("m", StageName(stage), "0123abcd", attempt)
+        owner = {"kind": "Job", "name": job, "uid": job, "controller": True}
         pod = {
-            "metadata": {"name": name, "labels": labels},
+            "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
             "status": {"containerStatuses": [{"name": "trainer", "state": {state: {}}}]},
         }
         self.put(POD, pod)

@@ -355,7 +355,9 @@ def test_something_else_is_a_problem_where_it_is_named_and_a_note_in_a_list_of_t
     assert problem in read("secret.yaml", "model.yaml")[1]
     note = "secret.yaml: skipped, no KronosModel: Secret comet"
     assert read("secret.yaml", "model.yaml", listed=True) == (["model-b-1d"], [], [note])
-    assert read("secret.yaml", "secret.yaml", listed=True)[1] == ["secret.yaml: contains no KronosModel: Secret comet"] * 2
+    assert (
+        read("secret.yaml", "secret.yaml", listed=True)[1] == ["secret.yaml: contains no KronosModel: Secret comet"] * 2
+    )
 
 
 def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,19 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from fake_cluster import Crash, FakeCluster, Sight, frozen_runs, make_model, timestamp
+from fake_cluster import JOB, PYTORCHJOB, Crash, FakeCluster, Sight, frozen_runs, make_model, timestamp
 
 from kronos_operator.api import Phase, Progress, Status
 from kronos_operator.kube import ClusterError, Key, Kind, Rejected
 from kronos_operator.kube.kinds import (
     CONFIGMAP,
     CORE_EVENT,
-    JOB,
     KRONOSMODEL,
     NODE,
     POD,
     PVC,
-    PYTORCHJOB,
     SERVICE,
     WORKLOAD,
 )
@@ -499,7 +497,7 @@ def test_what_trainers_noted_of_the_bars_stays_in_status_few_and_short() -> None
     world = World()
     job = world.run()
     for index in range(20):
-        world.cluster.say(job, event="note", message=f"note {index}: " + "a price is 0 in between, " * 50)
+        world.cluster.say(job, event="note", message=f"note {index}: " + "some prices are 0, " * 50)
     world.step()
     assert [note[:8] for note in world.status.notes] == [f"note {index}: "[:8] for index in range(8)]
     assert {len(note) for note in world.status.notes} == {256}

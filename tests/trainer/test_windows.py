@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kronos_trainer.config import Data, Fractions, Ranges, Source, Split, TimeRange, Window
 from kronos_trainer.data.bars import Bars, time_stamps
-from kronos_trainer.data.windows import Windows, epoch_order, split_bars
+from kronos_trainer.data.windows import Windows, epoch_order, split_bars, validation_order
 from kronos_trainer.errors import DataError
 
 DAY = 86_400_000_000_000
@@ -84,8 +84,8 @@ def test_ranges_are_local_days_with_an_exclusive_end_and_symbols_left_out_are_na
     assert firsts(splits.validation) == [*range(20, 30), *range(40, 45)]  # days 20..34 and 25..34
     assert len(splits.test) == 0
     assert splits.notes == (
-        "left out of train, having fewer than 6 bars for it: S1, S2 (2 of 3 symbols)",
-        "left out of validation, having fewer than 6 bars for it: S2 (1 of 3 symbols)",
+        "skipped in train, with fewer than 6 bars in it: S1, S2 (2 of 3 symbols)",
+        "skipped in validation, with fewer than 6 bars in it: S2 (1 of 3 symbols)",
     )
 
 
@@ -94,15 +94,15 @@ def test_a_split_without_any_window_is_refused_with_the_way_out() -> None:
     with pytest.raises(DataError) as error:
         split_bars(store([(0, 100), (0, 50)]), Data(source=SOURCE), window)
     assert str(error.value) == (
-        "no symbol has a window in the validation split: it takes 15 bars (lookback 10 + horizon 4 + 1) between "
-        "1970-03-22 and 1970-04-01, and the most that a symbol has is 10 there and 100 in all; add bars or "
+        "no symbol has a window in the validation split: it needs 15 bars (lookback 10 + horizon 4 + 1) between "
+        "1970-03-22 and 1970-04-01, but no symbol has more than 10 there and 100 in total; add bars or "
         "change data.split or shorten window"
     )
     assert len(split_bars(store([(0, 150), (0, 3)]), Data(source=SOURCE), window).validation) == 1
 
 
 def test_one_bar_is_refused_without_advice_that_cannot_help() -> None:
-    with pytest.raises(DataError, match=r"no symbol has a window in the train split.* 1 in all; add bars$"):
+    with pytest.raises(DataError, match=r"no symbol has a window in the train split.* 1 in total; add bars$"):
         split_bars(store([(0, 1)]), Data(source=SOURCE), Window(lookback=10, horizon=4))
 
 
@@ -197,3 +197,32 @@ def test_an_epoch_takes_every_window_once_and_no_two_epochs_are_alike() -> None:
     flat = np.array(capped).ravel()
     assert abs(flat.mean() - 50_000) < 3_000
     assert epoch_order(500, seed=1, stage="tokenizer", epoch=1, limit=None).dtype == torch.int64
+
+
+def test_the_order_of_an_epoch_and_of_a_validation_never_changes() -> None:
+    """A failure here means that the same config trains other numbers: raise NUMERICS_VERSION."""
+    assert epoch_order(12, seed=100, stage="tokenizer", epoch=0, limit=None).tolist() == [
+        6,
+        7,
+        1,
+        5,
+        9,
+        11,
+        8,
+        0,
+        3,
+        4,
+        2,
+        10,
+    ]
+    assert epoch_order(1000, seed=100, stage="predictor", epoch=3, limit=5).tolist() == [863, 167, 162, 492, 786]
+    assert validation_order(1000, seed=100, limit=5).tolist() == [151, 241, 319, 861, 878]
+
+
+def test_every_validation_scores_the_same_windows_in_ascending_order_all_of_them_without_a_limit() -> None:
+    assert (
+        validation_order(5, seed=1, limit=None).tolist() == validation_order(5, seed=1, limit=9).tolist() == [*range(5)]
+    )
+    some = validation_order(1000, seed=1, limit=40).tolist()
+    assert some == sorted(set(some)) and len(some) == 40
+    assert some != validation_order(1000, seed=2, limit=40).tolist()

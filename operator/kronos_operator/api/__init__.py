@@ -3,7 +3,7 @@
 from kronos_operator.api.model import KronosModel, Metadata
 from kronos_operator.api.pod import PodTemplate, SecretKey
 from kronos_operator.api.resources import Quantity, Resources, quantity
-from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
+from kronos_operator.api.spec import BackendName, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
 from kronos_operator.api.status import (
     Artifact,
     Artifacts,
@@ -26,7 +26,7 @@ from kronos_operator.api.status import (
 __all__ = [
     "Artifact",
     "Artifacts",
-    "Backend",
+    "BackendName",
     "CheckpointState",
     "Comet",
     "Condition",

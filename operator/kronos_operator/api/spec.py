@@ -32,7 +32,7 @@ from kronos_trainer.config import (
 )
 
 
-class Backend(StrEnum):
+class BackendName(StrEnum):
     """Kind of the workload that runs a gang."""
 
     JOB = "Job"
@@ -187,8 +187,8 @@ class Spec(Contract):
         None,
         description="Where checkpoints and results are stored. Required in a cluster; local runs default to outputs/.",
     )
-    backend: Backend = Field(
-        Backend.JOB, description="Workload that runs the pods: an indexed Job or a Kubeflow PyTorchJob."
+    backend: BackendName = Field(
+        BackendName.JOB, description="Workload that runs the pods: an indexed Job or a Kubeflow PyTorchJob."
     )
     hub_token_secret: SecretKey | None = Field(
         None,

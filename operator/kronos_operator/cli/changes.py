@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kronos_operator.cli.terminal import say, say_table
+from kronos_operator.cli.terminal import print_line, print_table
 from kronos_operator.cli.values import value_text
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def changes(before: Object | None, after: Object) -> list[Change]:
 
 def show_changes(found: Sequence[Change]) -> None:
     """Print a table of changed fields."""
-    say_table(
+    print_table(
         ("field", "before", "after"),
         [[one.field, _text(one.before), _text(one.after)] for one in found],
     )
@@ -53,8 +53,8 @@ def show_changes(found: Sequence[Change]) -> None:
 
 def show_effects(effects: Sequence[StageEffect]) -> None:
     """Print what becomes of each stage."""
-    say()
-    say_table(("stage", "plan", "why"), [[one.stage, one.action, one.reason] for one in effects])
+    print_line()
+    print_table(("stage", "plan", "why"), [[one.stage, one.action, one.reason] for one in effects])
 
 
 def _text(value: Any) -> str:

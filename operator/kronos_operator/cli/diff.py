@@ -15,7 +15,7 @@ from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, Target, target_of
-from kronos_operator.cli.terminal import say, say_json
+from kronos_operator.cli.terminal import print_json, print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -60,7 +60,7 @@ def diff(
         if not as_json:
             _show(one)
     if as_json:
-        say_json(documents)
+        print_json(documents)
     raise typer.Exit(code)
 
 
@@ -68,12 +68,12 @@ def _show(one: Difference) -> None:
     trained = any(effect.action == "train" for effect in one.stages)
     unchanged = "no field changes" if trained else "nothing changes"
     what = "new" if one.new else "would change" if one.changes else unchanged
-    say(f"{one.model}: {what}", style="bold")
+    print_line(f"{one.model}: {what}", style="bold")
     if one.changes and not one.new:
         show_changes(one.changes)
     show_effects(one.stages)
     if one.remark:
-        say(one.remark)
+        print_line(one.remark)
 
 
 def _in_cluster(loaded: Sequence[Loaded], target: Target) -> Iterator[Difference | Failure]:

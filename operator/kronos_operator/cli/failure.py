@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import typer
 
-from kronos_operator.cli.terminal import say_error
+from kronos_operator.cli.terminal import print_error
 
 UNEXPECTED = 1
 USAGE = 64  # ExitCode.CONFIG
@@ -29,7 +29,7 @@ def report(error: BaseException) -> int:
     """The exit code for an error that ended a command, after printing it on stderr."""
     code, lines = _explain(error)
     for line in filter(None, lines):  # typer shows the help where a command is missing, and prints nothing
-        say_error(line)
+        print_error(line)
     if code == UNEXPECTED:
         _print_how_to_report(error)
     return code

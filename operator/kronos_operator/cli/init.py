@@ -14,7 +14,7 @@ from rich.prompt import IntPrompt, Prompt
 
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import interactive, say
+from kronos_operator.cli.terminal import interactive, print_line
 
 if TYPE_CHECKING:
     from kronos_trainer.config import PredictorStage, TokenizerStage
@@ -164,8 +164,8 @@ def _print_next_step(path: Path) -> None:
     (loaded,) = load_models([path])
     missing = list(refusals(loaded, local_settings()))
     for refusal in missing:
-        say(f"note: {loaded.origins[refusal.field].where}: {refusal}", stderr=True)
-    say(f"wrote {path}; {'once that is fixed' if missing else 'next'}: kronos run -f {path}")
+        print_line(f"note: {loaded.origins[refusal.field].where}: {refusal}", stderr=True)
+    print_line(f"wrote {path}; {'once that is fixed' if missing else 'next'}: kronos run -f {path}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -202,6 +202,6 @@ def _ask_size() -> Size:
 
     if interactive():
         for size, start in STARTS.items():
-            say(f"  {size:<6} {start.about}", style="dim")
+            print_line(f"  {size:<6} {start.about}", style="dim")
     answer = _ask("Size of the model", "small", list(STARTS))
     return next(size for size in get_args(Size) if size == answer)

@@ -11,7 +11,7 @@ from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.status import document_of, note_no_runs, states_of
-from kronos_operator.cli.terminal import say, say_json, say_table
+from kronos_operator.cli.terminal import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -43,23 +43,23 @@ def list_models(
     loaded = load(files, named, overrides, os.environ)
     rows = list(_listed(loaded))
     if as_json:
-        say_json([_document(row) for row in rows])
+        print_json([_document(row) for row in rows])
         return
-    say_table(
+    print_table(
         ("model", "state", "latest run", "published run", "file"),
         [[row.key, row.state, row.run or "-", row.published or "-", row.file or "-"] for row in rows],
     )
     for row in rows:
         if row.message:
-            say(f"note: {row.message}", stderr=True)
+            print_line(f"note: {row.message}", stderr=True)
 
 
 def _list_states(states: Sequence[ModelState], *, as_json: bool) -> None:
     if as_json:
-        say_json([document_of(state) for state in states])
+        print_json([document_of(state) for state in states])
         return
     rows = [[state.key, state.state, state.run, state.published or "-"] for state in states]
-    say_table(("model", "state", "latest run", "published run"), rows)
+    print_table(("model", "state", "latest run", "published run"), rows)
     if not rows:
         note_no_runs()
 

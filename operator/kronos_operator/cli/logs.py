@@ -16,7 +16,7 @@ from kronos_operator.cli.options import ModelName, Stage
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.progress import Board, StageProgress, remark_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 POLL_SECONDS = 0.5
 
@@ -59,7 +59,7 @@ def logs(
         )
     lines = followed(directory, log, stage) if follow else iter(log.read_text(errors="replace").splitlines())
     for line in lines:
-        say(readable(name, line))
+        print_line(readable(name, line))
 
 
 def _rank(text: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded, Reading
@@ -55,7 +55,7 @@ def load(
 
     reading = read(files, named, overrides, environ)
     for note in reading.notes:
-        say(f"note: {note}", stderr=True)
+        print_line(f"note: {note}", stderr=True)
     if reading.problems:
         raise InvalidModel(reading.problems)
     return reading.models

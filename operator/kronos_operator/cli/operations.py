@@ -13,7 +13,7 @@ from kronos_operator.cli.options import ModelName
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.status import states_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -49,7 +49,7 @@ def _stop_here(name: str, namespace: str | None) -> None:
     asked = stop(state)
     if asked is None:
         raise Failure(f"{name} is not being trained on this machine ({state.state})", ExitCode.INPUT_MISSING)
-    say(f"{name}: process {asked} saves its progress and stops; `kronos resume {name}` continues")
+    print_line(f"{name}: process {asked} saves its progress and stops; `kronos resume {name}` continues")
 
 
 def _train_here(name: str, namespace: str | None, *, force: bool) -> None:

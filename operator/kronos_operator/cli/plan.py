@@ -12,7 +12,7 @@ import typer
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Force, OneStage, Overrides
 from kronos_operator.cli.preparation import Prepared, first_exit_code, local_settings, prepare_each
-from kronos_operator.cli.terminal import near, say, say_json, say_table
+from kronos_operator.cli.terminal import near, print_json, print_line, print_table
 from kronos_operator.cli.values import effective_values, value_text
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def show_plan(prepared: Sequence[Prepared], *, defaults: bool = False, as_json: 
     """Print the plan of every model."""
     documents = [_document(one, defaults=defaults) for one in prepared]
     if as_json:
-        say_json(documents)
+        print_json(documents)
         return
     for index, document in enumerate(documents):
         if index:
-            say()
+            print_line()
         _show(document)
 
 
@@ -72,20 +72,20 @@ def _document(one: Prepared, *, defaults: bool) -> dict[str, Any]:
 
 def _show(document: dict[str, Any]) -> None:
     heading = f"{document['model']}  ({document['file']})"
-    say(heading, style="bold")
+    print_line(heading, style="bold")
     if "error" in document:
-        say(f"  cannot run: {document['error']}", style="red")
+        print_line(f"  cannot run: {document['error']}", style="red")
     else:
         for label in ("run", "bars", "results"):
-            say(f"  {label:<8} {near(document[label])}")
+            print_line(f"  {label:<8} {near(document[label])}")
         for note in document["notes"]:
-            say(f"  note     {note}")
-        say()
-        say_table(
+            print_line(f"  note     {note}")
+        print_line()
+        print_table(
             ["stage", "plan", "why"], [[step["stage"], step["action"], step["reason"]] for step in document["steps"]]
         )
-    say()
-    say_table(
+    print_line()
+    print_table(
         ["field", "value", "from"],
         [[one["field"], value_text(one["value"]), one["where"]] for one in document["values"]],
     )
@@ -96,4 +96,4 @@ def _write(runs: Sequence[LocalRun], directory: Path) -> None:
 
     for run in runs:
         for path in write_run_configs(run, directory / run.model.metadata.name):
-            say(f"wrote {path}", stderr=True)
+            print_line(f"wrote {path}", stderr=True)

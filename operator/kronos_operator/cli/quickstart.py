@@ -18,7 +18,7 @@ from kronos_operator.cli.options import Mode, OneStage, Overrides
 from kronos_operator.cli.plan import show_plan
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.run import train
-from kronos_operator.cli.terminal import interactive, say
+from kronos_operator.cli.terminal import interactive, print_line
 
 EXAMPLES = Path("manifests/examples")
 
@@ -72,9 +72,9 @@ def quickstart(
         )
     settings = local_settings(stage=stage, mode=mode or "sequential", max_workers=max_workers)
 
-    say()
+    print_line()
     show_plan(prepare_each(loaded, settings))
-    say()
+    print_line()
     if asking and not Confirm.ask("Run this?", default=True):
         raise typer.Exit(0)
     raise typer.Exit(train(loaded, settings))
@@ -92,7 +92,7 @@ def _choose_files(asking: bool) -> list[Path]:
     if not asking:
         return found
     for index, file in enumerate(found, start=1):
-        say(f"  {index}  {file}")
+        print_line(f"  {index}  {file}")
     answer = Prompt.ask("Models, by number, separated by commas", default="1")
     return _picked(answer, found)
 

@@ -15,7 +15,7 @@ from kronos_operator.cli.plan import show_plan
 from kronos_operator.cli.preparation import Prepared, first_exit_code, local_settings, prepare_each
 from kronos_operator.cli.progress import StageProgress, planned_state
 from kronos_operator.cli.summary import ModelSummary, show_summary, summarise, summary_document
-from kronos_operator.cli.terminal import console, say_json
+from kronos_operator.cli.terminal import console, print_json
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -66,7 +66,7 @@ def train(loaded: Sequence[Loaded], settings: LocalSettings, *, as_json: bool = 
         outcomes = execute(runs, settings, display.notify)
     summaries = [_summary(one, outcomes) for one in prepared]
     if as_json:
-        say_json([summary_document(one) for one in summaries])
+        print_json([summary_document(one) for one in summaries])
     else:
         show_summary(summaries)
     return next((one.exit_code for one in summaries if one.exit_code), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +12,7 @@ from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.options import AsJson
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
-from kronos_operator.cli.terminal import near, number, say, say_json, say_table
+from kronos_operator.cli.terminal import near, number, print_json, print_line, print_table
 from kronos_operator.cli.watching import watch_table
 from kronos_operator.durations import duration
 
@@ -51,9 +51,9 @@ def status(
         watch_table(HEADERS, lambda: [_row(state) for state in states_of(name, namespace)], right=RIGHT)
     states = states_of(name, namespace)
     if as_json:
-        say_json([document_of(state) for state in states])
+        print_json([document_of(state) for state in states])
         return
-    say_table(HEADERS, [_row(state) for state in states], right=RIGHT)
+    print_table(HEADERS, [_row(state) for state in states], right=RIGHT)
     if not states:
         note_no_runs()
     if name is not None:
@@ -64,7 +64,7 @@ def status(
 def note_no_runs() -> None:
     """Names the directory that was searched."""
     root = local_settings().output_root
-    say(f"note: nothing has been run in {root}; set KRONOS_OUTPUT_PATH for another directory", stderr=True)
+    print_line(f"note: nothing has been run in {root}; set KRONOS_OUTPUT_PATH for another directory", stderr=True)
 
 
 def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
@@ -96,9 +96,9 @@ def _hint(name: str, states: Sequence[ModelState]) -> str:
 
 def _row(state: ModelState) -> list[str]:
     progress = state.progress or {}
-    result = state.results.get(state.stage, {})
+    result = state.results.get(state.stage)
     running = state.state == "running"
-    loss = result.get("bestValidationLoss", progress.get("validationLoss"))
+    loss = progress.get("validationLoss") if result is None else result.best_validation_loss
     epoch = f"{progress['epoch']}/{progress['epochs']}" if "epoch" in progress and "epochs" in progress else "-"
     return [
         state.key,
@@ -113,24 +113,19 @@ def _row(state: ModelState) -> list[str]:
 
 
 def _detail(state: ModelState) -> None:
-    say()
+    print_line()
     if state.message:
-        say(state.message, style="red")
+        print_line(state.message, style="red")
     for stage, result in state.results.items():
-        before, after = number(result.get("initialValidationLoss")), number(result.get("bestValidationLoss"))
-        say(f"{stage.value:<10} val loss {before} → {after}, {duration(result.get('seconds'))}")
-    for note in dict.fromkeys(note for result in state.results.values() for note in _notes(result)):
-        say(f"{'note':<10} {note}")
+        before, after = number(result.initial_validation_loss), number(result.best_validation_loss)
+        print_line(f"{stage.value:<10} val loss {before} → {after}, {duration(result.seconds)}")
+    read = [result.data for result in state.results.values() if result.data is not None]
+    for note in dict.fromkeys(note for bars in read for note in bars.notes):
+        print_line(f"{'note':<10} {note}")
     if state.published:
-        say(f"{'published':<10} {state.published}")
+        print_line(f"{'published':<10} {state.published}")
     if state.log is not None:
-        say(f"{'log':<10} {near(str(state.log))}")
-
-
-def _notes(result: Mapping[str, Any]) -> Sequence[str]:
-    data: Mapping[str, Any] = result.get("data") or {}
-    notes: Sequence[str] = data.get("notes") or []
-    return notes
+        print_line(f"{'log':<10} {near(str(state.log))}")
 
 
 def document_of(state: ModelState) -> dict[str, Any]:
@@ -145,7 +140,7 @@ def document_of(state: ModelState) -> dict[str, Any]:
         "exitCode": state.exit_code,
         "message": state.message,
         "progress": state.progress,
-        "results": {stage.value: result for stage, result in state.results.items()},
+        "results": {stage.value: result.wire for stage, result in state.results.items()},
         "published": state.published or None,
         "log": None if state.log is None else str(state.log),
     }

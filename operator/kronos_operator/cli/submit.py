@@ -10,7 +10,7 @@ from kronos_operator.cli.failure import Failure, report
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import Overrides
 from kronos_operator.cli.target import SubmitNamespace, Target, TheCluster, TheContext, TheKubeconfig
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 
 def submit(
@@ -45,7 +45,7 @@ def submit(
         what = "created" if one.created else "changed" if one.changes else "unchanged"
         trained = [effect.stage for effect in one.effects if effect.action == "train"]
         plan = f"; to be trained: {', '.join(trained)}" if trained else ""
-        say(f"{one.namespace}/{one.name} {what}{' (dry run)' if dry_run else ''}{plan}")
+        print_line(f"{one.namespace}/{one.name} {what}{' (dry run)' if dry_run else ''}{plan}")
         if one.remark:
-            say(f"  {one.remark}")
+            print_line(f"  {one.remark}")
     raise typer.Exit(code)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import near, number, say, say_table
+from kronos_operator.cli.terminal import near, number, print_line, print_table
 from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ def show_summary(models: Sequence[ModelSummary]) -> None:
                 ]
             )
     if rows:
-        say()
-        say_table(
+        print_line()
+        print_table(
             ["model", "stage", "state", "loss before → after", "epochs", "time"],
             rows,
             right=frozenset({"epochs", "time"}),
         )
     for one in models:
-        say()
-        say(
+        print_line()
+        print_line(
             one.model if not one.message else f"{one.model}: {one.message}",
             style="bold" if not one.exit_code else "bold red",
         )
@@ -81,7 +81,7 @@ def show_summary(models: Sequence[ModelSummary]) -> None:
             ("forecast", one.forecast),
         ):
             if text:
-                say(f"  {label:<12} {near(text)}")
+                print_line(f"  {label:<12} {near(text)}")
 
 
 def summary_document(summary: ModelSummary) -> dict[str, Any]:
@@ -133,16 +133,19 @@ def forecast_command(run: LocalRun) -> str:
 
 
 def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
+    from kronos_trainer.config import StageResult
+
     files = paths.stage(stage)
-    result: Mapping[str, Any] = files.completed() or {}
+    complete = files.completed()
+    result = complete or StageResult()
     return StageSummary(
         stage=stage.value,
-        state=_state(action, complete=bool(result)),
-        loss_before=result.get("initialValidationLoss"),
-        loss_after=result.get("bestValidationLoss"),
-        epochs=result.get("epochs"),
-        seconds=result.get("seconds"),
-        weights=str(files.best) if result else None,
+        state=_state(action, complete=complete is not None),
+        loss_before=result.initial_validation_loss,
+        loss_after=result.best_validation_loss,
+        epochs=result.epochs,
+        seconds=result.seconds,
+        weights=str(files.best) if complete else None,
     )
 
 

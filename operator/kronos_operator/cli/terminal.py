@@ -34,22 +34,22 @@ def draws(target: Console) -> bool:
     return target.is_terminal and not target.is_dumb_terminal
 
 
-def say(text: str = "", *, style: str | None = None, stderr: bool = False) -> None:
+def print_line(text: str = "", *, style: str | None = None, stderr: bool = False) -> None:
     """Print one line, unwrapped, so that paths and commands can be copied."""
     console(stderr=stderr).print(plain(text), style=style, soft_wrap=True)
 
 
-def say_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print a JSON document on stdout."""
     print(plain_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
-def say_error(text: str) -> None:
+def print_error(text: str) -> None:
     """Print a line on stderr that names an error."""
     print(f"error: {plain(text)}", file=sys.stderr)
 
 
-def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
     """Print rows in columns; those named in `right` are aligned to the right."""
     target = console()
     if target.is_terminal:

@@ -11,7 +11,7 @@ import typer
 from kronos_operator.cli.models import Files, NamedFiles, read
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import say, say_error, say_json
+from kronos_operator.cli.terminal import print_error, print_json, print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded, Problem, Reading
@@ -29,14 +29,14 @@ def validate(
     reading = read(files, named, overrides, os.environ)
     code = _judge(reading)
     if as_json:
-        say_json(_document(reading))
+        print_json(_document(reading))
     else:
         for one in reading.models:
-            say(f"ok  {one.file}  {one.model.metadata.name}")
+            print_line(f"ok  {one.file}  {one.model.metadata.name}")
         for note in reading.notes:
-            say(f"note: {note}", stderr=True)
+            print_line(f"note: {note}", stderr=True)
         for problem in reading.problems:
-            say_error(str(problem))
+            print_error(str(problem))
     raise typer.Exit(code)
 
 

@@ -11,7 +11,7 @@ from kronos_operator.kube import Key, Object
 from kronos_operator.plan import Attempt, AttemptState, Observed, Plan, RunRecord, StopReason
 from kronos_operator.reconcile.causes import overran
 from kronos_operator.reconcile.effects import Effects
-from kronos_operator.reconcile.gangs import Gang, attempt_of, gangs_of, lost_at
+from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, gangs_of, lost_at
 from kronos_operator.reconcile.record_status import completed_of, published_in
 from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.schedule import Trigger
@@ -23,7 +23,7 @@ class Sight(Protocol):
     """What is seen of the models' children; it may lag behind."""
 
     def workloads(self, model: Key) -> list[Object]:
-        """Jobs and PyTorchJobs labelled with the model's name."""
+        """Workloads labelled with the model's name."""
 
     def pods(self, model: Key) -> list[Object]:
         """Pods labelled with the model's name."""
@@ -36,9 +36,9 @@ class View:
     model: KronosModel
     before: Status
     record: RunRecord | None
-    gangs: list[Gang]
+    gangs: list[ObservedGang]
     foreign: list[Object]  # with the labels of its children, but not its own
-    current: Gang | None
+    current: ObservedGang | None
     attempt: Attempt | None  # of the current gang, before its log is read
     now: float
     driven_away_by: str = ""  # the taints of the node that the current gang has to leave
@@ -52,15 +52,15 @@ class View:
 async def look(model: KronosModel, record: RunRecord | None, sight: Sight, effects: Effects, now: float) -> View:
     """Gathers what there is of a model."""
     key = Key(model.metadata.namespace, model.metadata.name)
-    itself = {"name": model.metadata.name, "uid": model.metadata.uid or ""}
+    uid = model.metadata.uid or ""
     workloads, pods = sight.workloads(key), sight.pods(key)
-    gangs, foreign = gangs_of(itself, workloads, pods)
+    gangs, foreign = gangs_of(uid, workloads, pods)
     current = _current(record, gangs)
     if record is not None and record.outcome is None and (current is None or current.workload is None):
         # What was just created may not have been seen yet, and what is not seen need not be gone.
         found = await effects.find_workload(model, record)
         if found is not None:
-            gangs, foreign = gangs_of(itself, [*workloads, found], pods)
+            gangs, foreign = gangs_of(uid, [*workloads, found], pods)
             current = _current(record, gangs)
     return View(
         model=model,
@@ -145,7 +145,7 @@ def may_lack_children(view: View, decided: Plan, report: Report | None) -> bool:
     return not stepped and view.now - created_at(view.current.workload) >= PATIENCE
 
 
-def _current(record: RunRecord | None, gangs: list[Gang]) -> Gang | None:
+def _current(record: RunRecord | None, gangs: list[ObservedGang]) -> ObservedGang | None:
     if record is None or record.outcome is not None:
         return None
     return next((gang for gang in gangs if (gang.run, gang.number) == (record.id, record.number)), None)

@@ -14,7 +14,7 @@ from kronos_operator.health import Check, endpoints, exposition, served, silence
 from kronos_operator.kube import Cluster, ClusterError, Key, Object, Recorder
 from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.metrics import Metrics
-from kronos_operator.reconcile.children import Children
+from kronos_operator.reconcile.lister import ChildLister
 from kronos_operator.reconcile.queue import WorkQueue
 from kronos_operator.reconcile.reconciler import Reconciler
 from kronos_operator.settings import Settings
@@ -34,7 +34,7 @@ class Operation:
         self._settings = settings
         now = cluster.clock.now
         self.metrics = Metrics(lambda: len(self.queue), now=now)
-        self.children = Children(cluster, settings.namespaces, self._child_changed)
+        self.children = ChildLister(cluster, settings.namespaces, self._child_changed)
         recorder = Recorder(
             cluster,
             instance=os.environ.get("HOSTNAME", "kronos-operator"),

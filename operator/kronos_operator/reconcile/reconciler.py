@@ -18,12 +18,12 @@ from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.manifests import queue_of
 from kronos_operator.metrics import Metrics
 from kronos_operator.plan import AttemptState, Observed, Outcome, Plan, RunRecord, StartAttempt, plan, start_of
-from kronos_operator.reconcile.admission import place_to_tell
 from kronos_operator.reconcile.causes import log_tail, node_of
 from kronos_operator.reconcile.claims import claim_of
 from kronos_operator.reconcile.effects import Effects, Postponed, Refused
 from kronos_operator.reconcile.gangs import cannot_go_on, silent_nodes
 from kronos_operator.reconcile.inquiries import Inquiries
+from kronos_operator.reconcile.kueue import place_to_tell
 from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.models import Models
 from kronos_operator.reconcile.observing import (

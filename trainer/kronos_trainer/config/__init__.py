@@ -11,6 +11,7 @@ from kronos_trainer.config.files import (
 )
 from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
+from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
     FINAL_CODES,
@@ -74,6 +75,7 @@ __all__ = [
     "PARQUET_SUFFIXES",
     "STARTS",
     "TRIAL",
+    "BarsRead",
     "CheckpointPolicy",
     "ClaimPath",
     "Columns",
@@ -106,6 +108,7 @@ __all__ = [
     "Split",
     "StageName",
     "StagePaths",
+    "StageResult",
     "Start",
     "StopCause",
     "StorageCause",
@@ -120,6 +123,7 @@ __all__ = [
     "Wanted",
     "WarmStart",
     "Window",
+    "WindowCounts",
     "bar_files_below",
     "bars_among",
     "cel",

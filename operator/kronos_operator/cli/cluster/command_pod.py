@@ -14,7 +14,7 @@ from kronos_operator import names
 from kronos_operator.cli.cluster.session import Session
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.options import TRAINER_IMAGE_ENV
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_operator.durations import duration
 from kronos_operator.manifests.command_pod import CONTAINER, CommandPod, Mount, Size, command_pod
 from kronos_trainer.config import ExitCode
@@ -115,7 +115,7 @@ async def _started(cluster: Cluster, namespace: str, name: str) -> None:
         if waited > START_SECONDS:
             raise Failure(f"pod {name} did not start within {duration(START_SECONDS)}: {story}", ExitCode.ENVIRONMENT)
         if story != shown and waited > 2:
-            say(f"waiting for pod {name}: {story}", stderr=True)
+            print_line(f"waiting for pod {name}: {story}", stderr=True)
             shown = story
         await asyncio.sleep(POLL_SECONDS)
 
@@ -153,7 +153,7 @@ async def _deleted(cluster: Cluster, namespace: str, name: str, seconds: int) ->
     try:
         await cluster.delete(POD, namespace, name)
     except ClusterError as error:
-        say(
+        print_line(
             f"pod {name} could not be deleted ({error.message}): kubectl delete pod {name} -n {namespace}; otherwise "
             f"it ends after {duration(seconds)}",
             stderr=True,

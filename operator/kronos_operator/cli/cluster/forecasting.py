@@ -16,7 +16,7 @@ from kronos_operator.cli.cluster.session import connected
 from kronos_operator.cli.cluster.transfer import Pod, contents
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_trainer.config import Content, ExitCode, Offer, bar_files_below, clash, is_folder, replace_file
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def forecast(target: Target, options: Mapping[str, Any], *, image: str | None) -
             _write(archive, outputs, inputs.values())
     for text, is_error in ((err, True), (out, False)):
         for line in text.splitlines():
-            say(_at_home(line, outputs), stderr=is_error)
+            print_line(_at_home(line, outputs), stderr=is_error)
 
 
 def _inputs(options: Mapping[str, Any]) -> dict[str, Path]:

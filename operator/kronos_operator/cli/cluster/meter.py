@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from kronos_operator.cli.cluster.transfer import Moved
-from kronos_operator.cli.terminal import console, draws, say, size_text
+from kronos_operator.cli.terminal import console, draws, print_line, size_text
 
 LINE_EVERY_SECONDS = 10.0
 
@@ -30,6 +30,6 @@ def meter(label: str) -> Iterator[Moved]:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY_SECONDS:
             last = time.monotonic()
-            say(f"{size_text(moved)} of {size_text(total)} {label}", stderr=True)
+            print_line(f"{size_text(moved)} of {size_text(total)} {label}", stderr=True)
 
     yield line

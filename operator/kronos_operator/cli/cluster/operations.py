@@ -8,7 +8,7 @@ from kronos_operator import names
 from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_trainer.config import ExitCode, now_text
 
 FIELD_MANAGER = "kronos"
@@ -17,13 +17,13 @@ FIELD_MANAGER = "kronos"
 def suspend(target: Target, name: str) -> None:
     """Set spec.suspend."""
     changed = _set_suspend(target, name, True)
-    say(f"{name}: suspended; a running training saves and stops" if changed else f"{name}: is already suspended")
+    print_line(f"{name}: suspended; a running training saves and stops" if changed else f"{name}: is already suspended")
 
 
 def resume(target: Target, name: str) -> None:
     """Clear spec.suspend."""
     changed = _set_suspend(target, name, False)
-    say(f"{name}: resumed from its last checkpoint" if changed else f"{name}: was not suspended")
+    print_line(f"{name}: resumed from its last checkpoint" if changed else f"{name}: was not suspended")
 
 
 def retrain(target: Target, name: str) -> None:
@@ -32,11 +32,11 @@ def retrain(target: Target, name: str) -> None:
         body = session.model(name)
         _annotate(session, name, names.RETRAIN_ANNOTATION)
     if body["spec"].get("suspend"):
-        say(f"{name}: retraining requested; it is suspended and waits for `kronos resume`")
+        print_line(f"{name}: retraining requested; it is suspended and waits for `kronos resume`")
     elif _in_progress(body):
-        say(f"{name}: retraining requested; updatePolicy decides what happens to the run in progress")
+        print_line(f"{name}: retraining requested; updatePolicy decides what happens to the run in progress")
     else:
-        say(f"{name}: retraining requested")
+        print_line(f"{name}: retraining requested")
 
 
 def cancel(target: Target, name: str) -> None:
@@ -45,7 +45,7 @@ def cancel(target: Target, name: str) -> None:
         if not _in_progress(session.model(name)):
             raise Failure(f"{name}: no run is in progress", ExitCode.INPUT_MISSING)
         _annotate(session, name, names.CANCEL_ANNOTATION)
-    say(f"{name}: cancelling; checkpoints stay, and `kronos retrain` starts a new run")
+    print_line(f"{name}: cancelling; checkpoints stay, and `kronos retrain` starts a new run")
 
 
 OPERATIONS = {"suspend": suspend, "resume": resume, "retrain": retrain, "cancel": cancel}

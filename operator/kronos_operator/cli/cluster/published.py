@@ -11,7 +11,7 @@ from kronos_operator.cli.cluster.command_pod import CommandPod, Mount, Size, req
 from kronos_operator.cli.cluster.session import Session, parsed
 from kronos_operator.cli.cluster.status import condition
 from kronos_operator.cli.failure import Failure
-from kronos_operator.manifests.gang import place_in_pod
+from kronos_operator.manifests.attempt import place_in_pod
 from kronos_trainer.config import ExitCode, StageName
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from kronos_operator.cli.cluster.command_pod import CommandPod, running
 from kronos_operator.cli.cluster.published import Published, published
@@ -19,9 +19,9 @@ from kronos_operator.cli.cluster.session import connected
 from kronos_operator.cli.cluster.transfer import Pod, contents
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import near, say
+from kronos_operator.cli.terminal import near, print_line
 from kronos_operator.local import weights_digest
-from kronos_trainer.config import ExitCode, RunPaths, StageName, replace_file
+from kronos_trainer.config import ExitCode, RunPaths, StageName, StagePaths, StageResult, replace_file
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -35,15 +35,15 @@ def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
         wanted = published(session, name)
         local = RunPaths(to, wanted.model.ref, wanted.run)
         if _complete(local, wanted):
-            say(f"{near(str(local.run_dir))}: run {wanted.run} is already here, with the digests from status")
+            print_line(f"{near(str(local.run_dir))}: run {wanted.run} is already here, with the digests from status")
         else:
             pod = wanted.pod(session, command="pull", image=image, size=SMALL, seconds=LONGEST_SECONDS)
             with _spool(to) as archive:
                 session.run(_download(session.cluster, session.namespace, pod, wanted, archive))
                 _unpack(archive, wanted, local)
-            say(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
-    say(f"{'report':<11}{near(str(local.report))}")
-    say(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
+            print_line(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
+    print_line(f"{'report':<11}{near(str(local.report))}")
+    print_line(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
 
 
 async def _download(cluster: Cluster, namespace: str, pod: CommandPod, wanted: Published, archive: IO[bytes]) -> None:
@@ -95,9 +95,10 @@ def _expected(path: Path, there: RunPaths) -> bool:
 
 def _verify(stage: StageName, directory: Path, wanted: Published) -> None:
     """Compares the weights with the digest in status, or else in their own result."""
-    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
-    expected = wanted.digests[stage] or result["digest"]
-    found = weights_digest(directory / "best")
+    files = StagePaths(directory)
+    result = StageResult.load(files.result.read_text())
+    expected = wanted.digests[stage] or result.digest
+    found = weights_digest(files.best)
     if found != expected:
         raise Failure(
             f"the {stage} on the claim is not what was published: its weights have SHA-256 {found[:16]}..., and "

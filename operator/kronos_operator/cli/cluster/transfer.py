@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from kronos_operator.cli.failure import UNEXPECTED, Failure
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_operator.manifests.command_pod import CONTAINER
 from kronos_trainer.config import LONGEST_LINE, Contract, ExitCode, Landed, Offer, Wanted
 
@@ -46,7 +46,7 @@ class Pod:
             try:
                 return await self._upload(root, offer, files, moved)
             except Unavailable as error:
-                say(f"{error.message}; retrying in {pause} s", stderr=True)
+                print_line(f"{error.message}; retrying in {pause} s", stderr=True)
                 await asyncio.sleep(pause)
         return await self._upload(root, offer, files, moved)
 

@@ -1,20 +1,21 @@
-"""What the operator keeps in sight of the models' children: Jobs, PyTorchJobs and Pods, by watches of its own."""
+"""The lister of the models' children: workloads and pods, kept current by watches."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from kronos_operator import names
+from kronos_operator.backends import BACKENDS
 from kronos_operator.kube import Change, Cluster, Key, Kind, Object, Watch
-from kronos_operator.kube.kinds import JOB, POD, PYTORCHJOB
+from kronos_operator.kube.kinds import POD
 from kronos_operator.kube.watching import without_noise
 
 _SELECTOR = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
-_WORKLOADS = (JOB, PYTORCHJOB)
 
 
-class Children:
+class ChildLister:
     """Children of all models, in these namespaces or, without any, in the whole cluster.
 
     `on_change` is called with the key of the model whose child has changed.
@@ -24,16 +25,18 @@ class Children:
         self._on_change = on_change
         self._watches: dict[tuple[str, str], Watch] = {}
         for namespace in list(namespaces) or [""]:
-            for kind in (*_WORKLOADS, POD):
-                self._watches[kind.plural, namespace] = Watch(
-                    cluster,
-                    kind,
-                    on_change=self._changed,
-                    namespace=namespace or None,
-                    selector=_SELECTOR,
-                    labels=(names.MODEL_LABEL,),
-                    trim=trimmed,
-                    optional=kind is PYTORCHJOB,
+            watch = partial(
+                Watch,
+                cluster,
+                on_change=self._changed,
+                namespace=namespace or None,
+                selector=_SELECTOR,
+                labels=(names.MODEL_LABEL,),
+            )
+            self._watches[POD.plural, namespace] = watch(POD, trim=partial(_trimmed, _trim_pod))
+            for backend in BACKENDS.values():
+                self._watches[backend.kind.plural, namespace] = watch(
+                    backend.kind, trim=partial(_trimmed, backend.trim), optional=bool(backend.missing)
                 )
 
     async def run(self) -> None:
@@ -59,8 +62,8 @@ class Children:
         return None if None in moments else min(moment for moment in moments if moment is not None)
 
     def workloads(self, model: Key) -> list[Object]:
-        """The Jobs and PyTorchJobs that are labelled with the model's name."""
-        return [body for kind in _WORKLOADS for body in self._labelled(kind, model)]
+        """The workloads that are labelled with the model's name."""
+        return [body for backend in BACKENDS.values() for body in self._labelled(backend.kind, model)]
 
     def pods(self, model: Key) -> list[Object]:
         """The pods that are labelled with the model's name."""
@@ -76,16 +79,12 @@ class Children:
             self._on_change(Key(change.key.namespace, model))
 
 
-def trimmed(body: Object) -> Object:
-    """Without what nobody here reads and what is large: most of a pod's specification, and the workload's template."""
+def _trimmed(trim: Callable[[Object], Object], body: Object) -> Object:
+    """Without what the operator does not read and what is large: most of the specification."""
     body = without_noise(body)
-    spec = body.get("spec") or {}
-    if body.get("kind") == POD.kind:
-        body["spec"] = {name: spec[name] for name in ("nodeName",) if name in spec}
-    else:
-        body["spec"] = {name: spec[name] for name in ("suspend", "parallelism", "runPolicy") if name in spec}
-        replicas = spec.get("pytorchReplicaSpecs") or {}
-        if replicas:
-            counts = {kind: {"replicas": one.get("replicas", 1)} for kind, one in replicas.items()}
-            body["spec"]["pytorchReplicaSpecs"] = counts
+    body["spec"] = trim(body.get("spec") or {})
     return body
+
+
+def _trim_pod(spec: Object) -> Object:
+    return {name: spec[name] for name in ("nodeName",) if name in spec}
