@@ -651,7 +651,7 @@ def test_bars_that_are_elsewhere_are_named_with_the_way_out(tmp_path: Path, monk
     assert complaint() == f"{there} does not exist; {start}; {way_out}"
     (tmp_path / "models" / "bars" / "us").mkdir(parents=True)
     assert complaint().startswith(f"{there} contains no bar files; ")
-    assert "relative paths are resolved against KRONOS_DATA_PATH, which is data; " in complaint(data=Path("data"))
+    assert "relative paths are resolved against KRONOS_DATA_PATH=data; " in complaint(data=Path("data"))
 
 
 def test_sample_bars_are_advised_only_where_they_would_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
