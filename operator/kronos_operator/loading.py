@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from kronos_operator.api import KronosModel, Spec
 from kronos_operator.documents import contents_of
+from kronos_operator.leaves import leaves
 from kronos_operator.names import API_VERSION, KIND
 from kronos_operator.overrides import Edit, apply, edits_from_environment, edits_from_options
 from kronos_operator.problems import InvalidModel, Problem, error_path, field_name, in_words
@@ -124,14 +125,8 @@ def spec_leaves(spec: Spec) -> dict[str, Any]:
 
 
 def _leaves(spec: Spec) -> Iterator[tuple[tuple[str, ...], Any]]:
-    def walk(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-        for name, value in tree.items():
-            if isinstance(value, dict):
-                yield from walk(value, (*at, name))
-            elif value != []:
-                yield (*at, name), value
-
-    return walk(spec.model_dump(mode="json", by_alias=True, exclude_none=True), ())
+    tree = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return ((path, value) for path, value in leaves(tree) if value != [])
 
 
 def _load(source: Source, document: Document, options: Sequence[Edit], environ: Mapping[str, str]) -> Loaded:

@@ -28,9 +28,10 @@ from kronos_operator.kube import (
     Unavailable,
     execute,
 )
-from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, NAMESPACE, POD, SERVICE
+from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD, SERVICE
 
 Model = Callable[..., dict[str, Any]]
+NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
 ABSENT = Kind(group="absent.example.org", version="v1", plural="absences", kind="Absence")
 
 

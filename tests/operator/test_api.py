@@ -86,14 +86,14 @@ def test_quantities_are_compared_by_value() -> None:
     ]
 
 
-def test_world_size_counts_one_process_a_gpu_and_one_without() -> None:
+def test_a_pod_has_one_process_for_each_gpu_and_one_without() -> None:
     base = BODY["spec"]
     assert isinstance(base, dict)
     sizes = [
-        KronosModel.from_server(BODY | {"spec": base | {"resources": resources}}).spec.resources.world_size
+        KronosModel.from_server(BODY | {"spec": base | {"resources": resources}}).spec.resources.processes
         for resources in ({}, {"nodes": 2, "gpusPerNode": 8}, {"nodes": 2, "gpusPerNode": 0}, {"processesPerNode": 3})
     ]
-    assert sizes == [1, 16, 2, 3]
+    assert sizes == [1, 8, 1, 3]
 
 
 def test_the_longest_names_of_pods_are_legal() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from kronos_operator.cli.terminal import print_line, print_table
 from kronos_operator.cli.values import value_text
+from kronos_operator.leaves import leaves
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
@@ -66,12 +67,5 @@ def _fields(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in _METADATA:
         for key, value in (metadata.get(name) or {}).items():
             yield f"metadata.{name}[{key}]", value
-    yield from _leaves("spec", body.get("spec") or {})
-
-
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _leaves(f"{path}.{name}", part)
-    else:
-        yield path, value
+    for path, value in leaves(body.get("spec") or {}, ("spec",)):
+        yield ".".join(path), value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from kronos_operator.leaves import leaves
 from kronos_operator.local.attempt_log import failure
 from kronos_operator.local.bars_record import BarsRecord, load_record, what_changed
 from kronos_operator.local.files import ModelFiles, bars_file, saved_step
@@ -69,15 +70,7 @@ def _bars_that_differ(last: RunConfig, config: RunConfig, bars: BarsRecord | Non
 
 def _leaves(config: RunConfig, parts: tuple[str, ...]) -> dict[str, Any]:
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return dict(leaf for part in parts for leaf in _below(part, document[part]))
-
-
-def _below(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _below(f"{path}.{name}", part)
-    else:
-        yield path, value
+    return {".".join(path): value for path, value in leaves({part: document[part] for part in parts})}
 
 
 def _text(value: Any) -> str:
