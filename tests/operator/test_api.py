@@ -86,7 +86,7 @@ def test_quantities_are_compared_by_value() -> None:
     ]
 
 
-def test_a_node_has_one_process_a_gpu_and_one_without() -> None:
+def test_a_pod_has_one_process_for_each_gpu_and_one_without() -> None:
     base = BODY["spec"]
     assert isinstance(base, dict)
     sizes = [

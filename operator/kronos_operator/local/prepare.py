@@ -55,8 +55,7 @@ class LocalRun:
     @property
     def key(self) -> str:
         """Name of the model, with its namespace unless that is the default one."""
-        ref = self.model.ref
-        return ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}"
+        return self.model.ref.key
 
     @property
     def run(self) -> str:

@@ -1,5 +1,6 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.atomic import ASIDE, replace_file
 from kronos_trainer.config.files import (
     KINDS,
     PARQUET_SUFFIXES,
@@ -8,6 +9,7 @@ from kronos_trainer.config.files import (
     files_below,
     holds_bars,
 )
+from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
@@ -68,6 +70,7 @@ from kronos_trainer.config.writing import StorageCause, free_space, not_written,
 from kronos_trainer.stages import StageName
 
 __all__ = [
+    "ASIDE",
     "CAUSE_ORDER",
     "FINAL_CODES",
     "KINDS",
@@ -140,6 +143,9 @@ __all__ = [
     "is_folder",
     "load_run",
     "not_written",
+    "now_text",
+    "replace_file",
     "stage_fields",
     "storage_cause",
+    "utc_text",
 ]

@@ -75,6 +75,11 @@ class ModelRef(Contract):
     namespace: Name = Field("default", description="Namespace; 'default' without a cluster.")
     name: Name = Field(description="Name of the KronosModel.")
 
+    @property
+    def key(self) -> str:
+        """Its name for people: with the namespace, unless that is the default one."""
+        return self.name if self.namespace == "default" else f"{self.namespace}/{self.name}"
+
 
 class Reuse(Contract):
     """A stage that an earlier run trained with the same hash."""

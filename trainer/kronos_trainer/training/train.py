@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts
+from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts, now_text, utc_text
 from kronos_trainer.data.bars import Bars, load_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
@@ -21,7 +21,7 @@ from kronos_trainer.data.windows import split_bars, validation_order
 from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
 from kronos_trainer.model.weights import initial_net
 from kronos_trainer.storage import durable
-from kronos_trainer.storage.publish import ensure_weights, finish_scores, finish_stage, is_complete, settle, utc_text
+from kronos_trainer.storage.publish import ensure_weights, finish_scores, finish_stage, is_complete, settle
 from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.storage.stores import is_uri
 from kronos_trainer.storage.warm_start import published_weights
@@ -170,8 +170,8 @@ class _Attempt:
             finally:
                 metrics.close()
             trained = StageResult(
-                started_at=utc_text(started),
-                finished_at=utc_text(datetime.now(UTC)),
+                started_at=utc_text(started, "seconds"),
+                finished_at=now_text("seconds"),
                 seconds=round(state.seconds, 3),
                 epochs=state.epoch,
                 steps=state.step,
