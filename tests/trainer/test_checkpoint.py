@@ -186,7 +186,7 @@ def test_a_damaged_latest_is_said_and_the_previous_used_with_the_best_of_its_tim
     paths = StagePaths(tmp_path)
     for step, best in [(1, 1), (2, 1), (3, 3)]:
         save(paths, step, best)
-    target = paths.checkpoint(3) / file
+    target = paths.checkpoints / "step-3" / file
     match damage:
         case "truncated":
             os.truncate(target, target.stat().st_size - 1)
@@ -197,11 +197,11 @@ def test_a_damaged_latest_is_said_and_the_previous_used_with_the_best_of_its_tim
         case "missing":
             target.unlink()
         case "added":
-            (paths.checkpoint(3) / "stray").touch()
+            (paths.checkpoints / "step-3" / "stray").touch()
     restored = Checkpoints(paths).restore(stage_hash=HASH)
     assert restored is not None and restored.meta.step == 2
     assert restored.skipped is not None
-    assert (restored.skipped.directory, restored.skipped.step) == (paths.checkpoint(3), 3)
+    assert (restored.skipped.directory, restored.skipped.step) == (paths.checkpoints / "step-3", 3)
     assert "digest" in restored.skipped.reason or "cannot be read" in restored.skipped.reason
     assert whole_state(paths) == (2, 1)
 
@@ -217,7 +217,7 @@ def test_no_intact_checkpoint_is_an_error_that_names_them_not_a_silent_fresh_sta
     save(paths, 1, 1)
     save(paths, 2, 1)
     for step in (1, 2):
-        os.truncate(paths.checkpoint(step) / "weights.safetensors", 0)
+        os.truncate(paths.checkpoints / f"step-{step}" / "weights.safetensors", 0)
     with pytest.raises(InputMissing, match=r"step-2.*step-1.*remove"):
         Checkpoints(paths).restore(stage_hash=HASH)
     paths.pointer.write_text("{torn")
@@ -293,9 +293,9 @@ def test_what_a_killed_writer_left_makes_room_before_the_next_write(
 def test_a_step_directory_never_changes(tmp_path: Path) -> None:
     paths = StagePaths(tmp_path)
     save(paths, 5, None)
-    before = {path.name: path.stat() for path in paths.checkpoint(5).iterdir()}
+    before = {path.name: path.stat() for path in (paths.checkpoints / "step-5").iterdir()}
     save(paths, 5, 5)  # after the validation of the same step
-    assert {path.name: path.stat() for path in paths.checkpoint(5).iterdir()} == before
+    assert {path.name: path.stat() for path in (paths.checkpoints / "step-5").iterdir()} == before
     assert whole_state(paths) == (5, 5)
 
 

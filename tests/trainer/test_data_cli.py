@@ -61,8 +61,8 @@ def test_check_reports_what_a_training_would_find(tmp_path: Path, capsys: pytest
         "perSymbol": {"A": 200, "B": 30},
         "notes": [
             "no amount column, amount is volume x mean of the prices (0 without volume): A.csv, B.csv",
-            "left out of validation, having fewer than 13 bars for it: B (1 of 2 symbols)",
-            "left out of test, having fewer than 12 bars for it: B (1 of 2 symbols)",
+            "skipped in validation, with fewer than 13 bars in it: B (1 of 2 symbols)",
+            "skipped in test, with fewer than 12 bars in it: B (1 of 2 symbols)",
         ],
     }
     assert main(["check", str(tmp_path), *options]) == 0
@@ -105,7 +105,7 @@ def test_check_refuses_what_a_training_refuses(tmp_path: Path, capsys: pytest.Ca
     write_bars(tmp_path / "A.csv", 1)
     assert main(["check", str(tmp_path), "--timeframe", "1d", "--lookback", "10", "--horizon", "2"]) == 65
     out = capsys.readouterr()
-    assert "no symbol has a window in the train split: it takes 13 bars" in out.err
+    assert "no symbol has a window in the train split: it needs 13 bars" in out.err
     assert "a split has too few bars" in out.out
 
 
@@ -155,7 +155,7 @@ def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     # 28 weeks: an eighth of them is too little for a window of 5
     (tmp_path / "run.json").write_text(run.dump())
     assert main(["check", "--run", str(tmp_path / "run.json")]) == 65
-    assert "no symbol has a window in the validation split: it takes 5 bars" in capsys.readouterr().err
+    assert "no symbol has a window in the validation split: it needs 5 bars" in capsys.readouterr().err
     split = {"fractions": {"train": 0.5, "validation": 0.3, "test": 0.2}}
     changed = json.loads(run.dump()) | {"data": {"source": {"path": "unused"}, "split": split}}
     run = RunConfig.model_validate(changed)
@@ -237,7 +237,7 @@ def test_import_writes_plain_bars_and_says_what_it_recognised(
             "amount=成交额, symbol=股票代码"
         )
         assert said[1].startswith(
-            "btc.csv: CryptoDataDownload; UTF-8 text separated by ','; lines above the header left out"
+            "btc.csv: CryptoDataDownload; UTF-8 text separated by ','; lines above the header skipped"
         )
         assert said[-1] == f"{out}: 3 symbols, 120 rows"
         assert sorted(file.name for file in out.iterdir()) == [

@@ -225,7 +225,7 @@ def test_bad_rows_of_the_history_are_left_out_on_request(
     assert main([*base, "--input", str(daily), "--output", str(plain)]) == 0
     # a price of 0 is odd and said; a volume below 0 is no bar
     for row, code, said in (
-        ("0,0,0,0,0", 0, "note: a price is 0 in between: zero "),
+        ("0,0,0,0,0", 0, "note: some prices are 0: zero "),
         ("1,1,1,1,-1", 65, "-1 is negative"),
     ):
         (tmp_path / "zero.csv").write_text(f"{daily.read_text()}2024-05-17,{row}\n")

@@ -256,7 +256,7 @@ def test_bad_rows_are_left_out_on_request(model: Forecaster) -> None:
     frame.loc[100, "close"] = np.nan  # the day is not over
     found = model.forecast(frame, bad_rows="drop", horizon=2)
     np.testing.assert_allclose(found["close"], model.forecast(frame[:100], horizon=2)["close"])
-    assert any(note.startswith("bad rows left out: 1") for note in found.attrs["notes"])
+    assert any(note.startswith("bad rows skipped: 1") for note in found.attrs["notes"])
 
 
 def test_what_the_model_was_not_trained_for_is_noted(model: Forecaster) -> None:

@@ -75,7 +75,7 @@ def test_from_interruption_to_a_published_model(settings: LocalSettings) -> None
     assert run(settings, ready).exit_code == 0
     (state,) = read_states(settings.output)
     assert (state.state, state.published, set(state.results)) == ("succeeded", ready.run, set(StageName))
-    assert state.results[StageName.PREDICTOR]["worldSize"] == 2
+    assert state.results[StageName.PREDICTOR].world_size == 2
 
     complete = prepared(settings)
     assert [step.action for step in complete.steps] == ["complete", "complete"]

@@ -41,7 +41,7 @@ def run_stage(run: RunConfig, stop_requested: Callable[[], bool] = lambda: False
 def result_of(run: RunConfig) -> dict[str, Any]:
     result = run.paths().stage(run.stage).completed()
     assert result is not None
-    return result
+    return result.wire
 
 
 def metrics_of(run: RunConfig) -> list[dict[str, Any]]:
@@ -215,7 +215,7 @@ def test_bars_and_results_behind_uris(
     kept = Mirror(run, tmp_path / "kept")
     kept.pull()
     left = kept.paths.stage(StageName.TOKENIZER)
-    assert left.completed() == said[-1]["result"]
+    assert json.loads(left.result.read_text()) == said[-1]["result"]
     assert weights_digest(left.best) == said[-1]["result"]["digest"]
 
 
@@ -256,10 +256,10 @@ def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(traina
         run_stage(run, lambda: next(asked) > 20)
     files = run.paths().stage(run.stage)
     step = json.loads(files.pointer.read_text())["latest"]["step"]
-    weights = files.checkpoint(step) / "weights.safetensors"
+    weights = files.checkpoints / f"step-{step}" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     (skipped,) = [line for line in run_stage(run) if line["event"] == "checkpointSkipped"]
-    assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoint(step)))
+    assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoints / f"step-{step}"))
     assert skipped["reason"].startswith("its digest differs")
     assert skipped["directory"] in skipped["message"] and "going on from step 0 instead" in skipped["message"]
 
@@ -300,8 +300,7 @@ def test_a_validation_scores_the_same_few_windows_each_time(
         training = {"precision": "fp32", "windows_per_epoch": 16, "validation_windows": 7}
         run = trainable(stage=stage, training=training)
         events = run_stage(run)
-        result = run.paths().stage(run.stage).completed()
-        assert result is not None and result["windows"]["validation"] == 7
+        assert result_of(run)["windows"]["validation"] == 7
         assert not [event for event in events if "validationWindows" in str(event.get("message"))]
         assert seen[:7] == seen[7:14] == seen[14:] == sorted(set(seen))
         scored[stage] = seen

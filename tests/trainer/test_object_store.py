@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from s3_server import ACCESS_KEY, SECRET_KEY, Proxy, S3Server
 
-from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.config import RunConfig, StageName, StageResult
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.storage import stores
@@ -118,13 +118,15 @@ def machine(server: S3Server, tmp_path: Path) -> Iterator[StartMachine]:
 @pytest.fixture(scope="module")
 def undisturbed(
     server: S3Server, tmp_path_factory: pytest.TempPathFactory, trainable_in: Callable[[Path], MakeRun]
-) -> dict[str, Any]:
+) -> StageResult:
     """Result of the tokenizer stage on a plain disk."""
     directory = tmp_path_factory.mktemp("undisturbed")
     run = trainable_in(directory)()
     alone = Machine(directory / "machine", run, {})
     assert alone.end() == 0, alone.text("stderr")
-    return run.paths().stage(StageName.TOKENIZER).completed() or {}
+    result = run.paths().stage(StageName.TOKENIZER).completed()
+    assert result is not None
+    return result
 
 
 def in_store(bucket: Path, run: RunConfig) -> Any:
@@ -147,7 +149,7 @@ def test_bars_come_from_a_file_or_from_a_directory_with_any_names(bucket: Path, 
 
 
 def test_both_stages_train_on_different_machines_and_no_secret_is_written_anywhere(
-    bucket: Path, trainable: MakeRun, bars_file: Path, undisturbed: dict[str, Any], machine: StartMachine
+    bucket: Path, trainable: MakeRun, bars_file: Path, undisturbed: StageResult, machine: StartMachine
 ) -> None:
     (bucket / "bars").mkdir()
     (bucket / "bars" / "bars.csv").write_bytes(bars_file.read_bytes())
@@ -160,7 +162,7 @@ def test_both_stages_train_on_different_machines_and_no_secret_is_written_anywhe
     assert second.end() == 0, second.text("stderr")
 
     paths = run.paths(bucket / "results")
-    assert (paths.stage(StageName.TOKENIZER).completed() or {})["digest"] == undisturbed["digest"]
+    assert in_store(bucket / "results", run).completed().digest == undisturbed.digest
     current = json.loads(paths.current.read_text())
     for stage in StageName:
         assert (paths.model_dir / current[stage.value]["path"] / "model.safetensors").exists()
@@ -181,7 +183,7 @@ def test_two_ranks_share_the_copy_of_their_node(bucket: Path, trainable: MakeRun
     again = run_gang(run.model_copy(update={"attempt": 1}))
     assert again.code == 0, again.stderr
     began = next(event["step"] for event in again.events if event.get("phase") == "training")
-    assert began > 0 and in_store(bucket, run).completed()["worldSize"] == 2
+    assert began > 0 and in_store(bucket, run).completed().world_size == 2
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
     server: S3Server,
     bucket: Path,
     trainable: MakeRun,
-    undisturbed: dict[str, Any],
+    undisturbed: StageResult,
     machine: StartMachine,
 ) -> None:
     run = trainable(output=f"s3://{bucket.name}")
@@ -212,7 +214,7 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
     assert again.end() == 0, again.text("stderr")
     if whole < 46:
         assert again.began_at == whole
-    assert in_store(bucket, run).completed()["digest"] == undisturbed["digest"]
+    assert in_store(bucket, run).completed().digest == undisturbed.digest
     third = Mirror(run, bucket.parent / f"{bucket.name}-copy")
     third.pull()
     kept = {path.name for path in third.paths.stage(run.stage).checkpoints.iterdir()}
@@ -220,7 +222,7 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
 
 
 def test_a_bucket_that_goes_while_a_stage_trains_ends_it_and_it_goes_on_when_the_bucket_is_back(
-    server: S3Server, bucket: Path, trainable: MakeRun, undisturbed: dict[str, Any], machine: StartMachine
+    server: S3Server, bucket: Path, trainable: MakeRun, undisturbed: StageResult, machine: StartMachine
 ) -> None:
     run = trainable(output=f"s3://{bucket.name}")
     away = bucket.with_name(f".{bucket.name}")
@@ -235,7 +237,7 @@ def test_a_bucket_that_goes_while_a_stage_trains_ends_it_and_it_goes_on_when_the
     again = machine(run.model_copy(update={"attempt": 1}))
     assert again.end() == 0, again.text("stderr")
     assert again.began_at == 23
-    assert in_store(bucket, run).completed()["digest"] == undisturbed["digest"]
+    assert in_store(bucket, run).completed().digest == undisturbed.digest
 
 
 def test_wrong_keys_end_the_run_at_once_with_what_to_do(

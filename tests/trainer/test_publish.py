@@ -6,15 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.config import BarsRead, RunConfig, StageName, StageResult, WindowCounts
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
@@ -27,15 +25,15 @@ from kronos_trainer.model.weights import (
     weights_digest,
 )
 from kronos_trainer.storage.checkpoint import Checkpoints, Meta
-from kronos_trainer.storage.publish import StageResult, ensure_tokenizer, finish_stage, is_complete, publish, settle
+from kronos_trainer.storage.publish import ensure_tokenizer, finish_stage, is_complete, publish, settle
 
 MakeRun = Callable[..., RunConfig]
 SEEDS = {StageName.TOKENIZER: 1, StageName.PREDICTOR: 2}
 
 RESULT = StageResult(
-    started_at=datetime(2026, 3, 1, 8, 0, tzinfo=UTC),
-    finished_at=datetime(2026, 3, 1, 9, 2, 5, tzinfo=UTC),
-    seconds=3725.4321,
+    started_at="2026-03-01T08:00:00Z",
+    finished_at="2026-03-01T09:02:05Z",
+    seconds=3725.432,
     epochs=2,
     steps=200,
     parameters=12345,
@@ -45,12 +43,8 @@ RESULT = StageResult(
     best_step=100,
     best_epoch=1,
     final_train_loss=float("nan"),
-    train_windows=6400,
-    validation_windows=640,
-    data_digest="d" * 64,
-    symbols=5,
-    bars=17000,
-    notes=("FB is too short for a test split and was left out",),
+    windows=WindowCounts(train=6400, validation=640),
+    data=BarsRead(digest="d" * 64, symbols=5, bars=17000, notes=("FB is too short for a test split and was left out",)),
     origin="scratch:tiny",
     precision="fp32",
     device="cpu",
@@ -62,7 +56,7 @@ def trained(run: RunConfig, seed: int) -> KronosTokenizer | KronosPredictor:
     return (scratch_tokenizer if run.stage is StageName.TOKENIZER else scratch_predictor)("tiny", seed)
 
 
-def train(run: RunConfig) -> dict[str, object]:
+def train(run: RunConfig) -> StageResult:
     """Does what the loop does at a stage's end: the best checkpoint is not the last, nor what the model holds."""
     checkpoints = Checkpoints(run.paths().stage(run.stage))
     for step, best in ((100, True), (200, False)):
@@ -103,10 +97,11 @@ def test_a_stage_exports_its_best_checkpoint_and_its_result(make_run: MakeRun) -
     stage = run.paths().stage(StageName.TOKENIZER)
     exported, best = load_tokenizer(stage.best).state_dict(), scratch_tokenizer("tiny", 1).state_dict()
     assert all(torch.equal(exported[name], best[name]) for name in best)
-    assert json.loads(stage.result.read_text()) == result
-    assert result["digest"] == weights_digest(stage.best)
-    assert result["finalTrainLoss"] is None  # it was NaN
-    assert {key: result[key] for key in ("stage", "hash", "run", "attempt", "startedAt", "seconds", "bestStep")} == {
+    wire = json.loads(stage.result.read_text())
+    assert wire == result.wire
+    assert wire["digest"] == result.digest == weights_digest(stage.best)
+    assert wire["finalTrainLoss"] is None  # it was NaN
+    assert {key: wire[key] for key in ("stage", "hash", "run", "attempt", "startedAt", "seconds", "bestStep")} == {
         "stage": "tokenizer", "hash": "t" * 12, "run": "run-1", "attempt": 4, "startedAt": "2026-03-01T08:00:00Z",
         "seconds": 3725.432, "bestStep": 100,
     }  # fmt: skip
@@ -187,7 +182,7 @@ def test_a_stage_without_epochs_uses_the_initial_weights_unchanged(make_run: Mak
     train(run)
     assert_published(run)
     result = run.paths().stage(StageName.TOKENIZER).completed()
-    assert result is not None and result["epochs"] == 0 and str(result["origin"]).startswith("path:")
+    assert result is not None and result.epochs == 0 and result.origin.startswith("path:")
 
 
 def test_stages_that_both_have_no_epochs_are_published_without_training(make_run: MakeRun, tmp_path: Path) -> None:
@@ -277,7 +272,8 @@ def test_a_run_that_was_overtaken_becomes_current_again_when_it_is_asked_for_aga
 def test_the_result_survives_what_the_loop_may_not_know(make_run: MakeRun) -> None:
     run = make_run()
     train(run)
-    unknown = replace(RESULT, initial_validation_loss=None, best_validation_loss=None, samples_per_second=None)
+    losses = dict.fromkeys(("initial_validation_loss", "best_validation_loss", "samples_per_second"))
+    unknown = RESULT.model_copy(update=losses)
     run_2 = make_run(stage="predictor", publish=True)
     train(run_2)
     run_2.paths().current.unlink()

@@ -84,8 +84,8 @@ def test_ranges_are_local_days_with_an_exclusive_end_and_symbols_left_out_are_na
     assert firsts(splits.validation) == [*range(20, 30), *range(40, 45)]  # days 20..34 and 25..34
     assert len(splits.test) == 0
     assert splits.notes == (
-        "left out of train, having fewer than 6 bars for it: S1, S2 (2 of 3 symbols)",
-        "left out of validation, having fewer than 6 bars for it: S2 (1 of 3 symbols)",
+        "skipped in train, with fewer than 6 bars in it: S1, S2 (2 of 3 symbols)",
+        "skipped in validation, with fewer than 6 bars in it: S2 (1 of 3 symbols)",
     )
 
 
@@ -94,15 +94,15 @@ def test_a_split_without_any_window_is_refused_with_the_way_out() -> None:
     with pytest.raises(DataError) as error:
         split_bars(store([(0, 100), (0, 50)]), Data(source=SOURCE), window)
     assert str(error.value) == (
-        "no symbol has a window in the validation split: it takes 15 bars (lookback 10 + horizon 4 + 1) between "
-        "1970-03-22 and 1970-04-01, and the most that a symbol has is 10 there and 100 in all; add bars or "
+        "no symbol has a window in the validation split: it needs 15 bars (lookback 10 + horizon 4 + 1) between "
+        "1970-03-22 and 1970-04-01, but no symbol has more than 10 there and 100 in total; add bars or "
         "change data.split or shorten window"
     )
     assert len(split_bars(store([(0, 150), (0, 3)]), Data(source=SOURCE), window).validation) == 1
 
 
 def test_one_bar_is_refused_without_advice_that_cannot_help() -> None:
-    with pytest.raises(DataError, match=r"no symbol has a window in the train split.* 1 in all; add bars$"):
+    with pytest.raises(DataError, match=r"no symbol has a window in the train split.* 1 in total; add bars$"):
         split_bars(store([(0, 1)]), Data(source=SOURCE), Window(lookback=10, horizon=4))
 
 

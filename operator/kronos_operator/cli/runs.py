@@ -46,7 +46,9 @@ def runs(
 
 
 def _row(state: ModelState, *, first: bool) -> list[str]:
-    result = state.results.get(state.stage, {})
+    from kronos_trainer.config import StageResult
+
+    result = state.results.get(state.stage, StageResult())
     begun = None if state.started_at is None else state.started_at.astimezone()
     return [
         state.run if first else "",
@@ -55,8 +57,8 @@ def _row(state: ModelState, *, first: bool) -> list[str]:
         "-" if begun is None else f"{begun:%Y-%m-%d %H:%M}",
         state.state if not state.exit_code else f"{state.state} ({state.exit_code})",
         duration(_seconds(state)),
-        str(result.get("epochs", "-")),
-        number(result.get("bestValidationLoss")),
+        "-" if result.epochs is None else str(result.epochs),
+        number(result.best_validation_loss),
         "yes" if first and state.published == state.run else "",
     ]
 

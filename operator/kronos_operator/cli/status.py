@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,9 +95,9 @@ def _hint(name: str, states: Sequence[ModelState]) -> str:
 
 def _row(state: ModelState) -> list[str]:
     progress = state.progress or {}
-    result = state.results.get(state.stage, {})
+    result = state.results.get(state.stage)
     running = state.state == "running"
-    loss = result.get("bestValidationLoss", progress.get("validationLoss"))
+    loss = progress.get("validationLoss") if result is None else result.best_validation_loss
     epoch = f"{progress['epoch']}/{progress['epochs']}" if "epoch" in progress and "epochs" in progress else "-"
     return [
         key_of(state),
@@ -116,20 +116,15 @@ def _detail(state: ModelState) -> None:
     if state.message:
         say(state.message, style="red")
     for stage, result in state.results.items():
-        before, after = number(result.get("initialValidationLoss")), number(result.get("bestValidationLoss"))
-        say(f"{stage.value:<10} val loss {before} → {after}, {duration(result.get('seconds'))}")
-    for note in dict.fromkeys(note for result in state.results.values() for note in _notes(result)):
+        before, after = number(result.initial_validation_loss), number(result.best_validation_loss)
+        say(f"{stage.value:<10} val loss {before} → {after}, {duration(result.seconds)}")
+    read = [result.data for result in state.results.values() if result.data is not None]
+    for note in dict.fromkeys(note for bars in read for note in bars.notes):
         say(f"{'note':<10} {note}")
     if state.published:
         say(f"{'published':<10} {state.published}")
     if state.log is not None:
         say(f"{'log':<10} {near(str(state.log))}")
-
-
-def _notes(result: Mapping[str, Any]) -> Sequence[str]:
-    data: Mapping[str, Any] = result.get("data") or {}
-    notes: Sequence[str] = data.get("notes") or []
-    return notes
 
 
 def document_of(state: ModelState) -> dict[str, Any]:
@@ -144,7 +139,7 @@ def document_of(state: ModelState) -> dict[str, Any]:
         "exitCode": state.exit_code,
         "message": state.message,
         "progress": state.progress,
-        "results": {stage.value: result for stage, result in state.results.items()},
+        "results": {stage.value: result.wire for stage, result in state.results.items()},
         "published": state.published or None,
         "log": None if state.log is None else str(state.log),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,16 +132,19 @@ def forecast_command(run: LocalRun) -> str:
 
 
 def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
+    from kronos_trainer.config import StageResult
+
     files = paths.stage(stage)
-    result: Mapping[str, Any] = files.completed() or {}
+    complete = files.completed()
+    result = complete or StageResult()
     return StageSummary(
         stage=stage.value,
-        state=_state(action, complete=bool(result)),
-        loss_before=result.get("initialValidationLoss"),
-        loss_after=result.get("bestValidationLoss"),
-        epochs=result.get("epochs"),
-        seconds=result.get("seconds"),
-        weights=str(files.best) if result else None,
+        state=_state(action, complete=complete is not None),
+        loss_before=result.initial_validation_loss,
+        loss_after=result.best_validation_loss,
+        epochs=result.epochs,
+        seconds=result.seconds,
+        weights=str(files.best) if complete else None,
     )
 
 

@@ -9,6 +9,7 @@ from kronos_trainer.config.files import (
     holds_bars,
 )
 from kronos_trainer.config.places import clash, is_folder
+from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
     FINAL_CODES,
@@ -71,6 +72,7 @@ __all__ = [
     "PARQUET_SUFFIXES",
     "STARTS",
     "TRIAL",
+    "BarsRead",
     "CheckpointPolicy",
     "ClaimPath",
     "Columns",
@@ -103,6 +105,7 @@ __all__ = [
     "Split",
     "StageName",
     "StagePaths",
+    "StageResult",
     "Start",
     "StopCause",
     "StorageCause",
@@ -117,6 +120,7 @@ __all__ = [
     "Wanted",
     "WarmStart",
     "Window",
+    "WindowCounts",
     "bar_files_below",
     "bars_among",
     "cel",

@@ -8,6 +8,7 @@ from enum import IntEnum, StrEnum
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from kronos_trainer.config.result import StageResult
 from kronos_trainer.config.spec import (
     CheckpointPolicy,
     Comet,
@@ -195,14 +196,9 @@ class StagePaths:
         self.best = directory / "best"
         self.result = directory / "result.json"  # written last: its presence means that the stage is complete
 
-    def checkpoint(self, step: int) -> pathlib.Path:
-        """Directory of the checkpoint after `step` optimizer steps."""
-        return self.checkpoints / f"step-{step}"
-
-    def completed(self) -> dict[str, object] | None:
+    def completed(self) -> StageResult | None:
         """The stage's result if it is complete, else None."""
         try:
-            result = json.loads(self.result.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            return StageResult.load(self.result.read_text())
+        except (FileNotFoundError, ValueError):
             return None
-        return result if isinstance(result, dict) else None

@@ -27,7 +27,7 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
     close and summed volume and amount. A span without bars gives none, and a last bar that ends before bars of its kind
     usually do is left out.
     Bars already `timeframe` apart come back unchanged, as the same arrays.
-    Raises DataError when the bars are coarser than `timeframe`, or `timeframe` is no whole number of them.
+    Raises DataError when the bars are coarser than `timeframe`, or `timeframe` is not a multiple of them.
     """
     if timeframe is Timeframe.MO1:
         return _months(times, values, symbol)
@@ -49,7 +49,7 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
         return times, values
     if int(np.gcd.reduce(steps)) == smallest and target % smallest:
         raise DataError(
-            f"symbol {symbol}: timeframe {timeframe} is no whole number of the file's {length(smallest)} bars"
+            f"symbol {symbol}: timeframe {timeframe} is not a multiple of the file's {length(smallest)} bars"
         )
 
     anchor = MONDAY if target == WEEK else 0
@@ -96,7 +96,7 @@ def _months(times: Int64, values: Float64, symbol: str) -> tuple[Int64, Float64]
     steps = steps[steps > 0]
     smallest = int(steps.min())
     if int(np.gcd.reduce(steps)) == smallest and DAY % smallest:
-        raise DataError(f"symbol {symbol}: a month is no whole number of the file's {length(smallest)} bars")
+        raise DataError(f"symbol {symbol}: a month is not a multiple of the file's {length(smallest)} bars")
     labels, _, bars = _merged(months.astype("datetime64[ns]").astype(np.int64), values)
     if not _month_complete(times, smallest):
         labels, bars = labels[:-1], bars[:-1]

@@ -65,8 +65,8 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
     for piece in pieces:
         if piece.aware != aware:
             raise DataError(
-                f"symbol {symbol}: stamps carry a time zone in {(piece if piece.aware else pieces[0]).file} "
-                f"and none in {(pieces[0] if piece.aware else piece).file}; write all in one way"
+                f"symbol {symbol}: timestamps have a time zone in {(piece if piece.aware else pieces[0]).file} "
+                f"and none in {(pieces[0] if piece.aware else piece).file}; use one form"
             )
     instants = np.concatenate([piece.instants for piece in pieces])
     values = np.concatenate([piece.values for piece in pieces])
@@ -96,12 +96,12 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
         if too_many(different, len(order)):
             raise DataError(
                 f"{problem(repeats[~same][0])}, and {different} of {len(order)} rows repeat a "
-                "timestamp with other values: these are several symbols under one name; call the column that tells "
-                "them apart symbol"
+                "timestamp with other values: several symbols share one name; rename the column that distinguishes "
+                "them to symbol"
             )
         if same.any():
             findings.no_bar(
-                "rows given twice, alike in every column, and kept once",
+                "duplicate rows, kept once",
                 places[order[repeats[same][0]]],
                 int(same.sum()),
             )
@@ -119,7 +119,7 @@ def _back(instants: Int64, row: int) -> str:
     stamp = pd.Timestamp(instants[row])
     autumn = stamp.month in (9, 10, 11, 3, 4) and stamp.hour <= 3 and stamp.weekday() == 6
     return (
-        "; if clocks were set back here, write the stamps in UTC or with their offset, as 2024-10-27 02:00+01:00, "
+        "; if clocks went back here, write timestamps in UTC or with their offset, e.g. 2024-10-27 02:00+01:00, "
         "and set data.timeZone"
         if autumn
         else ""

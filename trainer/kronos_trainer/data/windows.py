@@ -149,13 +149,13 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
                 *(["shorten window"] if all_of >= 2 * SHORTEST else []),
             ]
             raise DataError(
-                f"no symbol has a window in the {name} split: it takes {length} bars (lookback {window.lookback} + "
-                f"horizon {window.horizon} + 1) between {_date(spans[name][0])} and {_date(spans[name][1])}, and the "
-                f"most that a symbol has is {most} there and {all_of} in all; {' or '.join(remedies)}"
+                f"no symbol has a window in the {name} split: it needs {length} bars (lookback {window.lookback} + "
+                f"horizon {window.horizon} + 1) between {_date(spans[name][0])} and {_date(spans[name][1])}, but no "
+                f"symbol has more than {most} there and {all_of} in total; {' or '.join(remedies)}"
             )
         if short and spans[name][0] != spans[name][1]:
             notes.append(
-                f"left out of {name}, having fewer than {length} bars for it: {some(short)} "
+                f"skipped in {name}, with fewer than {length} bars in it: {some(short)} "
                 f"({len(short)} of {len(bars.symbols)} symbols)"
             )
     return Splits(splits["train"], splits["validation"], splits["test"], spans, tuple(notes))

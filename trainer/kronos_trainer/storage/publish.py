@@ -10,12 +10,11 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from kronos_trainer.config import RunConfig, RunPaths, StageName
+from kronos_trainer.config import RunConfig, RunPaths, StageName, StagePaths, StageResult
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
@@ -26,40 +25,12 @@ from kronos_trainer.storage.warm_start import published_weights
 from kronos_trainer.training import report
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageResult:
-    """What the loop knows at the end of a stage. Instants are aware, durations in seconds."""
-
-    started_at: datetime
-    finished_at: datetime
-    seconds: float
-    epochs: int
-    steps: int
-    parameters: int
-    world_size: int
-    initial_validation_loss: float | None
-    best_validation_loss: float | None
-    best_step: int | None
-    best_epoch: int | None
-    final_train_loss: float | None
-    train_windows: int
-    validation_windows: int
-    data_digest: str
-    symbols: int
-    bars: int
-    notes: tuple[str, ...]
-    origin: str
-    precision: str
-    device: str
-    samples_per_second: float | None
-
-
 def is_complete(run: RunConfig, paths: RunPaths) -> bool:
     """Whether nothing is left to do: the stage is there with the same hash and, if it is to be, published."""
     return _result(run, paths, run.stage) is not None and (not run.publish or _is_published(run, paths))
 
 
-def settle(run: RunConfig, paths: RunPaths) -> dict[str, object] | None:
+def settle(run: RunConfig, paths: RunPaths) -> StageResult | None:
     """The result of a stage that needs no training, published if the run says so; None if it is to be trained.
 
     That is a stage that was complete already, or one without epochs, whose initial weights are exported.
@@ -83,15 +54,16 @@ def ensure_tokenizer(run: RunConfig, paths: RunPaths) -> Path:
 
 
 def finish_stage(
-    run: RunConfig, paths: RunPaths, result: StageResult, model: KronosTokenizer | KronosPredictor
-) -> dict[str, object]:
+    run: RunConfig, paths: RunPaths, trained: StageResult, model: KronosTokenizer | KronosPredictor
+) -> StageResult:
     """Exports the best checkpoint and returns the stage's result as it was written; publishes if the run says so.
 
+    `trained` is what the training knows of the result: whose it is and what is known of the weights is filled in here.
     `model` is the bare module of the stage; it holds the best weights afterwards.
     """
     weights, _ = Checkpoints(paths.stage(run.stage)).best_weights()
     model.load_state_dict(weights)
-    written = _export(run, paths, run.stage, model, _fields(result))
+    written = _export(run, paths, run.stage, model, trained)
     if run.publish:
         publish(run, paths)
     return written
@@ -105,15 +77,15 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
     report.write(run, paths, results)
     current = {
         "run": run.run,
-        "publishedAt": _text(datetime.now(UTC)),
+        "publishedAt": utc_text(datetime.now(UTC)),
         "model": run.model.model_dump(),
         "timeframe": run.timeframe.value,
         "window": run.window.model_dump(by_alias=True),
         **{
             stage.value: {
                 "path": str(paths.stage(stage).best.relative_to(paths.model_dir)),
-                "digest": results[stage]["digest"],
-                "hash": results[stage]["hash"],
+                "digest": results[stage].digest,
+                "hash": results[stage].hash,
             }
             for stage in StageName
         },
@@ -140,22 +112,18 @@ def _is_published(run: RunConfig, paths: RunPaths) -> bool:
     )
 
 
-def _data_digest(results: Mapping[StageName, Mapping[str, object]]) -> object:
+def _data_digest(results: Mapping[StageName, StageResult]) -> str | None:
     """Digest of the bars that the last trained stage read."""
-    for stage in reversed(StageName):
-        data = results[stage].get("data")
-        if isinstance(data, Mapping):
-            return data["digest"]
-    return None
+    return next((data.digest for stage in reversed(StageName) if (data := results[stage].data) is not None), None)
 
 
-def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> dict[str, object] | None:
+def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:
     """The stage's result if it is complete with this run's hash."""
     result = paths.stage(stage).completed()
-    return result if result is not None and result.get("hash") == run.stage_hashes[stage] else None
+    return result if result is not None and result.hash == run.stage_hashes[stage] else None
 
 
-def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> dict[str, object]:
+def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     """Sees to it that the stage's weights and result lie in this run's directory, and returns the result."""
     result = _result(run, paths, stage)
     if result is not None:
@@ -176,12 +144,12 @@ def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> dict[str,
     )
 
 
-def _copy_tokenizer(run: RunConfig, paths: RunPaths) -> dict[str, object]:
+def _copy_tokenizer(run: RunConfig, paths: RunPaths) -> StageResult:
     reuse = run.reuse_tokenizer
     assert reuse is not None
     source = RunPaths(paths.root, run.model, reuse.run).stage(StageName.TOKENIZER)
     result = source.completed()
-    if result is None or result.get("hash") != reuse.hash:
+    if result is None or result.hash != reuse.hash:
         raise InputMissing(
             f"the tokenizer of run {reuse.run} (hash {reuse.hash}) is to be reused, but {source.result} is not its "
             "result; train it again with `kronos run -f FILE --stage tokenizer`"
@@ -189,7 +157,7 @@ def _copy_tokenizer(run: RunConfig, paths: RunPaths) -> dict[str, object]:
     _verify(source.best, result)
     target = paths.stage(StageName.TOKENIZER)
     durable.write_directory(target.best, lambda aside: _copy(source.best, aside))
-    durable.write_json(target.result, result)
+    durable.write_text(target.result, result.dump())
     return result
 
 
@@ -197,7 +165,7 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> dict[str, object]:
+def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     """Exports the initial weights of a stage without epochs as its result."""
 
     def published() -> tuple[Path, str]:
@@ -211,7 +179,8 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> dict[str, obj
         predictor = initial_predictor(run.predictor.init, run.training.seed, published)
         model, origin = predictor.model, predictor.origin
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return _export(run, paths, stage, model, {"epochs": 0, "steps": 0, "parameters": parameters, "origin": origin})
+    untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=origin)
+    return _export(run, paths, stage, model, untrained)
 
 
 def _export(
@@ -219,63 +188,37 @@ def _export(
     paths: RunPaths,
     stage: StageName,
     model: KronosTokenizer | KronosPredictor,
-    fields: Mapping[str, object],
-) -> dict[str, object]:
+    trained: StageResult,
+) -> StageResult:
     files = paths.stage(stage)
     durable.write_directory(files.best, lambda aside: save_weights(model, aside))
-    result = {
-        "stage": stage.value,
-        "hash": run.stage_hashes[stage],
-        "run": run.run,
-        "attempt": run.attempt,
-        "model": run.model.model_dump(),
-        **fields,
-        "digest": weights_digest(files.best),
-        "bytes": sum(path.stat().st_size for path in files.best.iterdir()),
-        "software": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "kronos-operator")},
-        },
-    }
-    durable.write_json(files.result, result)
-    return json.loads(files.result.read_text())  # type: ignore[no-any-return]
+    result = trained.model_copy(
+        update={
+            "stage": stage.value,
+            "hash": run.stage_hashes[stage],
+            "run": run.run,
+            "attempt": run.attempt,
+            "model": run.model.model_dump(),
+            "digest": weights_digest(files.best),
+            "bytes": sum(path.stat().st_size for path in files.best.iterdir()),
+            "software": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "kronos-operator")},
+            },
+        }
+    )
+    durable.write_text(files.result, result.dump())
+    return result
 
 
-def _verify(best: Path, result: Mapping[str, object]) -> None:
-    if not best.is_dir() or weights_digest(best) != result["digest"]:
+def _verify(best: Path, result: StageResult) -> None:
+    if not best.is_dir() or weights_digest(best) != result.digest:
         raise InputMissing(
-            f"{best} does not hold the weights that {best.parent / 'result.json'} describes; restore the files, or "
+            f"{best} does not hold the weights that {StagePaths(best.parent).result} describes; restore the files, or "
             f"remove {best.parent} and run again to train the stage anew"
         )
 
 
-def _fields(result: StageResult) -> dict[str, object]:
-    return {
-        "startedAt": _text(result.started_at),
-        "finishedAt": _text(result.finished_at),
-        "seconds": round(result.seconds, 3),
-        "epochs": result.epochs,
-        "steps": result.steps,
-        "parameters": result.parameters,
-        "worldSize": result.world_size,
-        "initialValidationLoss": result.initial_validation_loss,
-        "bestValidationLoss": result.best_validation_loss,
-        "bestStep": result.best_step,
-        "bestEpoch": result.best_epoch,
-        "finalTrainLoss": result.final_train_loss,
-        "windows": {"train": result.train_windows, "validation": result.validation_windows},
-        "data": {
-            "digest": result.data_digest,
-            "symbols": result.symbols,
-            "bars": result.bars,
-            "notes": list(result.notes),
-        },
-        "origin": result.origin,
-        "precision": result.precision,
-        "device": result.device,
-        "samplesPerSecond": result.samples_per_second,
-    }
-
-
-def _text(instant: datetime) -> str:
+def utc_text(instant: datetime) -> str:
+    """An instant as result.json and current.json have it, to the second."""
     return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

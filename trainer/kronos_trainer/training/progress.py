@@ -15,7 +15,7 @@ from typing import IO, Literal
 
 from pydantic.alias_generators import to_camel
 
-from kronos_trainer.config import ExitCode, RunConfig, StorageCause, storage_cause
+from kronos_trainer.config import ExitCode, RunConfig, StageResult, StorageCause, storage_cause
 from kronos_trainer.storage import strict_json
 from kronos_trainer.training import termination
 
@@ -73,9 +73,9 @@ class Progress:
         """Tells the user something once. `everywhere`: it holds for every model that is trained from here."""
         self._print("note", {"message": message} | ({"everywhere": True} if everywhere else {}))
 
-    def result(self, result: Mapping[str, object]) -> None:
-        """The stage's result.json, as the last line."""
-        self._print("result", {"result": result})
+    def result(self, result: StageResult) -> None:
+        """The stage's result, as the last line."""
+        self._print("result", {"result": result.wire})
 
     def skipped_checkpoint(self, *, step: int, directory: Path, reason: str, message: str) -> None:
         """A checkpoint that is damaged and was passed over; `message` is the whole of it, for people."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from kronos_trainer.config import PredictorStage, RunConfig, RunPaths, StageName, TokenizerStage
+from kronos_trainer.config import (
+    BarsRead,
+    PredictorStage,
+    RunConfig,
+    RunPaths,
+    StageName,
+    StageResult,
+    TokenizerStage,
+    WindowCounts,
+)
 from kronos_trainer.storage import durable
 
-Results = Mapping[StageName, Mapping[str, Any]]
-"""result.json of each stage."""
+Results = Mapping[StageName, StageResult]
 
 
 def write(run: RunConfig, paths: RunPaths, results: Results) -> None:
@@ -39,24 +46,29 @@ def _head(run: RunConfig, results: Results) -> str:
     return f"# {run.model.name} ({run.timeframe.value} bars)\n\n{run_line}\n\n{outcome}\n"
 
 
-def _change(result: Mapping[str, Any]) -> str:
-    if result["epochs"] == 0:
+def _change(result: StageResult) -> str:
+    if not result.epochs:
         return "not trained, the initial weights were used unchanged"
-    before, after = result["initialValidationLoss"], result["bestValidationLoss"]
+    before, after = result.initial_validation_loss, result.best_validation_loss
     if before is None or after is None:
         return "trained without a validation loss"
-    if result["bestStep"] == 0:
+    if result.best_step == 0:
         return f"training did not improve on the initial validation loss {before:.4f}, so the initial weights were kept"
     change = f" ({100 * (after - before) / abs(before):+.1f} %)" if before else ""
     return f"validation loss {before:.4f} → {after:.4f}{change}"
 
 
 def _losses(results: Results) -> str:
-    rows = []
-    for stage, result in _trained(results):
-        best_at = f"epoch {_text(result['bestEpoch'])}, step {_text(result['bestStep'])}"
-        losses = [_text(result[key]) for key in ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss")]
-        rows.append([stage, *losses[:2], best_at, losses[2]])
+    rows = [
+        [
+            stage,
+            _text(result.initial_validation_loss),
+            _text(result.best_validation_loss),
+            f"epoch {_text(result.best_epoch)}, step {_text(result.best_step)}",
+            _text(result.final_train_loss),
+        ]
+        for stage, result in _trained(results)
+    ]
     header = ["stage", "validation before", "validation best", "best at", "training, last"]
     return _table(header, rows) if rows else "No stage was trained.\n"
 
@@ -71,14 +83,15 @@ def _data(run: RunConfig, results: Results) -> str:
         spans = {"train": split.ranges.train, "validation": split.ranges.validation, "test": split.ranges.test}
         listed = ", ".join(f"{name} {span.start} to {span.end}" for name, span in spans.items() if span is not None)
         lines.append(f"- split by time (end exclusive): {listed}")
+    notes: list[str] = []
     for stage, result in _trained(results):
-        data, windows = result["data"], result["windows"]
+        data, windows = result.data or BarsRead(), result.windows or WindowCounts()
         lines.append(
-            f"- {stage}: {data['symbols']:,} symbols, {data['bars']:,} bars; windows: {windows['train']:,} train, "
-            f"{windows['validation']:,} validation; digest `{data['digest'][:12]}`"
+            f"- {stage}: {data.symbols:,} symbols, {data.bars:,} bars; windows: {windows.train:,} train, "
+            f"{windows.validation:,} validation; digest `{data.digest[:12]}`"
         )
-    notes = dict.fromkeys(note for _, result in _trained(results) for note in result["data"]["notes"])
-    lines += [f"- note: {note}" for note in notes]
+        notes += data.notes
+    lines += [f"- note: {note}" for note in dict.fromkeys(notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -122,18 +135,18 @@ def _training(results: Results) -> str:
     header = ["stage", "finished", "time", "epochs", "steps", "windows/s", "processes", "device", "precision"]
     rows = []
     for stage, result in _trained(results):
-        speed = result["samplesPerSecond"]
+        speed = result.samples_per_second
         rows.append(
             [
                 stage,
-                result["finishedAt"],
-                _duration(result["seconds"]),
-                result["epochs"],
-                f"{result['steps']:,}",
+                result.finished_at,
+                _duration(result.seconds or 0.0),
+                result.epochs,
+                f"{result.steps or 0:,}",
                 "-" if speed is None else f"{speed:,.1f}",
-                result["worldSize"],
-                result["device"],
-                result["precision"],
+                result.world_size,
+                result.device,
+                result.precision,
             ]
         )
     return _table(header, rows) if rows else "No stage was trained.\n"
@@ -143,11 +156,11 @@ def _weights(run: RunConfig, results: Results) -> str:
     rows = []
     for stage in StageName:
         result = results[stage]
-        trained_by = "this run" if result["run"] == run.run else f"run `{result['run']}`, copied here"
+        trained_by = "this run" if result.run == run.run else f"run `{result.run}`, copied here"
         directory = f"`{stage}/best`"
-        size = f"{result['bytes'] / 1e6:,.1f} MB"
+        size = f"{(result.bytes or 0) / 1e6:,.1f} MB"
         rows.append(
-            [stage, directory, size, f"{result['parameters']:,}", trained_by, result["origin"], result["digest"][:12]]
+            [stage, directory, size, f"{result.parameters or 0:,}", trained_by, result.origin, result.digest[:12]]
         )
     header = ["stage", "directory", "size", "parameters", "from", "initial weights", "digest"]
     return (
@@ -171,12 +184,12 @@ def _forecasting(run: RunConfig) -> str:
 
 
 def _software(results: Results) -> str:
-    rows = [[stage, *results[stage]["software"].values()] for stage in StageName]
-    return _table(["stage", *results[StageName.PREDICTOR]["software"]], rows)
+    rows = [[stage, *results[stage].software.values()] for stage in StageName]
+    return _table(["stage", *results[StageName.PREDICTOR].software], rows)
 
 
-def _trained(results: Results) -> list[tuple[StageName, Mapping[str, Any]]]:
-    return [(stage, results[stage]) for stage in StageName if results[stage]["epochs"] > 0]
+def _trained(results: Results) -> list[tuple[StageName, StageResult]]:
+    return [(stage, results[stage]) for stage in StageName if results[stage].epochs]
 
 
 def _section(title: str, body: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.config import BarsRead, RunConfig, StageName, StageResult, WindowCounts
 from kronos_trainer.data.bars import Bars, load_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
@@ -25,7 +25,7 @@ from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import initial_predictor, initial_tokenizer, load_tokenizer, weights_digest
 from kronos_trainer.storage import durable
-from kronos_trainer.storage.publish import StageResult, ensure_tokenizer, finish_stage, is_complete, settle
+from kronos_trainer.storage.publish import ensure_tokenizer, finish_stage, is_complete, settle, utc_text
 from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.storage.stores import is_uri
 from kronos_trainer.storage.warm_start import published_weights
@@ -98,7 +98,7 @@ class _Attempt:
         self._stop_requested = stop_requested
         self._on_training = on_training
 
-    def complete(self) -> dict[str, object]:
+    def complete(self) -> StageResult:
         """Trains from the last checkpoint, or the start, to the end, and returns the result that was written."""
         run, ranks = self._run, self._ranks
         started = datetime.now(UTC)
@@ -157,10 +157,10 @@ class _Attempt:
                 state = loop.train()
             finally:
                 metrics.close()
-            result = StageResult(
-                started_at=started,
-                finished_at=datetime.now(UTC),
-                seconds=state.seconds,
+            trained = StageResult(
+                started_at=utc_text(started),
+                finished_at=utc_text(datetime.now(UTC)),
+                seconds=round(state.seconds, 3),
                 epochs=state.epoch,
                 steps=state.step,
                 parameters=sum(parameter.numel() for parameter in stage.model.parameters()),
@@ -170,18 +170,19 @@ class _Attempt:
                 best_step=state.best_step,
                 best_epoch=None if state.best_step is None else state.best_step // steps,
                 final_train_loss=state.train_loss,
-                train_windows=len(train),
-                validation_windows=len(scored),
-                data_digest=data.bars.digest,
-                symbols=len(data.bars.symbols),
-                bars=len(data.bars.values),
-                notes=data.notes,
+                windows=WindowCounts(train=len(train), validation=len(scored)),
+                data=BarsRead(
+                    digest=data.bars.digest,
+                    symbols=len(data.bars.symbols),
+                    bars=len(data.bars.values),
+                    notes=data.notes,
+                ),
                 origin=origin,
                 precision=precision.name,
                 device=ranks.device_name,
                 samples_per_second=loop.samples_per_second,
             )
-            return ranks.on_first(lambda: finish_stage(run, self._storage.paths, result, stage.model))
+            return ranks.on_first(lambda: finish_stage(run, self._storage.paths, trained, stage.model))
 
     def _load(self) -> _Data:
         """Bars and windows; the first rank of a node prepares what the others map."""

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from kronos_operator.cli.cluster.command_pod import CommandPod, running
 from kronos_operator.cli.cluster.published import Published, published
@@ -21,7 +21,7 @@ from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import near, say
 from kronos_operator.local import weights_digest
-from kronos_trainer.config import ExitCode, RunPaths, StageName
+from kronos_trainer.config import ExitCode, RunPaths, StageName, StagePaths, StageResult
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -95,9 +95,10 @@ def _expected(path: Path, there: RunPaths) -> bool:
 
 def _verify(stage: StageName, directory: Path, wanted: Published) -> None:
     """Compares the weights with the digest in status, or else in their own result."""
-    result: dict[str, Any] = json.loads((directory / "result.json").read_text())
-    expected = wanted.digests[stage] or result["digest"]
-    found = weights_digest(directory / "best")
+    files = StagePaths(directory)
+    result = StageResult.load(files.result.read_text())
+    expected = wanted.digests[stage] or result.digest
+    found = weights_digest(files.best)
     if found != expected:
         raise Failure(
             f"the {stage} on the claim is not what was published: its weights have SHA-256 {found[:16]}..., and "

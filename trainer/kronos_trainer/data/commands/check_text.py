@@ -134,7 +134,7 @@ def _there(checked: Checked, width: int) -> Iterator[str]:
         "spacing": _common(_spacing(one, checked.timeframe) for one in series),
         "trades": _common(one.hours for one in series),
         "missing": _missing(series),
-        "zone": _common("none is named: the clock of the exchange" if one.zone is None else one.zone for one in series),
+        "zone": _common("none given: local time of the exchange" if one.zone is None else one.zone for one in series),
         "prices": f"{min(one.low for one in series):,.6g} to {max(one.high for one in series):,.6g}",
         "volume": _volume(series),
     }

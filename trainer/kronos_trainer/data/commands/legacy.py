@@ -49,7 +49,7 @@ class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = RENAMED.get(module, module)
         if name not in ALLOWED.get(module, ()):
-            raise pickle.UnpicklingError(f"it wants to call {module}.{name}, which no table of bars needs")
+            raise pickle.UnpicklingError(f"it would call {module}.{name}, which a table of bars does not need")
         return super().find_class(module, name)
 
 
@@ -68,7 +68,7 @@ def load_pickle(path: Path) -> dict[str, pd.DataFrame]:
         if not isinstance(symbol, str) or not isinstance(frame, pd.DataFrame):
             raise DataError(f"{path}: {symbol!r} is {type(frame).__name__}, not a DataFrame of bars")
         if not isinstance(frame.index, pd.DatetimeIndex):
-            raise DataError(f"{path}: symbol {symbol}: the index is no DatetimeIndex")
+            raise DataError(f"{path}: symbol {symbol}: the index is not a DatetimeIndex")
         if symbol in ("", ".", "..") or symbol.startswith((".", "_")) or not symbol.isprintable() or "/" in symbol:
             raise DataError(f"{path}: symbol {symbol!r} cannot be a file name")
     return content

@@ -51,15 +51,15 @@ class NamedSymbol:
             self._symbol = self._period.symbol if inside else self._own
         elif self._symbol != self._own and not inside:
             raise DataError(
-                f"{self._file}: taken for a part of {self._symbol} by its name, it holds bars of other times; "
-                "rename it, or write a symbol column"
+                f"{self._file}: its name makes it a part of {self._symbol}, but it has bars of other times; "
+                "rename it, or add a symbol column"
             )
         return self._symbol
 
     @property
     def facts(self) -> list[str]:
         """What a user should know of it."""
-        return [] if self._symbol in (None, self._own) else [f"a part of {self._symbol}, as its name says"]
+        return [] if self._symbol in (None, self._own) else [f"a part of {self._symbol}, by its name"]
 
 
 def by_period(files: Sequence[PurePath]) -> dict[PurePath, Period]:

@@ -58,9 +58,7 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
         return _by_shape(table, given, only)
     layout = layout_of(table.header, only)
     if only not in (None, PLAIN.name, WIDE.name, *WHOLE) and layout.name != only:
-        raise DataError(
-            f"{table.file}: does not look like {only}, but like {layout.name}; leave --layout out to have it recognised"
-        )
+        raise DataError(f"{table.file}: does not look like {only}, but like {layout.name}; omit --layout to detect it")
     found = find(table.header, given, layout.columns)
     if (
         layout.first
@@ -79,11 +77,11 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
     if not found.complete:
         raise DataError(
             f"{table.file}: {problem(table.header, found)}"
-            + ("; or name it: data.columns (--columns close=Price)" if found.missing and not given else "")
+            + ("; or set it: data.columns (--columns close=Price)" if found.missing and not given else "")
         )
     places = _with_stamps(table, found, given or {})
     scale = _fixed_point(table, layout, places)
-    facts = [] if scale == 1.0 else [f"prices read as whole numbers of {scale:g}, as {layout.title} writes them"]
+    facts = [] if scale == 1.0 else [f"prices read as integers in units of {scale:g}, as in {layout.title}"]
     return Recognised(layout, [Group(None, places)], found.rivals, scale, facts)
 
 
@@ -175,10 +173,10 @@ def _by_shape(table: Table, given: Mapping[str, str] | None, only: str | None) -
         fits = fits or list(_fitting(head[columns], only))
     if not fits:
         row = ", ".join(head.iloc[0].astype("str").str.slice(0, 20).iloc[:12]) if len(head) else "nothing"
-        wish = f"does not look like {only}" if only else "has no header, and its rows look like no layout known"
+        wish = f"does not look like {only}" if only else "has no header, and its rows match no known layout"
         raise DataError(
             f"{table.file}: {wish} (the first row is {row}); "
-            "give the file a header, or name its columns: data.columns (--columns timestamps=0,open=1,...)"
+            "add a header, or set its columns: data.columns (--columns timestamps=0,open=1,...)"
         )
     layout, places = _settled(table, fits)
     stamp = head[places["timestamps"]].iloc[0].strip()
@@ -289,7 +287,7 @@ def _settled(table: Table, fits: list[tuple[Layout, dict[str, int]]]) -> tuple[L
     if len(best) > 1:
         titles = " or ".join(f"{layout.title} ({' '.join(layout.shape.split()[:6])})" for layout, _ in best[:2])
         raise DataError(
-            f"{table.file}: has no header, and may be {titles}: no row says which; give the file a header, or name its "
-            "columns: data.columns (--columns timestamps=0,open=1,...)"
+            f"{table.file}: has no header, and may be {titles}; add a header, or set its columns: "
+            "data.columns (--columns timestamps=0,open=1,...)"
         )
     return best[0]

@@ -128,7 +128,7 @@ class TextTable:
                     if number >= self.start and line.count(self.separator) >= width:
                         cells = fields_of(line.rstrip("\r\n"), self.separator)
                         if len(cells) > width and not is_row(cells):
-                            self.facts.append(f"line {number + 1} is no row and left out: {line.strip()[:60]!r}")
+                            self.facts.append(f"line {number + 1} is not a row and was skipped: {line.strip()[:60]!r}")
                             line = "\n"
                     yield line.encode()
 
@@ -171,14 +171,14 @@ def open_text(
         lines = _LINE.split(text)
         lines = lines if whole else lines[:-1]
         if not lines:
-            raise DataError(f"{file}: its first line is longer than {HEAD_BYTES // 1024} KiB: no table of bars")
+            raise DataError(f"{file}: its first line is longer than {HEAD_BYTES // 1024} KiB: not a table of bars")
         found = sniffed(lines, given)
         sure = encoding.startswith("utf")
         if not (sure or found.headless or understood(found.header, given)):
             continue
         facts = [] if encoding == "utf-8-sig" else [f"read as {encoding.upper()}"]
         if found.skipped:
-            facts.append(f"lines above the header left out: {len(found.skipped)} ({found.skipped[0].strip()[:60]!r})")
+            facts.append(f"lines above the header skipped: {len(found.skipped)} ({found.skipped[0].strip()[:60]!r})")
         rows = [line for line in lines[found.start :] if line.strip()]
         header = widened(found.header, rows, found.separator)
         return TextTable(
@@ -200,7 +200,7 @@ def _encodings(file: Path, head: bytes) -> Sequence[str]:
     if zeros > len(head[:1000]) // 4 and len(head) >= 4:
         return ("utf-16-le",) if head[1] == 0 else ("utf-16-be",)
     if re.search(rb"[\x00-\x08]", head):
-        raise DataError(f"{file}: binary, and of no kind that holds bars")
+        raise DataError(f"{file}: a binary file of an unsupported kind")
     return ("utf-8-sig", *_ENCODINGS)
 
 

@@ -37,11 +37,11 @@ def groups(header: Sequence[str]) -> list[tuple[str | None, Places]]:
 def said(header: Sequence[str], found: Sequence[tuple[str | None, Places]]) -> Iterator[str]:
     """What a user should know of a wide table."""
     if len(found) > 1:
-        yield f"columns of {len(found)} symbols beside each other"
+        yield f"columns of {len(found)} symbols side by side"
     read = {symbol for symbol, _ in found}
     part = [symbol for symbol, places in _columns(header)[1].items() if symbol not in read and "close" in places]
     if part and None not in read:
-        yield f"symbols without all four prices left out: {some(part)}"
+        yield f"symbols without all four prices skipped: {some(part)}"
 
 
 def _columns(header: Sequence[str]) -> tuple[int | None, dict[str, Places]]:
@@ -65,7 +65,7 @@ def check_sides(found: Sequence[tuple[str | None, Places]], header: Sequence[str
         first = found[0][1]
         named = ",".join(f"{name}={header[first[name]]}" for name in REQUIRED[1:])
         raise DataError(
-            f"{file}: has prices of {' and '.join(names)}; name those to take: data.columns (--columns {named})"
+            f"{file}: has prices of {' and '.join(names)}; select those of one: data.columns (--columns {named})"
         )
 
 

@@ -20,35 +20,33 @@ class Kind(NamedTuple):
     way_out: str = ""
 
 
-_LEAVE_OUT = "data.badRows: drop (--bad-rows drop) leaves such bars out"
+_LEAVE_OUT = "data.badRows: drop (--bad-rows drop) skips such bars"
 
 KINDS = {
-    "constantPrice": Kind(
-        "serious", "the price never changes", "leave the symbol out: nothing is to be learnt from it"
-    ),
-    "zeroPrice": Kind("serious", "a price is 0 in between", _LEAVE_OUT),
-    "contradiction": Kind("serious", "bars contradict themselves", _LEAVE_OUT),
-    "outlier": Kind("serious", "a bar jumps away and comes back", "correct it in the file, or take the row out"),
+    "constantPrice": Kind("serious", "the price never changes", "remove the symbol: it has nothing to learn from"),
+    "zeroPrice": Kind("serious", "some prices are 0", _LEAVE_OUT),
+    "contradiction": Kind("serious", "bars are contradictory", _LEAVE_OUT),
+    "outlier": Kind("serious", "a bar spikes and reverts", "correct it in the file, or remove the row"),
     "split": Kind(
         "serious",
-        "the price jumps as by a split",
-        "if it is one, adjust the bars before it; data.adjust: splits (--adjust splits) does so where it is clear",
+        "the price jumps as in a split",
+        "if it is one, adjust the bars before it; data.adjust: splits (--adjust splits) does so for clear splits",
     ),
-    "future": Kind("serious", "stamps lie in the future", "correct their year, zone or unit in the file"),
-    "adjusted": Kind("warning", "adjusted for a split, as data.adjust: splits says"),
+    "future": Kind("serious", "timestamps are in the future", "correct their year, zone or unit in the file"),
+    "adjusted": Kind("warning", "adjusted for a split, by data.adjust: splits"),
     "rightLabel": Kind(
-        "warning", "stamps look like the ends of bars", "data.label: right (--label right) takes them for that"
+        "warning", "timestamps look like the ends of bars", "data.label: right (--label right) reads them as such"
     ),
     "gap": Kind(
         "warning", "bars are missing, by the symbol's own calendar", "get them from the source, if it has them"
     ),
     "halt": Kind(
-        "warning", "the same prices bar after bar", "if trading was halted, or somebody filled gaps, take the rows out"
+        "warning", "the same prices bar after bar", "if trading was halted, or gaps were filled, remove the rows"
     ),
-    "zeroVolume": Kind("warning", "volume is 0", "if it is not known, leave the column out"),
+    "zeroVolume": Kind("warning", "volume is 0", "if it is unknown, remove the column"),
     "negativePrice": Kind("info", "prices go below 0", "they are read as they are"),
-    "tinyPrice": Kind("info", "prices are below 0.01", "they are scaled up before the model sees them"),
-    "unfinished": Kind("info", "the last bar looks unfinished", "take it out, or wait until it is over"),
+    "tinyPrice": Kind("info", "prices are below 0.01", "they are scaled up for the model"),
+    "unfinished": Kind("info", "the last bar looks unfinished", "remove it, or wait until it is over"),
 }
 """By name, which is also the name in JSON; the worst first."""
 
@@ -113,13 +111,13 @@ class Findings:
         """One sentence for each kind of finding."""
         said = []
         if self.dropped:
-            said.append(f"bad rows left out: {self.dropped}; the first: {self.first_dropped}")
+            said.append(f"bad rows skipped: {self.dropped}; the first: {self.first_dropped}")
         for names, what in (
             (self.unsorted, "rows out of order, sorted by time"),
             (self.without_volume, "no volume column, volume is 0"),
             (self.without_amount, "no amount column, amount is volume x mean of the prices (0 without volume)"),
-            (self.other_column, "the usual column is empty or 0, another one is taken"),
-            (self.utc, "stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC"),
+            (self.other_column, "the usual column is empty or 0, another one is used"),
+            (self.utc, "timestamps have a zone and data.timeZone is not set: hour and weekday are in UTC"),
         ):
             if names:
                 said.append(f"{what}: {some(names)}")
@@ -127,14 +125,15 @@ class Findings:
         said += [f"{what}: {count}; the first: {first}" for what, (count, first) in self.left_out.items()]
         if self.halts:
             rows = [f"{file} ({count} row{'s' if count > 1 else ''})" for file, count in self.halts.items()]
-            said.append(f"volume is empty, taken as no trade (0): {some(rows)}")
+            said.append(f"empty volume, read as no trade (0): {some(rows)}")
         for zone, names in self.midnights.items():
             said.append(
-                f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "
-                f"write data.timeZone: {zone}: {some(names)}"
+                f"timestamps are midnights of {zone} and data.timeZone is not set: these dates are kept; set "
+                f"data.timeZone: {zone}: {some(names)}"
             )
         said += [
-            f"{file}: stamps are partly {units} since 1970, each read by its size" for file, units in self.units.items()
+            f"{file}: timestamps are partly {units} since 1970, each read by its size"
+            for file, units in self.units.items()
         ]
         return said + notes_of(self.found)
 

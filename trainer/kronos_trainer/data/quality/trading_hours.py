@@ -65,7 +65,7 @@ def trading_hours(times: Int64, step: int) -> Hours:
     if step >= 27 * DAY:
         return _months(times, step)
     if len(times) < FEW or step <= 0:
-        return Hours("too few bars to tell", (), 0, 0)
+        return Hours("unknown: too few bars", (), 0, 0)
     step = min(step, WEEK)
     phase = int(times[len(times) // 2] - MONDAY) % step
     slots = (times - MONDAY - phase) // step

@@ -54,7 +54,7 @@ def _zero(values: Float64) -> Iterator[Fault]:
     if min(values[:, column].min(initial=1) for column in range(4)) < 0:
         return
     for index, name in enumerate(FEATURES[:4]):
-        yield values[:, index] == 0, name, "{value} is no price"
+        yield values[:, index] == 0, name, "{value} is not a price"
 
 
 def _outside(values: Float64) -> Iterator[Fault]:

@@ -17,7 +17,7 @@ def bar_files(path: Path) -> list[Path]:
     """
     if path.is_file():
         if path.suffix == ".bin":
-            raise DataError(f"{path}: one field of a store of Qlib; name the store, the directory with calendars in it")
+            raise DataError(f"{path}: one field of a Qlib store; pass the store, the directory that contains calendars")
         return [path]
     if not path.is_dir():
         raise InputMissing(f"{path}: no such file or directory of bars")

@@ -31,7 +31,7 @@ from kronos_trainer.errors import DataError
 # Squared deviations of larger numbers overflow the float32 that statistics are taken in.
 LARGEST = 1e18
 
-DROP = " (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
+DROP = " (data.badRows: drop, or --bad-rows drop, skips such rows)"
 
 UNREADABLE = (
     pa.ArrowException,
@@ -116,8 +116,8 @@ class TableReader:
     def _settled_by(self) -> str:
         row = self.stamps.settled_by
         if row is None:
-            return ", as their order says" if "first" in self.stamps.notation else ""
-        return f", as {self.table.unit} {self.table.first + row} says"
+            return ", by the order of the rows" if "first" in self.stamps.notation else ""
+        return f", by {self.table.unit} {self.table.first + row}"
 
     def _start(self, places: dict[str, int]) -> None:
         self.places = places
@@ -157,8 +157,7 @@ class TableReader:
         if numerals.decimal == ",":
             if done:
                 raise DataError(
-                    f"{self.file}: numbers are written with a decimal point and further down with a decimal comma; "
-                    "write all in one way"
+                    f"{self.file}: numbers have a decimal point and, further down, a decimal comma; use one form"
                 )
             self.said.append("numbers read with a decimal comma")
         self.numerals = numerals
@@ -190,8 +189,8 @@ class TableReader:
             value = evidence.example[","] or evidence.example["."]
             whole = value.replace(",", "").replace(".", "")
             raise DataError(
-                f"{self.file}: {value!r} may be {whole} or {value.replace(',', '.')}, and nothing in the file says "
-                "which; write numbers without thousands separators and with a decimal point"
+                f"{self.file}: {value!r} may be {whole} or {value.replace(',', '.')}, and nothing in the file decides; "
+                "write numbers without thousands separators and with a decimal point"
             )
         return Numerals(best)
 
@@ -234,7 +233,7 @@ class TableReader:
         instants = self.stamps.read(frame["timestamps"]) if len(frame) else np.empty(0, np.int64)
         if len(self.stamps.units) > 1:
             self.findings.units[str(self.file)] = " and ".join(self.stamps.units)
-        faults.append((instants == MISSING, "timestamps", "{value} is no valid timestamp"))
+        faults.append((instants == MISSING, "timestamps", "{value} is not a valid timestamp"))
 
         values = np.zeros((len(frame), len(FEATURES)))
         for index, name in enumerate(FEATURES):
@@ -254,7 +253,9 @@ class TableReader:
             faults.append((absent & ~empty, name, "{value} is not a number"))
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
         if self.recognised.scale != 1.0:
-            faults += [(values[:, index] % 1 != 0, FEATURES[index], "{value} is no whole number") for index in range(4)]
+            faults += [
+                (values[:, index] % 1 != 0, FEATURES[index], "{value} is not a whole number") for index in range(4)
+            ]
             values[:, :4] /= 1 / self.recognised.scale
         faults += negative_sizes(values)
         if "amount" not in self.places:

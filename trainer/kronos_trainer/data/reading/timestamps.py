@@ -33,7 +33,7 @@ Int64 = npt.NDArray[np.int64]
 
 MISSING = np.iinfo(np.int64).min  # what numpy calls NaT
 
-_MIXED = "mixes stamps with and without a time zone; write all in one way, as 2024-01-31 09:35+00:00"
+_MIXED = "mixes timestamps with and without a time zone; use one form, e.g. 2024-01-31 09:35+00:00"
 
 _ZONE = r"(?:Z| ?[+-]\d{2}:?\d{2})"
 _ISO = re.compile(rf"\d{{4}}-\d{{2}}-\d{{2}}(?:[T ]\d{{2}}:\d{{2}}(?::\d{{2}}(?:\.\d+)?)?{_ZONE}?)?")
@@ -203,7 +203,7 @@ class StampReader:
         try:
             instants = local.tz_localize(self._zone, ambiguous="infer", nonexistent="NaT")
         except (ValueError, KeyError) as error:
-            raise self._error(f"not to be placed in {self._zone}: {error}; write the stamps in UTC") from None
+            raise self._error(f"cannot be placed in {self._zone}: {error}; write timestamps in UTC") from None
         known = local.dropna()
         self.midnights &= bool((known == known.normalize()).all())
         return _nanoseconds(pd.Series(instants))
@@ -248,12 +248,12 @@ class StampReader:
         elif first := _MONTH_ONLY.fullmatch(sample):
             date, end = f"%Y{first[1]}%m", first.end()
         else:
-            raise self._error(f"{sample!r} is no known notation; write 2024-01-31 or 2024-01-31 09:35")
+            raise self._error(f"{sample!r} is not a known notation; write 2024-01-31 or 2024-01-31 09:35")
         clock = sample[end:]
         if not clock:
             return date
         if not (found := _CLOCK.fullmatch(clock)):
-            raise self._error(f"{sample!r} is no known notation; write 2024-01-31 09:35")
+            raise self._error(f"{sample!r} is not a known notation; write 2024-01-31 09:35")
         space, hour, second, fraction, half, zone_ = found.groups()
         colon = ":" if ":" in hour else ""
         time = ("%I" if half else "%H") + colon + "%M" + (f"{colon}%S" if second else "") + (".%f" if fraction else "")
@@ -273,7 +273,7 @@ class StampReader:
                 f"{ORDERS[name].replace(' ', '-')} ({date_in(given.iloc[0], name)})" for name in undecided.orders
             ]
             raise self._error(
-                f"{given.iloc[0]!r} may be {' or '.join(readings)}, and no row says which; write 2024-01-31"
+                f"{given.iloc[0]!r} may be {' or '.join(readings)}, and no row decides; write 2024-01-31"
             ) from None
         if order.separator != "." or order.year == "%y":
             self.notation = f"dates read as {ORDERS[order.order]}"
