@@ -34,8 +34,8 @@ def check_bars(model: KronosModel, bars: str) -> BarsCheck | None:
     start = StartAttempt(
         run="check",
         stage=StageName.TOKENIZER,
-        number=0,
-        stage_hashes=(),
+        attempt=0,
+        stage_hashes={},
         out_of_memory_restarts=0,
         publish=False,
         reuse_tokenizer=None,

@@ -12,7 +12,7 @@ from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import duration, near, number, say, say_table
 
 if TYPE_CHECKING:
-    from kronos_operator.local import LocalRun, Outcome
+    from kronos_operator.local import LocalRun, RunResult
     from kronos_trainer.config import RunPaths, StageName
 
 
@@ -93,11 +93,11 @@ def summary_document(summary: ModelSummary) -> dict[str, Any]:
     return asdict(summary, dict_factory=renamed)
 
 
-def summarise(run: LocalRun, outcome: Outcome) -> ModelSummary:
+def summarise(run: LocalRun, outcome: RunResult) -> ModelSummary:
     """The summary of a model after its run, from the files that its stages left."""
     stages = tuple(_stage(run.paths, step.stage, step.action) for step in run.steps)
     trained = {
-        step.stage.value for step in run.record.steps
+        stage.stage.value for stage in run.begun.stages
     }  # without a stage whose initial weights are used unchanged
     published = all(stage.weights for stage in stages if stage.stage in trained)
     return ModelSummary(

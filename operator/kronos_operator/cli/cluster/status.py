@@ -90,7 +90,8 @@ def _detail(body: Object) -> None:
     if run:
         begun = f", since {run['startedAt']}" if run.get("startedAt") else ""
         say(f"{'run':<11}{run['id']}, attempt {run.get('attempt', 0)}{begun}")
-    restarts = {cause: count for cause, count in (status.get("restarts") or {}).items() if count}
+    counts = run.get("restarts") or {}
+    restarts = {cause: count for cause, count in counts.items() if isinstance(count, int) and count}
     if restarts:
         say(f"{'restarts':<11}{', '.join(f'{count} {cause}' for cause, count in restarts.items())}")
     artifacts = status.get("artifacts") or {}
