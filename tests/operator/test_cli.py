@@ -401,4 +401,4 @@ def test_help_loads_nothing_heavy_and_a_pipe_gets_no_control_characters() -> Non
 
 def test_a_full_disk_ends_any_command_with_74(capsys: pytest.CaptureFixture[str]) -> None:
     assert report(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out.yaml")) == 74
-    assert capsys.readouterr().err == "error: out.yaml cannot be written: No space left on device; free some space\n"
+    assert capsys.readouterr().err == "error: out.yaml cannot be written: No space left on device; free disk space\n"

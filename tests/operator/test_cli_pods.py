@@ -335,7 +335,7 @@ def test_a_directory_of_symbols_is_forecast_in_the_pod_and_comes_back(server: Po
     before = tree(Path("stocks"))
     assert main([*command, "--output", "stocks/us"]) == 64
     assert main([*command[:-4], "--input", "stocks/us/A.csv", "--output", "stocks/../stocks/us/A.csv"]) == 64
-    assert "would be lost" in capsys.readouterr().err
+    assert "would be overwritten" in capsys.readouterr().err
     assert tree(Path("stocks")) == before and len(server.made) == 1 and server.pods == []
 
 

@@ -403,7 +403,7 @@ def test_a_full_disk_at_any_write_of_the_command_ends_with_74(
     outcome = machine.run(run)["m"]
     assert outcome.exit_code == 74
     assert file in outcome.message and "No space left on device" in outcome.message
-    assert "MiB free there); free some space" in outcome.message
+    assert "MiB free there); free disk space" in outcome.message
     full[0] = False
     assert machine.run(machine.prepare())["m"].exit_code == 0
 

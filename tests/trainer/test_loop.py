@@ -362,7 +362,7 @@ def test_an_infinite_validation_loss_ends_the_stage(trainable: MakeRun, monkeypa
 
 
 def test_impossible_configs_are_refused_before_training(trainable: MakeRun) -> None:
-    with pytest.raises(DataError, match="no whole optimizer step"):
+    with pytest.raises(DataError, match="no complete optimizer step"):
         run_stage(trainable(tokenizer={"batch_size": 4096}))
     with pytest.raises(ConfigError, match="out of memory with 1 window"):
         run_stage(trainable(out_of_memory_restarts=3))

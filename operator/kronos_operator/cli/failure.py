@@ -54,7 +54,7 @@ def _explain(error: BaseException) -> tuple[int, Iterable[str]]:
             return ExitCode.CONFIG, [str(problem) for problem in error.problems]
         case OSError() if storage_cause(error) is StorageCause.NO_ROOM:
             place = error.filename if isinstance(error.filename, str) else "a file"
-            return ExitCode.STORAGE, [f"{place} cannot be written: {error.strerror}; free some space"]
+            return ExitCode.STORAGE, [f"{place} cannot be written: {error.strerror}; free disk space"]
         case OSError(filename=str() as name, strerror=str() as reason):
             return UNEXPECTED, [f"{name}: {reason}"]
         case _:

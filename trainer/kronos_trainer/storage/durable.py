@@ -25,7 +25,7 @@ def storing(path: Path) -> Iterator[None]:
 
 @contextmanager
 def storing_anywhere(output: Path) -> Iterator[None]:
-    """Turns the lack of room inside into a StorageError, whoever wrote: a library writes where it likes."""
+    """Turns a full disk inside into a StorageError, whoever wrote: libraries write to places of their own."""
     try:
         yield
     except OSError as error:
@@ -35,7 +35,7 @@ def storing_anywhere(output: Path) -> Iterator[None]:
         places = [Path(error.filename)] if named else [output, Path(os.environ.get("TMPDIR", "/tmp"))]
         free = "; ".join(f"{place}: {free_space(place)}" for place in places)
         raise StorageError(
-            f"a disk is full: {error.strerror} ({free}); free some space", StorageCause.NO_ROOM
+            f"a disk is full: {error.strerror} ({free}); free disk space", StorageCause.NO_ROOM
         ) from error
 
 
@@ -46,7 +46,7 @@ def make_directory(directory: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replaces a file's content in one step: readers see the old text or the new. Raises StorageError."""
+    """Replaces a file's content in one step: readers get the old text or the new. Raises StorageError."""
     write_bytes(path, text.encode())
 
 
@@ -70,7 +70,7 @@ def write_json(path: Path, value: object) -> None:
 def write_directory(final: Path, fill: Callable[[Path], object]) -> None:
     """Makes a directory whose files `fill` writes, and puts it in place complete. Raises StorageError.
 
-    A directory already there is removed first: the caller must not have told anyone yet that it is valid.
+    A directory already there is removed first: nothing may reference it yet.
     """
     make_directory(final.parent)
     aside = final.with_name(f"{ASIDE}{final.name}")
@@ -100,6 +100,6 @@ def move(source: Path, final: Path) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Removes a directory with everything in it, if it is there."""
+    """Removes a directory with everything in it, if it exists."""
     if directory.exists():
         shutil.rmtree(directory)

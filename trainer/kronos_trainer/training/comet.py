@@ -101,7 +101,7 @@ class CometReporter:
         if not self._silent:
             self._silent = True
             logging.getLogger("comet_ml").setLevel(logging.CRITICAL + 1)  # it goes on trying, and complaining
-            self._note(f"Comet: {why}; training goes on without reporting", everywhere=True)
+            self._note(f"Comet: {why}; training continues without reporting", everywhere=True)
 
     def _work(self) -> None:
         try:
@@ -127,7 +127,7 @@ def open_reporter(run: RunConfig, note: Note, environ: Mapping[str, str] = os.en
     offline = mode == "offline" or bool(environ.get("COMET_OFFLINE_DIRECTORY"))
     if not offline and not environ.get("COMET_API_KEY"):
         note(
-            "Comet: COMET_API_KEY is not set, so nothing is reported; COMET_MODE=offline would write an archive",
+            "Comet: COMET_API_KEY is not set, so nothing is reported; COMET_MODE=offline writes an archive instead",
             everywhere=True,
         )
         return NullReporter()
