@@ -50,8 +50,8 @@ def apply_each(
             except ClusterError as error:
                 failure = failure_of(error)
                 yield Failure(f"{one.model.metadata.name}: {failure}", failure.exit_code)
-            except Failure as failure:
-                yield failure
+            except Failure as error:
+                yield error
 
 
 def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, force: bool) -> Applied:
@@ -66,9 +66,9 @@ def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, forc
                 KRONOSMODEL, body_of(one, namespace), manager=FIELD_MANAGER, force=force, dry_run=dry_run
             )
         )
-    except Conflict as conflict:
+    except Conflict as error:
         way_out = "--force-conflicts takes ownership of these fields"
-        raise Failure(f"{name}: {conflict.message}; {way_out}", ExitCode.CONFIG) from conflict
+        raise Failure(f"{name}: {error.message}; {way_out}", ExitCode.CONFIG) from error
     effects, remark = _effects(before, after)
     return Applied(
         name=name,
