@@ -11,14 +11,14 @@ from fake_cluster import timestamp
 from kronos_operator.api import Failure, RunStage
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.causes import cause_of, log_tail, overran
-from kronos_operator.reconcile.gangs import Gang, attempt_of, cannot_go_on, gangs_of
-from kronos_operator.reconcile.reports import Report, duration, progress_of, read_report, result_of
+from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of
+from kronos_operator.reconcile.reports import Report, progress_of, read_report, result_of
 from kronos_trainer.config import StageName
 
 NOW = 1_800_000_000.0
 JOB = "m-tok-0123abcd-3"
-MODEL = {"name": "m", "uid": "model"}
-LABELS = {"kronos.io/run": "r", "kronos.io/stage": "tokenizer", "kronos.io/attempt": "3"}
+MODEL = "model"  # its uid
+LABELS = {"kronos.io/model": "m", "kronos.io/run": "r", "kronos.io/stage": "tokenizer", "kronos.io/attempt": "3"}
 
 
 def workload(kind: str = "Job", **changes: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def pod(
         phase = "Failed" if code else "Succeeded"
         state = {"terminated": {"exitCode": code, "finishedAt": timestamp(NOW + 10 + index)}}
     labels = LABELS | {"batch.kubernetes.io/job-completion-index": str(index)}
-    owners = [{"uid": owner, "name": JOB, "controller": True}]
+    owners = [{"uid": owner, "kind": "Job", "name": JOB, "controller": True}]
     metadata = {"name": f"j-{index}", "uid": f"pod-{index}", "labels": labels, "ownerReferences": owners} | meta
     containers = [] if phase == "Pending" else [{"name": "trainer", "state": state}]
     return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": containers}}
@@ -47,13 +47,13 @@ def said(kind: str, reason: str = "", message: str = "") -> dict[str, Any]:
     return {"conditions": [told | {"lastTransitionTime": timestamp(NOW + 20)}]}
 
 
-def gang(body: dict[str, Any] | None = None, *pods: dict[str, Any]) -> Gang:
-    return Gang(run="r", stage=StageName.TOKENIZER, number=3, workload=body, pods=pods)
+def gang(body: dict[str, Any] | None = None, *pods: dict[str, Any]) -> ObservedGang:
+    return ObservedGang(run="r", stage=StageName.TOKENIZER, number=3, workload=body, pods=pods)
 
 
 DELETED = {"deletionTimestamp": timestamp(NOW + 120), "deletionGracePeriodSeconds": 120}
 
-STATES: dict[str, tuple[Gang, AttemptState]] = {
+STATES: dict[str, tuple[ObservedGang, AttemptState]] = {
     "no pods yet": (gang(workload()), AttemptState.WAITING),
     "a pod waits": (gang(workload(), pod(), pod(1, "Pending")), AttemptState.WAITING),
     "all run": (gang(workload(), pod(), pod(1)), AttemptState.RUNNING),
@@ -281,11 +281,3 @@ def test_no_control_character_of_a_trainer_enters_a_status() -> None:
 
 def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:
     assert read_report(['{"kronos":' + "[" * 100_000], Report()) == Report()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(45, "45s"), (780, "13m"), (7980, "2h13m"), (200000, "2d7h"), (-1, "0s"), (1e300, "11574d1h")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

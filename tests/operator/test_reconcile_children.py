@@ -5,17 +5,11 @@ from __future__ import annotations
 import copy
 
 import pytest
-from fake_cluster import frozen_runs, timestamp
+from fake_cluster import JOB, frozen_runs, timestamp
 from world import KEY, World
 
 from kronos_operator.kube import Kind
-from kronos_operator.kube.kinds import (
-    CONFIGMAP,
-    JOB,
-    KRONOSMODEL,
-    POD,
-    SERVICE,
-)
+from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD, SERVICE
 
 
 def test_ended_children_are_deleted_after_their_ttl_and_the_last_failure_stays() -> None:
@@ -73,9 +67,10 @@ def test_a_model_that_is_deleted_is_left_alone_and_forgotten() -> None:
     assert world.reconcile() is None
     assert world.cluster.writes == writes
     world.cluster.remove(KRONOSMODEL, "m")
-    world.reconciler.gone(KEY)
+    world.reconciler.models.remove(KEY)
+    world.reconciler.forget(KEY)
     assert world.reconcile() is None
-    assert list(world.reconciler.keys) == []
+    assert world.metrics.phases() == {}
 
 
 @pytest.mark.parametrize(("backend", "kinds"), [("Job", (CONFIGMAP, SERVICE)), ("PyTorchJob", (CONFIGMAP,))])

@@ -8,19 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_cluster import Crash
+from fake_cluster import JOB, Crash
 from world import KEY, World, running_world
 
-from kronos_operator.kube.kinds import (
-    JOB,
-)
 from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
 from kronos_operator.reconcile.reconciler import Reconciler
 
 
 def test_after_a_conflict_the_newest_version_is_decided_on() -> None:
     world = World()
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     world.cluster.change_spec(suspend=True)
     asyncio.run(world.reconciler.reconcile(KEY))
     assert world.status.phase == "Suspended"
@@ -57,7 +54,7 @@ def test_a_gang_that_a_lagging_watch_does_not_list_is_stopped_when_it_is_cancell
 def calls_of_a_pass(make: Callable[[], World]) -> int:
     world = make()
     before = world.cluster.calls
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     asyncio.run(world.reconciler.reconcile(KEY))
     return world.cluster.calls - before
 
@@ -71,10 +68,10 @@ def test_a_change_that_comes_at_any_moment_of_a_pass_is_acted_on(make: Callable[
 
         async def suspend(world: World = world) -> None:
             world.cluster.change_spec(suspend=True)
-            world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+            world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
 
         world.cluster.meanwhile[world.cluster.calls + moment] = suspend
-        world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+        world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
         for _ in range(4):  # of which nobody tells the operator anything more
             asyncio.run(world.reconciler.reconcile(KEY))
         started = [body for body in world.cluster.workloads() if "deletionTimestamp" not in body["metadata"]]
@@ -95,17 +92,17 @@ def test_an_operator_that_is_overtaken_leaves_the_others_gang_alone_and_ends_its
             for _ in range(3):
                 for _ in range(3):
                     world.pass_time(60)
-                    quick.saw(copy.deepcopy(world.cluster.model()))
+                    quick.models.put(copy.deepcopy(world.cluster.model()))
                     await quick.reconcile(KEY)
                     for job in world.cluster.live():
                         world.cluster.make_pods(job)
                         world.cluster.run_pods(job)
                 if world.status.run.attempt < 2:
                     world.cluster.end_pods(world.job, 1)
-            slow.saw(copy.deepcopy(world.cluster.model()))
+            slow.models.put(copy.deepcopy(world.cluster.model()))
 
         world.cluster.meanwhile[world.cluster.calls + moment] = overtake
-        slow.saw(copy.deepcopy(world.cluster.model()))
+        slow.models.put(copy.deepcopy(world.cluster.model()))
         for _ in range(4):
             asyncio.run(slow.reconcile(KEY))
         (live,) = world.cluster.live()

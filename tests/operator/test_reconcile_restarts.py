@@ -6,15 +6,10 @@ import asyncio
 import itertools
 
 import pytest
-from fake_cluster import timestamp
+from fake_cluster import JOB, PYTORCHJOB, timestamp
 from world import World
 
-from kronos_operator.kube.kinds import (
-    JOB,
-    NODE,
-    POD,
-    PYTORCHJOB,
-)
+from kronos_operator.kube.kinds import NODE, POD
 
 
 def test_a_failed_read_of_a_log_is_no_stall_and_a_silent_trainer_is() -> None:

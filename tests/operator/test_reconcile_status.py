@@ -119,7 +119,7 @@ def test_what_trainers_noted_of_the_bars_stays_in_status_few_and_short() -> None
     world = World()
     job = world.run()
     for index in range(20):
-        world.cluster.say(job, event="note", message=f"note {index}: " + "a price is 0 in between, " * 50)
+        world.cluster.say(job, event="note", message=f"note {index}: " + "some prices are 0, " * 50)
     world.step()
     assert [note[:8] for note in world.status.notes] == [f"note {index}: "[:8] for index in range(8)]
     assert {len(note) for note in world.status.notes} == {256}
@@ -148,7 +148,8 @@ def test_a_model_that_is_deleted_during_a_pass_leaves_no_metrics() -> None:
 
     async def delete() -> None:
         world.cluster.remove(KRONOSMODEL, "m")
-        world.reconciler.gone(KEY)
+        world.reconciler.models.remove(KEY)
+        world.reconciler.forget(KEY)
 
     world.cluster.meanwhile[world.cluster.calls] = delete
     asyncio.run(world.reconciler.reconcile(KEY))

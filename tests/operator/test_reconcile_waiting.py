@@ -143,7 +143,7 @@ def test_a_restarted_operator_does_not_start_who_waited_for_its_turn() -> None:
     first = copy.deepcopy(world.cluster.model()) | {"kind": "KronosModel"}
     first["metadata"] |= {"name": "a"}
     world.cluster.put(KRONOSMODEL, first)
-    world.reconciler.saw(copy.deepcopy(world.cluster.model("a")))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model("a")))
     asyncio.run(world.reconciler.reconcile(Key("ns", "a")))
     world.reconcile()
     assert (world.status.phase, world.status.queue_position) == ("Queued", 1)

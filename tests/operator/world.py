@@ -41,7 +41,7 @@ class World:
         """Passes until nothing more is due at once."""
         for _ in range(10):
             if ("kronosmodels", "m") in self.cluster.objects:
-                self.reconciler.saw(copy.deepcopy(self.cluster.model()))
+                self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
             due = asyncio.run(self.reconciler.reconcile(KEY))
             if due is None or due > 0:
                 return due
@@ -104,5 +104,5 @@ def running_world() -> World:
     job = world.run()
     world.cluster.say(job, event="progress", phase="training", step=5, steps=10, percent=50.0)
     world.pass_time(31)
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     return world

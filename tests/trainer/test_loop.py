@@ -18,14 +18,16 @@ from safetensors.torch import load_file
 
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.errors import ConfigError, DataError, Diverged, InputMissing, OutOfMemory, Stopped
-from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer, weights_digest
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import scratch_net, weights_digest
 from kronos_trainer.storage import stores
 from kronos_trainer.storage.checkpoint import Checkpoints
 from kronos_trainer.storage.mirror import Mirror
 from kronos_trainer.training import train
 from kronos_trainer.training.distributed import Ranks
+from kronos_trainer.training.predictor import PredictorTask
 from kronos_trainer.training.progress import Progress
-from kronos_trainer.training.stages import PredictorTask, TokenizerTask
+from kronos_trainer.training.tokenizer import TokenizerTask
 
 MakeRun = Callable[..., RunConfig]
 
@@ -41,7 +43,7 @@ def run_stage(run: RunConfig, stop_requested: Callable[[], bool] = lambda: False
 def result_of(run: RunConfig) -> dict[str, Any]:
     result = run.paths().stage(run.stage).completed()
     assert result is not None
-    return result
+    return result.wire
 
 
 def metrics_of(run: RunConfig) -> list[dict[str, Any]]:
@@ -80,7 +82,7 @@ def test_weights_that_training_made_worse_are_not_kept(trainable: MakeRun) -> No
     result = result_of(run)
     assert (result["bestStep"], result["bestEpoch"]) == (0, 0)
     assert result["bestValidationLoss"] == result["initialValidationLoss"]
-    assert same(weights_of(run), scratch_tokenizer("tiny", run.training.seed).state_dict())
+    assert same(weights_of(run), scratch_net(TOKENIZER, "tiny", run.training.seed).state_dict())
 
 
 def test_early_stopping_counts_validations_without_improvement(trainable: MakeRun) -> None:
@@ -183,7 +185,7 @@ def test_bf16_and_compile_train_about_as_well(trainable: MakeRun, monkeypatch: p
         said = run_stage(run)
         assert ("compiling" in {line.get("phase") for line in said}) == (name == "compiled")
         results.append(result_of(run))
-        assert weights_of(run).keys() == scratch_predictor("tiny", 0).state_dict().keys()
+        assert weights_of(run).keys() == scratch_net(PREDICTOR, "tiny", 0).state_dict().keys()
         for path in (run.paths().stage(run.stage).result, run.paths().stage(run.stage).pointer):
             path.unlink()
     plain, *others = (result["bestValidationLoss"] for result in results)
@@ -215,7 +217,7 @@ def test_bars_and_results_behind_uris(
     kept = Mirror(run, tmp_path / "kept")
     kept.pull()
     left = kept.paths.stage(StageName.TOKENIZER)
-    assert left.completed() == said[-1]["result"]
+    assert json.loads(left.result.read_text()) == said[-1]["result"]
     assert weights_digest(left.best) == said[-1]["result"]["digest"]
 
 
@@ -256,10 +258,10 @@ def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(traina
         run_stage(run, lambda: next(asked) > 20)
     files = run.paths().stage(run.stage)
     step = json.loads(files.pointer.read_text())["latest"]["step"]
-    weights = files.checkpoint(step) / "weights.safetensors"
+    weights = files.checkpoints / f"step-{step}" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     (skipped,) = [line for line in run_stage(run) if line["event"] == "checkpointSkipped"]
-    assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoint(step)))
+    assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoints / f"step-{step}"))
     assert skipped["reason"].startswith("its digest differs")
     assert skipped["directory"] in skipped["message"] and "going on from step 0 instead" in skipped["message"]
 
@@ -300,8 +302,7 @@ def test_a_validation_scores_the_same_few_windows_each_time(
         training = {"precision": "fp32", "windows_per_epoch": 16, "validation_windows": 7}
         run = trainable(stage=stage, training=training)
         events = run_stage(run)
-        result = run.paths().stage(run.stage).completed()
-        assert result is not None and result["windows"]["validation"] == 7
+        assert result_of(run)["windows"]["validation"] == 7
         assert not [event for event in events if "validationWindows" in str(event.get("message"))]
         assert seen[:7] == seen[7:14] == seen[14:] == sorted(set(seen))
         scored[stage] = seen
@@ -361,7 +362,7 @@ def test_an_infinite_validation_loss_ends_the_stage(trainable: MakeRun, monkeypa
 
 
 def test_impossible_configs_are_refused_before_training(trainable: MakeRun) -> None:
-    with pytest.raises(DataError, match="no whole optimizer step"):
+    with pytest.raises(DataError, match="no complete optimizer step"):
         run_stage(trainable(tokenizer={"batch_size": 4096}))
     with pytest.raises(ConfigError, match="out of memory with 1 window"):
         run_stage(trainable(out_of_memory_restarts=3))

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from s3_server import ACCESS_KEY, SECRET_KEY, Proxy, S3Server
 
-from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.config import RunConfig, StageName, StageResult
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.storage import stores
@@ -118,13 +118,15 @@ def machine(server: S3Server, tmp_path: Path) -> Iterator[StartMachine]:
 @pytest.fixture(scope="module")
 def undisturbed(
     server: S3Server, tmp_path_factory: pytest.TempPathFactory, trainable_in: Callable[[Path], MakeRun]
-) -> dict[str, Any]:
+) -> StageResult:
     """Result of the tokenizer stage on a plain disk."""
     directory = tmp_path_factory.mktemp("undisturbed")
     run = trainable_in(directory)()
     alone = Machine(directory / "machine", run, {})
     assert alone.end() == 0, alone.text("stderr")
-    return run.paths().stage(StageName.TOKENIZER).completed() or {}
+    result = run.paths().stage(StageName.TOKENIZER).completed()
+    assert result is not None
+    return result
 
 
 def in_store(bucket: Path, run: RunConfig) -> Any:
@@ -147,7 +149,7 @@ def test_bars_come_from_a_file_or_from_a_directory_with_any_names(bucket: Path, 
 
 
 def test_both_stages_train_on_different_machines_and_no_secret_is_written_anywhere(
-    bucket: Path, trainable: MakeRun, bars_file: Path, undisturbed: dict[str, Any], machine: StartMachine
+    bucket: Path, trainable: MakeRun, bars_file: Path, undisturbed: StageResult, machine: StartMachine
 ) -> None:
     (bucket / "bars").mkdir()
     (bucket / "bars" / "bars.csv").write_bytes(bars_file.read_bytes())
@@ -160,7 +162,7 @@ def test_both_stages_train_on_different_machines_and_no_secret_is_written_anywhe
     assert second.end() == 0, second.text("stderr")
 
     paths = run.paths(bucket / "results")
-    assert (paths.stage(StageName.TOKENIZER).completed() or {})["digest"] == undisturbed["digest"]
+    assert in_store(bucket / "results", run).completed().digest == undisturbed.digest
     current = json.loads(paths.current.read_text())
     for stage in StageName:
         assert (paths.model_dir / current[stage.value]["path"] / "model.safetensors").exists()
@@ -181,7 +183,7 @@ def test_two_ranks_share_the_copy_of_their_node(bucket: Path, trainable: MakeRun
     again = run_gang(run.model_copy(update={"attempt": 1}))
     assert again.code == 0, again.stderr
     began = next(event["step"] for event in again.events if event.get("phase") == "training")
-    assert began > 0 and in_store(bucket, run).completed()["worldSize"] == 2
+    assert began > 0 and in_store(bucket, run).completed().world_size == 2
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
     server: S3Server,
     bucket: Path,
     trainable: MakeRun,
-    undisturbed: dict[str, Any],
+    undisturbed: StageResult,
     machine: StartMachine,
 ) -> None:
     run = trainable(output=f"s3://{bucket.name}")
@@ -212,7 +214,7 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
     assert again.end() == 0, again.text("stderr")
     if whole < 46:
         assert again.began_at == whole
-    assert in_store(bucket, run).completed()["digest"] == undisturbed["digest"]
+    assert in_store(bucket, run).completed().digest == undisturbed.digest
     third = Mirror(run, bucket.parent / f"{bucket.name}-copy")
     third.pull()
     kept = {path.name for path in third.paths.stage(run.stage).checkpoints.iterdir()}
@@ -220,7 +222,7 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
 
 
 def test_a_bucket_that_goes_while_a_stage_trains_ends_it_and_it_goes_on_when_the_bucket_is_back(
-    server: S3Server, bucket: Path, trainable: MakeRun, undisturbed: dict[str, Any], machine: StartMachine
+    server: S3Server, bucket: Path, trainable: MakeRun, undisturbed: StageResult, machine: StartMachine
 ) -> None:
     run = trainable(output=f"s3://{bucket.name}")
     away = bucket.with_name(f".{bucket.name}")
@@ -229,13 +231,13 @@ def test_a_bucket_that_goes_while_a_stage_trains_ends_it_and_it_goes_on_when_the
     ) as proxy:
         cut_off = machine(run, port=proxy.port)
         assert cut_off.end() == 74, cut_off.text("stderr")
-    assert f"s3://{bucket.name}: there is no such bucket" in cut_off.text("stderr")
+    assert f"s3://{bucket.name}: no such bucket" in cut_off.text("stderr")
     assert cut_off.events[-1]["exitCode"] == 74
     away.rename(bucket)
     again = machine(run.model_copy(update={"attempt": 1}))
     assert again.end() == 0, again.text("stderr")
     assert again.began_at == 23
-    assert in_store(bucket, run).completed()["digest"] == undisturbed["digest"]
+    assert in_store(bucket, run).completed().digest == undisturbed.digest
 
 
 def test_wrong_keys_end_the_run_at_once_with_what_to_do(
@@ -244,7 +246,7 @@ def test_wrong_keys_end_the_run_at_once_with_what_to_do(
     refused = machine(trainable(output=f"s3://{bucket.name}/x"), AWS_SECRET_ACCESS_KEY="not-the-key")
     assert refused.end(60) == 66
     message = refused.events[-1]["message"]
-    assert message.startswith(f"s3://{bucket.name}/x: the store denies to ") and "SignatureDoesNotMatch" in message
+    assert message.startswith(f"s3://{bucket.name}/x: permission denied to ") and "SignatureDoesNotMatch" in message
     assert "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in message
     told = refused.text("stdout") + refused.text("stderr")
     assert "Traceback" not in told and "not-the-key" not in told and ACCESS_KEY not in told
@@ -254,14 +256,22 @@ def test_wrong_keys_end_the_run_at_once_with_what_to_do(
 @pytest.mark.parametrize(
     ("environment", "uri", "message"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "s3://{}/a.csv", "denies to read: HTTP 403; check AWS_ACCESS_KEY_ID"),
-        ({"AWS_ACCESS_KEY_ID": "unknown"}, "s3://{}", "denies to list: InvalidAccessKeyId .*; check AWS_ACCESS_KEY_ID"),
-        ({}, "s3://no-such-bucket/daily", "there is no such bucket.*create it, or mend the URI"),
-        ({}, "s3://{}/nothing", "there is nothing here; check the URI"),
+        (
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            "s3://{}/a.csv",
+            "permission denied to read: HTTP 403; check AWS_ACCESS_KEY_ID",
+        ),
+        (
+            {"AWS_ACCESS_KEY_ID": "unknown"},
+            "s3://{}",
+            "permission denied to list: InvalidAccessKeyId .*; check AWS_ACCESS_KEY_ID",
+        ),
+        ({}, "s3://no-such-bucket/daily", "no such bucket.*create it, or correct the URI"),
+        ({}, "s3://{}/nothing", "nothing found; check the URI"),
         (
             {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_METADATA_ENDPOINT": "http://127.0.0.1:1"},
             "s3://{}",
-            "there are no credentials: .*no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; give them from a Secret",
+            "no credentials: .*nor AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; set them from a Secret",
         ),
     ],
 )
@@ -289,7 +299,10 @@ def test_keys_that_may_only_read_are_refused_before_anything_is_trained(
         run = make_run(output=f"s3://{bucket.name}")
         mirror = Mirror(run, tmp_path)
         mirror.pull()
-        with model_lock(mirror.paths, run), pytest.raises(InputMissing, match=r"denies to write: .*right to write"):
+        with (
+            model_lock(mirror.paths, run),
+            pytest.raises(InputMissing, match=r"permission denied to write: .*permission to write"),
+        ):
             mirror.claim()
 
 
@@ -332,7 +345,7 @@ def test_a_store_that_hangs_up_before_it_has_read_all_is_asked_for_its_reason(
     away = bucket.with_name(f".{bucket.name}")
     with Proxy(server.port, "P(U|OS)T /", meanwhile=lambda: bucket.rename(away) and None, cut=True) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-        with pytest.raises(InputMissing, match=f"s3://{bucket.name}: there is no such bucket"):
+        with pytest.raises(InputMissing, match=f"s3://{bucket.name}: no such bucket"):
             Store(f"s3://{bucket.name}").upload(tmp_path / "up", "weights", None, lambda: None)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer.config import ExitCode, RunConfig, StopCause
+from kronos_trainer.config import ExitCode, RunConfig, StageResult, StopCause
 from kronos_trainer.training.progress import Progress
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -95,7 +95,7 @@ def test_a_line_names_run_and_attempt_and_derives_percent_and_remaining_time(ses
 
 def test_numbers_that_are_not_finite_become_null(session: Session) -> None:
     session.progress.phase("training", loss=float("nan"), gradient_norm=float("inf"), step=0, steps=0)
-    session.progress.result({"nested": [float("-inf"), {"loss": float("nan")}]})
+    session.progress.result(StageResult.read({"nested": [float("-inf"), {"loss": float("nan")}]}))
     assert session.lines[0]["loss"] is None and session.lines[0]["gradientNorm"] is None
     assert session.lines[1]["result"] == {"nested": [None, {"loss": None}]}
 
@@ -121,7 +121,7 @@ def test_last_words_fit_whatever_they_hold(session: Session, text: str) -> None:
 
     result: dict[str, Any] = dict.fromkeys(("stage", "hash", "digest", "device", "origin"), text * 9000)
     result |= {"bestValidationLoss": 0.25, "data": {"notes": [text * 9000] * 100}, "windows": {text: text}}
-    session.progress.result(result)
+    session.progress.result(StageResult.read(result))
     assert session.lines[-1]["result"] == result
     left = session.termination.read_bytes()
     assert len(left) <= 4096

@@ -6,36 +6,29 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.config import BarsRead, RunConfig, StageName, StageResult, WindowCounts
 from kronos_trainer.errors import InputMissing, StorageError
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.model.weights import (
-    load_predictor,
-    load_tokenizer,
-    save_weights,
-    scratch_predictor,
-    scratch_tokenizer,
-    weights_digest,
-)
+from kronos_trainer.model.weights import load_net, save_weights, scratch_net, weights_digest
 from kronos_trainer.storage.checkpoint import Checkpoints, Meta
-from kronos_trainer.storage.publish import StageResult, ensure_tokenizer, finish_stage, is_complete, publish, settle
+from kronos_trainer.storage.publish import ensure_weights, finish_stage, is_complete, publish, settle
+from kronos_trainer.training.stages import kind_of
 
 MakeRun = Callable[..., RunConfig]
 SEEDS = {StageName.TOKENIZER: 1, StageName.PREDICTOR: 2}
 
 RESULT = StageResult(
-    started_at=datetime(2026, 3, 1, 8, 0, tzinfo=UTC),
-    finished_at=datetime(2026, 3, 1, 9, 2, 5, tzinfo=UTC),
-    seconds=3725.4321,
+    started_at="2026-03-01T08:00:00Z",
+    finished_at="2026-03-01T09:02:05Z",
+    seconds=3725.432,
     epochs=2,
     steps=200,
     parameters=12345,
@@ -45,12 +38,8 @@ RESULT = StageResult(
     best_step=100,
     best_epoch=1,
     final_train_loss=float("nan"),
-    train_windows=6400,
-    validation_windows=640,
-    data_digest="d" * 64,
-    symbols=5,
-    bars=17000,
-    notes=("FB is too short for a test split and was left out",),
+    windows=WindowCounts(train=6400, validation=640),
+    data=BarsRead(digest="d" * 64, symbols=5, bars=17000, notes=("FB is too short for a test split and was left out",)),
     origin="scratch:tiny",
     precision="fp32",
     device="cpu",
@@ -59,10 +48,10 @@ RESULT = StageResult(
 
 
 def trained(run: RunConfig, seed: int) -> KronosTokenizer | KronosPredictor:
-    return (scratch_tokenizer if run.stage is StageName.TOKENIZER else scratch_predictor)("tiny", seed)
+    return scratch_net(kind_of(run.stage), "tiny", seed)
 
 
-def train(run: RunConfig) -> dict[str, object]:
+def train(run: RunConfig) -> StageResult:
     """Does what the loop does at a stage's end: the best checkpoint is not the last, nor what the model holds."""
     checkpoints = Checkpoints(run.paths().stage(run.stage))
     for step, best in ((100, True), (200, False)):
@@ -90,8 +79,8 @@ def assert_published(run: RunConfig) -> dict[str, Any]:
         assert best.is_relative_to(paths.run_dir), "a run directory is whole by itself"
         assert current[stage]["digest"] == weights_digest(best)
         assert current[stage]["hash"] == run.stage_hashes[stage]
-    load_tokenizer(paths.model_dir / current["tokenizer"]["path"])
-    load_predictor(paths.model_dir / current["predictor"]["path"])
+    load_net(TOKENIZER, paths.model_dir / current["tokenizer"]["path"])
+    load_net(PREDICTOR, paths.model_dir / current["predictor"]["path"])
     assert "not run" in paths.report.read_text()
     return current
 
@@ -101,12 +90,13 @@ def test_a_stage_exports_its_best_checkpoint_and_its_result(make_run: MakeRun) -
     assert not is_complete(run, run.paths()) and settle(run, run.paths()) is None
     result = train(run)
     stage = run.paths().stage(StageName.TOKENIZER)
-    exported, best = load_tokenizer(stage.best).state_dict(), scratch_tokenizer("tiny", 1).state_dict()
+    exported, best = load_net(TOKENIZER, stage.best).state_dict(), scratch_net(TOKENIZER, "tiny", 1).state_dict()
     assert all(torch.equal(exported[name], best[name]) for name in best)
-    assert json.loads(stage.result.read_text()) == result
-    assert result["digest"] == weights_digest(stage.best)
-    assert result["finalTrainLoss"] is None  # it was NaN
-    assert {key: result[key] for key in ("stage", "hash", "run", "attempt", "startedAt", "seconds", "bestStep")} == {
+    wire = json.loads(stage.result.read_text())
+    assert wire == result.wire
+    assert wire["digest"] == result.digest == weights_digest(stage.best)
+    assert wire["finalTrainLoss"] is None  # it was NaN
+    assert {key: wire[key] for key in ("stage", "hash", "run", "attempt", "startedAt", "seconds", "bestStep")} == {
         "stage": "tokenizer", "hash": "t" * 12, "run": "run-1", "attempt": 4, "startedAt": "2026-03-01T08:00:00Z",
         "seconds": 3725.432, "bestStep": 100,
     }  # fmt: skip
@@ -119,7 +109,7 @@ def test_a_stage_exports_its_best_checkpoint_and_its_result(make_run: MakeRun) -
 def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: MakeRun) -> None:
     train(make_run())
     run = make_run(stage="predictor", publish=True)
-    assert ensure_tokenizer(run, run.paths()) == run.paths().stage(StageName.TOKENIZER).best
+    assert ensure_weights(run, run.paths(), StageName.TOKENIZER) == run.paths().stage(StageName.TOKENIZER).best
     train(run)
     current = assert_published(run)
     assert current["data"] == {
@@ -135,7 +125,7 @@ def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: Make
     assert is_complete(run, run.paths())
     publish(run, run.paths())
     assert settle(run, run.paths()) == run.paths().stage(run.stage).completed()
-    ensure_tokenizer(run, run.paths())
+    ensure_weights(run, run.paths(), StageName.TOKENIZER)
     assert tree(run.paths().root) == before
 
 
@@ -143,7 +133,7 @@ def test_a_reused_tokenizer_is_copied_so_that_the_run_is_whole(make_run: MakeRun
     old = make_run(run="run-0")
     train(old)
     run = make_run(stage="predictor", publish=True, reuse_tokenizer={"run": "run-0", "hash": "t" * 12})
-    ensure_tokenizer(run, run.paths())
+    ensure_weights(run, run.paths(), StageName.TOKENIZER)
     train(run)
     shutil.rmtree(old.paths().run_dir)
     assert_published(run)
@@ -159,11 +149,11 @@ def test_a_tokenizer_that_cannot_be_reused_is_said(make_run: MakeRun, damage: st
     if damage == "no result":
         stage.result.unlink()
     elif damage == "changed weights":
-        save_weights(scratch_tokenizer("tiny", 7), stage.best)
+        save_weights(scratch_net(TOKENIZER, "tiny", 7), stage.best)
     reuse = {"run": "run-0", "hash": "y" * 12 if damage == "other hash" else "t" * 12}
     run = make_run(stage="predictor", reuse_tokenizer=reuse)
     with pytest.raises(InputMissing, match="run-0"):
-        ensure_tokenizer(run, run.paths())
+        ensure_weights(run, run.paths(), StageName.TOKENIZER)
     assert not run.paths().stage(StageName.TOKENIZER).result.exists()
 
 
@@ -171,29 +161,29 @@ def test_a_predictor_without_a_tokenizer_says_how_to_get_one(make_run: MakeRun) 
     run = make_run(stage="predictor")
     message = r"predictor requires a trained tokenizer.*--stage tokenizer.*KRONOS_TOKENIZER_PATH.*epochs"
     with pytest.raises(InputMissing, match=message):
-        ensure_tokenizer(run, run.paths())
+        ensure_weights(run, run.paths(), StageName.TOKENIZER)
     train(make_run(stage_hashes={"tokenizer": "z" * 12, "predictor": "p" * 12}))  # trained, but with another config
     with pytest.raises(InputMissing, match=message):
-        ensure_tokenizer(run, run.paths())
+        ensure_weights(run, run.paths(), StageName.TOKENIZER)
 
 
 def test_a_stage_without_epochs_uses_the_initial_weights_unchanged(make_run: MakeRun, tmp_path: Path) -> None:
     initial = tmp_path / "initial"
     initial.mkdir()
-    save_weights(scratch_tokenizer("tiny", 5), initial)
+    save_weights(scratch_net(TOKENIZER, "tiny", 5), initial)
     run = make_run(stage="predictor", publish=True, tokenizer={"init": {"path": str(initial)}, "epochs": 0})
-    directory = ensure_tokenizer(run, run.paths())
+    directory = ensure_weights(run, run.paths(), StageName.TOKENIZER)
     assert weights_digest(directory) == weights_digest(initial) and directory != initial
     train(run)
     assert_published(run)
     result = run.paths().stage(StageName.TOKENIZER).completed()
-    assert result is not None and result["epochs"] == 0 and str(result["origin"]).startswith("path:")
+    assert result is not None and result.epochs == 0 and result.origin.startswith("path:")
 
 
 def test_stages_that_both_have_no_epochs_are_published_without_training(make_run: MakeRun, tmp_path: Path) -> None:
-    for name, model in (("tokenizer", scratch_tokenizer("tiny", 5)), ("predictor", scratch_predictor("tiny", 6))):
+    for name, kind in (("tokenizer", TOKENIZER), ("predictor", PREDICTOR)):
         (tmp_path / name).mkdir()
-        save_weights(model, tmp_path / name)
+        save_weights(scratch_net(kind, "tiny", 5), tmp_path / name)
     stages = {name: {"init": {"path": str(tmp_path / name)}, "epochs": 0} for name in ("tokenizer", "predictor")}
     run = make_run(stage="predictor", publish=True, **stages)
     assert settle(run, run.paths()) is not None
@@ -277,7 +267,8 @@ def test_a_run_that_was_overtaken_becomes_current_again_when_it_is_asked_for_aga
 def test_the_result_survives_what_the_loop_may_not_know(make_run: MakeRun) -> None:
     run = make_run()
     train(run)
-    unknown = replace(RESULT, initial_validation_loss=None, best_validation_loss=None, samples_per_second=None)
+    losses = dict.fromkeys(("initial_validation_loss", "best_validation_loss", "samples_per_second"))
+    unknown = RESULT.model_copy(update=losses)
     run_2 = make_run(stage="predictor", publish=True)
     train(run_2)
     run_2.paths().current.unlink()

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.config import RunConfig, StageName, StageResult
 from kronos_trainer.training import report
 
 SOFTWARE = {"python": "3.11.7", "torch": "2.9.0", "kronos-operator": "0.1.0"}
 
 
-def result(stage: StageName, **fields: Any) -> dict[str, Any]:
-    return {
+def result(stage: StageName, **fields: Any) -> StageResult:
+    wire = {
         "stage": stage.value,
         "hash": stage.value[0] * 12,
         "run": "run-1",
@@ -40,9 +40,10 @@ def result(stage: StageName, **fields: Any) -> dict[str, Any]:
         "software": SOFTWARE,
         **fields,
     }
+    return StageResult.read(wire)
 
 
-def render(run: RunConfig, tokenizer: dict[str, Any] | None = None, predictor: dict[str, Any] | None = None) -> str:
+def render(run: RunConfig, tokenizer: StageResult | None = None, predictor: StageResult | None = None) -> str:
     return report.text(
         run,
         {
@@ -97,7 +98,8 @@ def test_the_numbers(make_run: Callable[..., RunConfig]) -> None:
 def test_what_went_differently_is_said(make_run: Callable[..., RunConfig], fields: dict[str, Any], said: str) -> None:
     if fields.get("epochs") == 0:  # such a result has no more than this
         kept = ("stage", "hash", "run", "epochs", "steps", "parameters", "origin", "digest", "bytes", "software")
-        tokenizer = {key: value for key, value in (result(StageName.TOKENIZER) | fields).items() if key in kept}
+        whole = result(StageName.TOKENIZER, **fields).wire
+        tokenizer = StageResult.read({key: value for key, value in whole.items() if key in kept})
     else:
         tokenizer = result(StageName.TOKENIZER, **fields)
     assert f"tokenizer: {said}" in render(make_run(), tokenizer)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from kronos_trainer.config import RunConfig, StageName, StagePaths
+from kronos_trainer.config import RunConfig, StageName, StagePaths, StageResult
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.progress import Progress
 from kronos_trainer.training.train import train_stage
@@ -90,7 +90,7 @@ def test_sigterm_to_one_rank_stops_both_after_the_same_step(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ranks = Ranks(device=torch.device("cpu"))
     train_stage(alone, ranks, progress=Progress(alone, silent=True), stop_requested=lambda: False)
-    results = [made.paths().stage(made.stage).completed() or {} for made in (alone, expected)]
-    assert [result["worldSize"] for result in results] == [1, 2]
-    assert [result["steps"] for result in results] == [STEPS, STEPS]
-    assert results[0]["bestValidationLoss"] == pytest.approx(results[1]["bestValidationLoss"], rel=1e-3)
+    results = [StageResult.load(made.paths().stage(made.stage).result.read_text()) for made in (alone, expected)]
+    assert [result.world_size for result in results] == [1, 2]
+    assert [result.steps for result in results] == [STEPS, STEPS]
+    assert results[0].best_validation_loss == pytest.approx(results[1].best_validation_loss, rel=1e-3)

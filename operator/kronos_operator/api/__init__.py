@@ -12,7 +12,7 @@ from kronos_operator.api.run import (
     StopReason,
     TrainedStage,
 )
-from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
+from kronos_operator.api.spec import BackendName, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
 from kronos_operator.api.status import (
     Artifact,
     Artifacts,
@@ -30,7 +30,7 @@ from kronos_operator.api.status import (
 __all__ = [
     "Artifact",
     "Artifacts",
-    "Backend",
+    "BackendName",
     "CheckpointState",
     "Comet",
     "Condition",

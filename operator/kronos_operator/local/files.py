@@ -43,7 +43,7 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
             files = paths.stage(stage)
             result = files.completed()
             if result is not None:
-                fact = TrainedStage(run=directory.name, stage=stage, hash=str(result["hash"]))
+                fact = TrainedStage(run=directory.name, stage=stage, hash=result.hash)
                 trained.append((files.result.stat().st_mtime, fact))
             if files.config.is_file():
                 try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from kronos_operator.local.attempt_log import last_events
 from kronos_operator.local.files import published_run, read_model
 from kronos_operator.local.holding import holder_of
-from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName
+from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName, StageResult
 
 State = Literal["running", "succeeded", "stopped", "failed"]
 
@@ -33,13 +33,18 @@ class ModelState:
     exit_code: int | None  # of the latest attempt, None while it runs or if it was cut off
     message: str
     progress: dict[str, Any] | None  # the latest progress event
-    results: dict[StageName, dict[str, Any]]  # result.json of this run's complete stages
+    results: dict[StageName, StageResult]  # of this run's complete stages
     published: str  # id of the published run, empty without one
     log: Path | None
     trainer: int | None  # process id of the launcher while it runs
     executor: int | None  # process id of the command that runs it, also while it waits to start the trainer again
     started_at: datetime | None  # when this attempt began and ended, so far as its log tells
     ended_at: datetime | None
+
+    @property
+    def key(self) -> str:
+        """Name of the model, with its namespace unless that is the default one."""
+        return ModelRef(namespace=self.namespace, name=self.name).key
 
 
 def read_states(root: Path) -> list[ModelState]:
@@ -74,7 +79,7 @@ def _state(root: Path, model: ModelRef, latest: RunConfig, *, newest: bool) -> M
     ended = next((event for event in reversed(events) if event.get("event") == "ended"), None)
     progress = next((event for event in reversed(events) if event.get("event") in ("progress", "phase")), None)
     error = next((event for event in reversed(events) if event.get("event") == "error"), None)
-    results = {stage: dict(result) for stage in StageName if (result := paths.stage(stage).completed()) is not None}
+    results = {stage: result for stage in StageName if (result := paths.stage(stage).completed()) is not None}
     code = None if ended is None else ended.get("exitCode")
     trainer = _trainer(paths, latest, events) if code is None else None
     holder = holder_of(paths) if newest else None

@@ -130,7 +130,7 @@ def _conditions_of_run(situation: Situation) -> Iterator[Condition]:
     yield Condition(type="Ready", status=not stalled, reason=reason, message=message)
     yield Condition(type="Stalled", status=stalled, reason=reason, message=message)
     yield Condition(type="Progressing", status=progressing, reason=reason, message=message)
-    for stage in StageName:
+    for stage in situation.request.stage_hashes:
         yield _trained(situation, stage)
     yield _available(situation)
     yield _finished(situation)
@@ -156,7 +156,7 @@ def _reason(situation: Situation, phase: Phase) -> tuple[str, str]:
 
 
 def _trained(situation: Situation, stage: StageName) -> Condition:
-    kind = f"{stage.capitalize()}Trained"
+    kind = stage.condition
     stages = () if situation.run is None else situation.run.stages
     own = next((one for one in stages if one.stage is stage), None)
     if own is None:

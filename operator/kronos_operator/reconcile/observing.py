@@ -13,7 +13,7 @@ from kronos_operator.plan import Attempt, AttemptState, Observed, Obstacle, Plan
 from kronos_operator.reconcile.causes import has_ended, log_tail, node_of, overran
 from kronos_operator.reconcile.diagnostics import Diagnostics
 from kronos_operator.reconcile.effects import Effects
-from kronos_operator.reconcile.gangs import Gang, attempt_of, cannot_go_on, gangs_of, lost_at, silent_nodes
+from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of, lost_at, silent_nodes
 from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.refusals import refusal
 from kronos_operator.reconcile.reports import Report, result_of
@@ -27,7 +27,7 @@ class Lister(Protocol):
     """Lists the models' children as a watch has them; it may lag behind."""
 
     def workloads(self, model: Key) -> list[Object]:
-        """Jobs and PyTorchJobs labelled with the model's name."""
+        """Workloads labelled with the model's name."""
 
     def pods(self, model: Key) -> list[Object]:
         """Pods labelled with the model's name."""
@@ -38,9 +38,9 @@ class Observation:
     """What one pass observes. `observed` is what `plan` decides on; the rest is for whoever acts and reports."""
 
     observed: Observed
-    gangs: list[Gang]
+    gangs: list[ObservedGang]
     foreign: list[Object]  # with the labels of the model's children, but not its own
-    current: Gang | None  # of the run's current attempt
+    current: ObservedGang | None  # of the run's current attempt
     attempt: Attempt | None  # the same
     report: Report | None  # of that gang's log
     log_tail: str | None  # its last lines, once it has failed
@@ -106,28 +106,30 @@ class Observer:
             now=now,
         )
 
-    async def _gangs(self, model: KronosModel, run: Run | None) -> tuple[list[Gang], list[Object], Gang | None]:
+    async def _gangs(
+        self, model: KronosModel, run: Run | None
+    ) -> tuple[list[ObservedGang], list[Object], ObservedGang | None]:
         """The gangs of a model, what only looks like one, and the gang of the current attempt."""
         key = Key(model.metadata.namespace, model.metadata.name)
-        itself = {"name": model.metadata.name, "uid": model.metadata.uid or ""}
+        uid = model.metadata.uid or ""
         workloads, pods = self._lister.workloads(key), self._lister.pods(key)
-        gangs, foreign = gangs_of(itself, workloads, pods)
+        gangs, foreign = gangs_of(uid, workloads, pods)
         current = _current(run, gangs)
         if run is not None and run.outcome is None and (current is None or current.workload is None):
             # What was just created may not be listed yet, and what is not listed need not be gone.
             found = await self._effects.find_workload(model, run)
             if found is not None:
-                gangs, foreign = gangs_of(itself, [*workloads, found], pods)
+                gangs, foreign = gangs_of(uid, [*workloads, found], pods)
                 current = _current(run, gangs)
         return gangs, foreign, current
 
-    async def _report(self, key: Key, current: Gang | None, before: Status, now: float) -> Report | None:
+    async def _report(self, key: Key, current: ObservedGang | None, before: Status, now: float) -> Report | None:
         if current is None:
             self._listening.forget(key)
             return None
         return await self._listening.hear(key, current, attempt_of(current, None, now).state, before, now)
 
-    async def _with_taints(self, gang: Gang, attempt: Attempt) -> Attempt:
+    async def _with_taints(self, gang: ObservedGang, attempt: Attempt) -> Attempt:
         """The attempt with the taints by which its gang is being driven away, once."""
         if attempt.reason != "DeletionByTaintManager" or not attempt.disrupted:
             return attempt
@@ -135,7 +137,9 @@ class Observer:
         taints = await self._diagnostics.taints(node) if node else ""
         return replace(attempt, message=f"{attempt.message}; {taints}") if taints else attempt
 
-    async def _waiting(self, gang: Gang | None, attempt: Attempt | None, before: Status, now: float) -> Obstacle | None:
+    async def _waiting(
+        self, gang: ObservedGang | None, attempt: Attempt | None, before: Status, now: float
+    ) -> Obstacle | None:
         """Why the current gang does not run."""
         if gang is None or attempt is None or attempt.state not in (AttemptState.QUEUED, AttemptState.WAITING):
             return None
@@ -175,7 +179,7 @@ def may_lack_children(seen: Observation, decided: Plan) -> bool:
     return not attempt.has_progress and seen.now - created_at(seen.current.workload) >= PATIENCE
 
 
-def _attempt(gang: Gang, report: Report | None, now: float) -> Attempt:
+def _attempt(gang: ObservedGang, report: Report | None, now: float) -> Attempt:
     """The attempt of a gang; `report` is of its log."""
     attempt = attempt_of(gang, report, now)
     over = gang.workload is not None and bool(gang.finished) and all(has_ended(pod) for pod in gang.pods)
@@ -192,7 +196,7 @@ def _attempt(gang: Gang, report: Report | None, now: float) -> Attempt:
     )
 
 
-def _current(run: Run | None, gangs: list[Gang]) -> Gang | None:
+def _current(run: Run | None, gangs: list[ObservedGang]) -> ObservedGang | None:
     if run is None or run.outcome is not None:
         return None
     return next((gang for gang in gangs if (gang.run, gang.number) == (run.id, run.attempt)), None)

@@ -10,8 +10,8 @@ from kronos_operator.kube import Key
 from kronos_operator.manifests import queue_of
 from kronos_operator.plan import Observed, Plan, plan
 from kronos_operator.policy import Policy
-from kronos_operator.reconcile.admission import place_to_tell
 from kronos_operator.reconcile.claims import claim_of
+from kronos_operator.reconcile.kueue import place_to_tell
 from kronos_operator.reconcile.observing import Observation
 from kronos_operator.reconcile.turns import Turns
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kronos_operator.api import CheckpointState, Progress
+from kronos_operator.durations import round_duration
 from kronos_operator.reconcile.times import seconds_of
 from kronos_operator.text import plain
 from kronos_trainer.config import StageName
@@ -65,7 +66,7 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
         steps=_count(said, "steps"),
         percent=percent,
         summary=_text(said, "phase")[:32] or None if percent is None else f"{percent:.0f}%",
-        eta=None if left is None else duration(left),
+        eta=None if left is None else round_duration(left),
         estimated_completion_time=None if left is None else float(int(at + left)),
         loss=_number(said, "loss"),
         validation_loss=_number(said, "validationLoss"),
@@ -80,17 +81,6 @@ def result_of(report: Report, stage: StageName) -> tuple[str | None, dict[str, f
         return None, {}
     metrics = {name: value for name in _METRICS if (value := _number(report.result, name)) is not None}
     return _text(report.result, "digest")[:128] or None, metrics
-
-
-def duration(seconds: float) -> str:
-    """A span of time for the eye: 2h13m, 13m, 45s."""
-    whole = int(min(max(seconds, 0), _LONGEST_ETA))
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d{hours}h"
-    if hours:
-        return f"{hours}h{minutes}m"
-    return f"{minutes}m" if minutes else f"{whole}s"
 
 
 def _heard(report: Report, message: Mapping[str, Any]) -> Report:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kronos_operator.backends import backend_of
 from kronos_operator.kube.kinds import Object
 from kronos_operator.plan import Obstacle
-from kronos_operator.reconcile.admission import Admission
-from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.gangs import ObservedGang
+from kronos_operator.reconcile.kueue import Admission
 from kronos_operator.reconcile.times import created_at, seconds_of
 
 # Every pod is unscheduled for a moment; only what lasts is told.
@@ -18,11 +19,12 @@ _REPEATED = 180.0
 
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CREATE_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
-_REFUSED_REASONS = ("FailedCreate", "FailedCreatePod")  # the Job controller's word, and the training operator's
 _VOLUME_WORDS = ("persistentvolumeclaim", "volume node affinity", "PersistentVolume")
 
 
-def why_waiting(gang: Gang, events: Sequence[Object], admission: Admission | None, now: float) -> Obstacle | None:
+def why_waiting(
+    gang: ObservedGang, events: Sequence[Object], admission: Admission | None, now: float
+) -> Obstacle | None:
     """The reason, or None where there is none to tell. `events` regard the workload and its pods, in any order."""
     if gang.workload is None or gang.deleting or now - created_at(gang.workload) < PATIENCE:
         return None
@@ -68,10 +70,11 @@ def _not_admitted(admission: Admission | None) -> Obstacle:
     return Obstacle(reason="NotAdmitted", message=f"{place}{admission.message or words}", place=admission.place)
 
 
-def _from_events(gang: Gang, events: Sequence[Object], now: float) -> Obstacle | None:
+def _from_events(gang: ObservedGang, events: Sequence[Object], now: float) -> Obstacle | None:
+    refused = None if gang.workload is None else backend_of(gang.workload).refused_reason
     for event in events:
         reason, message = event.get("reason", ""), str(event.get("message") or event.get("note") or "")
-        if reason in _REFUSED_REASONS and gang.missing:
+        if reason == refused and gang.missing:
             over = "exceeded quota" in message
             return Obstacle(reason="QuotaExceeded" if over else "PodsRefused", message=message)
         if reason in ("FailedMount", "FailedAttachVolume") and now - _seen_at(event) <= _REPEATED:

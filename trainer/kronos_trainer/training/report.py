@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from kronos_trainer.config import PredictorStage, RunConfig, RunPaths, StageName, TokenizerStage
+from kronos_trainer.config import (
+    BarsRead,
+    RunConfig,
+    RunPaths,
+    StageName,
+    StageResult,
+    TrainedStage,
+    WindowCounts,
+)
 from kronos_trainer.storage import durable
 
-Results = Mapping[StageName, Mapping[str, Any]]
-"""result.json of each stage."""
+Results = Mapping[StageName, StageResult]
 
 
 def write(run: RunConfig, paths: RunPaths, results: Results) -> None:
@@ -27,36 +33,41 @@ def text(run: RunConfig, results: Results) -> str:
         _section("Training", _training(results)),
         _section("Weights", _weights(run, results)),
         _section("Forecasting", _forecasting(run)),
-        _section("Evaluation", "not run\n"),
+        _section("Evaluation", _scores(results)),
         _section("Software", _software(results)),
     ]
     return "\n".join(sections)
 
 
 def _head(run: RunConfig, results: Results) -> str:
-    outcome = "\n".join(f"- {stage}: {_change(results[stage])}" for stage in StageName)
+    outcome = "\n".join(f"- {stage}: {_change(result)}" for stage, result in _with_weights(results))
     run_line = f"Run `{run.run}`, namespace {run.model.namespace}."
     return f"# {run.model.name} ({run.timeframe.value} bars)\n\n{run_line}\n\n{outcome}\n"
 
 
-def _change(result: Mapping[str, Any]) -> str:
-    if result["epochs"] == 0:
+def _change(result: StageResult) -> str:
+    if not result.epochs:
         return "not trained, the initial weights were used unchanged"
-    before, after = result["initialValidationLoss"], result["bestValidationLoss"]
+    before, after = result.initial_validation_loss, result.best_validation_loss
     if before is None or after is None:
         return "trained without a validation loss"
-    if result["bestStep"] == 0:
+    if result.best_step == 0:
         return f"training did not improve on the initial validation loss {before:.4f}, so the initial weights were kept"
     change = f" ({100 * (after - before) / abs(before):+.1f} %)" if before else ""
     return f"validation loss {before:.4f} → {after:.4f}{change}"
 
 
 def _losses(results: Results) -> str:
-    rows = []
-    for stage, result in _trained(results):
-        best_at = f"epoch {_text(result['bestEpoch'])}, step {_text(result['bestStep'])}"
-        losses = [_text(result[key]) for key in ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss")]
-        rows.append([stage, *losses[:2], best_at, losses[2]])
+    rows = [
+        [
+            stage,
+            _text(result.initial_validation_loss),
+            _text(result.best_validation_loss),
+            f"epoch {_text(result.best_epoch)}, step {_text(result.best_step)}",
+            _text(result.final_train_loss),
+        ]
+        for stage, result in _trained(results)
+    ]
     header = ["stage", "validation before", "validation best", "best at", "training, last"]
     return _table(header, rows) if rows else "No stage was trained.\n"
 
@@ -71,14 +82,15 @@ def _data(run: RunConfig, results: Results) -> str:
         spans = {"train": split.ranges.train, "validation": split.ranges.validation, "test": split.ranges.test}
         listed = ", ".join(f"{name} {span.start} to {span.end}" for name, span in spans.items() if span is not None)
         lines.append(f"- split by time (end exclusive): {listed}")
+    notes: list[str] = []
     for stage, result in _trained(results):
-        data, windows = result["data"], result["windows"]
+        data, windows = result.data or BarsRead(), result.windows or WindowCounts()
         lines.append(
-            f"- {stage}: {data['symbols']:,} symbols, {data['bars']:,} bars; windows: {windows['train']:,} train, "
-            f"{windows['validation']:,} validation; digest `{data['digest'][:12]}`"
+            f"- {stage}: {data.symbols:,} symbols, {data.bars:,} bars; windows: {windows.train:,} train, "
+            f"{windows.validation:,} validation; digest `{data.digest[:12]}`"
         )
-    notes = dict.fromkeys(note for _, result in _trained(results) for note in result["data"]["notes"])
-    lines += [f"- note: {note}" for note in notes]
+        notes += data.notes
+    lines += [f"- note: {note}" for note in dict.fromkeys(notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -96,18 +108,19 @@ def _configuration(run: RunConfig) -> str:
         ["compile", training.compile],
         ["upstreamExact", training.upstream_exact],
     ]
-    columns = [_stage_settings(run.tokenizer), _stage_settings(run.predictor)]
-    stages = [[name, columns[0][name], columns[1][name]] for name in columns[0]]
-    return _table(["setting", "value"], shared) + "\n" + _table(["setting", *StageName], stages)
+    columns = {stage: _fields(config) for stage, config in run.trained().items()}
+    names = next(iter(columns.values()))
+    rows = [[name, *(column[name] for column in columns.values())] for name in names]
+    return _table(["setting", "value"], shared) + "\n" + _table(["setting", *columns], rows)
 
 
-def _stage_settings(stage: TokenizerStage | PredictorStage) -> dict[str, object]:
-    settings = stage.model_dump(by_alias=True, exclude={"init", "betas"})
-    return {"init": _init(stage), **settings, "betas": ", ".join(f"{beta:g}" for beta in stage.betas)}
+def _fields(config: TrainedStage) -> dict[str, object]:
+    others = config.model_dump(by_alias=True, exclude={"init", "betas"})
+    return {"init": _init(config), **others, "betas": ", ".join(f"{beta:g}" for beta in config.betas)}
 
 
-def _init(stage: TokenizerStage | PredictorStage) -> str:
-    init = stage.init
+def _init(config: TrainedStage) -> str:
+    init = config.init
     if init.hub is not None:
         return f"hub {init.hub.repo}"
     if init.path is not None:
@@ -122,18 +135,18 @@ def _training(results: Results) -> str:
     header = ["stage", "finished", "time", "epochs", "steps", "windows/s", "processes", "device", "precision"]
     rows = []
     for stage, result in _trained(results):
-        speed = result["samplesPerSecond"]
+        speed = result.samples_per_second
         rows.append(
             [
                 stage,
-                result["finishedAt"],
-                _duration(result["seconds"]),
-                result["epochs"],
-                f"{result['steps']:,}",
+                result.finished_at,
+                _duration(result.seconds or 0.0),
+                result.epochs,
+                f"{result.steps or 0:,}",
                 "-" if speed is None else f"{speed:,.1f}",
-                result["worldSize"],
-                result["device"],
-                result["precision"],
+                result.world_size,
+                result.device,
+                result.precision,
             ]
         )
     return _table(header, rows) if rows else "No stage was trained.\n"
@@ -141,13 +154,12 @@ def _training(results: Results) -> str:
 
 def _weights(run: RunConfig, results: Results) -> str:
     rows = []
-    for stage in StageName:
-        result = results[stage]
-        trained_by = "this run" if result["run"] == run.run else f"run `{result['run']}`, copied here"
+    for stage, result in _with_weights(results):
+        trained_by = "this run" if result.run == run.run else f"run `{result.run}`, copied here"
         directory = f"`{stage}/best`"
-        size = f"{result['bytes'] / 1e6:,.1f} MB"
+        size = f"{(result.bytes or 0) / 1e6:,.1f} MB"
         rows.append(
-            [stage, directory, size, f"{result['parameters']:,}", trained_by, result["origin"], result["digest"][:12]]
+            [stage, directory, size, f"{result.parameters or 0:,}", trained_by, result.origin, result.digest[:12]]
         )
     header = ["stage", "directory", "size", "parameters", "from", "initial weights", "digest"]
     return (
@@ -170,13 +182,26 @@ def _forecasting(run: RunConfig) -> str:
     )
 
 
+def _scores(results: Results) -> str:
+    rows = [
+        [stage, name, _text(value)]
+        for stage, result in results.items()
+        for name, value in (result.scores or {}).items()
+    ]
+    return _table(["stage", "score", "value"], rows) if rows else "not run\n"
+
+
 def _software(results: Results) -> str:
-    rows = [[stage, *results[stage]["software"].values()] for stage in StageName]
-    return _table(["stage", *results[StageName.PREDICTOR]["software"]], rows)
+    rows = [[stage, *result.software.values()] for stage, result in results.items()]
+    return _table(["stage", *list(results.values())[-1].software], rows)
 
 
-def _trained(results: Results) -> list[tuple[StageName, Mapping[str, Any]]]:
-    return [(stage, results[stage]) for stage in StageName if results[stage]["epochs"] > 0]
+def _with_weights(results: Results) -> list[tuple[StageName, StageResult]]:
+    return [(stage, result) for stage, result in results.items() if stage.has_weights]
+
+
+def _trained(results: Results) -> list[tuple[StageName, StageResult]]:
+    return [(stage, result) for stage, result in _with_weights(results) if result.epochs]
 
 
 def _section(title: str, body: str) -> str:

@@ -11,29 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kronos_trainer.config import StageResult
 from kronos_trainer.storage import strict_json
 
 BYTES = 4096  # the kubelet keeps no more
 VARIABLE = "KRONOS_TERMINATION_LOG"
 _KUBELETS = Path("/dev/termination-log")
 
-# Of result.json, what a model's status shows.
-_RESULT = (
-    "stage",
-    "hash",
-    "digest",
-    "epochs",
-    "steps",
-    "seconds",
-    "initialValidationLoss",
-    "bestValidationLoss",
-    "finalTrainLoss",
-    "samplesPerSecond",
-)
-
 
 def place() -> Path | None:
-    """The file that the last words go to: what the variable says, else the kubelet's, None where there is neither."""
+    """The file for the termination message: that of the variable, else the kubelet's, or None."""
     if VARIABLE in os.environ:
         return Path(os.environ[VARIABLE])
     return _KUBELETS if _KUBELETS.is_file() else None
@@ -66,7 +53,7 @@ def fitting(message: Mapping[str, Any]) -> str:
     result = message.get("result")
     short = {name: value for name, value in message.items() if not isinstance(value, Mapping | list | tuple)}
     if isinstance(result, Mapping):
-        short["result"] = {name: result[name] for name in _RESULT if name in result}
+        short["result"] = StageResult.read(result).short
     longest = BYTES
     while len(line := strict_json.line(_cut(short, longest))) >= BYTES:  # ASCII: as many bytes
         if longest == 0:

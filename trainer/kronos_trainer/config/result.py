@@ -1,0 +1,113 @@
+"""result.json: what a stage has come to. Its writer is the trainer; whoever reads it may be of another release."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field
+
+from kronos_trainer.config.tolerant import Count, Number, Text, Tolerant
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Measured = Annotated[Number | None, BeforeValidator(_finite)]
+"""A number that a training may not have, or only as NaN."""
+
+_SHORT = (
+    "stage",
+    "hash",
+    "digest",
+    "epochs",
+    "steps",
+    "seconds",
+    "initialValidationLoss",
+    "bestValidationLoss",
+    "finalTrainLoss",
+    "samplesPerSecond",
+    "scores",
+)
+_METRICS = {
+    "initialValidationLoss": "initial_validation_loss",
+    "bestValidationLoss": "best_validation_loss",
+    "finalTrainLoss": "final_train_loss",
+    "samplesPerSecond": "samples_per_second",
+    "seconds": "seconds",
+}
+
+
+class WindowCounts(Tolerant):
+    """How many windows an epoch trains and a validation scores."""
+
+    train: Count = 0
+    validation: Count = 0
+
+
+class BarsRead(Tolerant):
+    """The bars of a training."""
+
+    digest: Text = Field("", description="SHA-256 of the files and of the options that change their bars, in hex.")
+    symbols: Count = 0
+    bars: Count = 0
+    notes: tuple[Text, ...] = Field((), description="What was dropped, and what is odd about them.")
+
+
+class StageResult(Tolerant):
+    """A complete stage. One without epochs has no times, losses, windows and bars; one with scores has no weights.
+
+    Fields are only ever added, and `version` is raised when one of them means something else.
+    """
+
+    version: Count = Field(1, description="Absent in version 1.")
+    stage: Text = Field("", description="Its name.")
+    hash: Text = Field("", description="Its stage hash.")
+    run: Text = Field("", description="Id of the run that has trained it.")
+    attempt: Count | None = None
+    model: Mapping[str, Any] | None = Field(None, description="Namespace and name of the KronosModel.")
+    started_at: Text = Field("", description="When this attempt began, as ISO 8601 in UTC.")
+    finished_at: Text = Field("", description="When it ended.")
+    seconds: Measured = Field(None, description="Spent in training, over all attempts.")
+    epochs: Count | None = Field(None, description="Epochs done.")
+    steps: Count | None = Field(None, description="Optimizer steps done.")
+    parameters: Count | None = None
+    world_size: Count | None = Field(None, description="Processes.")
+    initial_validation_loss: Measured = None
+    best_validation_loss: Measured = None
+    best_step: Count | None = Field(None, description="The step after which the best weights were saved.")
+    best_epoch: Count | None = None
+    final_train_loss: Measured = Field(None, description="Mean over the last logged steps.")
+    windows: Annotated[WindowCounts, BeforeValidator(WindowCounts.read_inside)] | None = None
+    data: Annotated[BarsRead, BeforeValidator(BarsRead.read_inside)] | None = None
+    origin: Text = Field("", description="Where the initial weights came from.")
+    precision: Text = ""
+    device: Text = ""
+    samples_per_second: Measured = Field(None, description="Windows trained per second, in this attempt.")
+    digest: Text = Field("", description="SHA-256 of the weights, in hex.")
+    bytes: Count | None = Field(None, description="Of the files of the weights.")
+    scores: Mapping[str, Measured] | None = Field(None, description="Of a stage that produces scores, by name.")
+    software: Mapping[str, Text] = Field({}, description="Versions by name.")
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        """From the text of a result.json. Raises ValueError where it is no JSON object."""
+        return cls.read(json.loads(text))
+
+    def dump(self) -> str:
+        """The text of result.json."""
+        return json.dumps(self.wire, indent=2, allow_nan=False) + "\n"
+
+    @property
+    def short(self) -> dict[str, Any]:
+        """Of `wire`, what a model's status shows; it fits into a termination message."""
+        return {name: self.wire[name] for name in _SHORT if name in self.wire}
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The numbers that are worth a place in a model's status."""
+        values = {name: getattr(self, field) for name, field in _METRICS.items()} | dict(self.scores or {})
+        return {name: value for name, value in values.items() if value is not None}
