@@ -32,7 +32,7 @@ POD = {
     "metadata": {"name": "p", "namespace": "ns", "labels": LABELS, "ownerReferences": [JOB]},
     "status": {"containerStatuses": [{"name": "trainer", "state": {"running": {}}}]},
 }
-GANG = ObservedGang(run="r", stage=StageName.TOKENIZER, number=0, workload=None, pods=(POD,))
+GANG = ObservedGang(run="r", stage=StageName.TOKENIZER, attempt=0, workload=None, pods=(POD,))
 
 
 LINE = (

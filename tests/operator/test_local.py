@@ -93,7 +93,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_both_stages_are_trained_once(machine: Machine) -> None:
     run = machine.prepare()
-    assert [step.action for step in run.steps] == ["train", "train"]
+    assert [stage.action for stage in run.stages] == ["train", "train"]
     assert machine.run(run)["m"].exit_code == 0
     first, second = machine.starts()
     assert (first["stage"], first["publish"], second["stage"], second["publish"]) == (
@@ -119,7 +119,7 @@ def test_both_stages_are_trained_once(machine: Machine) -> None:
     assert state.progress["step"] == 1
 
     again = machine.prepare()
-    assert [step.action for step in again.steps] == ["complete", "complete"]
+    assert [stage.action for stage in again.stages] == ["complete", "complete"]
     assert machine.run(again)["m"].exit_code == 0
     assert len(machine.starts()) == 2
 
@@ -128,7 +128,7 @@ def test_only_what_a_change_affects_is_trained_again(machine: Machine) -> None:
     first = machine.prepare()
     machine.run(first)
     changed = machine.prepare(predictor={"epochs": 7})
-    assert [step.action for step in changed.steps] == [f"reuse {first.run}", "train"]
+    assert [stage.action for stage in changed.stages] == [f"reuse {first.run}", "train"]
     machine.run(changed)
     assert machine.stages() == ["tokenizer", "predictor", "predictor"]
     assert machine.starts()[2]["reuseTokenizer"] == {"run": first.run, "hash": first.stage_hashes[TOKENIZER]}
@@ -136,10 +136,10 @@ def test_only_what_a_change_affects_is_trained_again(machine: Machine) -> None:
     (machine.place / "data" / "bars" / "daily" / "README.txt").write_text("where they are from")
     (machine.place / "data" / "bars").rename(machine.place / "data" / "moved")
     moved = machine.prepare(predictor={"epochs": 7}, data={"source": {"claim": {"name": "moved", "path": "daily"}}})
-    assert [step.action for step in moved.steps] == ["complete", "complete"]
+    assert [stage.action for stage in moved.stages] == ["complete", "complete"]
     (machine.place / "data" / "moved" / "daily" / "aapl.csv").write_text("timestamps,close\n")
     fresh = machine.prepare(data={"source": {"claim": {"name": "moved", "path": "daily"}}})
-    assert [step.action for step in fresh.steps] == ["train", "train"]
+    assert [stage.action for stage in fresh.stages] == ["train", "train"]
 
 
 def test_bars_behind_a_linked_directory_count_as_content(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_force_trains_again_and_can_be_gone_on_with(machine: Machine) -> None:
     machine.script("m", PREDICTOR, "65")
     assert machine.run(forced)["m"].exit_code == 65
     resumed = machine.prepare()
-    assert (resumed.run, [step.action for step in resumed.steps]) == (forced.run, ["complete", "train"])
+    assert (resumed.run, [stage.action for stage in resumed.stages]) == (forced.run, ["complete", "train"])
 
 
 def test_reverting_publishes_the_old_run_again(machine: Machine) -> None:
@@ -408,7 +408,7 @@ def test_what_another_start_would_meet_again_is_not_started_again(machine: Machi
 
 
 def reasons(run: LocalRun) -> list[str]:
-    return [step.reason for step in run.steps]
+    return [stage.reason for stage in run.stages]
 
 
 @pytest.mark.parametrize("file", ["command.json", "run.json", "model.json", "bars.json", "-tokenizer-0.log"])
@@ -517,7 +517,7 @@ def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Mac
     assert start["run"] == first.run and start["digests"]["predictor"] == f"predictor of {first.run}"
     # That it has published itself changes nothing of what it was trained from.
     again = machine.prepare(**warm)
-    assert (again.run, [step.action for step in again.steps]) == (second.run, ["complete", "complete"])
+    assert (again.run, [stage.action for stage in again.stages]) == (second.run, ["complete", "complete"])
 
     # The bars grow: from the second, now published. Interrupted, it goes on as what it began with.
     (machine.place / "data" / "bars" / "daily" / "msft.csv").write_text("timestamps,open\n")
@@ -528,7 +528,7 @@ def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Mac
     assert (resumed.run, resumed.warm_start) == (third.run, third.warm_start)
     assert third.warm_start is not None and third.warm_start.run == second.run
     machine.run(resumed)
-    assert [step.action for step in machine.prepare(**warm).steps] == ["complete", "complete"]
+    assert [stage.action for stage in machine.prepare(**warm).stages] == ["complete", "complete"]
     # Asked for anew, it starts from what is published now.
     forced = machine.prepare(settings=machine.settings(force=True), **warm)
     assert forced.warm_start is not None and forced.warm_start.run == third.run
@@ -543,7 +543,7 @@ def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:
     assert caught.value.exit_code == 66
     machine.run(machine.prepare(settings=machine.settings(stages=frozenset({TOKENIZER}))))
     run = machine.prepare(settings=only)
-    assert [step.action for step in run.steps] == ["complete", "train"]
+    assert [stage.action for stage in run.stages] == ["complete", "train"]
     assert machine.run(run)["m"].exit_code == 0
     assert machine.stages() == ["tokenizer", "predictor"]
 

@@ -48,7 +48,7 @@ def said(kind: str, reason: str = "", message: str = "") -> dict[str, Any]:
 
 
 def gang(body: dict[str, Any] | None = None, *pods: dict[str, Any]) -> ObservedGang:
-    return ObservedGang(run="r", stage=StageName.TOKENIZER, number=3, workload=body, pods=pods)
+    return ObservedGang(run="r", stage=StageName.TOKENIZER, attempt=3, workload=body, pods=pods)
 
 
 DELETED = {"deletionTimestamp": timestamp(NOW + 120), "deletionGracePeriodSeconds": 120}
@@ -108,7 +108,7 @@ def test_gangs_are_found_by_owner_and_orphaned_pods_by_label() -> None:
     found, foreign = gangs_of(MODEL, [workload()], [pod(), pod(1, owner="gone"), pod(2, owner="gone", code=1)])
     assert [(one.workload is not None, len(one.pods)) for one in found] == [(True, 1), (False, 1)]
     assert found[0].first_pod is not None
-    assert found[0].number == 3
+    assert found[0].attempt == 3
     assert foreign == []
 
 

@@ -103,9 +103,7 @@ def _local(loaded: Sequence[Loaded]) -> Iterator[Difference | Failure]:
         if (run := one.run) is None:
             continue
         before = stored_model(settings.output_root, run.model.ref)
-        effects = tuple(
-            StageEffect(stage=step.stage.value, action=step.action, reason=step.reason) for step in run.steps
-        )
+        effects = tuple(StageEffect(stage=one.stage.value, action=one.action, reason=one.reason) for one in run.stages)
         old = None if before is None else _body(before.model)
         yield Difference(
             model=run.key,

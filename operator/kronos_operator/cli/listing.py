@@ -89,7 +89,7 @@ def _state(run: LocalRun, state: ModelState | None) -> str:
     """The state of a model, compared with its file."""
     if state is not None and state.state == "running":
         return "running"
-    if all(step.action != "train" for step in run.steps):
+    if all(one.action != "train" for one in run.stages):
         return "trained"
     if state is None:
         return "not trained"

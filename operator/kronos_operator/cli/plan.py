@@ -62,7 +62,7 @@ def _document(one: Prepared, *, defaults: bool) -> dict[str, Any]:
     if (run := one.run) is not None:
         document |= {
             "run": run.run,
-            "steps": [{"stage": step.stage.value, "action": step.action, "reason": step.reason} for step in run.steps],
+            "steps": [{"stage": one.stage.value, "action": one.action, "reason": one.reason} for one in run.stages],
             "bars": run.bars,
             "results": str(run.paths.run_dir),
             "notes": list(run.notes),

@@ -56,7 +56,9 @@ def train(loaded: Sequence[Loaded], settings: LocalSettings, *, as_json: bool = 
     prepared = prepare_each(loaded, settings)
     runs = [one.run for one in prepared if one.run is not None]
     stages = [
-        StageProgress(one.key, step.stage.value, state=planned_state(step.action)) for one in runs for step in one.steps
+        StageProgress(one.key, stage.stage.value, state=planned_state(stage.action))
+        for one in runs
+        for stage in one.stages
     ]
     display = display_on(console(stderr=as_json), stages)
     with display:

@@ -96,7 +96,7 @@ def summary_document(summary: ModelSummary) -> dict[str, Any]:
 
 def summarise(run: LocalRun, outcome: RunResult) -> ModelSummary:
     """The summary of a model after its run, from the files that its stages left."""
-    stages = tuple(_stage(run.paths, step.stage, step.action) for step in run.steps)
+    stages = tuple(_stage(run.paths, one.stage, one.action) for one in run.stages)
     # A stage whose initial weights are used unchanged is none of the run's.
     published = all(run.paths.stage(stage.stage).completed() for stage in run.begun.stages)
     return ModelSummary(

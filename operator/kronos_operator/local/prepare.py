@@ -29,7 +29,7 @@ TRAINER = (sys.executable, "-m", "kronos_trainer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedStep:
+class PlannedStage:
     """What becomes of one stage, and why."""
 
     stage: StageName
@@ -48,7 +48,7 @@ class LocalRun:
     bars_record: BarsRecord | None  # what the bars' digest was taken of
     warm_start: WarmStart | None  # what init.published stands for
     begun: Run  # as it begins
-    steps: tuple[PlannedStep, ...] = ()
+    stages: tuple[PlannedStage, ...] = ()
     notes: tuple[str, ...]
     files: ModelFiles  # as they were when this was decided
 
@@ -153,7 +153,7 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         notes=notes,
         files=files,
     )
-    return replace(ready, steps=_planned(ready))
+    return replace(ready, stages=_planned(ready))
 
 
 def write_run_configs(run: LocalRun, directory: Path) -> list[Path]:
@@ -194,15 +194,15 @@ def _latest(files: ModelFiles, request: Request) -> Run | None:
     return Run(id=run.run, stage_hashes=run.stage_hashes, attempt=files.next_attempt)
 
 
-def _planned(run: LocalRun) -> tuple[PlannedStep, ...]:
-    steps: list[PlannedStep] = []
+def _planned(run: LocalRun) -> tuple[PlannedStage, ...]:
+    stages: list[PlannedStage] = []
     for one in preview(run.begun, run.files.trained):
         reason = one.reason
         if one.action is StageAction.TRAIN:
-            reason = _why(one.stage, run, [step.stage for step in steps if step.action == StageAction.TRAIN])
+            reason = _why(one.stage, run, [stage.stage for stage in stages if stage.action == StageAction.TRAIN])
         action = f"{one.action} {one.run}" if one.action is StageAction.REUSE else one.action.value
-        steps.append(PlannedStep(stage=one.stage, action=action, reason=reason))
-    return tuple(steps)
+        stages.append(PlannedStage(stage=one.stage, action=action, reason=reason))
+    return tuple(stages)
 
 
 def _why(stage: StageName, run: LocalRun, retrained: list[StageName]) -> str:

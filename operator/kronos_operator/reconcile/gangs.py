@@ -33,7 +33,7 @@ class ObservedGang:
 
     run: str
     stage: StageName
-    number: int
+    attempt: int
     workload: Object | None
     pods: tuple[Object, ...] = ()
 
@@ -118,11 +118,11 @@ def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> t
             left[identity].append(pod)
     gangs = []
     for key, body in own.items():
-        run, stage, number = _identity(body) or ("", next(iter(StageName)), 0)
-        gangs.append(ObservedGang(run=run, stage=stage, number=number, workload=body, pods=tuple(owned[key])))
+        run, stage, attempt = _identity(body) or ("", next(iter(StageName)), 0)
+        gangs.append(ObservedGang(run=run, stage=stage, attempt=attempt, workload=body, pods=tuple(owned[key])))
     gangs += [
-        ObservedGang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
-        for (run, stage, number), group in left.items()
+        ObservedGang(run=run, stage=stage, attempt=attempt, workload=None, pods=tuple(group))
+        for (run, stage, attempt), group in left.items()
     ]
     return gangs, foreign
 
@@ -146,7 +146,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
-        attempt=gang.number,
+        attempt=gang.attempt,
         state=AttemptState.FAILED if lost else _state(gang, alive),
         disrupted=disruption is not None,
         reason="" if disruption is None else disruption.reason,
