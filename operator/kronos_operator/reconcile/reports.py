@@ -13,15 +13,13 @@ from kronos_operator.api import CheckpointState, Progress
 from kronos_operator.durations import round_duration
 from kronos_operator.reconcile.times import seconds_of
 from kronos_operator.text import plain
-from kronos_trainer.config import StageName
+from kronos_trainer.config import StageName, StageResult
 
 _MARK = '{"kronos":'
 _DECODER = json.JSONDecoder()
 _LONGEST_ETA = 1e9  # seconds
 _LONGEST_SKIPPED = _LONGEST_NOTE = 256
 MOST_SKIPPED = MOST_NOTES = 8
-# Numbers of a stage's result that are worth a place in status.
-_METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +77,7 @@ def result_of(report: Report, stage: StageName) -> tuple[str | None, dict[str, f
     """Digest of the weights and metrics of a stage's result; none if the report has no result of that stage."""
     if report.result.get("stage") != stage.value:
         return None, {}
-    metrics = {name: value for name in _METRICS if (value := _number(report.result, name)) is not None}
-    return _text(report.result, "digest")[:128] or None, metrics
+    return _text(report.result, "digest")[:128] or None, StageResult.read(report.result).metrics
 
 
 def _heard(report: Report, message: Mapping[str, Any]) -> Report:

@@ -174,7 +174,7 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     def published() -> tuple[Path, str]:
         return published_weights(run, paths, stage)
 
-    first = initial_net(kind_of(stage), run.trained()[stage].init, run.training.seed, published)
+    first = initial_net(kind_of(stage), run.weights_stages()[stage].init, run.training.seed, published)
     model: KronosTokenizer | KronosPredictor = first.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
     untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=first.origin)

@@ -116,8 +116,8 @@ class _Attempt:
         run, ranks = self._run, self._ranks
         started = datetime.now(UTC)
         plan = plan_batches(
-            batch_size=run.trained_stage.batch_size,
-            micro_batch_size=run.trained_stage.micro_batch_size,
+            batch_size=run.weights_stage.batch_size,
+            micro_batch_size=run.weights_stage.micro_batch_size,
             world=ranks.world,
             out_of_memory_restarts=run.out_of_memory_restarts,
         )
@@ -236,7 +236,7 @@ class _Attempt:
 
         with heartbeat(self._progress.beat):
             first = self._ranks.one_by_one_per_node(
-                lambda: initial_net(row.kind, run.trained_stage.init, run.training.seed, published)
+                lambda: initial_net(row.kind, run.weights_stage.init, run.training.seed, published)
             )
         with row.task(work, first.model) as task:
             yield task, first.origin
