@@ -271,6 +271,30 @@ def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
         time.sleep(0.05)
 
 
+def test_a_trainer_that_does_not_end_within_its_grace_is_killed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.script("m", TOKENIZER, "deaf")
+    run = machine.prepare()
+    config = run.run_configs[TOKENIZER].model_copy(update={"grace_seconds": 1})
+    monkeypatch.setattr(LocalRun, "run_config", lambda self, start: config)
+
+    def interrupt(key: str, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    machine.on_event = interrupt
+    assert machine.run(run)["m"].exit_code == 137
+
+
+def test_a_smaller_micro_batch_is_kept_by_the_next_command(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "71", "65")
+    assert machine.run(machine.prepare())["m"].exit_code == 65
+    assert machine.run(machine.prepare())["m"].exit_code == 0
+    restarts = [(start["stage"], start["outOfMemoryRestarts"]) for start in machine.starts()]
+    assert restarts == [("tokenizer", 0), ("tokenizer", 1), ("tokenizer", 1), ("predictor", 0)]
+
+
 def test_a_second_run_is_refused_at_once_and_the_first_is_unharmed(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "wait")
     seen: list[Any] = []

@@ -89,6 +89,12 @@ def test_a_gang_has_started_when_its_last_pod_has() -> None:
     assert attempt_of(gang(workload(), pod(), pod(5)), None, NOW).started_at == NOW + 5
 
 
+def test_a_pod_without_a_time_of_its_container_started_when_the_kubelet_took_it() -> None:
+    late = pod(1)
+    late["status"] |= {"startTime": timestamp(NOW + 9), "containerStatuses": [{"name": "trainer", "state": {}}]}
+    assert attempt_of(gang(workload(), pod(), late), None, NOW).started_at == NOW + 9
+
+
 def test_a_gang_that_its_queue_takes_back_has_not_crashed_even_if_all_pods_end_in_the_second_they_are_told_to() -> None:
     deleted = {"deletionTimestamp": timestamp(NOW + 130), "deletionGracePeriodSeconds": 120}
     pods = [pod(code=143, **deleted), pod(code=143, **deleted)]

@@ -97,17 +97,18 @@ class Reconciler:
     async def _pass(self, key: Key, body: Object) -> float | None:
         now = float(int(self._now()))
         try:
-            model = with_stages(KronosModel.from_server(body))
+            read = KronosModel.from_server(body)
         except ValueError as error:
             await self._complain(body, error, now)
             return None
+        model = with_stages(read)
         seen = await self._observer.observe(model, self._postponed.get(key), now)
         observed, decided = self._placing.decide(key, model, seen)
         await self._announcer.foreign(body, seen.foreign)
         try:
             if decided.begins and decided.run is not None and decided.run.outcome is None:
                 await self._effects.freeze(model, decided.run.id)
-            model = await self._write(model, decided, seen)
+            model = await self._write(model, decided, seen, anew=model is not read)
             observed = replace(observed, run=decided.run)
             await self._effects.act(model, decided.actions)
             await self._restore(body, model, seen, decided)
@@ -136,15 +137,15 @@ class Reconciler:
             for what in await self._effects.restore(model, start_of(decided.run), seen.current):
                 await self._announcer.restored(body, what)
 
-    async def _write(self, model: KronosModel, decided: Plan, seen: Observation) -> KronosModel:
-        """Writes the status if it has changed, or if a gang is about to be started or stopped.
+    async def _write(self, model: KronosModel, decided: Plan, seen: Observation, *, anew: bool = False) -> KronosModel:
+        """Writes the status if it has changed, if a gang is about to be started or stopped, or `anew`.
 
         In the second case the write proves that nobody has decided otherwise meanwhile. Returns the model as it is
         then. Raises Conflict.
         """
         key = Key(model.metadata.namespace, model.metadata.name)
         before, after = model.status or Status(), status_of(model, decided, seen)
-        if not decided.actions and not worth_writing(before, after, self._settings.progress_seconds):
+        if not (decided.actions or anew) and not worth_writing(before, after, self._settings.progress_seconds):
             self._metrics.saw(key, before, before)
             return model
         decided_on = {"metadata": model.metadata.model_dump(mode="json", by_alias=True)}
