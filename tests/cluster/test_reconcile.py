@@ -132,7 +132,7 @@ def test_a_bad_network_changes_nothing(cluster: ControlPlane, kubelet: Kubelet, 
 
     status = asyncio.run(main())
     assert status["run"]["attempt"] == 2
-    assert not any(status["restarts"].values())
+    assert not any(status["run"]["restarts"].values())
     assert len(kubelet.jobs()) == 2
 
 
@@ -179,7 +179,7 @@ def test_exit_codes_mean_what_the_contract_says(cluster: ControlPlane, kubelet: 
         kubelet.run(job)
         kubelet.end(job, code, '{"kronos":1,"event":"error","message":"bars.csv, row 7: no number"}')
     status = finished(kubelet, "m", "Failed")
-    restarts = status["restarts"]
+    restarts = status["run"]["restarts"]
     assert (restarts["disruptions"], restarts["outOfMemory"], restarts["crashes"]) == (1, 1, 1)
     assert status["failure"]["reason"] == "DataInvalid"
     assert status["failure"]["message"] == "bars.csv, row 7: no number"
@@ -218,7 +218,7 @@ def test_a_killed_operator_goes_on_where_it_was(
     with operator(cluster, kubelet.namespace, log):
         kubelet.train("pred", 1)
         status = finished(kubelet, "m", "Succeeded")
-    assert status["restarts"]["crashes"] == status["restarts"]["disruptions"] == 0
+    assert status["run"]["restarts"]["crashes"] == status["run"]["restarts"]["disruptions"] == 0
     again = cluster.request("GET", f"/apis/batch/v1/namespaces/{kubelet.namespace}/jobs/{job}")["metadata"]["uid"]
     assert again == uid
 
