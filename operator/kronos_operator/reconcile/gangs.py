@@ -199,7 +199,7 @@ def lost_at(gang: ObservedGang) -> float | None:
 
 
 def silent_nodes(gang: ObservedGang) -> list[str]:
-    """Nodes from which nothing is heard while a pod of the gang runs there: then its Ready is taken back by others."""
+    """Nodes that do not answer while a pod of the gang runs there: then the node controller sets its Ready to False."""
     silent = []
     for pod in gang.pods:
         runs = "running" in (container_status(pod).get("state") or {}) and not has_ended(pod)
