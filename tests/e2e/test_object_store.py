@@ -78,7 +78,7 @@ def test_a_model_lives_in_an_object_store_and_goes_on_from_there_after_kill_9(
         assert story.steps(list(story.gangs().values())[1][0]["metadata"]["name"])[0] > 0
         assert story.wait_for_end() == ("True", "Succeeded"), story.status
         status = story.status
-    assert status["restarts"]["crashes"] == 1
+    assert status["run"]["restarts"]["crashes"] == 1
     models = server.root / "models" / "kronos" / "models" / namespace / "model-b-1d"
     current = json.loads((models / "current.json").read_text())
     for stage in ("tokenizer", "predictor"):

@@ -280,7 +280,7 @@ class FakeCluster:
                 raise Crash
 
 
-class Sight:
+class Lister:
     """What an operator sees of children; by default the present, else what was there when `freeze` was called."""
 
     def __init__(self, cluster: FakeCluster) -> None:

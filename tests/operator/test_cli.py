@@ -18,7 +18,6 @@ from kronos_operator.cli import checks, main, quickstart
 from kronos_operator.cli.failure import report
 from kronos_operator.cli.init import Size, usual_window
 from kronos_operator.cli.logs import newest_log, readable
-from kronos_operator.cli.options import Stage
 from kronos_operator.loading import load_models
 from kronos_trainer.config import STARTS, StageName, Timeframe, load_run
 
@@ -383,8 +382,7 @@ def test_what_a_log_holds_cannot_steer_the_terminal(workplace: Path, capsys: pyt
     assert capsys.readouterr().out == "a: [red]FB[/red] gone\ncleared \ufffdtxt\n"
 
 
-def test_the_stages_are_those_of_the_contract() -> None:
-    assert get_args(Stage) == tuple(stage.value for stage in StageName)
+def test_the_sizes_of_init_are_those_of_the_contract() -> None:
     assert get_args(Size) == tuple(STARTS)
 
 

@@ -305,10 +305,11 @@ def test_a_forecasts_failure_in_the_pod_is_the_commands(server: PodServer, capsy
 SAVE = """
 import sys
 from pathlib import Path
-from kronos_trainer.model.weights import save_weights, scratch_predictor, scratch_tokenizer
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import save_weights, scratch_net
 run = Path(sys.argv[1])
-save_weights(scratch_tokenizer("tiny", 1), run / "tokenizer/best")
-save_weights(scratch_predictor("tiny", 1), run / "predictor/best")
+save_weights(scratch_net(TOKENIZER, "tiny", 1), run / "tokenizer/best")
+save_weights(scratch_net(PREDICTOR, "tiny", 1), run / "predictor/best")
 """
 
 

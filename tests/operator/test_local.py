@@ -22,7 +22,7 @@ from kronos_operator.local import (
     LocalError,
     LocalRun,
     LocalSettings,
-    Outcome,
+    RunResult,
     execute,
     prepare,
     read_states,
@@ -64,7 +64,7 @@ class Machine:
         model = KronosModel.model_validate({"metadata": {"name": name}, "spec": spec | changes})
         return prepare(Loaded(model, self.place / f"{name}.yaml", {}), settings or self.settings())
 
-    def run(self, *runs: LocalRun, gpus: str = "", **changes: Any) -> dict[str, Outcome]:
+    def run(self, *runs: LocalRun, gpus: str = "", **changes: Any) -> dict[str, RunResult]:
         environ = os.environ | {"FAKE_SCRIPT": str(self.place), "CUDA_VISIBLE_DEVICES": gpus}
         environ.pop("OMP_NUM_THREADS", None)
         return execute(runs, self.settings(**changes), self._notify, trainer_command=FAKE, environ=environ)

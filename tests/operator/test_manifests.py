@@ -21,24 +21,23 @@ CASES = sorted(path.name for path in GOLDEN.iterdir())
 UID = "0f1e2d3c-0000-4000-8000-000000000000"
 IMAGE = "registry.example.com/kronos/trainer:default"
 RUN = "3c0ffee3"
-HASHES = ((StageName.TOKENIZER, "0123456789abcdef"), (StageName.PREDICTOR, "fedcba9876543210"))
+HASHES = {StageName.TOKENIZER: "0123456789abcdef", StageName.PREDICTOR: "fedcba9876543210"}
 
 TOKENIZER = StartAttempt(
     run=RUN,
     stage=StageName.TOKENIZER,
-    number=0,
+    attempt=0,
     stage_hashes=HASHES,
     out_of_memory_restarts=0,
     publish=False,
-    reuse_tokenizer=None,
 )
 PREDICTOR = replace(
     TOKENIZER,
     stage=StageName.PREDICTOR,
-    number=7,
+    attempt=7,
     out_of_memory_restarts=1,
     publish=True,
-    reuse_tokenizer=Reuse(run="0ddba115", hash=HASHES[0][1]),
+    reuse={StageName.TOKENIZER: Reuse(run="0ddba115", hash=HASHES[StageName.TOKENIZER])},
 )
 
 
@@ -116,7 +115,7 @@ def test_objects_of_an_attempt_share_name_owner_and_labels(case: str) -> None:
     for one in objects:
         metadata = one["metadata"]
         assert metadata["name"] == names.child_name(
-            subject.model.metadata.name, subject.start.stage, dict(HASHES)[subject.start.stage], subject.start.number
+            subject.model.metadata.name, subject.start.stage, HASHES[subject.start.stage], subject.start.attempt
         )
         assert metadata["namespace"] == "quant"
         assert subject.labels.items() <= metadata["labels"].items()
@@ -278,7 +277,7 @@ def test_longest_names_fit_into_a_label() -> None:
     content = body("job-2-nodes-cpu")
     content["metadata"]["name"] = "m" * names.MODEL_NAME_LENGTH
     long = AttemptTemplate(
-        model=KronosModel.model_validate(content), uid=UID, start=replace(PREDICTOR, number=999), image=IMAGE
+        model=KronosModel.model_validate(content), uid=UID, start=replace(PREDICTOR, attempt=999), image=IMAGE
     )
     assert len(f"{long.name}-worker-254") <= 63
     assert len(f"{long.name}-255") <= 63

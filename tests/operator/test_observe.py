@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fake_cluster import timestamp
 
-from kronos_operator.api import Failure, RunStep
+from kronos_operator.api import Failure, RunStage
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.causes import cause_of, log_tail, overran
 from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of
@@ -249,10 +249,11 @@ def test_no_line_can_break_a_status(value: str) -> None:
     report = Report()
     for event in ("progress", "phase", "error"):
         report = read_report([f'{{"kronos":1,"event":"{event}",{line}}}'], report)
-    report = read_report([f'{{"kronos":1,"event":"result","result":{{{line}}}}}'], report)
+    report = read_report([f'{{"kronos":1,"event":"result","result":{{"stage":"tokenizer",{line}}}}}'], report)
     progress = progress_of(report, 0, StageName.TOKENIZER)
-    step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
-    for part in (progress, step, Failure(reason="x", message=report.error)):
+    digest, metrics = result_of(report, StageName.TOKENIZER)
+    stage = RunStage(stage=StageName.TOKENIZER, hash="a" * 16, digest=digest, metrics=metrics)
+    for part in (progress, stage, Failure(reason="x", message=report.error)):
         json.dumps(json.loads(part.model_dump_json()), allow_nan=False).encode()
     assert len(progress.summary or "") <= 32 and (progress.percent or 0) <= 100
 
@@ -260,13 +261,13 @@ def test_no_line_can_break_a_status(value: str) -> None:
 def test_no_control_character_of_a_trainer_enters_a_status() -> None:
     evil = "\x1b]0;owned\x07\x1b[2J\u202e\x00bars.csv\ud800"
     lines = [json.dumps({"kronos": 1, "event": "error", "message": evil})]
-    lines += [json.dumps({"kronos": 1, "event": "result", "result": {"digest": evil}})]
+    lines += [json.dumps({"kronos": 1, "event": "result", "result": {"stage": "tokenizer", "digest": evil}})]
     lines += [json.dumps({"kronos": 1, "event": "checkpointSkipped", "step": 1, "reason": evil})]
     lines += [json.dumps({"kronos": 1, "event": "note", "message": evil})]
     report = read_report(lines)
-    step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
+    digest, _ = result_of(report, StageName.TOKENIZER)
     failure = Failure(reason="x", message=evil, log_tail=evil)
-    texts = [report.error, *report.skipped, *report.notes, step.digest, failure.message, failure.log_tail]
+    texts = [report.error, *report.skipped, *report.notes, digest, failure.message, failure.log_tail]
     for text in texts:
         assert text is not None and text.endswith("bars.csv\ufffd")
         assert not set(text) & set("\x1b\x07\x00\u202e\ud800")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from kronos_operator.api import KronosModel
+from kronos_operator.api import KronosModel, TrainedStage
 from kronos_operator.hashing import run_id, stage_hashes
-from kronos_operator.plan import Completed, Request, begin, preview
+from kronos_operator.plan import Request, begin, preview
 from kronos_trainer.config import StageName
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
@@ -18,8 +18,8 @@ HASHES = stage_hashes(MODEL.spec)
 OWN = run_id(HASHES)
 
 
-def trained(run: str, *stages: StageName) -> tuple[Completed, ...]:
-    return tuple(Completed(run=run, stage=stage, hash=HASHES[stage]) for stage in stages)
+def trained(run: str, *stages: StageName) -> tuple[TrainedStage, ...]:
+    return tuple(TrainedStage(run=run, stage=stage, hash=HASHES[stage]) for stage in stages)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def trained(run: str, *stages: StageName) -> tuple[Completed, ...]:
     ],
 )
 def test_each_stage_is_trained_reused_complete_or_skipped(
-    spec: dict[str, Any], completed: tuple[Completed, ...], stages: Any, expected: list[str]
+    spec: dict[str, Any], completed: tuple[TrainedStage, ...], stages: Any, expected: list[str]
 ) -> None:
     model = KronosModel.model_validate({"metadata": {"name": "m"}, "spec": SPEC | spec})
     run = begin(Request(spec=model.spec, stages=frozenset(stages)), None, completed, "", 0.0)

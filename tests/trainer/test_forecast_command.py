@@ -22,13 +22,8 @@ from kronos_trainer.forecast.__main__ import main
 from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.future_file import FutureFile
 from kronos_trainer.forecast.sampling import Sampling
-from kronos_trainer.model.weights import (
-    load_predictor,
-    load_tokenizer,
-    save_weights,
-    scratch_predictor,
-    scratch_tokenizer,
-)
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import load_net, save_weights, scratch_net
 from kronos_trainer.storage import durable
 
 COLUMNS = ["timestamps", "open", "high", "low", "close", "volume", "amount"]
@@ -38,8 +33,8 @@ WINDOW = {"lookback": 30, "horizon": 5, "maxContext": 64}
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     root = tmp_path_factory.mktemp("weights")
-    save_weights(scratch_tokenizer("tiny", 1), root / "tokenizer")
-    save_weights(scratch_predictor("tiny", 1), root / "predictor")
+    save_weights(scratch_net(TOKENIZER, "tiny", 1), root / "tokenizer")
+    save_weights(scratch_net(PREDICTOR, "tiny", 1), root / "predictor")
     return ["--tokenizer", str(root / "tokenizer"), "--predictor", str(root / "predictor")]
 
 
@@ -100,7 +95,7 @@ def test_end_to_end_from_two_directories(weights: list[str], daily: Path, tmp_pa
     assert list(frame) == COLUMNS
     assert frame["timestamps"].dt.strftime("%m-%d").tolist() == ["05-17", "05-20", "05-21", "05-22"]
     # what the process wrote is what the class says
-    model = Forecaster(load_tokenizer(Path(weights[1])), load_predictor(Path(weights[3])))
+    model = Forecaster(load_net(TOKENIZER, Path(weights[1])), load_net(PREDICTOR, Path(weights[3])))
     bars, _ = read_frame(daily)
     expected = model.forecast(bars, pd.DatetimeIndex(frame["timestamps"]), Sampling(top_k=1))
     np.testing.assert_allclose(frame[COLUMNS[1:]], expected[COLUMNS[1:]], rtol=1e-4)
@@ -115,7 +110,7 @@ def test_a_published_model_brings_its_own_window_and_clip(published: Path, daily
     frame = pd.read_csv(output, parse_dates=["timestamps"])
     assert len(frame) == WINDOW["horizon"]
     best = RunPaths(published, ModelRef(namespace="quant", name="model-x"), "run-1").run_dir
-    tokenizer, predictor = load_tokenizer(best / "tokenizer"), load_predictor(best / "predictor")
+    tokenizer, predictor = load_net(TOKENIZER, best / "tokenizer"), load_net(PREDICTOR, best / "predictor")
     model = Forecaster(tokenizer, predictor, max_context=WINDOW["maxContext"], clip=3.0)
     history = read_frame(daily)[0].tail(WINDOW["lookback"])
     expected = model.forecast(history, pd.DatetimeIndex(frame["timestamps"]), Sampling(top_k=1))

@@ -17,7 +17,8 @@ from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, TrainerError
 from kronos_trainer.forecast import Forecaster, load
-from kronos_trainer.model.weights import save_weights, scratch_predictor, scratch_tokenizer
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import save_weights, scratch_net
 from kronos_trainer.storage import durable
 
 LOOKBACK, HORIZON = 30, 4
@@ -29,8 +30,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output root with a published model of New York's days."""
     root = tmp_path_factory.mktemp("outputs")
     paths = RunPaths(root, ModelRef(namespace="default", name="model-b-1d"), "run-1")
-    save_weights(scratch_tokenizer("tiny", 1), paths.run_dir / "tokenizer" / "best")
-    save_weights(scratch_predictor("tiny", 1), paths.run_dir / "predictor" / "best")
+    save_weights(scratch_net(TOKENIZER, "tiny", 1), paths.run_dir / "tokenizer" / "best")
+    save_weights(scratch_net(PREDICTOR, "tiny", 1), paths.run_dir / "predictor" / "best")
     parts = {part: {"path": f"runs/run-1/{part}/best"} for part in ("tokenizer", "predictor")}
     window = {"lookback": LOOKBACK, "horizon": HORIZON, "maxContext": 64}
     data = {"digest": "", "clip": 5.0, "timeZone": None, "calendar": "XNYS"}

@@ -12,11 +12,12 @@ import typer
 
 from kronos_operator.cli.display import progress_line
 from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.options import ModelName, Stage
+from kronos_operator.cli.options import ModelName
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.progress import Board, StageProgress, remark_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
 from kronos_operator.cli.terminal import print_line
+from kronos_trainer.stages import StageName
 
 POLL_SECONDS = 0.5
 
@@ -24,7 +25,7 @@ POLL_SECONDS = 0.5
 def logs(
     name: ModelName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
-    stage: Annotated[Stage | None, typer.Option(help="Only this stage.", show_default="the latest")] = None,
+    stage: Annotated[StageName | None, typer.Option(help="Only this stage.", show_default="the latest")] = None,
     rank: Annotated[
         str, typer.Option(metavar="N|all", help="In a cluster: only the pod of this rank; local ranks share one log.")
     ] = "all",

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from kronos_operator.cli.completion import model_names
+from kronos_trainer.stages import StageName
 
-Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
 TRAINER_IMAGE_ENV = "KRONOS_TRAINER_IMAGE"
@@ -25,7 +25,7 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
-OneStage = Annotated[Stage | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
+OneStage = Annotated[StageName | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
 Force = Annotated[bool, typer.Option("--force", help="Train complete stages again.")]
 Image = Annotated[
     str | None,

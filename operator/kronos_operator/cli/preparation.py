@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kronos_operator.cli.options import Mode, Stage
+from kronos_operator.cli.options import Mode
+from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -16,16 +17,15 @@ if TYPE_CHECKING:
 
 def local_settings(
     *,
-    stage: Stage | None = None,
+    stage: StageName | None = None,
     mode: Mode = "sequential",
     max_workers: int = 1,
     force: bool = False,
 ) -> LocalSettings:
     """The settings of this machine, from the environment, with the options of the command line."""
     from kronos_operator.local import LocalSettings
-    from kronos_trainer.config import StageName
 
-    chosen = frozenset({StageName(stage)} if stage else StageName)
+    chosen = frozenset({stage} if stage else StageName)
     return replace(
         LocalSettings.from_environ(os.environ), stages=chosen, mode=mode, max_workers=max_workers, force=force
     )

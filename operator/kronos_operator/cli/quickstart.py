@@ -43,7 +43,7 @@ def quickstart(
 
     Without files, the models are chosen among the examples.
     """
-    from kronos_trainer.config import TRIAL, ExitCode
+    from kronos_trainer.config import TRIAL, ExitCode, StageName
 
     asking = not yes and interactive()
     if not asking and not yes:
@@ -62,8 +62,8 @@ def quickstart(
         raise typer.Exit(ExitCode.ENVIRONMENT)
 
     if asking and stage is None:
-        answer = Prompt.ask("Stages", choices=["both", "tokenizer", "predictor"], default="both")
-        stage = "tokenizer" if answer == "tokenizer" else "predictor" if answer == "predictor" else None
+        answer = Prompt.ask("Stages", choices=["both", *StageName.with_weights()], default="both")
+        stage = None if answer == "both" else StageName(answer)
     if asking and mode is None and len(loaded) > 1:
         mode = (
             "parallel"

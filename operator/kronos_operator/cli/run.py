@@ -19,7 +19,7 @@ from kronos_operator.cli.terminal import console, print_json
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
-    from kronos_operator.local import LocalSettings, Outcome
+    from kronos_operator.local import LocalSettings, RunResult
 
 
 def run(
@@ -72,7 +72,7 @@ def train(loaded: Sequence[Loaded], settings: LocalSettings, *, as_json: bool = 
     return next((one.exit_code for one in summaries if one.exit_code), 0)
 
 
-def _summary(one: Prepared, outcomes: Mapping[str, Outcome]) -> ModelSummary:
+def _summary(one: Prepared, outcomes: Mapping[str, RunResult]) -> ModelSummary:
     if one.run is not None:
         return summarise(one.run, outcomes[one.run.key])
     assert one.error is not None

@@ -13,7 +13,7 @@ from kronos_operator.cli.terminal import near, number, print_line, print_table
 from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
-    from kronos_operator.local import LocalRun, Outcome
+    from kronos_operator.local import LocalRun, RunResult
     from kronos_trainer.config import RunPaths, StageName
 
 
@@ -94,13 +94,11 @@ def summary_document(summary: ModelSummary) -> dict[str, Any]:
     return asdict(summary, dict_factory=renamed)
 
 
-def summarise(run: LocalRun, outcome: Outcome) -> ModelSummary:
+def summarise(run: LocalRun, outcome: RunResult) -> ModelSummary:
     """The summary of a model after its run, from the files that its stages left."""
     stages = tuple(_stage(run.paths, step.stage, step.action) for step in run.steps)
-    trained = {
-        step.stage.value for step in run.record.steps
-    }  # without a stage whose initial weights are used unchanged
-    published = all(stage.weights for stage in stages if stage.stage in trained)
+    # A stage whose initial weights are used unchanged is none of the run's.
+    published = all(run.paths.stage(stage.stage).completed() for stage in run.begun.stages)
     return ModelSummary(
         model=run.key,
         run=run.run,
@@ -145,7 +143,7 @@ def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
         loss_after=result.best_validation_loss,
         epochs=result.epochs,
         seconds=result.seconds,
-        weights=str(files.best) if complete else None,
+        weights=str(files.best) if complete and stage.has_weights else None,
     )
 
 

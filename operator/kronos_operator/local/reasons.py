@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,24 @@ def why_again(config: RunConfig, files: ModelFiles) -> str | None:
     return f"starts again: {how or 'the last attempt ended before saving anything'}"
 
 
-def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, tokenizer_too: bool) -> str:
-    """What differs from the latest run of the stage. `tokenizer_too`: the same run trains its tokenizer anew."""
+def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, retrained: Sequence[StageName]) -> str:
+    """What differs from the latest run of the stage. `retrained`: stages before it that the same run trains anew."""
     last = next((run for run in files.started if run.stage is config.stage), None)
     if last is None:
         return "not trained yet"
-    reasons = ["its tokenizer is trained again"] if tokenizer_too else []
-    parts: tuple[str, ...] = (config.stage.value,) if tokenizer_too else (*_SHARED, config.stage.value)
+    reasons = [f"its {stage} is trained again" for stage in retrained]
+    parts: tuple[str, ...] = (config.stage.value,) if retrained else (*_SHARED, config.stage.value)
     reasons += _fields_that_differ(last, config, parts, with_source=bars is None)
-    if not tokenizer_too:
+    if not retrained:
         reasons += _bars_that_differ(last, config, bars)
-        tokenizer = StageName.TOKENIZER
-        changed = config.stage_hashes[tokenizer] != last.stage_hashes[tokenizer]
-        if config.stage is not tokenizer and changed and not reasons:
-            reasons.append("its tokenizer changed")
+        reasons = reasons or [
+            f"its {stage} changed"
+            for stage in config.stages[: config.stages.index(config.stage)]
+            if config.stage_hashes[stage] != last.stage_hashes.get(stage)
+        ]
     warm, before = config.warm_start, last.warm_start
-    if warm is not None and config.stage_config.init.published and warm != before:
+    own = config.trained().get(config.stage)
+    if warm is not None and own is not None and own.init.published and warm != before:
         reasons.append(f"it starts from the weights of run {warm.run}, now published")
     return "; ".join(reasons) or (
         f"run {last.run} used other bars, other initial weights, or a release with other numerics"

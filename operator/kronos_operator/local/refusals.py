@@ -37,10 +37,10 @@ class Refusal:
 def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
     """Everything that keeps the model from running here. What a URI or a hub names is not looked up."""
     spec = loaded.model.spec
-    if all(getattr(spec, stage).epochs == 0 for stage in StageName):
+    if not any(spec.runs(stage) for stage in StageName):
         yield Refusal(
             exit_code=ExitCode.CONFIG,
-            field=f"{StageName.PREDICTOR}.epochs",
+            field=f"{list(spec.trained())[-1]}.epochs",
             fault="both stages have epochs 0: there is nothing to train",
             way_out="set the epochs of one",
         )
@@ -57,8 +57,8 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
                 fault=f"{called} {fault}",
                 way_out=_way_out(loaded, settings, bars),
             )
-    for stage in StageName:
-        if getattr(spec, stage).init.published and not _published(loaded, settings):
+    for stage, config in spec.trained().items():
+        if config.init.published and not _published(loaded, settings):
             yield Refusal(
                 exit_code=ExitCode.INPUT_MISSING,
                 field=f"{stage}.init.published",
@@ -97,7 +97,8 @@ def bars_fault(bars: Path) -> str:
 
 def weights_path(loaded: Loaded, stage: StageName) -> Path | None:
     """The directory of a stage's first weights, where they are given by path."""
-    path = getattr(loaded.model.spec, stage).init.path
+    config = loaded.model.spec.trained().get(stage)
+    path = None if config is None else config.init.path
     return None if path is None else full_path(path, loaded.base_of(f"{stage}.init.path"))
 
 

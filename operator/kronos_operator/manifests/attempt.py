@@ -33,9 +33,7 @@ class AttemptTemplate:
     def name(self) -> str:
         """Name of every object of the attempt."""
         start = self.start
-        return names.child_name(
-            self.model.metadata.name, start.stage, dict(start.stage_hashes)[start.stage], start.number
-        )
+        return names.child_name(self.model.metadata.name, start.stage, start.stage_hashes[start.stage], start.attempt)
 
     @property
     def nodes(self) -> int:
@@ -48,7 +46,7 @@ class AttemptTemplate:
         return {
             **run_labels(self.model, self.start.run),
             names.STAGE_LABEL: self.start.stage.value,
-            names.ATTEMPT_LABEL: str(self.start.number),
+            names.ATTEMPT_LABEL: str(self.start.attempt),
         }
 
     @property

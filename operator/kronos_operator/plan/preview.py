@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from kronos_operator.plan.record import Completed, RunRecord
+from kronos_operator.api import Run, TrainedStage
 from kronos_trainer.config import StageName
 
 
@@ -30,24 +30,24 @@ class StagePreview:
     reason: str = ""
 
 
-def preview(run: RunRecord, completed: Sequence[Completed]) -> tuple[StagePreview, ...]:
-    """The stages of a run as `begin` gives it, in their order; `completed` are all finished stages, newest first.
+def preview(run: Run, trained: Sequence[TrainedStage]) -> tuple[StagePreview, ...]:
+    """The stages of a run as `begin` gives it, in their order; `trained` are all finished stages, newest first.
 
     The last stage of a run that is not the published one counts as complete although it is started once more: its
     trainer finds it complete and publishes it.
     """
-    return tuple(_stage(run, stage, hash_, completed) for stage, hash_ in run.hashes)
+    return tuple(_stage(run, stage, hash_, trained) for stage, hash_ in run.stage_hashes.items())
 
 
-def _stage(run: RunRecord, stage: StageName, hash_: str, completed: Sequence[Completed]) -> StagePreview:
-    step = next((step for step in run.steps if step.stage is stage), None)
-    if step is None:
+def _stage(run: Run, stage: StageName, hash_: str, trained: Sequence[TrainedStage]) -> StagePreview:
+    own = next((one for one in run.stages if one.stage is stage), None)
+    if own is None:
         action, by, reason = StageAction.SKIP, "", "epochs 0: the initial weights are used unchanged"
-    elif step.reuse is not None:
-        action, by, reason = StageAction.REUSE, step.reuse, "trained there with the same hash"
-    elif step.done or Completed(run=run.id, stage=stage, hash=hash_) in completed:
+    elif own.reuse is not None:
+        action, by, reason = StageAction.REUSE, own.reuse, "trained there with the same hash"
+    elif own.done or TrainedStage(run=run.id, stage=stage, hash=hash_) in trained:
         action, by, reason = StageAction.COMPLETE, run.id, f"trained by run {run.id}"
-    elif not step.wanted:
+    elif not own.wanted:
         action, by, reason = StageAction.SKIP, "", "left out by --stage"
     else:
         action, by, reason = StageAction.TRAIN, "", ""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kronos_operator import names
-from kronos_operator.api import KronosModel
+from kronos_operator.api import KronosModel, Run
 from kronos_operator.backends import BACKENDS, backend_of
 from kronos_operator.hashing import stage_hashes, template_hash
 from kronos_operator.kube import Cluster, ClusterError, Created, NotFound, Object, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 from kronos_operator.manifests import AttemptTemplate, frozen, run_config_map
-from kronos_operator.plan import Action, RunRecord, StartAttempt, StopAttempt
+from kronos_operator.plan import Action, Deletions, StartAttempt, StopAttempt
 from kronos_operator.policy import violations
-from kronos_operator.reconcile.causes import has_ended
 from kronos_operator.reconcile.gangs import ObservedGang, is_child
 from kronos_operator.settings import Settings
 
@@ -52,14 +51,14 @@ class Effects:
             else:
                 await self._stop(model, action)
 
-    async def find_workload(self, model: KronosModel, record: RunRecord) -> Object | None:
-        """The workload of the record's current attempt as the API server has it."""
-        step = record.next_step
-        if step is None or not record.settings:
+    async def find_workload(self, model: KronosModel, run: Run) -> Object | None:
+        """The workload of the run's current attempt as the API server has it."""
+        stage = run.next_stage
+        if stage is None or not run.template_hash:
             return None  # nothing was started yet
-        name = names.child_name(model.metadata.name, step.stage, step.hash, record.number)
+        name = names.child_name(model.metadata.name, stage.stage, stage.hash, run.attempt)
         backends = [BACKENDS[model.spec.backend]]
-        if record.settings != template_hash(model.spec):  # the backend may be what has changed since
+        if run.template_hash != template_hash(model.spec):  # the backend may be what has changed since
             backends += [backend for backend in BACKENDS.values() if backend is not backends[0]]
         for backend in backends:
             found = await self._cluster.get(backend.kind, model.metadata.namespace, name)
@@ -67,8 +66,21 @@ class Effects:
                 return found
         return None
 
-    async def delete_workload(self, gang: ObservedGang) -> None:
-        """Deletes the gang's workload; it stays in sight until its last pod is gone."""
+    async def delete(
+        self, model: KronosModel, deletions: Deletions, run: Run | None, gangs: Sequence[ObservedGang]
+    ) -> None:
+        """Carries out a plan's deletions."""
+        by_attempt = {(gang.run, gang.number): gang for gang in gangs}
+        for attempt in deletions.stuck:
+            await self._delete_workload(by_attempt[attempt])
+        if deletions.expired:
+            # The workloads go last: while one is there, what was left undone is found to be so.
+            await self._sweep(model, run, deletions.kept)
+        for attempt in deletions.expired:
+            await self._delete_workload(by_attempt[attempt])
+
+    async def _delete_workload(self, gang: ObservedGang) -> None:
+        """Deletes the gang's workload; it stays listed until its last pod is gone."""
         if gang.workload is None or gang.deleting:
             return
         metadata = gang.workload["metadata"]
@@ -79,20 +91,6 @@ class Effects:
             uid=metadata["uid"],
             propagation="Foreground",
         )
-
-    async def tidy(
-        self, model: KronosModel, record: RunRecord | None, gangs: Sequence[ObservedGang], now: float
-    ) -> float | None:
-        """Deletes what is no longer needed of ended gangs. Returns when the next of them expires."""
-        ended = [gang for gang in gangs if _is_past(gang, record)]
-        kept, expires = _kept(ended, model.spec.child_ttl_seconds_after_finished, now)
-        dropped = [gang for gang in ended if gang not in kept and not gang.deleting]
-        if dropped:
-            # The workloads go last: while one is there, what was left undone is seen to be so.
-            await self._sweep(model, record, [gang for gang in gangs if gang not in dropped])
-        for gang in dropped:
-            await self.delete_workload(gang)
-        return expires
 
     async def restore(self, model: KronosModel, start: StartAttempt, gang: ObservedGang) -> list[str]:
         """Makes again what the pods of a started attempt need and somebody has deleted. Returns what that was.
@@ -125,7 +123,7 @@ class Effects:
         """The objects of the attempt. Raises Refused if what they are built from is lost, or no longer allowed."""
         name = names.run_config_map_name(model.metadata.name, start.run)
         kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
-        if kept is None and stage_hashes(model.spec) == dict(start.stage_hashes):
+        if kept is None and stage_hashes(model.spec) == start.stage_hashes:
             await self.freeze(model, start.run)
             kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
         if kept is None:
@@ -194,7 +192,7 @@ class Effects:
                 for label, value in (
                     (names.MODEL_LABEL, model.metadata.name),
                     (names.RUN_LABEL, stop.run),
-                    (names.ATTEMPT_LABEL, str(stop.number)),
+                    (names.ATTEMPT_LABEL, str(stop.attempt)),
                 )
             )
             try:
@@ -208,11 +206,11 @@ class Effects:
                         backend.kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
                     )
 
-    async def _sweep(self, model: KronosModel, record: RunRecord | None, left: Sequence[ObservedGang]) -> None:
-        """Deletes the ConfigMaps and Services of gangs whose workload is gone, and what froze earlier runs."""
-        attempts = {(gang.run, str(gang.number)) for gang in left}
-        if record is not None:
-            attempts |= {(record.id, str(record.number)), (record.id, "")}
+    async def _sweep(self, model: KronosModel, run: Run | None, kept: Collection[tuple[str, int]]) -> None:
+        """Deletes the ConfigMaps and Services of all other attempts, and what froze earlier runs."""
+        attempts = {(run_id, str(attempt)) for run_id, attempt in kept}
+        if run is not None:
+            attempts |= {(run.id, str(run.attempt)), (run.id, "")}
         for kind in (CONFIGMAP, SERVICE):
             selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY},{names.MODEL_LABEL}={model.metadata.name}"
             bodies, _ = await self._cluster.list(kind, model.metadata.namespace, selector=selector)
@@ -221,25 +219,6 @@ class Effects:
                 if (labels.get(names.RUN_LABEL, ""), labels.get(names.ATTEMPT_LABEL, "")) in attempts:
                     continue
                 await self._cluster.delete(kind, *_place(body), uid=body["metadata"]["uid"])
-
-
-def _is_past(gang: ObservedGang, record: RunRecord | None) -> bool:
-    """Whether the gang's end is in the record already, and nothing of it runs."""
-    if gang.workload is None or not gang.finished or not all(has_ended(pod) for pod in gang.pods):
-        return False
-    return record is not None and gang.number < record.number
-
-
-def _kept(ended: Sequence[ObservedGang], ttl: float, now: float) -> tuple[list[ObservedGang], float | None]:
-    """Successes until they expire, and the last failure while no success has followed it."""
-    successes = [gang for gang in ended if gang.finished == "Complete"]
-    failures = [gang for gang in ended if gang.finished == "Failed"]
-    expiries = {gang.number: (gang.finished_at or now) + ttl for gang in successes}
-    kept = [gang for gang in successes if expiries[gang.number] > now]
-    last = max(failures, key=lambda gang: gang.number, default=None)
-    if last is not None and all(gang.number < last.number for gang in successes):
-        kept.append(last)
-    return kept, min((moment for moment in expiries.values() if moment > now), default=None)
 
 
 def _repository(image: str) -> str:

@@ -118,7 +118,7 @@ def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> t
             left[identity].append(pod)
     gangs = []
     for key, body in own.items():
-        run, stage, number = _identity(body) or ("", StageName.TOKENIZER, 0)
+        run, stage, number = _identity(body) or ("", next(iter(StageName)), 0)
         gangs.append(ObservedGang(run=run, stage=stage, number=number, workload=body, pods=tuple(owned[key])))
     gangs += [
         ObservedGang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
@@ -146,7 +146,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
-        number=gang.number,
+        attempt=gang.number,
         state=AttemptState.FAILED if lost else _state(gang, alive),
         disrupted=disruption is not None,
         reason="" if disruption is None else disruption.reason,
@@ -154,7 +154,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
         whole=len(alive) == len(gang.pods),
         placed=sum(map(_is_placed, alive)),
         unplaced_since=created_at(gang.workload) if unplaced and gang.workload is not None else None,
-        stepped=report.stepped,
+        has_progress=report.stepped,
         succeeding=gang.finished == "Complete" or gang.succeeding,
         started_at=_started_at(gang),
         reported_at=report.heard_at,

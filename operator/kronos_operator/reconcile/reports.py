@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kronos_operator.api import CheckpointState, Progress, RunStep
+from kronos_operator.api import CheckpointState, Progress
 from kronos_operator.durations import round_duration
-from kronos_operator.reconcile.times import moment_of, seconds_of
+from kronos_operator.reconcile.times import seconds_of
 from kronos_operator.text import plain
 from kronos_trainer.config import StageName
 
@@ -67,19 +67,20 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
         percent=percent,
         summary=_text(said, "phase")[:32] or None if percent is None else f"{percent:.0f}%",
         eta=None if left is None else round_duration(left),
-        estimated_completion_time=None if left is None else moment_of(at + left),
+        estimated_completion_time=None if left is None else float(int(at + left)),
         loss=_number(said, "loss"),
         validation_loss=_number(said, "validationLoss"),
         samples_per_second=_positive(_number(said, "samplesPerSecond")),
-        updated_at=moment_of(at),
+        updated_at=float(int(at)),
     )
 
 
-def result_of(report: Report, step: RunStep) -> RunStep:
-    """A finished step of a run with what the trainer told of its result."""
-    digest = _text(report.result, "digest")[:128] or None
+def result_of(report: Report, stage: StageName) -> tuple[str | None, dict[str, float]]:
+    """Digest of the weights and metrics of a stage's result; none if the report has no result of that stage."""
+    if report.result.get("stage") != stage.value:
+        return None, {}
     metrics = {name: value for name in _METRICS if (value := _number(report.result, name)) is not None}
-    return step.model_copy(update={"digest": digest, "metrics": metrics})
+    return _text(report.result, "digest")[:128] or None, metrics
 
 
 def _heard(report: Report, message: Mapping[str, Any]) -> Report:
@@ -93,7 +94,7 @@ def _heard(report: Report, message: Mapping[str, Any]) -> Report:
         at, before = _count(report.progress, "step"), seconds_of(str(report.progress.get("time", "")))
         checkpoint = report.checkpoint
         if saved and at is not None and before is not None:
-            checkpoint = CheckpointState(step=at, time=moment_of(before))
+            checkpoint = CheckpointState(step=at, time=float(int(before)))
         return replace(
             report, progress=message, checkpoint=checkpoint, stepped=report.stepped or (step is not None and step > 0)
         )

@@ -21,7 +21,6 @@ from kronos_trainer.config.run import (
     Reuse,
     RunConfig,
     RunPaths,
-    StageName,
     StagePaths,
     StopCause,
     WarmStart,
@@ -39,6 +38,7 @@ from kronos_trainer.config.spec import (
     Evaluation,
     Fractions,
     Hub,
+    Init,
     InnerPath,
     Name,
     OneOf,
@@ -50,20 +50,24 @@ from kronos_trainer.config.spec import (
     Ranges,
     Source,
     Split,
+    StageConfig,
     Timeframe,
     TimeRange,
     TimeZone,
     TokenizerInit,
     TokenizerScratch,
     TokenizerStage,
+    TrainedStage,
     Training,
     Uri,
     Window,
     cel,
 )
+from kronos_trainer.config.staged import Staged, stage_fields
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
+from kronos_trainer.stages import StageName
 
 __all__ = [
     "ASIDE",
@@ -88,6 +92,7 @@ __all__ = [
     "ExitCode",
     "Fractions",
     "Hub",
+    "Init",
     "InnerPath",
     "Landed",
     "ModelRef",
@@ -106,9 +111,11 @@ __all__ = [
     "RunPaths",
     "Source",
     "Split",
+    "StageConfig",
     "StageName",
     "StagePaths",
     "StageResult",
+    "Staged",
     "Start",
     "StopCause",
     "StorageCause",
@@ -118,6 +125,7 @@ __all__ = [
     "TokenizerInit",
     "TokenizerScratch",
     "TokenizerStage",
+    "TrainedStage",
     "Training",
     "Uri",
     "Wanted",
@@ -137,6 +145,7 @@ __all__ = [
     "not_written",
     "now_text",
     "replace_file",
+    "stage_fields",
     "storage_cause",
     "utc_text",
 ]

@@ -116,8 +116,8 @@ def _task(
             after=past[-1],
             history=request.input,
             zone=zone,
-            time_zone=weights.time_zone,
-            step=spacing(past.as_unit("ns").asi8) if weights.label == "right" else None,
+            time_zone=weights.reading.time_zone,
+            step=spacing(past.as_unit("ns").asi8) if weights.reading.label == "right" else None,
         )
     else:
         times, note = next_times(past, horizon, request.calendar, zone)

@@ -108,10 +108,12 @@ class Mirror:
     def _pull(self) -> None:
         run, paths = self._run, self.paths
         directories, files = [paths.run_dir], [paths.current]
-        if run.reuse_tokenizer is not None:
-            reused = RunPaths(paths.root, run.model, run.reuse_tokenizer.run).stage(StageName.TOKENIZER)
-            directories.append(reused.best)
-            files.append(reused.result)
+        for stage in StageName:
+            reuse = run.reuse_of(stage)
+            if reuse is not None:
+                reused = RunPaths(paths.root, run.model, reuse.run).stage(stage)
+                directories.append(reused.best)
+                files.append(reused.result)
         directories += self._published()
         there = {item.name: item for place in directories for item in self._store.list(self._name(place))}
         wanted = [item for item in there.values() if self._there.get(item.name) != item or not self._is_here(item.name)]
@@ -144,7 +146,7 @@ class Mirror:
                 start = WarmStart.published(found[0])
             except (ValueError, KeyError, TypeError):
                 return []
-        return [RunPaths(paths.root, run.model, start.run).stage(stage).best for stage in StageName]
+        return [RunPaths(paths.root, run.model, start.run).stage(stage).best for stage in start.digests]
 
     def _pull_file(self, path: Path) -> None:
         name = self._name(path)

@@ -19,7 +19,7 @@ from kronos_trainer.config import ExitCode, RunConfig, StageResult, StorageCause
 from kronos_trainer.storage import strict_json
 from kronos_trainer.training import termination
 
-Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "saving"]
+Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "scoring", "saving"]
 
 
 class Progress:

@@ -50,7 +50,7 @@ def published(session: Session, name: str) -> Published:
     if storage is None or storage.claim is None:
         where = storage.uri if storage else "no claim"
         raise Failure(f"{name} keeps its results in {where}: copy them with that store's own tool", ExitCode.CONFIG)
-    found = {StageName.TOKENIZER: artifacts.tokenizer, StageName.PREDICTOR: artifacts.predictor}
+    found = {stage: artifacts.of(stage) for stage in StageName.with_weights()}
     return Published(
         model=model,
         run=artifacts.run,

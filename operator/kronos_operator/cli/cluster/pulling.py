@@ -30,7 +30,7 @@ LONGEST_SECONDS = 3600
 
 
 def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
-    """Copy the weights of both stages, their results and the report. Raises Failure; what was there stays then."""
+    """Copy the weights of all stages, their results and the report. Raises Failure; what was there stays then."""
     with connected(target) as session:
         wanted = published(session, name)
         local = RunPaths(to, wanted.model.ref, wanted.run)
@@ -49,7 +49,7 @@ def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
 async def _download(cluster: Cluster, namespace: str, pod: CommandPod, wanted: Published, archive: IO[bytes]) -> None:
     there = RunPaths(Path(), wanted.model.ref, wanted.run)
     names = [there.current, there.report]
-    for stage in StageName:
+    for stage in StageName.with_weights():
         names += [there.stage(stage).result, there.stage(stage).best]
     async with running(cluster, namespace, pod) as name:
         await Pod(cluster, namespace, name).download(wanted.root, [path.as_posix() for path in names], archive)
@@ -74,7 +74,7 @@ def _unpack(archive: IO[bytes], wanted: Published, local: RunPaths) -> None:
                 f"{wanted.model.metadata.name} has just published a run other than {wanted.run}: try again",
                 ExitCode.STOPPED,
             )
-        staged = {stage: aside / stage for stage in StageName}
+        staged = {stage: aside / stage for stage in StageName.with_weights()}
         for stage, directory in staged.items():
             _verify(stage, directory, wanted)
         _replace(aside, local, wanted)
@@ -88,7 +88,7 @@ def _unpack(archive: IO[bytes], wanted: Published, local: RunPaths) -> None:
 def _expected(path: Path, there: RunPaths) -> bool:
     if ".." in path.parts or path.is_absolute():
         return False
-    stages = [there.stage(stage) for stage in StageName]
+    stages = [there.stage(stage) for stage in StageName.with_weights()]
     files = {there.current, there.report, *(stage.result for stage in stages)}
     return path in files or path.parent in {stage.best for stage in stages}
 
@@ -112,7 +112,7 @@ def _complete(local: RunPaths, wanted: Published) -> bool:
     try:
         current = json.loads(local.current.read_text())
         return bool(current["run"] == wanted.run) and all(
-            wanted.digests[stage] == weights_digest(local.stage(stage).best) for stage in StageName
+            wanted.digests[stage] == weights_digest(local.stage(stage).best) for stage in wanted.digests
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -121,7 +121,7 @@ def _complete(local: RunPaths, wanted: Published) -> bool:
 def _replace(aside: Path, local: RunPaths, wanted: Published) -> None:
     if local.run_dir.exists():
         try:
-            for stage in StageName:
+            for stage in StageName.with_weights():
                 _verify(stage, local.run_dir / stage, wanted)
             return  # the same weights are here
         except (Failure, OSError):

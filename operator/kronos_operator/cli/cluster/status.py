@@ -11,6 +11,7 @@ from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import number, print_json, print_line, print_table
 from kronos_operator.cli.watching import watch_table
 from kronos_operator.durations import duration
+from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
@@ -91,13 +92,14 @@ def _detail(body: Object) -> None:
     if run:
         begun = f", since {run['startedAt']}" if run.get("startedAt") else ""
         print_line(f"{'run':<11}{run['id']}, attempt {run.get('attempt', 0)}{begun}")
-    restarts = {cause: count for cause, count in (status.get("restarts") or {}).items() if count}
+    counts = run.get("restarts") or {}
+    restarts = {cause: count for cause, count in counts.items() if isinstance(count, int) and count}
     if restarts:
         print_line(f"{'restarts':<11}{', '.join(f'{count} {cause}' for cause, count in restarts.items())}")
     artifacts = status.get("artifacts") or {}
-    for stage in ("tokenizer", "predictor"):
+    for stage in StageName:
         if artifacts.get(stage):
-            print_line(f"{stage:<11}{artifacts[stage]['path']}")
+            print_line(f"{stage.value:<11}{artifacts[stage]['path']}")
     if status.get("metrics"):
         print_line(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
     for note in status.get("notes") or []:

@@ -15,9 +15,10 @@ from kronos_operator.cli.target import Target
 from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
+    from kronos_operator.api import Run
     from kronos_operator.kube import Object
     from kronos_operator.loading import Loaded
-    from kronos_operator.plan import RunRecord, StagePreview
+    from kronos_operator.plan import StagePreview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,31 +124,30 @@ def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, .
     """What the operator will make of the object, decided as it decides."""
     from kronos_operator.api import Status
     from kronos_operator.plan import Request, begin, preview
-    from kronos_operator.reconcile.record_status import completed_after, completed_of, published_in, record_of
 
     model = parsed(after)
     status = model.status or Status()
-    live = record_of(status)
-    completed = completed_after(completed_of(status), live)
-    following = begin(Request(spec=model.spec), live, completed, published_in(status), time.time())
-    effects = tuple(_effect(one, following, live) for one in preview(following, completed))
-    changed = before is not None and live is not None and following.hashes != live.hashes
+    live = status.run
+    trained = status.tracking.trained if live is None else live.trained_after(status.tracking.trained)
+    following = begin(Request(spec=model.spec), live, trained, status.published_run, time.time())
+    effects = tuple(_effect(one, following, live) for one in preview(following, trained))
+    changed = before is not None and live is not None and following.stage_hashes != live.stage_hashes
     return effects, _remark(model, live, changed=changed)
 
 
-def _effect(one: StagePreview, following: RunRecord, live: RunRecord | None) -> StageEffect:
+def _effect(one: StagePreview, following: Run, live: Run | None) -> StageEffect:
     from kronos_operator.plan import StageAction
 
     short = one.hash[:8]
     action, reason = "train", f"hash {short}, not trained yet"
-    old = None if live is None else dict(live.hashes).get(one.stage)
+    old = None if live is None else live.stage_hashes.get(one.stage)
     if one.action is StageAction.SKIP:
         action, reason = "skip", one.reason
     elif one.action is not StageAction.TRAIN:
         action, reason = "keep", f"trained by run {one.run} (hash {short})"
     elif live is not None and old == one.hash and live.outcome is None:
         action, reason = "go on", f"part of run {live.id}, in progress (hash {short})"
-    elif live is not None and following.hashes == live.hashes:
+    elif live is not None and following.stage_hashes == live.stage_hashes:
         action = "nothing"
         reason = f"run {live.id} {str(live.outcome).lower()} with hash {short}; `kronos retrain` starts another"
     elif old not in (None, one.hash):
@@ -155,7 +155,7 @@ def _effect(one: StagePreview, following: RunRecord, live: RunRecord | None) -> 
     return StageEffect(stage=one.stage, action=action, reason=reason)
 
 
-def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
+def _remark(model: Any, live: Run | None, *, changed: bool) -> str:
     from kronos_operator.api import UpdatePolicy
 
     policy = model.spec.update_policy
@@ -169,6 +169,6 @@ def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
         return ""
     if policy is UpdatePolicy.CANCEL:
         return f"updatePolicy Cancel: run {live.id}, in progress, will be stopped"
-    if not live.stepped:
+    if not live.has_progress:
         return f"run {live.id} has not trained anything yet and will be replaced"
     return f"updatePolicy Finish: run {live.id}, in progress, finishes first"

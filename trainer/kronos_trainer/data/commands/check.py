@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from kronos_trainer.arguments import add_options
 from kronos_trainer.commands import CHECK_OPTIONS
-from kronos_trainer.config import Data, RunConfig, Source, StageName, Timeframe, Window, load_run
+from kronos_trainer.config import Data, RunConfig, Source, Timeframe, Window, load_run
 from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.data.reading.files import bar_files
 from kronos_trainer.errors import ConfigError, DataError
@@ -114,9 +114,8 @@ def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run
 def _steps(run: RunConfig, windows: int) -> None:
     from kronos_trainer.training.batching import steps_per_epoch
 
-    for stage in StageName:
-        config = getattr(run, stage)
-        if config.epochs:
+    for config in run.trained().values():
+        if config.runs:
             limit = run.training.windows_per_epoch
             steps_per_epoch(windows=windows, windows_per_epoch=limit, batch=config.batch_size)
 
