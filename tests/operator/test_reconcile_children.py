@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 
 import pytest
-from fake_cluster import frozen_runs, timestamp
+from fake_cluster import JOB, frozen_runs, timestamp
 from world import KEY, World
 
 from kronos_operator.kube import Kind
 from kronos_operator.kube.kinds import (
     CONFIGMAP,
-    JOB,
     KRONOSMODEL,
     POD,
     SERVICE,

@@ -8,12 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_cluster import Crash
+from fake_cluster import JOB, Crash
 from world import KEY, World, running_world
 
-from kronos_operator.kube.kinds import (
-    JOB,
-)
 from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
 from kronos_operator.reconcile.reconciler import Reconciler
 

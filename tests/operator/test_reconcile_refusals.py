@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_cluster import frozen_runs
+from fake_cluster import JOB, frozen_runs
 from world import World
 
 from kronos_operator.kube import ClusterError, Rejected
 from kronos_operator.kube.kinds import (
     CONFIGMAP,
-    JOB,
 )
 from kronos_operator.policy import Policy
 from kronos_operator.settings import Settings

@@ -6,14 +6,12 @@ import asyncio
 import itertools
 
 import pytest
-from fake_cluster import timestamp
+from fake_cluster import JOB, PYTORCHJOB, timestamp
 from world import World
 
 from kronos_operator.kube.kinds import (
-    JOB,
     NODE,
     POD,
-    PYTORCHJOB,
 )
 
 

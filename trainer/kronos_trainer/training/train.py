@@ -102,8 +102,8 @@ class _Attempt:
             scores = row.score(work)
         finished = datetime.now(UTC)
         scored = StageResult(
-            started_at=utc_text(started),
-            finished_at=utc_text(finished),
+            started_at=utc_text(started, "seconds"),
+            finished_at=utc_text(finished, "seconds"),
             seconds=round((finished - started).total_seconds(), 3),
             data=self._bars_read(work),
             device=ranks.device_name,
