@@ -79,11 +79,6 @@ class Store:
     def __iter__(self) -> Iterator[Object]:
         return (packed.body() for packed in list(self._objects.values()))
 
-    def get(self, namespace: str, name: str) -> Object | None:
-        """The object, or None if none was seen."""
-        packed = self._objects.get(Key(namespace, name))
-        return None if packed is None else packed.body()
-
     def labelled(self, namespace: str, label: str, value: str) -> list[Object]:
         """The objects of a namespace with this value of one of the labels that the store was made to index."""
         if label not in self._labels:
