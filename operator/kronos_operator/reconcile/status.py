@@ -161,7 +161,7 @@ def _results(before: Status, record: RunRecord | None, report: Report | None) ->
     for step in record.steps:
         told = known.get(step.hash, RunStep(stage=step.stage, hash=step.hash))
         newly = step.done and not told.done and step.reuse is None
-        said = report is not None and report.result.get("stage") == step.stage.value
+        said = report is not None and report.result is not None and report.result.stage == step.stage.value
         yield result_of(report, told) if newly and said and report is not None else told
 
 

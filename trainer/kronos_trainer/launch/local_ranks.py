@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from kronos_trainer.launch import rank_files
 from kronos_trainer.training import termination
@@ -43,7 +42,7 @@ class LocalRanks:
         """The exit code that each rank that was started has left; None where it left none."""
         return {rank: self._code(rank) for rank in self._pids()}
 
-    def last_words(self, rank: int) -> dict[str, Any] | None:
+    def last_words(self, rank: int) -> termination.LastWords | None:
         """How a rank said that it ends: its result or its error; None if it said nothing."""
         return termination.read(self._scratch / f"{rank_files.LAST_WORDS}{rank}")
 
