@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
-.PHONY: help setup demo test test-cluster check fmt generate cluster-up cluster-down images e2e bench bench-operator clean
+.PHONY: help setup demo test test-cluster mutants check fmt generate cluster-up cluster-down images e2e bench bench-operator clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: setup ## run every test that needs no cluster
 test-cluster: setup ## run the tests against a real API server and an S3 server (builds their binaries the first time: Go, 10 minutes)
 	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform versitygw
 	$(BIN)/pytest -m cluster
+
+mutants: setup ## change the code and list the changes that no test notices (hours; make mutants TOPICS="plan windows" for some)
+	$(BIN)/python hack/mutants $(TOPICS)
 
 check: setup ## lint, types, import contracts, and that generated files are current
 	$(BIN)/ruff format --check $(SOURCES)
@@ -81,4 +84,4 @@ bench-operator: setup ## measure the operator under 1,000 and 5,000 models (buil
 	$(BIN)/python -m benchmarks.cluster
 
 clean: ## remove .venv and caches; data/ and outputs/ stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .mutants

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from control_plane import ControlPlane, free_port
 
-from kronos_operator import names
+from kronos_operator.backends.job import JOB
 
 _HERE = Path(__file__).parent
 _NODES = 20
@@ -53,7 +53,7 @@ class FakedCluster(ControlPlane):
             "apiVersion": "kwok.x-k8s.io/v1alpha1",
             "kind": "ClusterLogs",
             "metadata": {"name": "trainer"},
-            "spec": {"logs": [{"containers": [names.JOB_CONTAINER], "logsFile": str(log)}]},
+            "spec": {"logs": [{"containers": [JOB.container], "logsFile": str(log)}]},
         }
         (self.directory / "logs.yaml").write_text(json.dumps(logs))
         port = free_port()

@@ -13,8 +13,9 @@ from typing import Any
 from benchmarks.cluster.audit import WRITES, AuditLog, Request, created, tally
 from benchmarks.cluster.process import Operator, Scrape
 from kronos_operator import names
+from kronos_operator.backends.job import JOB
 from kronos_operator.kube import Cluster
-from kronos_operator.kube.kinds import JOB, KRONOSMODEL
+from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_trainer.config import StageName
 
 NAMESPACE = "default"
@@ -75,7 +76,7 @@ async def life(admin: Cluster, operator: Operator, audit: AuditLog, models: int)
     await _prove_success(admin, models)
     requests = audit.read()
     asked = created(requests, KRONOSMODEL.plural)
-    jobs = {name: at for name, at in created(requests, JOB.plural).items() if _TOKENIZER in name}
+    jobs = {name: at for name, at in created(requests, JOB.kind.plural).items() if _TOKENIZER in name}
     delays = sorted((at - asked[name.partition(_TOKENIZER)[0]]).total_seconds() for name, at in jobs.items())
     assert len(delays) == models, f"{len(delays)} tokenizer Jobs of {models} models"
     return Life(
@@ -125,7 +126,7 @@ async def restart(operator: Operator, audit: AuditLog, models: int, begun: int, 
     while True:
         scrape = await _until(operator, lambda seen: seen.models == models and seen.waiting == 0, every=0.1)
         requests += audit.read()
-        if len(created(requests, JOB.plural)) >= unstarted:
+        if len(created(requests, JOB.kind.plural)) >= unstarted:
             break
     return Restart(
         models=models,
@@ -146,7 +147,7 @@ async def expiry(admin: Cluster, operator: Operator, audit: AuditLog, chosen: ra
     there = {_name(n) for n in chosen}
     while there:
         await asyncio.sleep(1)
-        jobs, _ = await admin.list(JOB, NAMESPACE)
+        jobs, _ = await admin.list(JOB.kind, NAMESPACE)
         there &= {job["metadata"]["labels"][names.MODEL_LABEL] for job in jobs}
     await _until(operator, lambda seen: seen.waiting == 0)
     writes = tally(audit.read(), writes=True)
@@ -157,7 +158,7 @@ async def expiry(admin: Cluster, operator: Operator, audit: AuditLog, chosen: ra
 
 
 def _new_jobs(audit: AuditLog) -> int:
-    return len(created(audit.read(), JOB.plural))
+    return len(created(audit.read(), JOB.kind.plural))
 
 
 def _name(number: int) -> str:

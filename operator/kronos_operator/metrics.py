@@ -37,7 +37,7 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "kronos_stage_duration_seconds",
-            "Duration of a finished stage, as its trainer told it.",
+            "Duration of a finished stage, as its trainer reported it.",
             ["stage"],
             buckets=_STAGE_SECONDS,
             registry=self.registry,
@@ -49,15 +49,15 @@ class Metrics:
         self.registry.register(_Now(self))
 
     def saw(self, key: Key, before: Status, after: Status) -> None:
-        """Counts what a status tells that the one before it did not."""
+        """Counts what is new in a status."""
         self._phases[key] = after.phase or Phase.PENDING
         self._count_restarts(key, before, after)
-        done = {step.hash for step in (before.run.steps if before.run is not None else []) if step.done}
-        for step in after.run.steps if after.run is not None else []:
-            if step.done and step.hash not in done and "seconds" in step.metrics:
-                self._stage_seconds.labels(step.stage.value).observe(step.metrics["seconds"])
+        done = {stage.hash for stage in (before.run.stages if before.run is not None else ()) if stage.done}
+        for stage in after.run.stages if after.run is not None else ():
+            if stage.done and stage.hash not in done and "seconds" in stage.metrics:
+                self._stage_seconds.labels(stage.stage.value).observe(stage.metrics["seconds"])
         if after.checkpoint is not None and after.phase is Phase.TRAINING:
-            self._checkpoints[key] = after.checkpoint.time.timestamp()
+            self._checkpoints[key] = after.checkpoint.time
         else:
             self._checkpoints.pop(key, None)
 
@@ -86,14 +86,14 @@ class Metrics:
         return {key: max(0.0, self._now() - moment) for key, moment in self._checkpoints.items()}
 
     def _count_restarts(self, key: Key, before: Status, after: Status) -> None:
-        same = before.run is not None and after.run is not None and before.run.id == after.run.id
-        if not same or before.restarts is None or after.restarts is None:
+        if before.run is None or after.run is None or before.run.id != after.run.id:
             return
+        old_counts, new_counts = before.run.restarts, after.run.restarts
         pairs = {
-            "crash": (before.restarts.crashes, after.restarts.crashes),
-            "disruption": (before.restarts.disruptions, after.restarts.disruptions),
-            "stall": (before.restarts.stalls, after.restarts.stalls),
-            "out_of_memory": (before.restarts.out_of_memory, after.restarts.out_of_memory),
+            "crash": (old_counts.crashes, new_counts.crashes),
+            "disruption": (old_counts.disruptions, new_counts.disruptions),
+            "stall": (old_counts.stalls, new_counts.stalls),
+            "out_of_memory": (old_counts.out_of_memory, new_counts.out_of_memory),
         }
         for cause, (old, new) in pairs.items():
             self._restarts.labels(key.namespace, cause).inc(max(0, new - old))

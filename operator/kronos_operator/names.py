@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 from kronos_trainer.config import StageName
 
 GROUP = "kronos.io"
@@ -36,8 +39,6 @@ RESERVED_LABEL_PREFIXES = (f"{GROUP}/", "batch.kubernetes.io/")
 RESERVED_ENV_PREFIXES = ("PET_", "MASTER_", "KRONOS_")
 RESERVED_ENV = ("RANK", "WORLD_SIZE")
 
-TOKENIZER_PATH_ENV = "KRONOS_TOKENIZER_PATH"
-PREDICTOR_PATH_ENV = "KRONOS_PREDICTOR_PATH"
 DATA_PATH_ENV = "KRONOS_DATA_PATH"
 OUTPUT_PATH_ENV = "KRONOS_OUTPUT_PATH"
 COMET_API_KEY_ENV = "COMET_API_KEY"
@@ -49,8 +50,6 @@ CLIENT_NAMESPACE = "kronos-system"
 CLIENT_CONFIG_MAP = "kronos-operator-client"
 CLIENT_IMAGE_KEY = "trainerImage"
 
-JOB_CONTAINER = "trainer"
-PYTORCHJOB_CONTAINER = "pytorch"  # the name that the training operator insists on
 RUN_CONFIG_MOUNT = "/etc/kronos"
 RUN_CONFIG_FILE = "run.json"
 BARS_MOUNT = "/mnt/bars"
@@ -60,12 +59,21 @@ SCRATCH_MOUNT = "/tmp"
 FROZEN_FILE = "frozen.json"  # in the ConfigMap of a run
 MASTER_PORT = 29500  # torchrun's own default
 
-STAGE_SHORT = {StageName.TOKENIZER: "tok", StageName.PREDICTOR: "pred"}
-
 
 def child_name(model: str, stage: StageName, stage_hash: str, attempt: int) -> str:
-    """Name that the Service and the Job of one attempt share."""
-    return f"{model}-{STAGE_SHORT[stage]}-{stage_hash[:8]}-{attempt}"
+    """Name that all objects of one attempt share."""
+    return f"{model}-{stage.short}-{stage_hash[:8]}-{attempt}"
+
+
+def is_attempt_name(name: str, labels: Mapping[str, str]) -> bool:
+    """Whether this is the name, with any hash, of the attempt whose labels these are."""
+    try:
+        model, stage, attempt = labels[MODEL_LABEL], StageName(labels[STAGE_LABEL]), int(labels[ATTEMPT_LABEL])
+    except (KeyError, ValueError):
+        return False
+    start, end = f"{model}-{stage.short}-", f"-{attempt}"
+    middle = name.removeprefix(start).removesuffix(end)
+    return name == start + middle + end and re.fullmatch("[0-9a-f]{8}", middle) is not None
 
 
 def run_config_map_name(model: str, run: str) -> str:

@@ -9,28 +9,28 @@ from typing import Any, Literal, get_origin
 from pydantic import BaseModel
 
 from kronos_operator.fields import bare_type, is_model, known_fields, type_at
-from kronos_operator.names import COMET_WORKSPACE_ENV, PREDICTOR_PATH_ENV, TOKENIZER_PATH_ENV
+from kronos_operator.names import COMET_WORKSPACE_ENV
 from kronos_operator.problems import InvalidModel, Problem
 from kronos_operator.yaml_source import YamlError, read_value
-from kronos_trainer.config import OneOf
+from kronos_trainer.config import OneOf, StageName
 
-Path = tuple[str, ...]
+FieldPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Edit:
     """One value to set. `path` starts at spec; a value of None takes the field out."""
 
-    path: Path
+    path: FieldPath
     value: Any
     source: Literal["environment", "--set"]
     where: str
 
 
-def edits_from_settings(settings: Sequence[str]) -> list[Edit]:
+def edits_from_options(texts: Sequence[str]) -> list[Edit]:
     """The edits that `--set` texts ask for, e.g. "predictor.epochs=2". Raises InvalidModel."""
     edits = []
-    for text in settings:
+    for text in texts:
         where = f"--set {text}"
         name, equals, value = text.partition("=")
         if not equals or not name:
@@ -44,9 +44,8 @@ def edits_from_settings(settings: Sequence[str]) -> list[Edit]:
 
 def edits_from_environment(environ: Mapping[str, str], *, with_comet: bool) -> list[Edit]:
     """The edits that set variables ask for. The workspace counts only for a model that reports to Comet at all."""
-    fields: dict[str, Path] = {
-        TOKENIZER_PATH_ENV: ("spec", "tokenizer", "init", "path"),
-        PREDICTOR_PATH_ENV: ("spec", "predictor", "init", "path"),
+    fields: dict[str, FieldPath] = {
+        stage.path_variable: ("spec", stage.value, "init", "path") for stage in StageName.with_weights()
     }
     if with_comet:
         fields[COMET_WORKSPACE_ENV] = ("spec", "comet", "workspace")
@@ -72,16 +71,16 @@ def apply(edit: Edit, tree: dict[str, Any]) -> None:
         parent[edit.path[-1]] = edit.value
 
 
-def _value(path: Path, text: str) -> Any:
+def _value(path: FieldPath, text: str) -> Any:
     """The value as YAML; the text itself where one is expected, for a shell takes the quotes off "20261120"."""
     value = read_value(text)
     return text if isinstance(value, int | float) and type_at(path) is str else value
 
 
-def _path(name: str) -> Path:
+def _path(name: str) -> FieldPath:
     """The path that a dotted name means. What follows a map is one key, which may hold dots itself."""
     parts = name.removeprefix("spec.").split(".")
-    path: Path = ("spec",)
+    path: FieldPath = ("spec",)
     while parts:
         if get_origin(type_at(path)) is dict:
             return (*path, ".".join(parts))
@@ -89,7 +88,7 @@ def _path(name: str) -> Path:
     return path
 
 
-def _drop_alternatives(at: Path, chosen: str, tree: dict[str, Any]) -> None:
+def _drop_alternatives(at: FieldPath, chosen: str, tree: dict[str, Any]) -> None:
     kind = type_at(at)
     if is_model(kind) and issubclass(kind, OneOf):
         for name in known_fields(kind):
@@ -97,7 +96,7 @@ def _drop_alternatives(at: Path, chosen: str, tree: dict[str, Any]) -> None:
                 tree.pop(name, None)
 
 
-def _start(at: Path) -> dict[str, Any]:
+def _start(at: FieldPath) -> dict[str, Any]:
     """What an absent object starts from: the default that it would have had, so that its other fields stay."""
     parent = type_at(at[:-1])
     info = known_fields(parent).get(at[-1]) if is_model(parent) else None

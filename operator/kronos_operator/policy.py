@@ -1,4 +1,4 @@
-"""The administrator's policy: what a KronosModel may ask of the cluster. The reconciler checks it before any child."""
+"""The administrator's policy: what KronosModels may request. The reconciler checks it before it creates children."""
 
 from __future__ import annotations
 
@@ -16,67 +16,67 @@ _Image = Annotated[str, Field(min_length=1, max_length=512)]
 _EnvPattern = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*\*?$")]
 _KeyPattern = Annotated[str, Field(max_length=317, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_./]*\*?$")]
 
-_OR_NAME = "leave it out, or name"
+_OR_USE = "remove it, or use"
 
 
 class Policy(Contract):
-    """Limits that hold for every model. What is left out, or empty, is not limited."""
+    """Limits for every model. A value that is unset or empty sets no limit."""
 
     allowed_image_prefixes: tuple[_Image, ...] = Field(
         (),
-        description="Registries, repositories or images that spec.image may name; whole path segments count. If set, "
-        "podTemplate may name no variable, label or annotation of kronos_operator.injection.",
+        description="Registries, repositories or images allowed in spec.image, by whole path segments. If set, "
+        "podTemplate may contain no variable, label or annotation of kronos_operator.injection.",
     )
     allowed_env: tuple[_EnvPattern, ...] = Field(
-        (), description="Variables that podTemplate.env may name all the same; a * at the end stands for any rest."
+        (), description="Exceptions for variables in podTemplate.env; a trailing * matches any suffix."
     )
     allowed_annotations: tuple[_KeyPattern, ...] = Field(
-        (), description="Keys of labels and annotations that podTemplate may name all the same; with * as above."
+        (), description="Exceptions for label and annotation keys in podTemplate; a trailing * matches any suffix."
     )
     allowed_service_accounts: tuple[Name, ...] = Field(
-        (), description="Service accounts that podTemplate.serviceAccountName may name."
+        (), description="Service accounts allowed in podTemplate.serviceAccountName."
     )
     allowed_priority_classes: tuple[Name, ...] = Field(
-        (), description="Priority classes that podTemplate.priorityClassName may name."
+        (), description="Priority classes allowed in podTemplate.priorityClassName."
     )
-    allowed_claims: tuple[Name, ...] = Field(
-        (), description="Claims that data.source.claim and storage.claim may name."
-    )
+    allowed_claims: tuple[Name, ...] = Field((), description="Claims allowed in data.source.claim and storage.claim.")
     allowed_secrets: tuple[Name, ...] = Field(
-        (), description="Secrets that env, hubTokenSecret, comet.apiKeySecret and imagePullSecrets may name."
+        (), description="Secrets allowed in env, hubTokenSecret, comet.apiKeySecret and imagePullSecrets."
     )
     required_node_selector: Labels = Field(
-        {}, description="Labels, with their values, that every model's podTemplate.nodeSelector must name."
+        {}, description="Labels, with their values, that every podTemplate.nodeSelector must contain."
     )
-    max_nodes: int | None = Field(None, ge=1, description="Most nodes of a model.")
-    max_gpus: int | None = Field(None, ge=0, description="Most GPUs of a model, over all nodes.")
-    max_cpu_per_node: Quantity | None = Field(None, description="Most CPU cores of a pod; each model must name some.")
-    max_memory_per_node: Quantity | None = Field(None, description="Most memory of a pod; each model must name some.")
+    max_nodes: int | None = Field(None, ge=1, description="Maximum nodes per model.")
+    max_gpus: int | None = Field(None, ge=0, description="Maximum GPUs per model, over all nodes.")
+    max_cpu_per_node: Quantity | None = Field(None, description="Maximum CPU cores per pod; models must then set cpu.")
+    max_memory_per_node: Quantity | None = Field(
+        None, description="Maximum memory per pod; models must then set memory."
+    )
     gang_start_seconds: int = Field(
         300,
         ge=10,
         le=86400,
-        description="Seconds in which all pods of a model without a Kueue queue must find a place; then it gives back "
-        "those that did, and waits for its turn.",
+        description="Seconds in which all pods of a model without a Kueue queue must be scheduled; otherwise it "
+        "releases those that were, and waits for its turn.",
     )
     max_running: int | None = Field(
-        None, ge=1, description="Most models without a Kueue queue that hold or look for places at the same time."
+        None, ge=1, description="Maximum models without a Kueue queue that hold or request resources at the same time."
     )
     default_queue: str = Field(
-        "", max_length=63, description="Kueue queue of models that name none by their label. Empty: no queue."
+        "", max_length=63, description="Kueue queue of models without a queue label. Empty: no queue."
     )
 
 
 def violations(spec: Spec, policy: Policy) -> list[str]:
-    """What the spec asks for and the policy denies, each in a sentence with the way out; empty if all is allowed.
+    """Each violation of the policy by the spec, as a sentence with the fix; empty if there is none.
 
-    An image that the spec does not name is the operator's default, which the administrator has chosen.
+    The operator's default image is always allowed, since the administrator has chosen it.
     """
     return [*_images(spec, policy), *_names(spec, policy), *_places(spec, policy), *_sizes(spec.resources, policy)]
 
 
 def _images(spec: Spec, policy: Policy) -> Iterator[str]:
-    """Code that is not of an allowed image."""
+    """Code that does not come from an allowed image."""
     prefixes, pods = policy.allowed_image_prefixes, spec.pod_template
     if not prefixes:
         return
@@ -94,12 +94,12 @@ def _images(spec: Spec, policy: Policy) -> Iterator[str]:
         for name in injection.denied(names, patterns, allowed):
             yield (
                 f"the {what} {name} in podTemplate.{where} is not allowed, since it can bring code or devices into the "
-                f"pod: leave it out, or have the administrator name it in policy.{option}"
+                f"pod: remove it, or ask the administrator to add it to policy.{option}"
             )
 
 
 def _names(spec: Spec, policy: Policy) -> Iterator[str]:
-    """Objects of the cluster that the pods would use."""
+    """Objects that the pods use."""
     pods, storage, comet = spec.pod_template, spec.storage, spec.comet
     refs = {
         "hubTokenSecret": spec.hub_token_secret,
@@ -113,10 +113,10 @@ def _names(spec: Spec, policy: Policy) -> Iterator[str]:
     secrets = [(field, ref and ref.name) for field, ref in refs.items()]
     secrets += [("podTemplate.imagePullSecrets", one.name) for one in pods.image_pull_secrets]
     for used, allowed, way_out in (
-        ([("podTemplate.serviceAccountName", pods.service_account_name)], policy.allowed_service_accounts, _OR_NAME),
-        ([("podTemplate.priorityClassName", pods.priority_class_name)], policy.allowed_priority_classes, _OR_NAME),
-        ([(field, claim and claim.name) for field, claim in claims], policy.allowed_claims, "name"),
-        (secrets, policy.allowed_secrets, _OR_NAME),
+        ([("podTemplate.serviceAccountName", pods.service_account_name)], policy.allowed_service_accounts, _OR_USE),
+        ([("podTemplate.priorityClassName", pods.priority_class_name)], policy.allowed_priority_classes, _OR_USE),
+        ([(field, claim and claim.name) for field, claim in claims], policy.allowed_claims, "use"),
+        (secrets, policy.allowed_secrets, _OR_USE),
     ):
         for field, name in used:
             if name is not None and allowed and name not in allowed:
@@ -124,7 +124,7 @@ def _names(spec: Spec, policy: Policy) -> Iterator[str]:
 
 
 def _places(spec: Spec, policy: Policy) -> Iterator[str]:
-    """Nodes on which the pods could run. The kubelet too refuses a pod whose nodeSelector its node does not meet."""
+    """Required node labels. The kubelet, too, rejects a pod whose nodeSelector its node does not match."""
     given = spec.pod_template.node_selector
     for key, value in policy.required_node_selector.items():
         if given.get(key) != value:
@@ -144,9 +144,9 @@ def _sizes(resources: Resources, policy: Policy) -> Iterator[str]:
         ("memory", resources.memory, policy.max_memory_per_node),
     ):
         if most is not None and asked is None:
-            yield f"resources.{field} is absent, which would let a pod use all of its node: give it, at most {most}"
+            yield f"resources.{field} is required, or a pod could use all of its node: set at most {most}"
         elif most is not None and asked is not None and quantity(asked) > quantity(most):
-            yield f"resources.{field} {asked} is above the limit of {most} for each node"
+            yield f"resources.{field} {asked} is above the limit of {most} per node"
 
 
 def _within(image: str, prefix: str) -> bool:
@@ -166,7 +166,7 @@ def _within(image: str, prefix: str) -> bool:
 
 
 def _gpus_per_node(resources: Resources) -> int:
-    """GPUs of a pod, however they are asked for: slices of a GPU count as one each."""
+    """GPUs of a pod, however they are requested: each slice of a GPU counts as one."""
     extended = (count for name, count in resources.extended.items() if "gpu" in name or "/mig-" in name)
     return resources.gpus_per_node + sum(extended)
 

@@ -12,9 +12,9 @@ from kronos_operator.names import API_VERSION, KIND
 _HEAD = f"""\
 # Fields of a {KIND}
 
-Generated from the CustomResourceDefinition (`make generate`); `kubectl explain kronosmodel.spec` tells the same.
-`apiVersion` is `{API_VERSION}`. A field without a default may be left out unless it says *required*.
-Hyper-parameters are the trainer's: the operator hands them through.
+Generated from the CustomResourceDefinition (`make generate`); `kubectl explain kronosmodel.spec` prints the same text.
+`apiVersion` is `{API_VERSION}`. A field without a default is optional unless marked *required*.
+The operator passes hyper-parameters to the trainer unchanged.
 """
 
 

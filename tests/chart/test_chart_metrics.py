@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import defaultdict
-from datetime import UTC, datetime
 
 import pytest
 import yaml
 from rendering import FOLDER, Chart, at
 
-from kronos_operator.api import CheckpointState, Phase, Restarts, Run, RunStep, Status
+from kronos_operator.api import CheckpointState, Phase, Restarts, Run, RunStage, Status
 from kronos_operator.kube import Key
 from kronos_operator.metrics import Metrics
 from kronos_trainer.config import StageName
@@ -28,11 +28,11 @@ QUERIES = {title: (target["expr"], target["legendFormat"]) for title, target in 
 def exposed() -> dict[str, dict[str, set[str]]]:
     """Values of each label of each metric, after something of everything has happened."""
     metrics, key = Metrics(), Key("quant", "model-b-1d")
-    before = Status(run=Run(id="first"), restarts=Restarts())
-    saved = CheckpointState(step=1, time=datetime.now(UTC))
-    trained = RunStep(stage=StageName.TOKENIZER, hash="0f3b21aa", done=True, metrics={"seconds": 60.0})
-    run = Run(id="first", steps=[trained])
-    after = Status(phase=Phase.TRAINING, run=run, restarts=Restarts(crashes=1), checkpoint=saved)
+    before = Status(run=Run(id="first"))
+    saved = CheckpointState(step=1, time=time.time())
+    trained = RunStage(stage=StageName.TOKENIZER, hash="0f3b21aa", done=True, metrics={"seconds": 60.0})
+    run = Run(id="first", stages=(trained,), restarts=Restarts(crashes=1))
+    after = Status(phase=Phase.TRAINING, run=run, checkpoint=saved)
     metrics.saw(key, before, after)
     metrics.used(key, 8, 0.0, running=True)
     metrics.used(key, 8, 3600.0, running=True)

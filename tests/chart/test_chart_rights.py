@@ -9,14 +9,14 @@ import pytest
 from rendering import NAMESPACE, Chart, Object, at
 
 from kronos_operator import names
+from kronos_operator.backends import BACKENDS
 
 SERVICE_ACCOUNT = "spec/template/spec/serviceAccountName"
 ALL = "create get list watch delete"
 RIGHTS = {
     ("kronos.io", "kronosmodels"): "get list watch",
     ("kronos.io", "kronosmodels/status"): "get patch",
-    ("batch", "jobs"): ALL,
-    ("kubeflow.org", "pytorchjobs"): ALL,
+    **{(backend.kind.group, backend.kind.plural): ALL for backend in BACKENDS.values()},
     ("", "services"): ALL,
     ("", "configmaps"): ALL,
     ("", "pods"): "get list watch",
@@ -52,6 +52,17 @@ def test_cluster_mode_has_one_cluster_role_with_exactly_these_rights(chart: Char
     assert granted(of_kind(objects, "ClusterRole").pop("kronos-operator")) == EXPECTED + NODES
     assert of_kind(objects, "ClusterRoleBinding").keys() == {"kronos-operator"}
     assert not of_kind(objects, "Role")
+
+
+def test_the_admission_policy_looks_into_the_pods_of_every_backend(chart: Chart) -> None:
+    spec = chart.render()["ValidatingAdmissionPolicy", "kronos-system-kronos-operator"]["spec"]
+    guarded = {
+        (rule["apiGroups"][0], one) for rule in spec["matchConstraints"]["resourceRules"] for one in rule["resources"]
+    }
+    (pods,) = [one["expression"] for one in spec["variables"] if one["name"] == "pods"]
+    for backend in BACKENDS.values():
+        assert (backend.kind.group, backend.kind.plural) in guarded
+        assert f"request.resource.resource == '{backend.kind.plural}'" in pods
 
 
 def test_namespaced_mode_has_the_same_rights_in_each_namespace_and_none_elsewhere(chart: Chart) -> None:

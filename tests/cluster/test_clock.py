@@ -45,7 +45,7 @@ def test_a_wrong_clock_stalls_nothing_and_moves_no_schedule(
         eventually(lambda: kubelet.status("m").get("phase") == "Training", "Training")
         time.sleep(5)  # of ten minutes that a trainer may take until its first line
         status = kubelet.status("m")
-        assert status["phase"] == "Training" and not any(status["restarts"].values()), status
+        assert status["phase"] == "Training" and not any(status["run"]["restarts"].values()), status
         expected = due if due > right else due + timedelta(days=1)
         assert datetime.fromisoformat(status["schedule"]["nextTime"]) == expected
         kubelet.end(job, 1)

@@ -15,6 +15,7 @@ import yaml
 from control_plane import ControlPlane
 from fault_proxy import FaultProxy
 
+from kronos_operator.backends.job import JOB
 from kronos_operator.kube import (
     Cluster,
     ClusterError,
@@ -27,10 +28,12 @@ from kronos_operator.kube import (
     Unavailable,
     execute,
 )
-from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, NAMESPACE, POD, SERVICE
+from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD, SERVICE
 
 Model = Callable[..., dict[str, Any]]
+NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
 ABSENT = Kind(group="absent.example.org", version="v1", plural="absences", kind="Absence")
+NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
 
 
 def connected(kubeconfig: Path | None, use: Callable[[Cluster], Awaitable[None]]) -> None:
@@ -291,9 +294,9 @@ def test_expired_credentials_are_read_again(cluster: ControlPlane, namespace: st
 
     async def use(connection: Cluster) -> None:
         with pytest.raises(Rejected, match="Unauthorized"):
-            await connection.list(JOB, namespace)
+            await connection.list(JOB.kind, namespace)
         changing.write_text(valid)
-        assert (await connection.list(JOB, namespace))[0] == []
+        assert (await connection.list(JOB.kind, namespace))[0] == []
 
     connected(changing, use)
 

@@ -89,12 +89,12 @@ def guarded(cluster: ControlPlane) -> Iterator[ControlPlane]:
     cluster.kubectl("delete", "crd", "pytorchjobs.kubeflow.org")
 
 
-NODE = "share nothing with their node"
-VOLUMES = "mount ConfigMaps, empty directories and claims alone"
-SERVICE_ACCOUNT = "get no token of their ServiceAccount"
-USER = "run as somebody else than root"
-PRIVILEGES = "have no privileges and no capabilities"
-OWNED = "only objects that a KronosModel controls"
+NODE = "must not share host namespaces"
+VOLUMES = "may mount only ConfigMaps, emptyDirs and claims"
+SERVICE_ACCOUNT = "must not mount a ServiceAccount token"
+USER = "must run as non-root"
+PRIVILEGES = "must have no privileges, no capabilities"
+OWNED = "only objects controlled by a KronosModel"
 LABELLED = "app.kubernetes.io/managed-by=kronos-operator"
 OWNER = {"apiVersion": "kronos.io/v1alpha1", "kind": "KronosModel", "name": "m", "uid": "0", "controller": True}
 
@@ -130,7 +130,7 @@ ESCALATIONS: list[tuple[str, str, Any, str]] = [
     ("Job", "metadata.ownerReferences", [OWNER | {"kind": "Deployment"}], OWNED),
     ("Job", "metadata.ownerReferences", [OWNER | {"controller": False}], OWNED),
     ("Job", "metadata.labels", {"app.kubernetes.io/managed-by": "Helm"}, LABELLED),
-    ("Job", "metadata.namespace", "kube-system", "the namespaces of Kubernetes itself"),
+    ("Job", "metadata.namespace", "kube-system", "the system namespaces kube-"),
     ("PyTorchJob", f"{MASTER}.hostPID", True, NODE),
     ("PyTorchJob", f"{WORKER}.hostPID", True, NODE),
     ("PyTorchJob", f"{WORKER}.volumes", HOST_PATH, VOLUMES),
@@ -139,12 +139,17 @@ ESCALATIONS: list[tuple[str, str, Any, str]] = [
     ("PyTorchJob", f"{WORKER}.initContainers", [ROOT], PRIVILEGES),
     ("PyTorchJob", f"{WORKER}.securityContext.runAsUser", 0, USER),
     ("PyTorchJob", "metadata.ownerReferences", None, OWNED),
-    ("ConfigMap", "data", {"mapRoles": "- rolearn: mine\n  groups: [system:masters]"}, "hold run.json or frozen.json"),
-    ("ConfigMap", "immutable", False, "are immutable"),
+    (
+        "ConfigMap",
+        "data",
+        {"mapRoles": "- rolearn: mine\n  groups: [system:masters]"},
+        "contain only run.json or frozen.json",
+    ),
+    ("ConfigMap", "immutable", False, "must be immutable"),
     ("ConfigMap", "metadata.labels", None, LABELLED),
-    ("Service", "spec", {"type": "NodePort", "ports": [{"port": 443}]}, "Services are headless"),
-    ("Service", "spec", {"type": "ExternalName", "externalName": "evil.example"}, "Services are headless"),
-    ("Service", "spec.externalIPs", ["203.0.113.1"], "Services are headless"),
+    ("Service", "spec", {"type": "NodePort", "ports": [{"port": 443}]}, "Services must be headless"),
+    ("Service", "spec", {"type": "ExternalName", "externalName": "evil.example"}, "Services must be headless"),
+    ("Service", "spec.externalIPs", ["203.0.113.1"], "Services must be headless"),
     ("Service", "metadata.ownerReferences", None, OWNED),
 ]
 

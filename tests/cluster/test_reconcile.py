@@ -132,8 +132,43 @@ def test_a_bad_network_changes_nothing(cluster: ControlPlane, kubelet: Kubelet, 
 
     status = asyncio.run(main())
     assert status["run"]["attempt"] == 2
-    assert not any(status["restarts"].values())
+    assert not any(status["run"]["restarts"].values())
     assert len(kubelet.jobs()) == 2
+
+
+def test_what_a_network_swallows_of_the_models_is_repaired_at_the_next_resync(
+    cluster: ControlPlane, kubelet: Kubelet, model: Make, tmp_path: Path
+) -> None:
+    health, metrics = free_port(), free_port()
+    environ = {
+        "KRONOS_RESYNC_SECONDS": "2",
+        "KRONOS_HEALTH_PORT": str(health),
+        "KRONOS_METRICS_PORT": str(metrics),
+    }
+
+    def play() -> None:
+        eventually(lambda: answer(health, "/readyz") == "ok\n", "/readyz")
+        cluster.apply([model("m", kubelet.namespace)])
+        kubelet.run(kubelet.job_of("tok", 0))
+        kubelet.change("m", spec={"suspend": True})
+        eventually(lambda: kubelet.status("m").get("phase") == "Suspended" and not kubelet.jobs(), "Suspended")
+        counted = f'kronos_models{{namespace="{kubelet.namespace}",phase="Suspended"}} 1.0'
+        eventually(lambda: counted in answer(metrics, "/metrics"), counted)
+        assert answer(health, "/healthz") == "ok\n"
+        cluster.request("DELETE", f"{MODELS.format(kubelet.namespace)}/m")
+        eventually(lambda: counted not in answer(metrics, "/metrics"), "the model's end")
+
+    async def main() -> None:
+        async with FaultProxy(cluster) as proxy:
+            # Bookmarks, which have no name, get through: the connection looks well.
+            proxy.lose(
+                lambda event: event["object"].get("kind") == "KronosModel" and "name" in event["object"]["metadata"]
+            )
+            log = tmp_path / "operator.log"
+            with operator(cluster, kubelet.namespace, log, KUBECONFIG=str(proxy.kubeconfig), **environ):
+                await asyncio.to_thread(play)
+
+    asyncio.run(main())
 
 
 @pytest.mark.usefixtures("running")
@@ -144,7 +179,7 @@ def test_exit_codes_mean_what_the_contract_says(cluster: ControlPlane, kubelet: 
         kubelet.run(job)
         kubelet.end(job, code, '{"kronos":1,"event":"error","message":"bars.csv, row 7: no number"}')
     status = finished(kubelet, "m", "Failed")
-    restarts = status["restarts"]
+    restarts = status["run"]["restarts"]
     assert (restarts["disruptions"], restarts["outOfMemory"], restarts["crashes"]) == (1, 1, 1)
     assert status["failure"]["reason"] == "DataInvalid"
     assert status["failure"]["message"] == "bars.csv, row 7: no number"
@@ -183,7 +218,7 @@ def test_a_killed_operator_goes_on_where_it_was(
     with operator(cluster, kubelet.namespace, log):
         kubelet.train("pred", 1)
         status = finished(kubelet, "m", "Succeeded")
-    assert status["restarts"]["crashes"] == status["restarts"]["disruptions"] == 0
+    assert status["run"]["restarts"]["crashes"] == status["run"]["restarts"]["disruptions"] == 0
     again = cluster.request("GET", f"/apis/batch/v1/namespaces/{kubelet.namespace}/jobs/{job}")["metadata"]["uid"]
     assert again == uid
 

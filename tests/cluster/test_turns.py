@@ -66,4 +66,4 @@ def test_models_on_a_quota_of_two_pods_are_served_in_order(
     moved = [abs(place - sorted(late).index(name)) for place, name in enumerate(late)]
     print("served out of place by", max(moved), "of", served)
     assert max(moved) <= 3
-    assert not any(kubelet.status(name)["restarts"]["crashes"] for name in names)
+    assert not any(kubelet.status(name)["run"]["restarts"]["crashes"] for name in names)

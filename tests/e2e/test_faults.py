@@ -36,7 +36,7 @@ def test_a_training_that_diverges_ends_with_its_last_words_and_is_not_tried_agai
     assert status["failure"]["reason"] == "TrainingDiverged"
     assert "NaN" in status["failure"]["message"] and "Lower tokenizer.learningRate" in status["failure"]["message"]
     assert '"exitCode":70' in status["failure"]["logTail"]
-    assert not any(status["restarts"].values()) and len(story.pods) == 1
+    assert not any(status["run"]["restarts"].values()) and len(story.pods) == 1
     assert exit_codes(story.pods) == {70}
 
 
@@ -56,13 +56,13 @@ def test_a_gang_gets_back_what_it_needs_to_start_and_trains_without_comet(
         about = ["--field-selector=regarding.name=model-b-1d,reason=ChildRestored", "-n", namespace]
         events = operator.kubectl("get", "events.v1.events.k8s.io", "-o", "wide", *about)
         assert f"ConfigMap {gang} was gone" in events and f"Service {gang} was gone" in events
-        assert not any(status["restarts"].values())
+        assert not any(status["run"]["restarts"].values())
 
         # A gang that has met does without its Service, which is not made again.
         operator.kubectl("delete", f"service/{gang}", "-n", namespace)
         step = status["progress"]["step"]
         status = story.wait_for_step("tokenizer", step + 20, attempt=0)
-        assert not any(status["restarts"].values())
+        assert not any(status["run"]["restarts"].values())
         first = next(iter(story.gangs().values()))[0]["metadata"]["name"]
         notes = [line for line in operator.kubectl("logs", first, "-n", namespace).splitlines() if '"note"' in line]
         assert len([note for note in notes if "COMET_API_KEY is not set" in note]) == 1, notes
@@ -102,7 +102,7 @@ def test_a_node_that_goes_silent_and_one_that_is_deleted_cost_a_gang_a_restart(
 
     def last(count: int) -> dict[str, Any]:
         def restarted() -> dict[str, Any] | None:
-            restarts = story.status.get("restarts", {})
+            restarts = story.status.get("run", {}).get("restarts", {})
             return restarts.get("last") if restarts.get("disruptions") == count else None
 
         found: dict[str, Any] = wait_until(f"disruption {count}", restarted, seconds=300)
@@ -131,4 +131,4 @@ def test_a_node_that_goes_silent_and_one_that_is_deleted_cost_a_gang_a_restart(
         last(2)  # in what words depends on whether the operator, which was on the same node, was still there
         story.wait_for_step("tokenizer", attempt=2)
         assert story.steps(story.pods[-1]["metadata"]["name"])[0] > 0
-        assert not story.status["restarts"]["crashes"]
+        assert not story.status["run"]["restarts"]["crashes"]

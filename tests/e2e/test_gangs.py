@@ -34,7 +34,7 @@ def test_two_gangs_of_which_one_fits_are_trained_one_after_the_other(
         assert first.wait_for_end() == ("True", "Succeeded"), first.status
         assert second.wait_for_end() == ("True", "Succeeded"), second.status
         for story in (first, second):
-            assert not story.status["restarts"]["disruptions"] and not story.status["restarts"]["crashes"]
+            assert not story.status["run"]["restarts"]["disruptions"] and not story.status["run"]["restarts"]["crashes"]
 
 
 def test_a_thousand_lines_of_progress_are_followed_to_the_last_one(
@@ -70,5 +70,5 @@ def test_a_pod_with_too_little_memory_fails_with_the_limit_and_what_to_raise(
         status: dict[str, Any] = story.status
     assert status["failure"]["reason"] == "MemoryLimitExceeded"
     assert "160" in status["failure"]["message"] and "resources.memory" in status["failure"]["message"]
-    assert status["restarts"]["memoryKills"] == 1
+    assert status["run"]["restarts"]["memoryKills"] == 1
     assert len(story.pods) == 2

@@ -13,7 +13,7 @@ from story import KILL_RANKS, LONG, Story, exit_codes
 def restarted_from_checkpoint(story: Story, *, cause: str) -> None:
     """Waits until attempt 1 goes on from where attempt 0 saved, and checks what was counted."""
     status = story.wait_for_step("tokenizer", attempt=1)
-    restarts = status["restarts"]
+    restarts = status["run"]["restarts"]
     assert restarts.pop("last")["message"]
     assert {name for name, count in restarts.items() if count} == {cause}
     assert [len(pods) for pods in story.gangs().values()] == [2, 2]
@@ -91,7 +91,7 @@ def test_a_stop_in_the_first_moment_of_a_pod_is_not_lost(
         suspend(operator, namespace, True)
         wait_until("no pods", lambda: not operator.list("pods", namespace), seconds=60)
         wait_until("Suspended", lambda: story.status["phase"] == "Suspended")
-        assert not any(story.status.get("restarts", {}).values())
+        assert not any(story.status.get("run", {}).get("restarts", {}).values())
     assert exit_codes(story.pods) <= {75, 143}
 
 
@@ -107,7 +107,7 @@ def test_suspending_saves_and_frees_the_pods_and_resuming_goes_on(
         suspend(operator, namespace, False)
         restarted = story.wait_for_step("tokenizer", 1, attempt=1)
         assert restarted["run"]["id"] == run
-        assert not any(restarted.get("restarts", {}).values())
+        assert not any(restarted.get("run", {}).get("restarts", {}).values())
 
 
 def test_deleting_a_model_ends_its_pods_and_applying_it_again_goes_on_from_its_checkpoint(
@@ -129,5 +129,5 @@ def test_deleting_a_model_ends_its_pods_and_applying_it_again_goes_on_from_its_c
         operator.apply(manifest)
         status = again.wait_for_step("tokenizer", kept)
         assert status["run"]["id"] == run
-        assert not any(status["restarts"].values())
+        assert not any(status["run"]["restarts"].values())
         assert again.steps(pods_of(again, 0)[0])[0] >= kept

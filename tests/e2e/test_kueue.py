@@ -78,9 +78,9 @@ def test_a_gang_waits_for_quota_tells_its_place_and_trains_when_another_makes_ro
         kueue.kubectl("patch", "km/first", "-n", cluster_queue, "--type=merge", "-p", '{"spec": {"suspend": true}}')
         assert second.wait_for_end() == ("True", "Succeeded"), second.status
         assert "queuePosition" not in second.status
-        assert not any(second.status["restarts"].values())
+        assert not any(second.status["run"]["restarts"].values())
         assert first.status["phase"] == "Suspended"
-        assert not any(first.status["restarts"].values())
+        assert not any(first.status["run"]["restarts"].values())
 
 
 @pytest.mark.parametrize("backend", ["Job", "PyTorchJob"])
@@ -104,7 +104,7 @@ def test_a_gang_that_kueue_evicts_waits_again_and_goes_on_from_its_checkpoint(
         wait_until("no pods", lambda: not kueue.list("pods", cluster_queue))
         policy("None")
         wait_until("trained on", lambda: len(story.pods) == 4 and story.status["phase"] == "Training")
-        restarts = story.status["restarts"]
+        restarts = story.status["run"]["restarts"]
         assert restarts.pop("last")["reason"]
         assert {cause: count for cause, count in restarts.items() if count} == {"disruptions": 1}
         assert wait_until("a step", trained)[0] > 0

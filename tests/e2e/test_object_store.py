@@ -78,7 +78,7 @@ def test_a_model_lives_in_an_object_store_and_goes_on_from_there_after_kill_9(
         assert story.steps(list(story.gangs().values())[1][0]["metadata"]["name"])[0] > 0
         assert story.wait_for_end() == ("True", "Succeeded"), story.status
         status = story.status
-    assert status["restarts"]["crashes"] == 1
+    assert status["run"]["restarts"]["crashes"] == 1
     models = server.root / "models" / "kronos" / "models" / namespace / "model-b-1d"
     current = json.loads((models / "current.json").read_text())
     for stage in ("tokenizer", "predictor"):
@@ -96,4 +96,4 @@ def test_a_wrong_key_fails_the_run_at_once_and_says_so(
         assert story.wait_for_end(240) == ("True", "Failed"), story.status
     assert exit_codes(story.pods) == {66}
     told = json.dumps(story.status)
-    assert "s3://models/kronos: the store denies to" in told and "not-the-key" not in told and ACCESS_KEY not in told
+    assert "s3://models/kronos: permission denied to" in told and "not-the-key" not in told and ACCESS_KEY not in told

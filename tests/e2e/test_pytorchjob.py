@@ -32,6 +32,6 @@ def test_a_deleted_worker_restarts_the_whole_gang(
         worker = next(pod["metadata"]["name"] for pod in story.pods if "worker" in pod["metadata"]["name"])
         training_operator.kubectl("delete", "pod", worker, "-n", namespace)
         status = story.wait_for_step("tokenizer", 2, attempt=1)
-        restarts = status["restarts"]
+        restarts = status["run"]["restarts"]
         assert restarts.pop("last")["reason"] == "PodDeleted"
         assert {name for name, count in restarts.items() if count} == {"disruptions"}

@@ -8,18 +8,21 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from kronos_operator import names
+from kronos_operator.api import BackendName
+from kronos_operator.backends import BACKENDS
 from kronos_operator.kube import Conflict, Created, Key, Kind, LogEnd, NotFound, Rejected, Unavailable
 from kronos_operator.kube.client import Page
 from kronos_operator.kube.clock import ServerClock
-from kronos_operator.kube.kinds import CONFIGMAP, JOB, KRONOSMODEL, POD, PYTORCHJOB
+from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD
 
 Object = dict[str, Any]
-_WORKLOADS = {JOB.plural, PYTORCHJOB.plural}
+JOB, PYTORCHJOB = BACKENDS[BackendName.JOB].kind, BACKENDS[BackendName.PYTORCH_JOB].kind
+_WORKLOADS = {backend.kind.plural for backend in BACKENDS.values()}
 
 
 class Crash(BaseException):
@@ -186,7 +189,7 @@ class FakeCluster:
             return
         for index in range(count):
             labels = body["metadata"]["labels"] | {"batch.kubernetes.io/job-completion-index": str(index)}
-            owner = {"uid": body["metadata"]["uid"], "name": workload, "controller": True}
+            owner = {"uid": body["metadata"]["uid"], "kind": body["kind"], "name": workload, "controller": True}
             pod = {
                 "metadata": {"name": f"{workload}-{index}", "labels": labels, "ownerReferences": [owner]},
                 "status": {"phase": "Pending"},
@@ -277,7 +280,7 @@ class FakeCluster:
                 raise Crash
 
 
-class Sight:
+class Lister:
     """What an operator sees of children; by default the present, else what was there when `freeze` was called."""
 
     def __init__(self, cluster: FakeCluster) -> None:
@@ -291,12 +294,12 @@ class Sight:
         self._frozen = None
 
     def workloads(self, model: Key) -> list[Object]:
-        return self._of(("Job", "PyTorchJob"), model)
+        return self._of([backend.kind.kind for backend in BACKENDS.values()], model)
 
     def pods(self, model: Key) -> list[Object]:
-        return self._of(("Pod",), model)
+        return self._of([POD.kind], model)
 
-    def _of(self, kinds: tuple[str, ...], model: Key) -> list[Object]:
+    def _of(self, kinds: Sequence[str], model: Key) -> list[Object]:
         bodies = self._cluster.objects.values() if self._frozen is None else self._frozen
         return [
             copy.deepcopy(body)

@@ -21,6 +21,7 @@ from kronos_operator.cli.cluster import logs, status
 from kronos_operator.cli.cluster.session import OPERATOR_INSTALL
 from kronos_operator.kube import Cluster, Kind, NoCluster, NotFound, Unavailable
 from kronos_operator.kube.kinds import KRONOSMODEL, POD
+from kronos_trainer.config import StageName
 
 MEANS_CLUSTER = (["--cluster"], ["--context", "west"], ["--kubeconfig", "config"])
 
@@ -74,8 +75,10 @@ class UserCluster(FakeCluster):
             names.ATTEMPT_LABEL: str(attempt),
             "batch.kubernetes.io/job-completion-index": str(node),
         }
+        job = names.child_name("m", StageName(stage), "0123abcd", attempt)
+        owner = {"kind": "Job", "name": job, "uid": job, "controller": True}
         pod = {
-            "metadata": {"name": name, "labels": labels},
+            "metadata": {"name": name, "labels": labels, "ownerReferences": [owner]},
             "status": {"containerStatuses": [{"name": "trainer", "state": {state: {}}}]},
         }
         self.put(POD, pod)
@@ -151,7 +154,7 @@ def test_without_the_extra_it_is_named(cluster: UserCluster, monkeypatch: pytest
         forecast,
     ):
         assert main([*command, "--cluster"]) == 78
-        assert capsys.readouterr().err == f"error: clusters need the operator extra: {OPERATOR_INSTALL}\n"
+        assert capsys.readouterr().err == f"error: cluster commands need the operator extra: {OPERATOR_INSTALL}\n"
     assert main(["submit", "-f", "model.yaml"]) == 78
 
 
@@ -172,7 +175,7 @@ def test_a_file_that_no_pod_can_train_is_not_sent(cluster: UserCluster, capsys: 
     line = next(number for number, row in enumerate(text.splitlines(), 1) if "bars.csv" in row)
     assert main(["submit", "-f", "model.yaml"]) == 64
     path, storage = capsys.readouterr().err.splitlines()
-    assert path.startswith(f"error: model.yaml:{line}: spec.data.source.path: no pod can reach")
+    assert path.startswith(f"error: model.yaml:{line}: spec.data.source.path: a pod cannot reach")
     assert storage.startswith("error: model.yaml: spec.storage: is required in a cluster")
     assert cluster.connections == []
 
@@ -191,8 +194,12 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
         "phase": "Restarting",
         "stage": "predictor",
         "progress": {"summary": "43%", "eta": "2h13m", "validationLoss": 0.25},
-        "run": {"id": "1a2b3c4d", "attempt": 3, "startedAt": "2026-11-20T06:00:00Z"},
-        "restarts": {"crashes": 2, "disruptions": 0},
+        "run": {
+            "id": "1a2b3c4d",
+            "attempt": 3,
+            "startedAt": "2026-11-20T06:00:00Z",
+            "restarts": {"crashes": 2, "disruptions": 0, "last": {"reason": "TrainerCrashed"}},
+        },
         "queuePosition": 2,
         "conditions": [{"type": "Ready", "status": "True", "reason": "Waiting", "message": "no node has a free GPU"}],
         "artifacts": {"tokenizer": {"path": "models/ns/m/runs/0/tokenizer/best"}},
@@ -206,7 +213,7 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
     assert header.split() == [word for name in status.HEADERS for word in name.upper().split()]
     assert first.split()[:7] == ["m", "Restarting", "predictor", "43%", "2h13m", "0.2500", "Waiting,"]
     assert first.split()[7:10] == ["place", "2", "3"]
-    assert "not seen by the operator yet" in second
+    assert "not processed by the operator yet" in second
     assert main(["status", "m", "--cluster"]) == 0
     shown = capsys.readouterr().out
     for words in (
@@ -294,7 +301,7 @@ def test_logs_are_those_of_every_pod_of_the_latest_attempt(
     assert main(["logs", "m", "--cluster", "--rank", "first"]) == 64
     assert main(["logs", "m", "--cluster", "--stage", "predictor"]) == 66
     assert main(["logs", "m", "--rank", "1"]) == 64
-    assert "leave --rank out" in capsys.readouterr().err
+    assert "omit --rank" in capsys.readouterr().err
 
 
 def test_following_goes_through_stages_and_lost_connections_to_the_end_of_the_run(

@@ -14,18 +14,25 @@ from kronos_operator.api import Status
 from kronos_operator.kube import Cluster, Key, LogEnd
 from kronos_operator.kube.logs import LogReader
 from kronos_operator.plan import AttemptState
-from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.gangs import ObservedGang
 from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.times import seconds_of
 from kronos_trainer.config import StageName
 
 KEY = Key("ns", "m")
+LABELS = {
+    "kronos.io/model": "m",
+    "kronos.io/stage": "tokenizer",
+    "kronos.io/attempt": "0",
+    "batch.kubernetes.io/job-completion-index": "0",
+}
+JOB = {"kind": "Job", "name": "m-tok-0123abcd-0", "uid": "job", "controller": True}
 POD = {
-    "metadata": {"name": "p", "namespace": "ns", "labels": {"batch.kubernetes.io/job-completion-index": "0"}},
+    "metadata": {"name": "p", "namespace": "ns", "labels": LABELS, "ownerReferences": [JOB]},
     "status": {"containerStatuses": [{"name": "trainer", "state": {"running": {}}}]},
 }
-GANG = Gang(run="r", stage=StageName.TOKENIZER, number=0, workload=None, pods=(POD,))
+GANG = ObservedGang(run="r", stage=StageName.TOKENIZER, number=0, workload=None, pods=(POD,))
 
 
 LINE = (
@@ -68,7 +75,7 @@ class Ear:
         self.now = 1_800_000_000.0
         self.listening = Listening(cast(Cluster, kubelet), every_seconds=30.0)
 
-    def hear(self, state: AttemptState = AttemptState.RUNNING, gang: Gang = GANG) -> Report:
+    def hear(self, state: AttemptState = AttemptState.RUNNING, gang: ObservedGang = GANG) -> Report:
         return asyncio.run(self.listening.hear(KEY, gang, state, Status(), self.now))
 
 

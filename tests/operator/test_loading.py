@@ -47,7 +47,7 @@ ADDED = [
     ),
     (
         "  tokenizer: {init: {scratch: {size: tiny}, path: x}}",
-        "8: spec.tokenizer.init: give exactly one of hub, path, published, scratch; found path and scratch",
+        "8: spec.tokenizer.init: set exactly one of hub, path, published, scratch; found path and scratch",
     ),
     (
         "  tokenizer: {init: {scratch: {size: tiny}}, epochs: 0}",
@@ -55,7 +55,7 @@ ADDED = [
     ),
     (
         "  tokenizer: {init: {}}",
-        "8: spec.tokenizer.init: give exactly one of hub, path, published, scratch; found none",
+        "8: spec.tokenizer.init: set exactly one of hub, path, published, scratch; found none",
     ),
     ("  tokenizer: {betas: [0.9]}", "8: spec.tokenizer.betas: must have at least 2 entries; found 1"),
     ("  tokenizer: {betas: 0.9}", "8: spec.tokenizer.betas: must be a list; found 0.9"),
@@ -65,7 +65,7 @@ ADDED = [
     ("  predictor: {batchSize: many}", "8: spec.predictor.batchSize: must be a whole number; found 'many'"),
     (
         "  predictor: {init: {hub: {repo: Kronos-small}}}",
-        "8: spec.predictor.init.hub.repo: 'Kronos-small' does not have the right form: owner/name. It must match ^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$",
+        "8: spec.predictor.init.hub.repo: 'Kronos-small' does not have the right form: Repository, as owner/name. It must match ^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$",
     ),
     (
         "  training: {precision: BF61}",
@@ -78,22 +78,22 @@ ADDED = [
     ),
     (
         "  resources: {memory: 16GB}",
-        "8: spec.resources.memory: '16GB' does not have the right form: Main memory of each pod, as request and limit, e.g. 32Gi. It must match ^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",
+        "8: spec.resources.memory: '16GB' does not have the right form: Memory per pod, set as request and limit, e.g. 32Gi. It must match ^[0-9]+(\\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",
     ),
     (
         "  resources: {memory: 8Gi, sharedMemory: 16Gi}",
-        "8: spec.resources: sharedMemory 16Gi is taken from memory 8Gi and must not exceed it",
+        "8: spec.resources: sharedMemory 16Gi counts against memory 8Gi and must not exceed it",
     ),
     ("  resources: {cpu: 0}", "8: spec.resources: cpu must be greater than 0"),
     ("  resources: {cpu: 0.5}", "8: spec.resources.cpu: must be text; found 0.5; put it in quotes"),
     ("  resources: {gpusPerNode: -1}", "8: spec.resources.gpusPerNode: must be at least 0; found -1"),
     (
         "  resources: {extended: {nvidia.com/gpu: 1}}",
-        "8: spec.resources: give GPUs by gpusPerNode, not as nvidia.com/gpu in extended",
+        "8: spec.resources: set GPUs with gpusPerNode, not as nvidia.com/gpu in extended",
     ),
     (
         "  storage: {claim: {name: models}, path: out}",
-        "8: spec.storage: give exactly one of claim, path, uri; found claim and path",
+        "8: spec.storage: set exactly one of claim, path, uri; found claim and path",
     ),
     (
         "  storage: {claim: {path: a}}",
@@ -101,12 +101,12 @@ ADDED = [
     ),
     (
         "  storage: {claim: {name: models, path: ../others}}",
-        "8: spec.storage.claim.path: must stay inside: no part of it may be '..'; found '../others'",
+        "8: spec.storage.claim.path: must not contain '..' as a path segment; found '../others'",
     ),
-    ("  storage: {path: a/..}", "8: spec.storage.path: must stay inside: no part of it may be '..'; found 'a/..'"),
+    ("  storage: {path: a/..}", "8: spec.storage.path: must not contain '..' as a path segment; found 'a/..'"),
     (
         "  storage: {uri: 'file:///mnt'}",
-        "8: spec.storage.uri: must begin with s3://, gs://, az:// or hf://, and have neither '..' as a part nor '::'",
+        "8: spec.storage.uri: must begin with s3://, gs://, az:// or hf:// and contain neither '..' as a path segment nor '::'",
     ),
     (
         "  podTemplate: {securityContext: {fsGroup: 0}}",
@@ -142,23 +142,23 @@ ADDED = [
     ),
     (
         "  podTemplate: {env: [{name: A, value: a, valueFrom: {secretKeyRef: {name: s, key: k}}}]}",
-        "8: spec.podTemplate.env[0]: A: give value or valueFrom, not both",
+        "8: spec.podTemplate.env[0]: A: set value or valueFrom, not both",
     ),
     (
         "  podTemplate: {env: [{name: AWS_SECRET_ACCESS_KEY, value: hunter2}]}",
-        "8: spec.podTemplate.env[0]: AWS_SECRET_ACCESS_KEY: a variable with a secret comes from a Secret: valueFrom: {secretKeyRef: {name: ..., key: ...}} in place of value",
+        "8: spec.podTemplate.env[0]: AWS_SECRET_ACCESS_KEY: a secret must come from a Secret: use valueFrom: {secretKeyRef: {name: ..., key: ...}} instead of value",
     ),
     (
         "  podTemplate: {env: [{name: hf_token, valueFrom: {configMapKeyRef: {name: s, key: k}}}]}",
-        "8: spec.podTemplate.env[0]: hf_token: a variable with a secret comes from a Secret: valueFrom: {secretKeyRef: {name: ..., key: ...}} in place of value",
+        "8: spec.podTemplate.env[0]: hf_token: a secret must come from a Secret: use valueFrom: {secretKeyRef: {name: ..., key: ...}} instead of value",
     ),
     (
         "  storage: {uri: 's3://AKIA1:hunter2@models/x'}",
-        "5: spec: storage.uri: a URI holds no keys and no query: give keys from a Secret, by podTemplate.env",
+        "5: spec: storage.uri: a URI must not contain keys or a query: pass keys from a Secret with podTemplate.env",
     ),
     (
         "  storage: {uri: 'az://models/x?sig=hunter2'}",
-        "5: spec: storage.uri: a URI holds no keys and no query: give keys from a Secret, by podTemplate.env",
+        "5: spec: storage.uri: a URI must not contain keys or a query: pass keys from a Secret with podTemplate.env",
     ),
     (
         "  storage: {uri: 'hf://datasets/a/b'}",
@@ -166,7 +166,7 @@ ADDED = [
     ),
     (
         "  podTemplate: {labels: {kronos.io/model: x}}",
-        "8: spec.podTemplate: kronos.io/model is set by the system: choose another prefix than kronos.io/ or batch.kubernetes.io/",
+        "8: spec.podTemplate: kronos.io/model is reserved: use a prefix other than kronos.io/ or batch.kubernetes.io/",
     ),
     (
         "  podTemplate: {securityContext: {runAsUser: 0}}",
@@ -192,7 +192,7 @@ REPLACED = [
         "timeframe: 1D",
         "6: spec.timeframe: must be one of 1m, 3m, 5m, 10m, 15m, 20m, 30m, 1h, 2h, 4h, 6h, 12h, 1d, 1w, 1mo; found '1D'; did you mean 1d?",
     ),
-    ("  timeframe: 1d\n", "", "5: spec.timeframe: is required: Length of a bar. It cannot be changed."),
+    ("  timeframe: 1d\n", "", "5: spec.timeframe: is required: Length of a bar. Immutable."),
     (
         "name: model-b-1d",
         "name: Model_B",
@@ -211,7 +211,7 @@ REPLACED = [
     ("kronos.io/v1alpha1", "kronos.io/v1", "1: apiVersion: must be kronos.io/v1alpha1; found 'kronos.io/v1'"),
     ("KronosModel", "KronosModels", "2: kind: must be KronosModel; found 'KronosModels'"),
     ("kind: KronosModel\n", "", "1: kind: must be KronosModel; it is absent"),
-    ("{claim: {name: bars}}", "{}", "7: spec.data.source: give exactly one of claim, path, uri; found none"),
+    ("{claim: {name: bars}}", "{}", "7: spec.data.source: set exactly one of claim, path, uri; found none"),
     (
         "{claim: {name: bars}}",
         "{claim: {name: bars}}, columns: {high: Price, low: Price}",
@@ -235,7 +235,7 @@ REPLACED = [
     (
         "{source: {claim: {name: bars}}}",
         "{source: {claim: {name: bars}}, split: {ranges: {train: {start: 2011-13-01, end: 2012-01-01}, validation: {start: 2012-06-01, end: 2013-01-01}}}}",
-        "7: spec.data.split.ranges.train.start: 2011-13-01 is no date: month must be in 1..12",
+        "7: spec.data.split.ranges.train.start: 2011-13-01 is not a date: month must be in 1..12",
     ),
     (
         "{source: {claim: {name: bars}}}",
@@ -288,7 +288,7 @@ def test_every_problem_of_every_file_is_named() -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         "a.yaml:9: spec.backend: must be one of Job, PyTorchJob; found 'Jib'",
         "a.yaml:8: spec.suspend: must be true or false; found 3",
-        "b.yaml: holds no KronosModel: the file is empty",
+        "b.yaml: contains no KronosModel: the file is empty",
         "c.yaml: is not text in UTF-8",
         "d.yaml:1: is not a KronosModel: a mapping of fields is expected",
         "none.yaml: cannot be read: no such file or directory",
@@ -333,10 +333,10 @@ def test_a_directory_is_read_as_kubectl_reads_it_and_what_is_something_else_is_s
         ["model-b-j", "model-b-1d", "model-b-c"],
         [],
         [
-            "folder/both.yaml: left out, no KronosModel: Secret comet",
-            "folder/kustomization.yaml: left out, no KronosModel",
-            "folder/patch.yaml: left out, no KronosModel: Secret comet",
-            "folder/template.yaml: left out, no KronosModel",
+            "folder/both.yaml: skipped, no KronosModel: Secret comet",
+            "folder/kustomization.yaml: skipped, no KronosModel",
+            "folder/patch.yaml: skipped, no KronosModel: Secret comet",
+            "folder/template.yaml: skipped, no KronosModel",
         ],
     )
     (folder / "template.yaml").write_bytes(b"\xff\xfe")
@@ -344,7 +344,7 @@ def test_a_directory_is_read_as_kubectl_reads_it_and_what_is_something_else_is_s
     (folder / "slip.yaml").write_text(HEAD.replace("KronosModel", "KronosModle"))
     assert read("folder")[1] == ["folder/slip.yaml:2: kind: must be KronosModel; found 'KronosModle'"]
     Path("empty").mkdir()
-    with pytest.raises(InvalidModel, match=r"^empty: holds no .yaml, .yml, .json file$"):
+    with pytest.raises(InvalidModel, match=r"^empty: contains no .yaml, .yml, .json file$"):
         read("folder/below", "empty")
 
 
@@ -353,9 +353,11 @@ def test_something_else_is_a_problem_where_it_is_named_and_a_note_in_a_list_of_t
     Path("model.yaml").write_text(HEAD)
     problem = "secret.yaml:2: kind: must be KronosModel; found 'Secret'"
     assert problem in read("secret.yaml", "model.yaml")[1]
-    note = "secret.yaml: left out, no KronosModel: Secret comet"
+    note = "secret.yaml: skipped, no KronosModel: Secret comet"
     assert read("secret.yaml", "model.yaml", listed=True) == (["model-b-1d"], [], [note])
-    assert read("secret.yaml", "secret.yaml", listed=True)[1] == ["secret.yaml: holds no KronosModel: Secret comet"] * 2
+    assert (
+        read("secret.yaml", "secret.yaml", listed=True)[1] == ["secret.yaml: contains no KronosModel: Secret comet"] * 2
+    )
 
 
 def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,9 @@ from pydantic import ValidationError
 
 from kronos_operator import names
 from kronos_operator.api import KronosModel
-from kronos_operator.manifests import Gang, children, frozen, local_paths, run_config_map
+from kronos_operator.backends import BACKENDS, backend_of
+from kronos_operator.manifests import AttemptTemplate, Manifest, frozen, local_paths, run_config_map
 from kronos_operator.plan import StartAttempt
-from kronos_operator.reconcile import gangs
-from kronos_operator.reconcile.children import trimmed
 from kronos_trainer.config import ExitCode, Reuse, RunConfig, StageName, load_run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -22,24 +21,23 @@ CASES = sorted(path.name for path in GOLDEN.iterdir())
 UID = "0f1e2d3c-0000-4000-8000-000000000000"
 IMAGE = "registry.example.com/kronos/trainer:default"
 RUN = "3c0ffee3"
-HASHES = ((StageName.TOKENIZER, "0123456789abcdef"), (StageName.PREDICTOR, "fedcba9876543210"))
+HASHES = {StageName.TOKENIZER: "0123456789abcdef", StageName.PREDICTOR: "fedcba9876543210"}
 
 TOKENIZER = StartAttempt(
     run=RUN,
     stage=StageName.TOKENIZER,
-    number=0,
+    attempt=0,
     stage_hashes=HASHES,
     out_of_memory_restarts=0,
     publish=False,
-    reuse_tokenizer=None,
 )
 PREDICTOR = replace(
     TOKENIZER,
     stage=StageName.PREDICTOR,
-    number=7,
+    attempt=7,
     out_of_memory_restarts=1,
     publish=True,
-    reuse_tokenizer=Reuse(run="0ddba115", hash=HASHES[0][1]),
+    reuse={StageName.TOKENIZER: Reuse(run="0ddba115", hash=HASHES[StageName.TOKENIZER])},
 )
 
 
@@ -56,13 +54,17 @@ def model(case: str, **changes: object) -> KronosModel:
     return KronosModel.model_validate(content)
 
 
-def gang(case: str, **changes: object) -> Gang:
+def attempt(case: str, **changes: object) -> AttemptTemplate:
     start = PREDICTOR if "-1-node" in case else TOKENIZER
-    return Gang(model=model(case, **changes), uid=UID, start=start, image=IMAGE)
+    return AttemptTemplate(model=model(case, **changes), uid=UID, start=start, image=IMAGE)
+
+
+def children(subject: AttemptTemplate) -> list[Manifest]:
+    return BACKENDS[subject.model.spec.backend].build(subject)
 
 
 def rendered(case: str) -> str:
-    subject = gang(case)
+    subject = attempt(case)
     objects = [run_config_map(subject.model, UID, RUN, IMAGE), *children(subject)]
     return yaml.dump_all(objects, Dumper=_Dumper, sort_keys=False, width=120)
 
@@ -80,11 +82,11 @@ _Dumper.add_representer(
 )
 
 
-def workload(subject: Gang) -> dict[str, Any]:
+def workload(subject: AttemptTemplate) -> dict[str, Any]:
     return children(subject)[-1]
 
 
-def pod(subject: Gang) -> dict[str, Any]:
+def pod(subject: AttemptTemplate) -> dict[str, Any]:
     """Spec of the gang's pods."""
     spec = workload(subject)["spec"]
     template = spec["template"] if "template" in spec else spec["pytorchReplicaSpecs"]["Master"]["template"]
@@ -93,7 +95,7 @@ def pod(subject: Gang) -> dict[str, Any]:
     return result
 
 
-def environment(subject: Gang) -> dict[str, Any]:
+def environment(subject: AttemptTemplate) -> dict[str, Any]:
     (container,) = pod(subject)["containers"]
     variables = {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in container["env"]}
     assert len(variables) == len(container["env"]), "a variable is given twice"
@@ -108,12 +110,12 @@ def test_golden(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_objects_of_an_attempt_share_name_owner_and_labels(case: str) -> None:
-    subject = gang(case)
+    subject = attempt(case)
     objects = children(subject)
     for one in objects:
         metadata = one["metadata"]
         assert metadata["name"] == names.child_name(
-            subject.model.metadata.name, subject.start.stage, dict(HASHES)[subject.start.stage], subject.start.number
+            subject.model.metadata.name, subject.start.stage, HASHES[subject.start.stage], subject.start.attempt
         )
         assert metadata["namespace"] == "quant"
         assert subject.labels.items() <= metadata["labels"].items()
@@ -126,7 +128,7 @@ def test_objects_of_an_attempt_share_name_owner_and_labels(case: str) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_trainer_reads_what_was_asked_for(case: str, tmp_path: Path) -> None:
-    subject = gang(case)
+    subject = attempt(case)
     file = tmp_path / "run.json"
     file.write_text(children(subject)[0]["data"][names.RUN_CONFIG_FILE])
     run = load_run(file)
@@ -139,13 +141,13 @@ def test_the_trainer_reads_what_was_asked_for(case: str, tmp_path: Path) -> None
 
 
 def test_a_new_hyper_parameter_reaches_the_trainer_unnamed() -> None:
-    subject = gang("job-2-nodes-cpu", predictor={"batchSize": 7, "microBatchSize": 7, "learningRate": 0.125})
+    subject = attempt("job-2-nodes-cpu", predictor={"batchSize": 7, "microBatchSize": 7, "learningRate": 0.125})
     written = RunConfig.model_validate_json(children(subject)[0]["data"][names.RUN_CONFIG_FILE])
     assert (written.predictor.batch_size, written.predictor.learning_rate) == (7, 0.125)
 
 
 def test_any_failure_ends_the_gang_and_is_told_by_the_first_matching_rule() -> None:
-    spec = workload(gang("job-2-nodes-cpu"))["spec"]
+    spec = workload(attempt("job-2-nodes-cpu"))["spec"]
     assert spec["completions"] == spec["parallelism"] == 2
     assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (0, "Failed")
     first, second, third = spec["podFailurePolicy"]["rules"]
@@ -156,7 +158,7 @@ def test_any_failure_ends_the_gang_and_is_told_by_the_first_matching_rule() -> N
 
 
 def test_nodes_meet_at_index_0_through_the_service() -> None:
-    subject = gang("job-2-nodes-cpu")
+    subject = attempt("job-2-nodes-cpu")
     _, service, job = children(subject)
     variables = environment(subject)
     host, domain = variables["PET_MASTER_ADDR"].split(".")
@@ -171,7 +173,7 @@ def test_nodes_meet_at_index_0_through_the_service() -> None:
 
 
 def test_a_pytorchjob_leaves_to_the_training_operator_what_that_sets() -> None:
-    subject = gang("pytorchjob-2-nodes-cpu")
+    subject = attempt("pytorchjob-2-nodes-cpu")
     spec = workload(subject)["spec"]
     assert spec["nprocPerNode"] == "2"
     assert spec["runPolicy"] == {"cleanPodPolicy": "Running"}
@@ -186,27 +188,28 @@ def test_a_pytorchjob_leaves_to_the_training_operator_what_that_sets() -> None:
         assert container["ports"] == [{"name": "pytorchjob-port", "containerPort": names.MASTER_PORT}]
     set_by_it = {"PET_NNODES", "PET_NPROC_PER_NODE", "PET_NODE_RANK", "PET_MASTER_ADDR", "PET_MASTER_PORT"}
     assert not set_by_it & set(environment(subject))
-    assert set(workload(gang("pytorchjob-1-node-gpu"))["spec"]["pytorchReplicaSpecs"]) == {"Master"}
+    assert set(workload(attempt("pytorchjob-1-node-gpu"))["spec"]["pytorchReplicaSpecs"]) == {"Master"}
 
 
 def test_a_pytorchjob_has_no_deadline_of_its_own() -> None:
     limited = {"retry": {"maxRuntimeSeconds": 3600}}
-    assert workload(gang("pytorchjob-2-nodes-cpu", **limited))["spec"]["runPolicy"] == {"cleanPodPolicy": "Running"}
-    assert workload(gang("job-2-nodes-gpu-kueue", **limited))["spec"]["activeDeadlineSeconds"] == 3600
+    assert workload(attempt("pytorchjob-2-nodes-cpu", **limited))["spec"]["runPolicy"] == {"cleanPodPolicy": "Running"}
+    assert workload(attempt("job-2-nodes-gpu-kueue", **limited))["spec"]["activeDeadlineSeconds"] == 3600
 
 
 @pytest.mark.parametrize(
     ("case", "pods"), [("job-2-nodes-cpu", 2), ("pytorchjob-2-nodes-cpu", 2), ("pytorchjob-1-node-gpu", 1)]
 )
-def test_what_is_kept_in_sight_of_a_workload_tells_how_many_pods_it_has(case: str, pods: int) -> None:
-    seen = trimmed(workload(gang(case)))
-    known = gangs.Gang(run=RUN, stage=StageName.TOKENIZER, number=0, workload=seen)
-    assert known.missing == pods
-    assert "template" not in str(seen)
+def test_what_is_kept_of_a_workload_has_its_number_of_pods_and_no_template(case: str, pods: int) -> None:
+    built = workload(attempt(case))
+    backend = backend_of(built)
+    kept = backend.trim(built["spec"])
+    assert backend.size(kept) == pods
+    assert "template" not in str(kept)
 
 
 def test_users_variables_replace_defaults_but_not_the_contract() -> None:
-    variables = environment(gang("job-2-nodes-gpu-kueue"))
+    variables = environment(attempt("job-2-nodes-gpu-kueue"))
     assert variables["NCCL_DEBUG"] == "INFO"
     assert variables["HOME"] == names.SCRATCH_MOUNT
     for name in ("HF_TOKEN", "COMET_API_KEY"):
@@ -216,7 +219,7 @@ def test_users_variables_replace_defaults_but_not_the_contract() -> None:
 @pytest.mark.parametrize("name", ["PET_NNODES", "MASTER_ADDR", "RANK", "KRONOS_CAUSE_DIR"])
 def test_variables_of_the_contract_are_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="set by the operator"):
-        gang("job-2-nodes-cpu", podTemplate={"env": [{"name": name, "value": "1"}]})
+        attempt("job-2-nodes-cpu", podTemplate={"env": [{"name": name, "value": "1"}]})
 
 
 @pytest.mark.parametrize(
@@ -231,13 +234,13 @@ def test_variables_of_the_contract_are_refused(name: str) -> None:
 def test_a_process_uses_its_share_of_the_pod(
     resources: dict[str, object], threads: str | None, visible: str | None
 ) -> None:
-    variables = environment(gang("job-2-nodes-cpu", resources=resources))
+    variables = environment(attempt("job-2-nodes-cpu", resources=resources))
     assert variables.get("OMP_NUM_THREADS") == threads
     assert variables.get("CUDA_VISIBLE_DEVICES") == visible
 
 
 def test_one_claim_for_bars_and_results_is_one_volume() -> None:
-    subject = gang("job-1-node-gpu")
+    subject = attempt("job-1-node-gpu")
     spec = pod(subject)
     claims = [volume["persistentVolumeClaim"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume]
     assert claims == [{"claimName": "shared"}]
@@ -249,8 +252,8 @@ def test_one_claim_for_bars_and_results_is_one_volume() -> None:
 
 
 def test_queue_is_the_models_own_or_the_default_and_never_the_pods() -> None:
-    subject = gang("job-2-nodes-gpu-kueue")
-    unlabelled = gang("job-2-nodes-cpu")
+    subject = attempt("job-2-nodes-gpu-kueue")
+    unlabelled = attempt("job-2-nodes-cpu")
     for one, queue in (
         (replace(subject, default_queue="other"), "gpus"),
         (replace(unlabelled, default_queue="other"), "other"),
@@ -264,7 +267,7 @@ def test_queue_is_the_models_own_or_the_default_and_never_the_pods() -> None:
 
 
 def test_pods_carry_our_labels_whatever_the_user_says() -> None:
-    metadata = workload(gang("job-2-nodes-gpu-kueue"))["spec"]["template"]["metadata"]
+    metadata = workload(attempt("job-2-nodes-gpu-kueue"))["spec"]["template"]["metadata"]
     assert metadata["labels"][names.MANAGED_BY_LABEL] == names.MANAGED_BY
     assert metadata["labels"]["cost-centre"] == "fx"
     assert metadata["annotations"] == {"example.com/note": "nightly", "sidecar.istio.io/inject": "false"}
@@ -273,7 +276,9 @@ def test_pods_carry_our_labels_whatever_the_user_says() -> None:
 def test_longest_names_fit_into_a_label() -> None:
     content = body("job-2-nodes-cpu")
     content["metadata"]["name"] = "m" * names.MODEL_NAME_LENGTH
-    long = Gang(model=KronosModel.model_validate(content), uid=UID, start=replace(PREDICTOR, number=999), image=IMAGE)
+    long = AttemptTemplate(
+        model=KronosModel.model_validate(content), uid=UID, start=replace(PREDICTOR, attempt=999), image=IMAGE
+    )
     assert len(f"{long.name}-worker-254") <= 63
     assert len(f"{long.name}-255") <= 63
 
@@ -286,7 +291,7 @@ def test_longest_names_fit_into_a_label() -> None:
     ],
 )
 def test_a_path_on_the_users_machine_is_named_and_refused(change: dict[str, object], field: str) -> None:
-    subject = gang("job-2-nodes-cpu", **change)
+    subject = attempt("job-2-nodes-cpu", **change)
     assert local_paths(subject.model.spec) == [field]
     with pytest.raises(ValueError, match="claim or a URI"):
         children(subject)

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from kronos_operator.api import CheckpointState, Phase, Restarts, Run, RunStep, Status
+from kronos_operator.api import CheckpointState, Phase, Restarts, Run, RunStage, Status
 from kronos_operator.kube import Key
 from kronos_operator.metrics import Metrics
 from kronos_trainer.config import StageName
@@ -11,12 +9,11 @@ KEY = Key("ns", "m")
 
 
 def status(phase: Phase, *, crashes: int = 0, done: bool = False) -> Status:
-    step = RunStep(stage=StageName.TOKENIZER, hash="a" * 16, done=done, metrics={"seconds": 90.0} if done else {})
+    stage = RunStage(stage=StageName.TOKENIZER, hash="a" * 16, done=done, metrics={"seconds": 90.0} if done else {})
     return Status(
         phase=phase,
-        run=Run(id="r", steps=[step]),
-        restarts=Restarts(crashes=crashes),
-        checkpoint=CheckpointState(step=1, time=datetime.fromtimestamp(1000, UTC)),
+        run=Run(id="r", stages=(stage,), restarts=Restarts(crashes=crashes)),
+        checkpoint=CheckpointState(step=1, time=1000.0),
     )
 
 

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 from fake_cluster import timestamp
 
-from kronos_operator.api import Failure, RunStep
+from kronos_operator.api import Failure, RunStage
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.causes import cause_of, log_tail, overran
-from kronos_operator.reconcile.gangs import Gang, attempt_of, cannot_go_on, gangs_of
-from kronos_operator.reconcile.reports import Report, duration, progress_of, read_report, result_of
+from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of
+from kronos_operator.reconcile.reports import Report, progress_of, read_report, result_of
 from kronos_trainer.config import StageName
 
 NOW = 1_800_000_000.0
 JOB = "m-tok-0123abcd-3"
-MODEL = {"name": "m", "uid": "model"}
-LABELS = {"kronos.io/run": "r", "kronos.io/stage": "tokenizer", "kronos.io/attempt": "3"}
+MODEL = "model"  # its uid
+LABELS = {"kronos.io/model": "m", "kronos.io/run": "r", "kronos.io/stage": "tokenizer", "kronos.io/attempt": "3"}
 
 
 def workload(kind: str = "Job", **changes: Any) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def pod(
         phase = "Failed" if code else "Succeeded"
         state = {"terminated": {"exitCode": code, "finishedAt": timestamp(NOW + 10 + index)}}
     labels = LABELS | {"batch.kubernetes.io/job-completion-index": str(index)}
-    owners = [{"uid": owner, "name": JOB, "controller": True}]
+    owners = [{"uid": owner, "kind": "Job", "name": JOB, "controller": True}]
     metadata = {"name": f"j-{index}", "uid": f"pod-{index}", "labels": labels, "ownerReferences": owners} | meta
     containers = [] if phase == "Pending" else [{"name": "trainer", "state": state}]
     return {"metadata": metadata, "status": {"phase": phase, "containerStatuses": containers}}
@@ -47,13 +47,13 @@ def said(kind: str, reason: str = "", message: str = "") -> dict[str, Any]:
     return {"conditions": [told | {"lastTransitionTime": timestamp(NOW + 20)}]}
 
 
-def gang(body: dict[str, Any] | None = None, *pods: dict[str, Any]) -> Gang:
-    return Gang(run="r", stage=StageName.TOKENIZER, number=3, workload=body, pods=pods)
+def gang(body: dict[str, Any] | None = None, *pods: dict[str, Any]) -> ObservedGang:
+    return ObservedGang(run="r", stage=StageName.TOKENIZER, number=3, workload=body, pods=pods)
 
 
 DELETED = {"deletionTimestamp": timestamp(NOW + 120), "deletionGracePeriodSeconds": 120}
 
-STATES: dict[str, tuple[Gang, AttemptState]] = {
+STATES: dict[str, tuple[ObservedGang, AttemptState]] = {
     "no pods yet": (gang(workload()), AttemptState.WAITING),
     "a pod waits": (gang(workload(), pod(), pod(1, "Pending")), AttemptState.WAITING),
     "all run": (gang(workload(), pod(), pod(1)), AttemptState.RUNNING),
@@ -249,10 +249,11 @@ def test_no_line_can_break_a_status(value: str) -> None:
     report = Report()
     for event in ("progress", "phase", "error"):
         report = read_report([f'{{"kronos":1,"event":"{event}",{line}}}'], report)
-    report = read_report([f'{{"kronos":1,"event":"result","result":{{{line}}}}}'], report)
+    report = read_report([f'{{"kronos":1,"event":"result","result":{{"stage":"tokenizer",{line}}}}}'], report)
     progress = progress_of(report, 0, StageName.TOKENIZER)
-    step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
-    for part in (progress, step, Failure(reason="x", message=report.error)):
+    digest, metrics = result_of(report, StageName.TOKENIZER)
+    stage = RunStage(stage=StageName.TOKENIZER, hash="a" * 16, digest=digest, metrics=metrics)
+    for part in (progress, stage, Failure(reason="x", message=report.error)):
         json.dumps(json.loads(part.model_dump_json()), allow_nan=False).encode()
     assert len(progress.summary or "") <= 32 and (progress.percent or 0) <= 100
 
@@ -260,13 +261,13 @@ def test_no_line_can_break_a_status(value: str) -> None:
 def test_no_control_character_of_a_trainer_enters_a_status() -> None:
     evil = "\x1b]0;owned\x07\x1b[2J\u202e\x00bars.csv\ud800"
     lines = [json.dumps({"kronos": 1, "event": "error", "message": evil})]
-    lines += [json.dumps({"kronos": 1, "event": "result", "result": {"digest": evil}})]
+    lines += [json.dumps({"kronos": 1, "event": "result", "result": {"stage": "tokenizer", "digest": evil}})]
     lines += [json.dumps({"kronos": 1, "event": "checkpointSkipped", "step": 1, "reason": evil})]
     lines += [json.dumps({"kronos": 1, "event": "note", "message": evil})]
     report = read_report(lines)
-    step = result_of(report, RunStep(stage=StageName.TOKENIZER, hash="a" * 16))
+    digest, _ = result_of(report, StageName.TOKENIZER)
     failure = Failure(reason="x", message=evil, log_tail=evil)
-    texts = [report.error, *report.skipped, *report.notes, step.digest, failure.message, failure.log_tail]
+    texts = [report.error, *report.skipped, *report.notes, digest, failure.message, failure.log_tail]
     for text in texts:
         assert text is not None and text.endswith("bars.csv\ufffd")
         assert not set(text) & set("\x1b\x07\x00\u202e\ud800")
@@ -274,11 +275,3 @@ def test_no_control_character_of_a_trainer_enters_a_status() -> None:
 
 def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:
     assert read_report(['{"kronos":' + "[" * 100_000], Report()) == Report()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(45, "45s"), (780, "13m"), (7980, "2h13m"), (200000, "2d7h"), (-1, "0s"), (1e300, "11574d1h")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

@@ -5,25 +5,23 @@ from typing import Any
 
 import pytest
 
-from kronos_operator.api import KronosModel, Phase
+from kronos_operator.api import KronosModel, Outcome, Phase, Restarts, Run, StopReason, TrainedStage
 from kronos_operator.plan import (
     Attempt,
     AttemptState,
-    Completed,
     Condition,
     Observed,
-    Outcome,
+    Obstacle,
     Plan,
-    RunRecord,
     StartAttempt,
     StopAttempt,
-    StopReason,
     plan,
 )
 from kronos_trainer.config import FINAL_CODES, Reuse, StageName
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
 NOW = 1_000_000.0
+REFUSED = Obstacle(reason="PolicyDenied", message="too many nodes")
 
 
 def make_model(**changes: Any) -> KronosModel:
@@ -31,24 +29,24 @@ def make_model(**changes: Any) -> KronosModel:
     return KronosModel.model_validate({"metadata": {"name": "m"}, "spec": spec | changes})
 
 
-def started(model: KronosModel, **observed: Any) -> tuple[RunRecord, StartAttempt]:
-    """The record and the action of a first attempt."""
+def started(model: KronosModel, **observed: Any) -> tuple[Run, StartAttempt]:
+    """The run and the action of a first attempt."""
     first = plan(model, Observed(**observed), NOW)
     (action,) = first.actions
     assert isinstance(action, StartAttempt)
-    assert first.record is not None
-    return first.record, action
+    assert first.run is not None
+    return first.run, action
 
 
-def gang(record: RunRecord, state: AttemptState, **fields: Any) -> Attempt:
-    """The record's current attempt in this state."""
-    assert record.next_step is not None
-    common = {"run": record.id, "stage": record.next_step.stage, "number": record.number, "reported_at": NOW}
+def gang(run: Run, state: AttemptState, **fields: Any) -> Attempt:
+    """The run's current attempt in this state."""
+    assert run.next_stage is not None
+    common = {"run": run.id, "stage": run.next_stage.stage, "attempt": run.attempt, "reported_at": NOW}
     return Attempt(**common | {"state": state} | fields)
 
 
-def after(model: KronosModel, record: RunRecord, state: AttemptState, now: float = NOW, **fields: Any) -> Plan:
-    return plan(model, Observed(record=record, attempts=[gang(record, state, **fields)]), now)
+def after(model: KronosModel, run: Run, state: AttemptState, now: float = NOW, **fields: Any) -> Plan:
+    return plan(model, Observed(run=run, attempts=[gang(run, state, **fields)]), now)
 
 
 def condition(decided: Plan, kind: str) -> Condition:
@@ -58,31 +56,31 @@ def condition(decided: Plan, kind: str) -> Condition:
 def summary(decided: Plan) -> tuple[str, ...]:
     """A plan in words: phase, then each action."""
     words = [
-        f"stop {a.number} {a.reason}" if isinstance(a, StopAttempt) else f"start {a.number}" for a in decided.actions
+        f"stop {a.attempt} {a.reason}" if isinstance(a, StopAttempt) else f"start {a.attempt}" for a in decided.actions
     ]
     return (decided.phase.value, *words)
 
 
-# How a run looks before each event, by phase: changes to the model, to the record, and the state of attempt 0.
+# How a run looks before each event, by phase: changes to the model, to the run, and the state of attempt 0.
 PHASES: dict[Phase, tuple[dict[str, Any], dict[str, Any], AttemptState | None]] = {
     Phase.PENDING: ({}, {}, AttemptState.WAITING),
     Phase.QUEUED: ({}, {}, AttemptState.QUEUED),
     Phase.TRAINING: ({}, {}, AttemptState.RUNNING),
-    Phase.RESTARTING: ({}, {"crashes": 1}, AttemptState.WAITING),
+    Phase.RESTARTING: ({}, {"restarts": Restarts(crashes=1)}, AttemptState.WAITING),
     Phase.SUSPENDING: ({"suspend": True}, {"stop": StopReason.SUSPENDED}, AttemptState.STOPPING),
     Phase.SUSPENDED: ({"suspend": True}, {}, None),
     Phase.SUCCEEDED: ({}, {"outcome": Outcome.SUCCEEDED}, AttemptState.SUCCEEDED),
     Phase.FAILED: ({}, {"outcome": Outcome.FAILED}, AttemptState.FAILED),
 }
 EVENTS: dict[str, dict[str, Any] | None] = {
-    "running": {"state": AttemptState.RUNNING, "stepped": True},
+    "running": {"state": AttemptState.RUNNING, "has_progress": True},
     "stopping": {"state": AttemptState.STOPPING, "disrupted": True},
     "succeeding": {"state": AttemptState.STOPPING, "succeeding": True},
     "succeeded": {"state": AttemptState.SUCCEEDED},
     "final": {"state": AttemptState.FAILED, "exit_code": 65},
     "out of memory": {"state": AttemptState.FAILED, "exit_code": 71},
-    "saved": {"state": AttemptState.FAILED, "exit_code": 75, "stepped": True},
-    "evicted": {"state": AttemptState.FAILED, "exit_code": 137, "disrupted": True, "stepped": True},
+    "saved": {"state": AttemptState.FAILED, "exit_code": 75, "has_progress": True},
+    "evicted": {"state": AttemptState.FAILED, "exit_code": 137, "disrupted": True, "has_progress": True},
     "storage": {"state": AttemptState.FAILED, "exit_code": 74},
     "crashed": {"state": AttemptState.FAILED, "exit_code": 1},
     "gone": None,
@@ -121,15 +119,15 @@ EXPECTED: dict[Phase, dict[str, tuple[str, ...]]] = {
 @pytest.mark.parametrize("phase", Phase)
 def test_every_phase_and_every_outcome_of_the_gang(phase: Phase, event: str) -> None:
     changes, remembered, state = PHASES[phase]
-    record, _ = started(make_model())
-    gangs = [] if state is None else [gang(record, state)]
-    record = replace(record, **remembered)
+    run, _ = started(make_model())
+    gangs = [] if state is None else [gang(run, state)]
+    run = run.evolve(**remembered)
     model = make_model(**changes)
-    assert plan(model, Observed(record=record, attempts=gangs), NOW).phase is phase
+    assert plan(model, Observed(run=run, attempts=gangs), NOW).phase is phase
 
     fields = EVENTS[event]
-    gangs = [] if fields is None else [Attempt(run=record.id, stage=TOKENIZER, number=0, reported_at=NOW, **fields)]
-    decided = plan(model, Observed(record=record, attempts=gangs), NOW)
+    gangs = [] if fields is None else [Attempt(run=run.id, stage=TOKENIZER, attempt=0, reported_at=NOW, **fields)]
+    decided = plan(model, Observed(run=run, attempts=gangs), NOW)
     assert summary(decided) == EXPECTED[phase][event]
 
     ready, stalled = condition(decided, "Ready"), condition(decided, "Stalled")
@@ -137,21 +135,21 @@ def test_every_phase_and_every_outcome_of_the_gang(phase: Phase, event: str) -> 
     assert stalled.status is (decided.phase is Phase.FAILED)
     assert condition(decided, "Finished").status is (decided.phase in (Phase.SUCCEEDED, Phase.FAILED))
     # Nothing new to see: nothing new to do.
-    again = plan(model, Observed(record=decided.record, attempts=gangs), NOW)
-    assert again.record == decided.record or decided.wake_at == NOW
+    again = plan(model, Observed(run=decided.run, attempts=gangs), NOW)
+    assert again.run == decided.run or decided.wake_at == NOW
 
 
 def test_tokenizer_then_predictor_then_done() -> None:
     model = make_model()
-    record, action = started(model)
-    assert (action.stage, action.number, action.publish, action.reuse_tokenizer) == (TOKENIZER, 0, False, None)
-    second = after(model, record, AttemptState.SUCCEEDED)
+    run, action = started(model)
+    assert (action.stage, action.attempt, action.publish, action.reuse) == (TOKENIZER, 0, False, {})
+    second = after(model, run, AttemptState.SUCCEEDED)
     (action,) = second.actions
     assert isinstance(action, StartAttempt)
-    assert (action.stage, action.number, action.publish) == (PREDICTOR, 1, True)
+    assert (action.stage, action.attempt, action.publish) == (PREDICTOR, 1, True)
     assert condition(second, "TokenizerTrained").status
-    assert second.record is not None
-    done = after(model, second.record, AttemptState.SUCCEEDED)
+    assert second.run is not None
+    done = after(model, second.run, AttemptState.SUCCEEDED)
     assert (done.phase, done.actions) == (Phase.SUCCEEDED, ())
     assert [condition(done, kind).status for kind in ("PredictorTrained", "Available", "Finished")] == [True] * 3
 
@@ -166,101 +164,102 @@ def test_a_stage_without_epochs_is_no_stage() -> None:
 
 @pytest.mark.parametrize("code", sorted(FINAL_CODES))
 def test_final_codes_are_final_even_in_a_disruption(code: int) -> None:
-    record, _ = started(make_model())
-    decided = after(make_model(), record, AttemptState.FAILED, exit_code=code, disrupted=True, message="row 7")
+    run, _ = started(make_model())
+    decided = after(make_model(), run, AttemptState.FAILED, exit_code=code, disrupted=True, message="row 7")
     assert decided.phase is Phase.FAILED
     assert condition(decided, "Ready").message == "row 7"
 
 
 def test_crashes_wait_longer_each_time_and_then_end_the_run() -> None:
     model = make_model(retry={"maxRestarts": 4, "backoffSeconds": 1500})
-    record, _ = started(model)
+    run, _ = started(model)
     waits = []
     while True:
-        decided = after(model, record, AttemptState.FAILED, exit_code=1)
-        assert decided.record is not None
-        if decided.record.outcome is not None:
+        decided = after(model, run, AttemptState.FAILED, exit_code=1)
+        assert decided.run is not None
+        if decided.run.outcome is not None:
             break
         assert decided.wake_at is not None
         waits.append(decided.wake_at - NOW)
         assert not decided.actions
-        early = plan(model, Observed(record=decided.record), decided.wake_at - 0.1)
+        early = plan(model, Observed(run=decided.run), decided.wake_at - 0.1)
         assert not early.actions
-        due = plan(model, Observed(record=decided.record), decided.wake_at)
+        due = plan(model, Observed(run=decided.run), decided.wake_at)
         assert len(due.actions) == 1
-        assert due.record is not None
-        record = due.record
+        assert due.run is not None
+        run = due.run
     assert waits == [1500, 3000, 3600, 3600]
-    assert (decided.record.crashes, decided.record.reason) == (5, "TrainerCrashed")
+    assert (decided.run.restarts.crashes, decided.run.reason) == (5, "TrainerCrashed")
 
 
 def test_out_of_memory_reduces_until_it_cannot_and_starts_afresh_for_the_next_stage() -> None:
     model = make_model(tokenizer={"microBatchSize": 4})
-    record, _ = started(model)
+    run, _ = started(model)
     for restarts in (1, 2):
-        decided = after(model, record, AttemptState.FAILED, exit_code=71)
+        decided = after(model, run, AttemptState.FAILED, exit_code=71)
         (action,) = decided.actions
         assert isinstance(action, StartAttempt)
         assert action.out_of_memory_restarts == restarts
-        assert decided.record is not None
-        record = decided.record
-    assert after(model, record, AttemptState.FAILED, exit_code=71).phase is Phase.FAILED
-    (action,) = after(model, record, AttemptState.SUCCEEDED).actions
+        assert decided.run is not None
+        run = decided.run
+    assert after(model, run, AttemptState.FAILED, exit_code=71).phase is Phase.FAILED
+    (action,) = after(model, run, AttemptState.SUCCEEDED).actions
     assert isinstance(action, StartAttempt)
     assert action.out_of_memory_restarts == 0
 
 
-def disrupted(model: KronosModel, record: RunRecord, now: float, **fields: Any) -> Plan:
+def disrupted(model: KronosModel, run: Run, now: float, **fields: Any) -> Plan:
     fields = {
         "exit_code": 137,
         "disrupted": True,
-        "stepped": True,
+        "has_progress": True,
         "reason": "Evicted",
         "message": "low on disk",
     } | fields
-    return after(model, record, AttemptState.FAILED, now, **fields)
+    return after(model, run, AttemptState.FAILED, now, **fields)
 
 
 def test_a_disruption_is_free_but_does_not_spin_before_the_first_step() -> None:
     model = make_model(retry={"maxRestarts": 0, "backoffSeconds": 10})
-    record, _ = started(model)
-    assert len(disrupted(model, record, NOW).actions) == 1
-    early = disrupted(model, record, NOW, stepped=False)
+    run, _ = started(model)
+    assert len(disrupted(model, run, NOW).actions) == 1
+    early = disrupted(model, run, NOW, has_progress=False)
     assert (early.actions, early.wake_at) == ((), NOW + 10)
 
 
 def test_from_the_third_disruption_in_ten_minutes_on_the_run_waits_longer_each_time() -> None:
     model = make_model(retry={"maxRestarts": 0, "backoffSeconds": 10})
-    record, _ = started(model)
+    run, _ = started(model)
     waits = []
     for number in range(5):
-        decided = disrupted(model, record, NOW + 60 * number)
-        assert decided.record is not None
+        decided = disrupted(model, run, NOW + 60 * number)
+        assert decided.run is not None
         waits.append(0.0 if decided.actions else (decided.wake_at or 0.0) - NOW - 60 * number)
-        record = replace(decided.record, retry_at=None)
+        run = decided.run.evolve(retry_at=None)
     assert waits == [0, 0, 10, 20, 40]
-    assert record.last is not None and (record.last.reason, record.last.message) == ("Evicted", "low on disk")
-    assert len(disrupted(model, record, NOW + 3600).actions) == 1
+    last = run.restarts.last
+    assert last is not None and (last.reason, last.message) == ("Evicted", "low on disk")
+    assert len(disrupted(model, run, NOW + 3600).actions) == 1
 
 
 def test_a_run_that_is_driven_away_too_often_has_failed() -> None:
     model = make_model(retry={"maxDisruptions": 2})
-    record, _ = started(model)
+    run, _ = started(model)
     for hour in range(2):
-        decided = disrupted(model, record, NOW + 3600 * hour)
-        assert decided.record is not None
-        record = decided.record
-    decided = disrupted(model, record, NOW + 9999)
+        decided = disrupted(model, run, NOW + 3600 * hour)
+        assert decided.run is not None
+        run = decided.run
+    decided = disrupted(model, run, NOW + 9999)
     assert condition(decided, "Stalled").reason == "TooManyDisruptions"
     assert condition(decided, "Stalled").message == "low on disk; given up after 2 disruptions"
 
 
 def test_a_kill_for_memory_is_retried_once_and_names_the_limit_and_what_to_raise() -> None:
     model = make_model(resources={"memory": "4Gi"})
-    record, _ = started(model)
-    decided = after(model, record, AttemptState.FAILED, exit_code=137, memory_killed=True)
-    assert decided.record is not None and decided.wake_at == NOW + 10
-    decided = after(model, replace(decided.record, retry_at=None), AttemptState.FAILED, exit_code=1, memory_killed=True)
+    run, _ = started(model)
+    decided = after(model, run, AttemptState.FAILED, exit_code=137, memory_killed=True)
+    assert decided.run is not None and decided.wake_at == NOW + 10
+    decided = after(model, decided.run.evolve(retry_at=None), AttemptState.FAILED, exit_code=1, memory_killed=True)
     stalled = condition(decided, "Stalled")
     assert (decided.phase, stalled.reason) == (Phase.FAILED, "MemoryLimitExceeded")
     assert "4Gi" in stalled.message and "resources.memory" in stalled.message
@@ -269,15 +268,15 @@ def test_a_kill_for_memory_is_retried_once_and_names_the_limit_and_what_to_raise
 @pytest.mark.parametrize("gone", ["deleted in sight", "gone unseen"])
 def test_a_workload_that_somebody_deletes_is_a_disruption_and_gets_a_new_number(gone: str) -> None:
     model = make_model()
-    record, _ = started(model)
-    running = after(model, record, AttemptState.RUNNING)
+    run, _ = started(model)
+    running = after(model, run, AttemptState.RUNNING)
     if gone == "deleted in sight":
-        assert running.record is not None
-        running = after(model, running.record, AttemptState.STOPPING, disrupted=True, reason="WorkloadDeleted")
-    decided = plan(model, Observed(record=running.record), NOW)
-    assert decided.record is not None
+        assert running.run is not None
+        running = after(model, running.run, AttemptState.STOPPING, disrupted=True, reason="WorkloadDeleted")
+    decided = plan(model, Observed(run=running.run), NOW)
+    assert decided.run is not None
     assert summary(decided) == FREE
-    assert decided.record.disruptions == 1
+    assert decided.run.restarts.disruptions == 1
 
 
 HALF = {"unplaced_since": NOW, "placed": 1}
@@ -299,20 +298,20 @@ def test_a_gang_that_is_not_whole_gives_its_places_back(
     fields: dict[str, Any], observed: dict[str, Any], seconds: float, stops: StopReason | None
 ) -> None:
     model = make_model(resources={"nodes": 2, "gpusPerNode": 0})
-    record, _ = started(model)
-    waiting = gang(record, AttemptState.WAITING, **fields)
-    decided = plan(model, Observed(record=record, attempts=[waiting], **observed), NOW + seconds)
+    run, _ = started(model)
+    waiting = gang(run, AttemptState.WAITING, **fields)
+    decided = plan(model, Observed(run=run, attempts=[waiting], **observed), NOW + seconds)
     assert [action.reason for action in decided.actions if isinstance(action, StopAttempt)] == (
         [stops] if stops else []
     )
     if stops is None:
         assert decided.wake_at is None or decided.wake_at > NOW + seconds
         return
-    decided = plan(model, Observed(record=decided.record, place=3, **observed), NOW + seconds)
-    assert decided.record is not None and decided.record.restarts == 0
+    decided = plan(model, Observed(run=decided.run, place=3, **observed), NOW + seconds)
+    assert decided.run is not None and decided.run.restarts.total == 0
     if stops is StopReason.INCOMPLETE:
         assert decided.wake_at == NOW + seconds + 10
-        decided = plan(model, Observed(record=decided.record, place=3, **observed), NOW + seconds + 10)
+        decided = plan(model, Observed(run=decided.run, place=3, **observed), NOW + seconds + 10)
     ready = condition(decided, "Ready")
     assert (decided.phase, decided.actions, ready.reason) == (Phase.QUEUED, (), "GangIncomplete")
     assert "place 3" in ready.message
@@ -326,70 +325,70 @@ def test_a_run_whose_turn_it_is_not_waits_in_line() -> None:
 
 def test_a_disruption_seen_once_is_remembered_after_the_gang_is_gone() -> None:
     model = make_model()
-    record, _ = started(model)
-    seen = after(model, record, AttemptState.RUNNING, disrupted=True, stepped=True)
-    assert seen.record is not None
-    decided = plan(model, Observed(record=seen.record), NOW)
+    run, _ = started(model)
+    seen = after(model, run, AttemptState.RUNNING, disrupted=True, has_progress=True)
+    assert seen.run is not None
+    decided = plan(model, Observed(run=seen.run), NOW)
     assert summary(decided) == FREE
-    assert decided.record is not None
-    assert (decided.record.disruptions, decided.record.crashes) == (1, 0)
+    assert decided.run is not None
+    assert (decided.run.restarts.disruptions, decided.run.restarts.crashes) == (1, 0)
 
 
 def test_a_gang_that_its_queue_took_back_was_disrupted_once_and_is_not_forgiven_a_crash_later() -> None:
     model = make_model(retry={"progressDeadlineSeconds": 60})
-    record, _ = started(model)
+    run, _ = started(model)
     for state in ("running", "stopping", "queued"):
-        decided = after(model, record, AttemptState(state), disrupted=True, stepped=True)
-        assert decided.record is not None
-        record = decided.record
-    assert after(model, record, AttemptState.WAITING).phase is Phase.RESTARTING
+        decided = after(model, run, AttemptState(state), disrupted=True, has_progress=True)
+        assert decided.run is not None
+        run = decided.run
+    assert after(model, run, AttemptState.WAITING).phase is Phase.RESTARTING
     # It waited for longer than a running gang may be silent.
     for _ in range(2):
         fields = {"now": NOW + 100, "started_at": NOW + 90, "reported_at": NOW, "whole": True}
-        again = after(model, record, AttemptState.RUNNING, **fields)
+        again = after(model, run, AttemptState.RUNNING, **fields)
         assert summary(again) == ("Training",)
-        assert again.record is not None
-        record = again.record
-        assert (record.number, record.disruptions, record.disrupted) == (0, 1, False)
-    crashed = after(model, record, AttemptState.FAILED, exit_code=1, stepped=True)
-    assert crashed.record is not None
-    assert (crashed.record.crashes, crashed.record.disruptions) == (1, 1)
+        assert again.run is not None
+        run = again.run
+        assert (run.attempt, run.restarts.disruptions, run.disrupted) == (0, 1, False)
+    crashed = after(model, run, AttemptState.FAILED, exit_code=1, has_progress=True)
+    assert crashed.run is not None
+    assert (crashed.run.restarts.crashes, crashed.run.restarts.disruptions) == (1, 1)
 
 
 def test_a_silent_gang_is_stopped_and_counted() -> None:
     model = make_model(retry={"progressDeadlineSeconds": 60, "maxRestarts": 0})
-    record, _ = started(model)
-    assert after(model, record, AttemptState.RUNNING).wake_at == NOW + 60
-    stalled = after(model, record, AttemptState.RUNNING, now=NOW + 60)
+    run, _ = started(model)
+    assert after(model, run, AttemptState.RUNNING).wake_at == NOW + 60
+    stalled = after(model, run, AttemptState.RUNNING, now=NOW + 60)
     assert summary(stalled) == ("Restarting", "stop 0 Stalled")
-    assert stalled.record is not None
-    decided = plan(model, Observed(record=stalled.record), NOW + 70)
-    assert decided.record is not None
-    assert (decided.phase, decided.record.stalls) == (Phase.FAILED, 1)
+    assert stalled.run is not None
+    decided = plan(model, Observed(run=stalled.run), NOW + 70)
+    assert decided.run is not None
+    assert (decided.phase, decided.run.restarts.stalls) == (Phase.FAILED, 1)
 
 
 def test_a_gang_that_runs_too_long_ends_the_run() -> None:
     model = make_model(retry={"maxRuntimeSeconds": 100})
-    record, _ = started(model)
-    assert after(model, record, AttemptState.RUNNING, started_at=NOW).wake_at == NOW + 100
-    over = after(model, record, AttemptState.RUNNING, now=NOW + 100, started_at=NOW, reported_at=NOW + 99)
+    run, _ = started(model)
+    assert after(model, run, AttemptState.RUNNING, started_at=NOW).wake_at == NOW + 100
+    over = after(model, run, AttemptState.RUNNING, now=NOW + 100, started_at=NOW, reported_at=NOW + 99)
     assert summary(over) == ("Restarting", "stop 0 Overtime")
-    assert over.record is not None
-    assert plan(model, Observed(record=over.record), NOW + 110).phase is Phase.FAILED
+    assert over.run is not None
+    assert plan(model, Observed(run=over.run), NOW + 110).phase is Phase.FAILED
 
 
 def test_suspending_and_resuming_count_nothing() -> None:
-    record, _ = started(make_model())
+    run, _ = started(make_model())
     paused = make_model(suspend=True)
-    stopping = after(paused, record, AttemptState.RUNNING)
+    stopping = after(paused, run, AttemptState.RUNNING)
     assert summary(stopping) == ("Suspending", "stop 0 Suspended")
-    assert stopping.record is not None
-    quiet = after(paused, stopping.record, AttemptState.FAILED, exit_code=75)
+    assert stopping.run is not None
+    quiet = after(paused, stopping.run, AttemptState.FAILED, exit_code=75)
     assert summary(quiet) == ("Suspended",)
-    resumed = plan(make_model(), Observed(record=quiet.record), NOW)
+    resumed = plan(make_model(), Observed(run=quiet.run), NOW)
     assert summary(resumed) == ("Pending", "start 1")
-    assert resumed.record is not None
-    assert resumed.record.restarts == 0
+    assert resumed.run is not None
+    assert resumed.run.restarts.total == 0
 
 
 @pytest.mark.parametrize(
@@ -402,31 +401,31 @@ def test_suspending_and_resuming_count_nothing() -> None:
 )
 def test_a_new_spec_while_running(policy: str, running: tuple[str, ...], finished: tuple[str, ...]) -> None:
     before = make_model(updatePolicy=policy)
-    record, _ = started(before)
-    second = after(before, record, AttemptState.SUCCEEDED).record
+    run, _ = started(before)
+    second = after(before, run, AttemptState.SUCCEEDED).run
     assert second is not None
     newer = make_model(updatePolicy=policy, predictor={"epochs": 7})
-    decided = after(newer, second, AttemptState.RUNNING, stepped=True)
+    decided = after(newer, second, AttemptState.RUNNING, has_progress=True)
     assert summary(decided) == running
-    assert decided.record is not None
+    assert decided.run is not None
     ended = after(
-        newer, decided.record, AttemptState.SUCCEEDED if policy != "Cancel" else AttemptState.FAILED, exit_code=75
+        newer, decided.run, AttemptState.SUCCEEDED if policy != "Cancel" else AttemptState.FAILED, exit_code=75
     )
-    assert ended.record is not None
-    trained = [Completed(run=record.id, stage=TOKENIZER, hash=record.steps[0].hash)]
-    following = plan(newer, Observed(record=ended.record, completed=trained), NOW)
+    assert ended.run is not None
+    trained = [TrainedStage(run=run.id, stage=TOKENIZER, hash=run.stages[0].hash)]
+    following = plan(newer, Observed(run=ended.run, trained=trained), NOW)
     assert summary(following) == finished
     if policy == "Manual":
         assert condition(following, "Ready").reason == "UpdateWaiting"
-        following = plan(newer, Observed(record=ended.record, completed=trained, trigger="now"), NOW)
+        following = plan(newer, Observed(run=ended.run, trained=trained, trigger="now"), NOW)
         assert summary(following) == ("Pending", "start 2")
     else:
         (action,) = following.actions
         assert isinstance(action, StartAttempt)
-        assert (action.stage, action.reuse_tokenizer) == (PREDICTOR, Reuse(run=record.id, hash=record.steps[0].hash))
+        assert (action.stage, action.reuse) == (PREDICTOR, {TOKENIZER: Reuse(run=run.id, hash=run.stages[0].hash)})
 
 
-@pytest.mark.parametrize("stepped", [False, True])
+@pytest.mark.parametrize("has_progress", [False, True])
 @pytest.mark.parametrize(
     ("policy", "asked", "gives_way"),
     [
@@ -434,90 +433,90 @@ def test_a_new_spec_while_running(policy: str, running: tuple[str, ...], finishe
         ("Manual", {}, False),
         ("Manual", {"trigger": "now"}, True),
         ("Manual", {"trigger": "schedule 6:00", "scheduled": True}, False),
-        ("Finish", {"refused": True}, False),
+        ("Finish", {"refused": REFUSED}, False),
     ],
 )
 @pytest.mark.parametrize(
     "state", [AttemptState.QUEUED, AttemptState.WAITING, AttemptState.RUNNING, AttemptState.STOPPING, None]
 )
 def test_a_run_that_has_trained_nothing_gives_way_for_it_may_be_one_that_cannot_start(
-    state: AttemptState | None, policy: str, asked: dict[str, Any], gives_way: bool, stepped: bool
+    state: AttemptState | None, policy: str, asked: dict[str, Any], gives_way: bool, has_progress: bool
 ) -> None:
-    record, _ = started(make_model())
-    record = replace(record, stepped=stepped, retry_at=NOW + 1000)
-    gangs = [] if state is None else [gang(record, state)]
+    run, _ = started(make_model())
+    run = run.evolve(has_progress=has_progress, retry_at=NOW + 1000)
+    gangs = [] if state is None else [gang(run, state)]
     newer = make_model(updatePolicy=policy, data={"source": {"path": "no-longer-mistyped"}})
-    decided = plan(newer, Observed(record=record, attempts=gangs, **asked), NOW)
-    assert decided.record is not None
-    words = (decided.record.stop, decided.record.outcome)
-    if not gives_way or stepped:
+    decided = plan(newer, Observed(run=run, attempts=gangs, **asked), NOW)
+    assert decided.run is not None
+    words = (decided.run.stop, decided.run.outcome)
+    if not gives_way or has_progress:
         assert words == (None, None)
         assert decided.actions == ()
         return
     assert words == ((None, Outcome.SUPERSEDED) if state is None else (StopReason.SUPERSEDED, None))
-    ended = plan(newer, Observed(record=decided.record, **asked), NOW).record
-    (action,) = plan(newer, Observed(record=ended, **asked), NOW).actions
+    ended = plan(newer, Observed(run=decided.run, **asked), NOW).run
+    (action,) = plan(newer, Observed(run=ended, **asked), NOW).actions
     assert isinstance(action, StartAttempt)
-    assert action.run != record.id
+    assert action.run != run.id
 
 
 @pytest.mark.parametrize("last", [AttemptState.RUNNING, AttemptState.SUCCEEDED])
 def test_what_an_earlier_attempt_has_trained_is_not_given_up(last: AttemptState) -> None:
-    record, _ = started(make_model())
-    trained = after(make_model(), record, last, stepped=last is AttemptState.RUNNING).record
+    run, _ = started(make_model())
+    trained = after(make_model(), run, last, has_progress=last is AttemptState.RUNNING).run
     assert trained is not None
-    evicted = after(make_model(), trained, AttemptState.FAILED, exit_code=137, disrupted=True).record
+    evicted = after(make_model(), trained, AttemptState.FAILED, exit_code=137, disrupted=True).run
     assert evicted is not None
     assert summary(after(make_model(predictor={"epochs": 7}), evicted, AttemptState.WAITING)) == ("Restarting",)
 
 
 def test_a_tick_of_the_schedule_waits_for_its_turn_whatever_the_policy() -> None:
     model = make_model(updatePolicy="Cancel")
-    record, _ = started(model)
-    gangs = [gang(record, AttemptState.RUNNING, stepped=True)]
+    run, _ = started(model)
+    gangs = [gang(run, AttemptState.RUNNING, has_progress=True)]
     tick = {"trigger": "schedule 6:00", "scheduled": True}
-    assert summary(plan(model, Observed(record=record, attempts=gangs, **tick), NOW)) == ("Training",)
-    asked = plan(model, Observed(record=record, attempts=gangs, trigger="6:00"), NOW)
+    assert summary(plan(model, Observed(run=run, attempts=gangs, **tick), NOW)) == ("Training",)
+    asked = plan(model, Observed(run=run, attempts=gangs, trigger="6:00"), NOW)
     assert summary(asked) == ("Restarting", "stop 0 Superseded")
-    over = replace(record, outcome=Outcome.SUCCEEDED)
-    assert condition(plan(model, Observed(record=over), NOW), "Finished").status
-    assert summary(plan(model, Observed(record=over, **tick), NOW)) == ("Pending", "start 0")
+    over = run.evolve(outcome=Outcome.SUCCEEDED)
+    assert condition(plan(model, Observed(run=over), NOW), "Finished").status
+    assert summary(plan(model, Observed(run=over, **tick), NOW)) == ("Pending", "start 0")
 
 
 def test_a_finished_model_is_left_alone_until_asked_anew() -> None:
     model = make_model()
-    record, _ = started(model)
-    facts = [Completed(run=record.id, stage=step.stage, hash=step.hash) for step in record.steps]
-    fresh = plan(model, Observed(completed=facts, published=record.id), NOW)
+    run, _ = started(model)
+    facts = [TrainedStage(run=run.id, stage=stage.stage, hash=stage.hash) for stage in run.stages]
+    fresh = plan(model, Observed(trained=facts, published=run.id), NOW)
     assert (summary(fresh), condition(fresh, "Available").status) == (("Succeeded",), True)
     # Asked anew, both stages are trained again, in a run of its own, and only once.
-    again = plan(model, Observed(record=fresh.record, completed=facts, published=record.id, trigger="t1"), NOW)
+    again = plan(model, Observed(run=fresh.run, trained=facts, published=run.id, trigger="t1"), NOW)
     (action,) = again.actions
     assert isinstance(action, StartAttempt)
-    assert (action.stage, action.reuse_tokenizer) == (TOKENIZER, None)
-    assert action.run != record.id
-    assert again.record is not None
-    over = replace(again.record, outcome=Outcome.SUCCEEDED)
-    assert plan(model, Observed(record=over, completed=facts, published=action.run, trigger="t1"), NOW).actions == ()
+    assert (action.stage, action.reuse) == (TOKENIZER, {})
+    assert action.run != run.id
+    assert again.run is not None
+    over = again.run.evolve(outcome=Outcome.SUCCEEDED)
+    assert plan(model, Observed(run=over, trained=facts, published=action.run, trigger="t1"), NOW).actions == ()
 
 
 def test_a_request_in_the_words_of_an_earlier_one_is_a_request() -> None:
     model = make_model()
-    record: RunRecord | None = None
-    facts: list[Completed] = []
+    run: Run | None = None
+    facts: list[TrainedStage] = []
     runs = []
     for words in ("a", "b", "a", "b"):
         for stage in StageName:
-            seen = Observed(record=record, completed=facts, published=runs[-1] if runs else "", trigger=words)
+            seen = Observed(run=run, trained=facts, published=runs[-1] if runs else "", trigger=words)
             (action,) = plan(model, seen, NOW).actions
             assert isinstance(action, StartAttempt)
             assert action.stage is stage
-            record = plan(model, seen, NOW).record
-            assert record is not None
-            facts.insert(0, Completed(run=action.run, stage=stage, hash=dict(record.hashes)[stage]))
-            record = after(model, record, AttemptState.SUCCEEDED).record
+            run = plan(model, seen, NOW).run
+            assert run is not None
+            facts.insert(0, TrainedStage(run=action.run, stage=stage, hash=run.stage_hashes[stage]))
+            run = after(model, run, AttemptState.SUCCEEDED).run
         runs.append(action.run)
-        again = Observed(record=record, completed=facts, published=runs[-1], trigger=words)
+        again = Observed(run=run, trained=facts, published=runs[-1], trigger=words)
         assert summary(plan(model, again, NOW)) == ("Succeeded",)
     assert len(set(runs)) == 4
     # An object that is recreated with these words finds the files that they led to.
@@ -526,43 +525,43 @@ def test_a_request_in_the_words_of_an_earlier_one_is_a_request() -> None:
 
 def test_a_spec_that_is_reverted_publishes_the_old_run_without_training() -> None:
     model = make_model()
-    record, _ = started(model)
-    facts = [Completed(run=record.id, stage=step.stage, hash=step.hash) for step in record.steps]
-    newer = replace(record, id="ffffffff", hashes=(), outcome=Outcome.SUCCEEDED)
-    (action,) = plan(model, Observed(record=newer, completed=facts, published="ffffffff"), NOW).actions
+    run, _ = started(model)
+    facts = [TrainedStage(run=run.id, stage=stage.stage, hash=stage.hash) for stage in run.stages]
+    newer = run.evolve(id="ffffffff", stage_hashes={}, outcome=Outcome.SUCCEEDED)
+    (action,) = plan(model, Observed(run=newer, trained=facts, published="ffffffff"), NOW).actions
     assert isinstance(action, StartAttempt)
-    assert (action.run, action.stage, action.publish) == (record.id, PREDICTOR, True)
+    assert (action.run, action.stage, action.publish) == (run.id, PREDICTOR, True)
 
 
 def test_a_failed_run_starts_again_when_its_surroundings_are_mended() -> None:
     model = make_model()
-    record, _ = started(model)
-    failed = after(model, record, AttemptState.FAILED, exit_code=78).record
-    assert plan(model, Observed(record=failed), NOW).actions == ()
+    run, _ = started(model)
+    failed = after(model, run, AttemptState.FAILED, exit_code=78).run
+    assert plan(model, Observed(run=failed), NOW).actions == ()
     mended = make_model(resources={"gpusPerNode": 2})
-    assert summary(plan(mended, Observed(record=failed), NOW)) == ("Pending", "start 1")
+    assert summary(plan(mended, Observed(run=failed), NOW)) == ("Pending", "start 1")
 
 
 def test_other_surroundings_restart_a_gang_only_before_its_first_step() -> None:
-    record, _ = started(make_model())
+    run, _ = started(make_model())
     changed = make_model(image="trainer:2")
-    assert summary(after(changed, record, AttemptState.WAITING)) == ("Restarting", "stop 0 Updated")
-    assert summary(after(changed, record, AttemptState.RUNNING, stepped=True)) == ("Training",)
+    assert summary(after(changed, run, AttemptState.WAITING)) == ("Restarting", "stop 0 Updated")
+    assert summary(after(changed, run, AttemptState.RUNNING, has_progress=True)) == ("Training",)
 
 
 def test_what_is_mended_while_a_restart_waits_is_tried_at_once_if_nothing_was_trained_yet() -> None:
     model = make_model(retry={"backoffSeconds": 3600})
-    record, _ = started(model)
-    waiting = after(model, record, AttemptState.FAILED, exit_code=1).record
+    run, _ = started(model)
+    waiting = after(model, run, AttemptState.FAILED, exit_code=1).run
     assert waiting is not None
     more_memory = make_model(retry={"backoffSeconds": 3600}, resources={"memory": "64Gi"})
-    assert plan(model, Observed(record=waiting), NOW).actions == ()
-    mended = plan(more_memory, Observed(record=waiting), NOW)
+    assert plan(model, Observed(run=waiting), NOW).actions == ()
+    mended = plan(more_memory, Observed(run=waiting), NOW)
     assert summary(mended) == FREE
-    assert mended.record is not None
-    assert mended.record.crashes == 1
-    trained = replace(waiting, stepped=True)
-    assert plan(more_memory, Observed(record=trained), NOW).wake_at == waiting.retry_at
+    assert mended.run is not None
+    assert mended.run.restarts.crashes == 1
+    trained = waiting.evolve(has_progress=True)
+    assert plan(more_memory, Observed(run=trained), NOW).wake_at == waiting.retry_at
 
 
 @pytest.mark.parametrize(
@@ -596,11 +595,11 @@ def test_who_waits_for_finished_does_not_get_the_run_before(
     changes: dict[str, Any], asked: dict[str, Any], finished: tuple[bool, str, str]
 ) -> None:
     model = make_model(predictor={"epochs": 0, "init": {"hub": {"repo": "a/b"}}})
-    record, _ = started(model)
-    over = after(model, record, AttemptState.SUCCEEDED).record
+    run, _ = started(model)
+    over = after(model, run, AttemptState.SUCCEEDED).run
     assert over is not None
     model = make_model(**{"predictor": {"epochs": 0, "init": {"hub": {"repo": "a/b"}}}} | changes)
-    told = plan(model, Observed(record=over, published=over.id, **asked), NOW)
+    told = plan(model, Observed(run=over, published=over.id, **asked), NOW)
     assert told.actions == ()
     answer = condition(told, "Finished")
     assert (answer.status, answer.reason, answer.message) == finished
@@ -609,10 +608,10 @@ def test_who_waits_for_finished_does_not_get_the_run_before(
 
 
 def test_the_end_of_a_run_is_not_told_as_the_end_of_what_follows_it() -> None:
-    record, _ = started(make_model())
+    run, _ = started(make_model())
     newer = make_model(predictor={"epochs": 7})
-    failed = after(newer, replace(record, stepped=True), AttemptState.FAILED, exit_code=65)
-    assert (failed.record and failed.record.outcome, failed.wake_at) == (Outcome.FAILED, NOW)
+    failed = after(newer, run.evolve(has_progress=True), AttemptState.FAILED, exit_code=65)
+    assert (failed.run and failed.run.outcome, failed.wake_at) == (Outcome.FAILED, NOW)
     assert not condition(failed, "Finished").status
 
 
@@ -629,10 +628,10 @@ def test_what_waits_is_told_in_every_phase(
     phase: Phase, changes: dict[str, Any], asked: dict[str, Any], waits: str
 ) -> None:
     so_far, remembered, state = PHASES[phase]
-    record, _ = started(make_model())
-    gangs = [] if state is None else [gang(record, state)]
-    record = replace(record, stepped=True, reason="TrainerCrashed", message="it crashed", **remembered)
-    told = plan(make_model(**so_far | changes), Observed(record=record, attempts=gangs, **asked), NOW)
+    run, _ = started(make_model())
+    gangs = [] if state is None else [gang(run, state)]
+    run = run.evolve(has_progress=True, reason="TrainerCrashed", message="it crashed", **remembered)
+    told = plan(make_model(**so_far | changes), Observed(run=run, attempts=gangs, **asked), NOW)
     assert told.phase is phase
     assert f"; {waits}" in condition(told, "Ready").message
     assert condition(told, "Finished").message.startswith(waits)
@@ -640,29 +639,29 @@ def test_what_waits_is_told_in_every_phase(
 
 def test_a_spec_that_is_refused_starts_nothing_and_stops_nothing() -> None:
     newer = make_model(predictor={"epochs": 7}, image="trainer:2", updatePolicy="Cancel")
-    assert plan(newer, Observed(refused=True), NOW).record is None
-    record, _ = started(make_model())
-    seen = Observed(record=record, attempts=[gang(record, AttemptState.WAITING)], refused=True)
+    assert plan(newer, Observed(refused=REFUSED), NOW).run is None
+    run, _ = started(make_model())
+    seen = Observed(run=run, attempts=[gang(run, AttemptState.WAITING)], refused=REFUSED)
     assert summary(plan(newer, seen, NOW)) == ("Pending",)
-    over = replace(record, outcome=Outcome.SUCCEEDED)
-    assert plan(newer, Observed(record=over, refused=True), NOW).record == over
+    over = run.evolve(outcome=Outcome.SUCCEEDED)
+    assert plan(newer, Observed(run=over, refused=REFUSED), NOW).run == over
     # The next attempt would be built from what is refused.
-    crashed = after(make_model(), record, AttemptState.FAILED, exit_code=1).record
-    decided = plan(newer, Observed(record=crashed, refused=True), NOW + 1000)
-    assert (decided.record, decided.actions) == (crashed, ())
+    crashed = after(make_model(), run, AttemptState.FAILED, exit_code=1).run
+    decided = plan(newer, Observed(run=crashed, refused=REFUSED), NOW + 1000)
+    assert (decided.run, decided.actions) == (crashed, ())
 
 
 def test_cancelling_ends_the_run_until_something_else_is_asked_for() -> None:
     model = make_model()
-    record, _ = started(model)
-    seen = Observed(record=record, attempts=[gang(record, AttemptState.RUNNING)], cancel="c1")
+    run, _ = started(model)
+    seen = Observed(run=run, attempts=[gang(run, AttemptState.RUNNING)], cancel="c1")
     stopping = plan(model, seen, NOW)
     assert summary(stopping) == ("Suspending", "stop 0 Cancelled")
-    cancelled = plan(model, Observed(record=stopping.record, cancel="c1"), NOW)
+    cancelled = plan(model, Observed(run=stopping.run, cancel="c1"), NOW)
     assert condition(cancelled, "Finished").reason == "Cancelled"
     assert condition(cancelled, "Ready").status
-    assert plan(model, Observed(record=cancelled.record, cancel="c1"), NOW).actions == ()
-    assert len(plan(model, Observed(record=cancelled.record, cancel="c1", trigger="t1"), NOW).actions) == 1
+    assert plan(model, Observed(run=cancelled.run, cancel="c1"), NOW).actions == ()
+    assert len(plan(model, Observed(run=cancelled.run, cancel="c1", trigger="t1"), NOW).actions) == 1
 
 
 @pytest.mark.parametrize(
@@ -675,25 +674,25 @@ def test_cancelling_ends_the_run_until_something_else_is_asked_for() -> None:
 def test_what_arrives_while_a_restart_waits_is_heard_before_it(
     asked: dict[str, str], changes: dict[str, Any], outcome: Outcome
 ) -> None:
-    record, _ = started(make_model())
-    waiting = after(make_model(), record, AttemptState.FAILED, exit_code=1).record
+    run, _ = started(make_model())
+    waiting = after(make_model(), run, AttemptState.FAILED, exit_code=1).run
     assert waiting is not None
     assert waiting.retry_at is not None
-    heard = plan(make_model(**changes), Observed(record=waiting, **asked), NOW)
-    assert (heard.actions, heard.record and heard.record.outcome) == ((), outcome)
+    heard = plan(make_model(**changes), Observed(run=waiting, **asked), NOW)
+    assert (heard.actions, heard.run and heard.run.outcome) == ((), outcome)
 
 
 def test_a_run_goes_on_under_the_id_that_its_finished_stage_has() -> None:
-    """The record is lost and the bars moved: the finished run answers, though its id came from an older trigger."""
+    """The run is lost and the bars moved: the finished run answers, though its id came from an older trigger."""
     model = make_model()
-    record, _ = started(model, trigger="long ago")
-    facts = [Completed(run=record.id, stage=step.stage, hash=step.hash) for step in record.steps]
-    found = plan(model, Observed(completed=facts, published=record.id), NOW)
-    assert (found.record and found.record.id, found.actions) == (record.id, ())
+    run, _ = started(model, trigger="long ago")
+    facts = [TrainedStage(run=run.id, stage=stage.stage, hash=stage.hash) for stage in run.stages]
+    found = plan(model, Observed(trained=facts, published=run.id), NOW)
+    assert (found.run and found.run.id, found.actions) == (run.id, ())
 
 
 def test_a_gang_that_nobody_knows_of_ends_before_another_starts() -> None:
-    stray = Attempt(run="00000000", stage=TOKENIZER, number=4, state=AttemptState.RUNNING)
+    stray = Attempt(run="00000000", stage=TOKENIZER, attempt=4, state=AttemptState.RUNNING)
     assert summary(plan(make_model(), Observed(attempts=[stray]), NOW)) == ("Pending", "stop 4 Stray")
     gone = replace(stray, state=AttemptState.STOPPING)
     assert summary(plan(make_model(), Observed(attempts=[gone]), NOW)) == ("Pending",)
@@ -701,15 +700,15 @@ def test_a_gang_that_nobody_knows_of_ends_before_another_starts() -> None:
 
 def test_one_stage_alone() -> None:
     model = make_model()
-    record, action = started(model, stages=frozenset({TOKENIZER}))
+    run, action = started(model, stages=frozenset({TOKENIZER}))
     assert (action.stage, action.publish) == (TOKENIZER, False)
-    only = after(model, record, AttemptState.SUCCEEDED)
+    only = after(model, run, AttemptState.SUCCEEDED)
     assert (only.phase, only.actions) == (Phase.SUCCEEDED, ())
     refused = plan(model, Observed(stages=frozenset({PREDICTOR})), NOW)
     assert condition(refused, "Ready").message == "predictor requires a trained tokenizer"
-    facts = [Completed(run="00000001", stage=TOKENIZER, hash=record.steps[0].hash)]
-    _, action = started(model, stages=frozenset({PREDICTOR}), completed=facts)
-    assert (action.stage, action.publish, action.reuse_tokenizer is not None) == (PREDICTOR, True, True)
+    facts = [TrainedStage(run="00000001", stage=TOKENIZER, hash=run.stages[0].hash)]
+    _, action = started(model, stages=frozenset({PREDICTOR}), trained=facts)
+    assert (action.stage, action.publish, bool(action.reuse)) == (PREDICTOR, True, True)
     # --force --stage predictor trains the predictor anew, and not the tokenizer.
-    _, forced = started(model, stages=frozenset({PREDICTOR}), completed=facts, trigger="t1")
-    assert (forced.stage, forced.reuse_tokenizer is not None) == (PREDICTOR, True)
+    _, forced = started(model, stages=frozenset({PREDICTOR}), trained=facts, trigger="t1")
+    assert (forced.stage, bool(forced.reuse)) == (PREDICTOR, True)

@@ -9,16 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kronos_operator.api import KronosModel
+from kronos_operator.api import KronosModel, Outcome, Run, TrainedStage
 from kronos_operator.hashing import stage_hashes
 from kronos_operator.plan import (
     Attempt,
     AttemptState,
-    Completed,
+    EventKind,
     Observed,
-    Outcome,
     Plan,
-    RunRecord,
     StartAttempt,
     plan,
 )
@@ -32,33 +30,35 @@ class World:
     """What exists outside of the executor: gangs, files, and what was written down."""
 
     gangs: dict[tuple[str, int], Attempt]
-    files: list[Completed]
+    files: list[TrainedStage]
     published: str
-    record: RunRecord | None
+    record: Run | None
     asked_anew: bool = False
 
     def create(self, action: StartAttempt) -> None:
-        key = (action.run, action.number)
+        key = (action.run, action.attempt)
         if key in self.gangs:
             return
-        for step, hash_ in action.stage_hashes:
-            fact = Completed(run=action.run, stage=step, hash=hash_)
-            if step is action.stage and fact in self.files:
+        for stage, hash_ in action.stage_hashes.items():
+            fact = TrainedStage(run=action.run, stage=stage, hash=hash_)
+            if stage is action.stage and fact in self.files:
                 assert action.publish and self.published != action.run, f"{fact} is trained twice"
-            if step is action.stage and not self.asked_anew:
-                elsewhere = [known for known in self.files if (known.stage, known.hash) == (step, hash_)]
+            if stage is action.stage and not self.asked_anew:
+                elsewhere = [known for known in self.files if (known.stage, known.hash) == (stage, hash_)]
                 assert not elsewhere or fact in elsewhere, f"{fact} is trained again"
-            if step is StageName.TOKENIZER and action.stage is StageName.PREDICTOR:
-                reuse = action.reuse_tokenizer
-                source = fact if reuse is None else replace(fact, run=reuse.run, hash=reuse.hash)
+            if stage is StageName.TOKENIZER and action.stage is StageName.PREDICTOR:
+                reuse = action.reuse.get(stage)
+                source = fact if reuse is None else TrainedStage(run=reuse.run, stage=stage, hash=reuse.hash)
                 assert source in self.files, "the predictor is started without its tokenizer"
                 assert source.hash == hash_, "the predictor is started with another tokenizer"
-        self.gangs[key] = Attempt(run=action.run, stage=action.stage, number=action.number, state=AttemptState.WAITING)
+        self.gangs[key] = Attempt(
+            run=action.run, stage=action.stage, attempt=action.attempt, state=AttemptState.WAITING
+        )
 
     def end(self, key: tuple[str, int], code: int, hashes: dict[StageName, str]) -> None:
         gang = self.gangs[key]
         if code == 0:
-            self.files.insert(0, Completed(run=gang.run, stage=gang.stage, hash=hashes[gang.stage]))
+            self.files.insert(0, TrainedStage(run=gang.run, stage=gang.stage, hash=hashes[gang.stage]))
             if gang.stage is StageName.PREDICTOR:
                 self.published = gang.run
         state = AttemptState.SUCCEEDED if code == 0 else AttemptState.FAILED
@@ -91,12 +91,12 @@ class Executor(RuleBasedStateMachine):
         """The executor's view: late, but never without the record's current gang."""
         record, attempts = self.world.record, list(self.seen)
         if record is not None:
-            key = (record.id, record.number)
-            if all((attempt.run, attempt.number) != key for attempt in attempts) and key in self.world.gangs:
+            key = (record.id, record.attempt)
+            if all((attempt.run, attempt.attempt) != key for attempt in attempts) and key in self.world.gangs:
                 attempts.append(self.world.gangs[key])
         return Observed(
-            record=record,
-            completed=tuple(self.world.files),
+            run=record,
+            trained=tuple(self.world.files),
             attempts=attempts,
             published=self.world.published,
             trigger=self.trigger,
@@ -108,7 +108,7 @@ class Executor(RuleBasedStateMachine):
         seen = self.observe()
         decided = plan(self.model, seen, self.now)
         self.check(seen, decided)
-        self.world.record = decided.record
+        self.world.record = decided.run
         for action in decided.actions[:actions_before_crash]:
             if isinstance(action, StartAttempt):
                 self.hashes_of_runs[action.run] = dict(action.stage_hashes)
@@ -117,7 +117,7 @@ class Executor(RuleBasedStateMachine):
                     self.hopeless.add(action.run)
                 self.world.create(action)
             else:
-                key = (action.run, action.number)
+                key = (action.run, action.attempt)
                 gang = self.world.gangs.get(key)
                 if gang is not None and gang.state.live:
                     self.world.gangs[key] = replace(gang, state=AttemptState.STOPPING)
@@ -125,24 +125,30 @@ class Executor(RuleBasedStateMachine):
 
     def check(self, seen: Observed, decided: Plan) -> None:
         """What no step may do, whatever comes after it."""
-        before, record = seen.record, decided.record
+        before, record = seen.run, decided.run
         if record is None:
             return
+        kinds = {one.kind for one in decided.events}
+        open_before = before is not None and before.outcome is None
+        assert (EventKind.RUN_BEGAN in kinds) is (not open_before and record != before)
+        assert (EventKind.RUN_ENDED in kinds) is (record.outcome is not None and record != before)
+        if before is not None and open_before:
+            assert decided.ends_attempt is (record.attempt > before.attempt), "an end is not reported"
         if before is None or before.outcome is not None:
             self.trained.discard(record.id)
             if before is not None and seen.trigger not in ("", before.trigger) and record.outcome is None:
-                known = {fact.run for fact in seen.completed}
+                known = {fact.run for fact in seen.trained}
                 assert record.id not in known, "what is there already is taken for the retraining"
             return
         for attempt in seen.attempts:
-            current = (attempt.run, attempt.number) == (before.id, before.number)
-            if current and (attempt.stepped or attempt.state is AttemptState.SUCCEEDED):
+            current = (attempt.run, attempt.attempt) == (before.id, before.attempt)
+            if current and (attempt.has_progress or attempt.state is AttemptState.SUCCEEDED):
                 self.trained.add(attempt.run)
         newly = before.stop is None and (record.stop, record.outcome) != (before.stop, before.outcome)
         if newly and "Superseded" in (record.stop, record.outcome):
             policy = self.spec["updatePolicy"]
             assert policy == "Cancel" or before.id not in self.trained, "a training is not finished"
-            assert dict(before.hashes) != stage_hashes(self.model.spec) or not self.scheduled, "a tick stops a run"
+            assert before.stage_hashes != stage_hashes(self.model.spec) or not self.scheduled, "a tick stops a run"
 
     def live(self) -> list[tuple[str, int]]:
         return [key for key, gang in self.world.gangs.items() if gang.state.live]
@@ -179,8 +185,8 @@ class Executor(RuleBasedStateMachine):
         self.now += seconds
 
     @precondition(lambda self: self.live())
-    @rule(stepped=st.booleans(), disrupted=st.booleans())
-    def gang_runs(self, stepped: bool, disrupted: bool) -> None:
+    @rule(has_progress=st.booleans(), disrupted=st.booleans())
+    def gang_runs(self, has_progress: bool, disrupted: bool) -> None:
         for key in self.able():
             gang = self.world.gangs[key]
             if gang.state is not AttemptState.STOPPING:
@@ -189,7 +195,7 @@ class Executor(RuleBasedStateMachine):
                     state=AttemptState.RUNNING,
                     started_at=gang.started_at or self.now,
                     reported_at=self.now,
-                    stepped=gang.stepped or stepped,
+                    has_progress=gang.has_progress or has_progress,
                     disrupted=gang.disrupted or disrupted,
                     whole=True,
                 )
@@ -227,7 +233,7 @@ class Executor(RuleBasedStateMachine):
         record = self.world.record
         for key in [key for key, gang in self.world.gangs.items() if not gang.state.live]:
             # Only what has been written down may go.
-            if record is not None and key != (record.id, record.number):
+            if record is not None and key != (record.id, record.attempt):
                 del self.world.gangs[key]
 
     @rule(
@@ -261,7 +267,7 @@ class Executor(RuleBasedStateMachine):
     @invariant()
     def attempts_never_come_again(self) -> None:
         record = self.world.record
-        assert record is None or all(number <= record.number for _, number in self.world.gangs)
+        assert record is None or all(number <= record.attempt for _, number in self.world.gangs)
 
     def teardown(self) -> None:
         """From here on nothing goes wrong, and one more request is made: it must be answered."""
@@ -274,14 +280,14 @@ class Executor(RuleBasedStateMachine):
             self.end(0)
             if decided.wake_at is not None:
                 self.now = max(self.now, decided.wake_at)
-            elif not decided.actions and not self.live() and decided.record is not None and decided.record.outcome:
+            elif not decided.actions and not self.live() and decided.run is not None and decided.run.outcome:
                 self.sees_the_present()
                 if self.reconcile().actions == ():
                     break
         record = self.world.record
         assert record is not None
         assert record.outcome is Outcome.SUCCEEDED, record
-        assert dict(record.hashes) == stage_hashes(self.model.spec)
+        assert record.stage_hashes == stage_hashes(self.model.spec)
         assert record.trigger == self.trigger
         assert self.world.published == record.id
 

@@ -48,25 +48,25 @@ def test_every_breach_is_told() -> None:
         max_cpu_per_node="8",
         max_memory_per_node="32Gi",
     )
-    denied = "is not allowed, since it can bring code or devices into the pod: leave it out, or have the administrator"
+    denied = "is not allowed, since it can bring code or devices into the pod: remove it, or ask the administrator"
     assert violations(GREEDY, policy) == [
         "image evil.example/x is not allowed: it must be from registry.example.com/kronos or other.example.com/",
-        f"the variable PYTHONPATH in podTemplate.env {denied} name it in policy.allowedEnv",
-        f"the annotation cdi.k8s.io/all in podTemplate.annotations {denied} name it in policy.allowedAnnotations",
-        "podTemplate.serviceAccountName admin is not allowed: leave it out, or name trainer",
-        "podTemplate.priorityClassName highest is not allowed: leave it out, or name low or high",
-        "data.source.claim bars is not allowed: name results or quotes",
-        "storage.claim payroll is not allowed: name results or quotes",
-        "hubTokenSecret hub is not allowed: leave it out, or name models",
-        "comet.apiKeySecret comet is not allowed: leave it out, or name models",
-        "podTemplate.env DB_PASSWORD from Secret db is not allowed: leave it out, or name models",
-        "podTemplate.imagePullSecrets registry is not allowed: leave it out, or name models",
+        f"the variable PYTHONPATH in podTemplate.env {denied} to add it to policy.allowedEnv",
+        f"the annotation cdi.k8s.io/all in podTemplate.annotations {denied} to add it to policy.allowedAnnotations",
+        "podTemplate.serviceAccountName admin is not allowed: remove it, or use trainer",
+        "podTemplate.priorityClassName highest is not allowed: remove it, or use low or high",
+        "data.source.claim bars is not allowed: use results or quotes",
+        "storage.claim payroll is not allowed: use results or quotes",
+        "hubTokenSecret hub is not allowed: remove it, or use models",
+        "comet.apiKeySecret comet is not allowed: remove it, or use models",
+        "podTemplate.env DB_PASSWORD from Secret db is not allowed: remove it, or use models",
+        "podTemplate.imagePullSecrets registry is not allowed: remove it, or use models",
         "podTemplate.nodeSelector must have pool: 'training'; found 'control'",
         "podTemplate.nodeSelector must have zone: 'a'; found 'none'",
         "resources.nodes 256 is above the limit of 4",
         "16384 GPUs over all nodes are above the limit of 32",
-        "resources.cpu is absent, which would let a pod use all of its node: give it, at most 8",
-        "resources.memory is absent, which would let a pod use all of its node: give it, at most 32Gi",
+        "resources.cpu is required, or a pod could use all of its node: set at most 8",
+        "resources.memory is required, or a pod could use all of its node: set at most 32Gi",
     ]
     within = spec(
         data={"source": {"claim": {"name": "quotes"}}},
@@ -99,9 +99,9 @@ def test_an_absent_image_claim_or_secret_is_the_administrators_default() -> None
 @pytest.mark.parametrize(
     ("field", "asked", "most", "told"),
     [
-        ("cpu", "8500m", "8", ["resources.cpu 8500m is above the limit of 8 for each node"]),
+        ("cpu", "8500m", "8", ["resources.cpu 8500m is above the limit of 8 per node"]),
         ("cpu", "8000m", 8, []),
-        ("memory", "1025Mi", "1Gi", ["resources.memory 1025Mi is above the limit of 1Gi for each node"]),
+        ("memory", "1025Mi", "1Gi", ["resources.memory 1025Mi is above the limit of 1Gi per node"]),
         ("memory", "1Gi", "1024Mi", []),
     ],
 )

@@ -10,19 +10,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from fake_cluster import Crash, FakeCluster, Sight, frozen_runs, make_model, timestamp
+from fake_cluster import JOB, PYTORCHJOB, Crash, FakeCluster, Lister, frozen_runs, make_model, timestamp
 
 from kronos_operator.api import Phase, Progress, Status
 from kronos_operator.kube import ClusterError, Key, Kind, Rejected
 from kronos_operator.kube.kinds import (
     CONFIGMAP,
     CORE_EVENT,
-    JOB,
     KRONOSMODEL,
     NODE,
     POD,
     PVC,
-    PYTORCHJOB,
     SERVICE,
     WORKLOAD,
 )
@@ -31,7 +29,6 @@ from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
 from kronos_operator.policy import Policy
 from kronos_operator.reconcile.reconciler import Reconciler
 from kronos_operator.reconcile.status import worth_writing
-from kronos_operator.reconcile.times import moment_of
 from kronos_operator.settings import Settings
 
 KEY = Key("ns", "m")
@@ -44,7 +41,7 @@ class World:
         self.cluster = FakeCluster()
         self.cluster.put(KRONOSMODEL, make_model(**spec))
         self.settings = settings or Settings(default_image="example.org/trainer:1")
-        self.sight = Sight(self.cluster)
+        self.lister = Lister(self.cluster)
         self.restart()
 
     def restart(self) -> None:
@@ -52,14 +49,14 @@ class World:
         cluster: Any = self.cluster
         self.metrics = Metrics(now=lambda: self.cluster.now)
         self.reconciler = Reconciler(
-            cluster, self.sight, cluster, self.settings, self.metrics, now=lambda: self.cluster.now
+            cluster, self.lister, cluster, self.settings, self.metrics, now=lambda: self.cluster.now
         )
 
     def reconcile(self) -> float | None:
         """Passes until nothing more is due at once."""
         for _ in range(10):
             if ("kronosmodels", "m") in self.cluster.objects:
-                self.reconciler.saw(copy.deepcopy(self.cluster.model()))
+                self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
             due = asyncio.run(self.reconciler.reconcile(KEY))
             if due is None or due > 0:
                 return due
@@ -194,7 +191,7 @@ def test_progress_alone_is_told_no_more_often_than_promised(
     seconds: int, summary: str, phase: Phase, told: bool
 ) -> None:
     def status(phase: Phase, summary: str, at: float) -> Status:
-        return Status(phase=phase, progress=Progress(summary=summary, updated_at=moment_of(at)))
+        return Status(phase=phase, progress=Progress(summary=summary, updated_at=at))
 
     assert worth_writing(status(Phase.TRAINING, "43%", 1000), status(phase, summary, 1000 + seconds), 30.0) is told
 
@@ -214,7 +211,7 @@ def test_a_failed_read_of_a_log_is_no_stall_and_a_silent_trainer_is() -> None:
         if not world.cluster.pods(job) or world.cluster.pods(job)[0]["metadata"].get("deletionTimestamp"):
             break
     world.end(75)
-    assert world.status.restarts.stalls == 1
+    assert world.status.run.restarts.stalls == 1
     assert world.status.failure.reason == "ProgressDeadlineExceeded"
 
 
@@ -227,7 +224,7 @@ def test_a_trainer_that_never_says_a_word_is_stalled() -> None:
     world.pass_time(2)
     world.reconcile()
     world.end(75)
-    assert world.status.restarts.stalls == 1
+    assert world.status.run.restarts.stalls == 1
 
 
 @pytest.mark.parametrize("skew", [-86400, 86400])
@@ -243,7 +240,7 @@ def test_a_nodes_clock_does_not_decide_who_is_stalled(skew: float) -> None:
     world.pass_time(601)
     world.reconcile()
     world.end(75)
-    assert world.status.restarts.stalls == 1
+    assert world.status.run.restarts.stalls == 1
 
 
 def test_a_long_message_is_told_in_full_only_once() -> None:
@@ -284,12 +281,12 @@ def test_out_of_memory_and_disruptions_are_free_and_crashes_are_not() -> None:
         world.run()
         world.end(code)
         world.pass_time(20)
-    restarts = world.status.restarts
+    restarts = world.status.run.restarts
     assert (restarts.out_of_memory, restarts.disruptions, restarts.crashes) == (2, 2, 0)
     for crashes in (1, 2):
         world.run()
         world.end(1)
-        assert world.status.restarts.crashes == crashes
+        assert world.status.run.restarts.crashes == crashes
         assert world.status.phase == "Restarting"
         assert world.cluster.live() == []
         world.pass_time(20)
@@ -304,14 +301,14 @@ def test_a_pod_that_others_delete_is_noted_at_once_and_costs_nothing() -> None:
     first, second = world.cluster.pods(job)
     world.cluster.delete_pod(first)
     world.reconcile()
-    assert world.status.tracking.disrupted
+    assert world.status.run.disrupted
     world.cluster.remove(POD, first["metadata"]["name"])
     world.cluster.end_pod(second, 1)
     world.cluster.finish(job, failed=True)
     world.restart()
     world.reconcile()
-    assert world.status.restarts.disruptions == 1
-    assert world.status.restarts.crashes == 0
+    assert world.status.run.restarts.disruptions == 1
+    assert world.status.run.restarts.crashes == 0
 
 
 @pytest.mark.parametrize("looks", [*itertools.product([False, True], repeat=3)])
@@ -327,7 +324,7 @@ def test_a_deleted_pod_counts_once_though_all_end_in_one_second(looks: tuple[boo
         lambda: world.cluster.finish(job, failed=True),
     ]
     world.live_through(ends, looks)
-    assert (world.status.restarts.crashes, world.status.restarts.disruptions) == (0, 1)
+    assert (world.status.run.restarts.crashes, world.status.run.restarts.disruptions) == (0, 1)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -365,8 +362,8 @@ def test_an_eviction_by_a_queue_counts_once_whenever_it_is_looked_at(looks: tupl
     world.pass_time(20)
     world.run(pods=2)
     seen = fails or looks[0] or looks[1]  # a gang that only lost its pods for a moment has left no trace
-    assert world.status.restarts.disruptions == int(seen)
-    assert world.status.restarts.crashes == 0
+    assert world.status.run.restarts.disruptions == int(seen)
+    assert world.status.run.restarts.crashes == 0
     assert world.status.phase == "Training"
 
 
@@ -382,7 +379,7 @@ def test_pods_that_go_because_another_crashed_are_no_disruption() -> None:
     world.cluster.end_pod(second, 143)
     world.cluster.finish(job, failed=True)
     world.reconcile()
-    assert (world.status.restarts.crashes, world.status.restarts.disruptions) == (1, 0)
+    assert (world.status.run.restarts.crashes, world.status.run.restarts.disruptions) == (1, 0)
 
 
 def test_an_eviction_and_the_words_of_the_job_controller_count_when_pods_are_gone() -> None:
@@ -390,7 +387,7 @@ def test_an_eviction_and_the_words_of_the_job_controller_count_when_pods_are_gon
     job = world.run()
     world.cluster.pods(job)[0]["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"}]
     world.end(137)
-    assert world.status.restarts.disruptions == 1
+    assert world.status.run.restarts.disruptions == 1
     world.pass_time(20)
     job = world.run()
     (pod,) = world.cluster.pods(job)
@@ -409,13 +406,13 @@ def test_a_job_that_somebody_deletes_is_a_disruption_and_its_name_does_not_come_
         assert job.endswith(f"-{number}")
         asyncio.run(world.cluster.delete(JOB, "ns", job, propagation="Foreground"))
         world.reconcile()
-        assert world.status.tracking.disrupted
+        assert world.status.run.disrupted
         for pod in world.cluster.pods(job):
             world.cluster.end_pod(pod, 75)
         world.cluster.collect()
         world.reconcile()
-        assert world.status.restarts.disruptions == number + 1
-        assert world.status.restarts.last.reason == "WorkloadDeleted"
+        assert world.status.run.restarts.disruptions == number + 1
+        assert world.status.run.restarts.last.reason == "WorkloadDeleted"
         world.pass_time(3600)
 
 
@@ -457,8 +454,8 @@ def test_the_taint_that_drives_a_gang_away_is_named() -> None:
     words = {"reason": "DeletionByTaintManager", "message": "Taint manager: deleting due to NoExecute taint"}
     pod["status"]["conditions"] = [{"type": "DisruptionTarget", "status": "True"} | words]
     world.end(143)
-    last = world.status.restarts.last
-    assert (world.status.restarts.disruptions, last.reason) == (1, "DeletionByTaintManager")
+    last = world.status.run.restarts.last
+    assert (world.status.run.restarts.disruptions, last.reason) == (1, "DeletionByTaintManager")
     assert last.message == (
         f"{job}-0 on node gpu-7: Taint manager: deleting due to NoExecute taint; "
         "node gpu-7 is tainted maintenance=disk:NoExecute, node.kubernetes.io/unreachable:NoExecute"
@@ -499,7 +496,7 @@ def test_what_trainers_noted_of_the_bars_stays_in_status_few_and_short() -> None
     world = World()
     job = world.run()
     for index in range(20):
-        world.cluster.say(job, event="note", message=f"note {index}: " + "a price is 0 in between, " * 50)
+        world.cluster.say(job, event="note", message=f"note {index}: " + "some prices are 0, " * 50)
     world.step()
     assert [note[:8] for note in world.status.notes] == [f"note {index}: "[:8] for index in range(8)]
     assert {len(note) for note in world.status.notes} == {256}
@@ -540,7 +537,7 @@ def test_who_waited_for_its_turn_does_not_start_because_the_operator_did() -> No
     first = copy.deepcopy(world.cluster.model()) | {"kind": "KronosModel"}
     first["metadata"] |= {"name": "a"}
     world.cluster.put(KRONOSMODEL, first)
-    world.reconciler.saw(copy.deepcopy(world.cluster.model("a")))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model("a")))
     asyncio.run(world.reconciler.reconcile(Key("ns", "a")))
     world.reconcile()
     assert (world.status.phase, world.status.queue_position) == ("Queued", 1)
@@ -572,7 +569,7 @@ def test_a_lost_pod_is_given_up_a_minute_after_its_grace() -> None:
     world.reconcile()
     assert world.status.run.attempt == 1
     assert len(world.cluster.workloads()) == 2
-    assert world.status.restarts.disruptions == 1
+    assert world.status.run.restarts.disruptions == 1
 
 
 def test_a_pytorchjob_whose_pod_was_deleted_is_started_anew() -> None:
@@ -582,14 +579,14 @@ def test_a_pytorchjob_whose_pod_was_deleted_is_started_anew() -> None:
     first, second = world.cluster.pods(job)
     world.cluster.delete_pod(first)
     world.reconcile()
-    assert world.status.tracking.disrupted
+    assert world.status.run.disrupted
     assert "deletionTimestamp" in world.cluster.workloads()[0]["metadata"]
     for pod in (first, second):
         world.cluster.end_pod(pod, 75)
     world.cluster.collect()
     world.pass_time(20)
     world.reconcile()
-    assert world.status.restarts.disruptions == 1
+    assert world.status.run.restarts.disruptions == 1
     assert world.job.endswith("-1")
 
 
@@ -605,7 +602,7 @@ def test_suspend_waits_for_the_pods_and_resume_counts_nothing() -> None:
     assert world.cluster.workloads() == []
     world.cluster.change_spec(suspend=False)
     assert world.run().endswith("-1")
-    assert not any(world.status.restarts.model_dump().values())
+    assert not any(world.status.run.restarts.model_dump().values())
 
 
 def test_retrain_and_cancel_are_each_answered_once() -> None:
@@ -636,7 +633,7 @@ def test_retrain_and_cancel_are_each_answered_once() -> None:
 def test_a_cancel_answers_what_was_asked_for_before_it_and_not_what_comes_after() -> None:
     world = World(schedule={"cron": "0 6 * * *"})
     world.run()
-    world.cluster.now = world.status.schedule.next_time.timestamp() + 60
+    world.cluster.now = world.status.schedule.next_time + 60
     world.cluster.annotate(RETRAIN_ANNOTATION, timestamp(world.cluster.now))
     world.step()
     world.cluster.annotate(CANCEL_ANNOTATION, timestamp(world.cluster.now))
@@ -645,7 +642,7 @@ def test_a_cancel_answers_what_was_asked_for_before_it_and_not_what_comes_after(
     world.reconcile()
     assert world.condition("Finished") == ("True", "Cancelled")
     assert world.cluster.live() == []
-    assert world.status.schedule.next_time.timestamp() > world.cluster.now
+    assert world.status.schedule.next_time > world.cluster.now
     del world.cluster.model()["metadata"]["annotations"][CANCEL_ANNOTATION]
     world.cluster.annotate("example.org/note", "tidied up")
     world.reconcile()
@@ -709,13 +706,13 @@ def test_a_schedule_fires_once_however_often_the_operator_dies() -> None:
     world.train()
     assert world.status.schedule.last_time is None
     tick = world.status.schedule.next_time
-    world.cluster.now = tick.timestamp() + 86400 * 3  # three ticks passed while nobody looked
+    world.cluster.now = tick + 86400 * 3  # three ticks passed while nobody looked
     for _ in range(3):
         world.restart()
         world.reconcile()
     assert len(world.cluster.live()) == 1
     assert world.status.schedule.last_time == tick
-    assert world.status.schedule.next_time.timestamp() > world.cluster.now
+    assert world.status.schedule.next_time > world.cluster.now
     world.train()
     world.restart()
     world.reconcile()
@@ -943,7 +940,8 @@ def test_a_model_that_goes_during_a_pass_leaves_no_metrics() -> None:
 
     async def delete() -> None:
         world.cluster.remove(KRONOSMODEL, "m")
-        world.reconciler.gone(KEY)
+        world.reconciler.models.remove(KEY)
+        world.reconciler.forget(KEY)
 
     world.cluster.meanwhile[world.cluster.calls] = delete
     asyncio.run(world.reconciler.reconcile(KEY))
@@ -1089,7 +1087,7 @@ def test_a_claim_that_nodes_cannot_share_is_warned_of() -> None:
 
 def test_a_conflict_is_decided_anew() -> None:
     world = World()
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     world.cluster.change_spec(suspend=True)
     asyncio.run(world.reconciler.reconcile(KEY))
     assert world.status.phase == "Suspended"
@@ -1098,7 +1096,7 @@ def test_a_conflict_is_decided_anew() -> None:
 
 def test_what_the_watch_has_not_seen_yet_is_not_made_twice() -> None:
     world = World()
-    world.sight.freeze()
+    world.lister.freeze()
     world.reconcile()
     job = world.job
     world.cluster.make_pods(job)
@@ -1111,7 +1109,7 @@ def test_what_the_watch_has_not_seen_yet_is_not_made_twice() -> None:
 
 def test_a_gang_that_the_watch_has_not_seen_is_not_forgotten_when_it_is_cancelled() -> None:
     world = World()
-    world.sight.freeze()
+    world.lister.freeze()
     world.reconcile()
     job = world.job
     world.cluster.make_pods(job)
@@ -1129,14 +1127,14 @@ def running_world() -> World:
     job = world.run()
     world.cluster.say(job, event="progress", phase="training", step=5, steps=10, percent=50.0)
     world.pass_time(31)
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     return world
 
 
 def calls_of_a_pass(make: Callable[[], World]) -> int:
     world = make()
     before = world.cluster.calls
-    world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+    world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     asyncio.run(world.reconciler.reconcile(KEY))
     return world.cluster.calls - before
 
@@ -1150,10 +1148,10 @@ def test_a_change_that_comes_at_any_moment_of_a_pass_is_acted_on(make: Callable[
 
         async def suspend(world: World = world) -> None:
             world.cluster.change_spec(suspend=True)
-            world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+            world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
 
         world.cluster.meanwhile[world.cluster.calls + moment] = suspend
-        world.reconciler.saw(copy.deepcopy(world.cluster.model()))
+        world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
         for _ in range(4):  # of which nobody tells the operator anything more
             asyncio.run(world.reconciler.reconcile(KEY))
         started = [body for body in world.cluster.workloads() if "deletionTimestamp" not in body["metadata"]]
@@ -1174,17 +1172,17 @@ def test_an_operator_that_is_overtaken_leaves_the_others_gang_alone_and_ends_its
             for _ in range(3):
                 for _ in range(3):
                     world.pass_time(60)
-                    quick.saw(copy.deepcopy(world.cluster.model()))
+                    quick.models.put(copy.deepcopy(world.cluster.model()))
                     await quick.reconcile(KEY)
                     for job in world.cluster.live():
                         world.cluster.make_pods(job)
                         world.cluster.run_pods(job)
                 if world.status.run.attempt < 2:
                     world.cluster.end_pods(world.job, 1)
-            slow.saw(copy.deepcopy(world.cluster.model()))
+            slow.models.put(copy.deepcopy(world.cluster.model()))
 
         world.cluster.meanwhile[world.cluster.calls + moment] = overtake
-        slow.saw(copy.deepcopy(world.cluster.model()))
+        slow.models.put(copy.deepcopy(world.cluster.model()))
         for _ in range(4):
             asyncio.run(slow.reconcile(KEY))
         (live,) = world.cluster.live()
@@ -1193,7 +1191,7 @@ def test_an_operator_that_is_overtaken_leaves_the_others_gang_alone_and_ends_its
 
 def test_a_changed_backend_starts_no_second_gang_beside_one_that_the_watch_has_not_seen() -> None:
     world = World()
-    world.sight.freeze()
+    world.lister.freeze()
     world.reconcile()
     job = world.job
     world.cluster.make_pods(job)
@@ -1302,9 +1300,10 @@ def test_a_model_that_is_deleted_is_forgotten() -> None:
     assert world.reconcile() is None
     assert world.cluster.writes == writes
     world.cluster.remove(KRONOSMODEL, "m")
-    world.reconciler.gone(KEY)
+    world.reconciler.models.remove(KEY)
+    world.reconciler.forget(KEY)
     assert world.reconcile() is None
-    assert list(world.reconciler.keys) == []
+    assert world.metrics.phases() == {}
 
 
 @pytest.mark.parametrize(("backend", "kinds"), [("Job", (CONFIGMAP, SERVICE)), ("PyTorchJob", (CONFIGMAP,))])

@@ -7,7 +7,7 @@ import copy
 from collections import Counter
 from typing import Any
 
-from fake_cluster import Crash, FakeCluster, Sight, frozen_runs, make_model
+from fake_cluster import Crash, FakeCluster, Lister, frozen_runs, make_model
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -31,7 +31,7 @@ class Operator(RuleBasedStateMachine):
         super().__init__()
         self.cluster = FakeCluster()
         self.cluster.put(KRONOSMODEL, make_model(childTTLSecondsAfterFinished=300))
-        self.sight = Sight(self.cluster)
+        self.lister = Lister(self.cluster)
         self.requests = 0
         self.succeeded: set[str] = set()
         self.dies()
@@ -40,10 +40,10 @@ class Operator(RuleBasedStateMachine):
     def dies(self) -> None:
         cluster: Any = self.cluster
         self.reconciler = Reconciler(
-            cluster, self.sight, cluster, Settings(default_image="i"), Metrics(), now=lambda: self.cluster.now
+            cluster, self.lister, cluster, Settings(default_image="i"), Metrics(), now=lambda: self.cluster.now
         )
-        self.sight.thaw()
-        self.reconciler.saw(copy.deepcopy(self.cluster.model()))
+        self.lister.thaw()
+        self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
 
     @rule(crash=st.sampled_from([None, None, None, 0, 1, 2, 3]))
     def reconciles(self, crash: int | None) -> None:
@@ -59,15 +59,15 @@ class Operator(RuleBasedStateMachine):
 
     @rule()
     def model_is_seen(self) -> None:
-        self.reconciler.saw(copy.deepcopy(self.cluster.model()))
+        self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
 
     @rule()
     def watch_lags(self) -> None:
-        self.sight.freeze()
+        self.lister.freeze()
 
     @rule()
     def watch_catches_up(self) -> None:
-        self.sight.thaw()
+        self.lister.thaw()
 
     @rule(seconds=st.sampled_from([1.0, 15.0, 61.0, 400.0]))
     def time_passes(self, seconds: float) -> None:
@@ -169,7 +169,7 @@ class Operator(RuleBasedStateMachine):
         self.cluster.reject = {}
         self.cluster.change_spec(suspend=False, updatePolicy="Finish")
         self.retraining_is_asked_for()
-        self.sight.thaw()
+        self.lister.thaw()
         for _ in range(60):
             self.model_is_seen()
             self.reconciles(None)

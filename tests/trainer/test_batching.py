@@ -11,6 +11,7 @@ from kronos_trainer.training.batching import (
     BatchPlan,
     plan_batches,
     steps_per_epoch,
+    too_large,
     validation_part,
     validation_rounds,
 )
@@ -44,8 +45,14 @@ def test_an_indivisible_batch_names_the_numbers_that_would_do(batch: int, world:
 
 
 def test_a_micro_batch_of_one_cannot_be_reduced() -> None:
-    with pytest.raises(ConfigError, match=r"out of memory with 1 window.*gradientCheckpointing"):
+    with pytest.raises(
+        ConfigError, match=r"out of memory with 1 window.*; set training\.gradientCheckpointing, shorten"
+    ):
         plan_batches(batch_size=64, micro_batch_size=16, world=1, out_of_memory_restarts=5)
+
+
+def test_gradient_checkpointing_is_not_advised_where_it_is_on() -> None:
+    assert "cannot be reduced; shorten window.lookback" in too_large(checkpointing=True)
 
 
 @given(micro=st.integers(1, 5), micro_steps=st.integers(1, 4), world=st.integers(1, 4))
@@ -76,8 +83,11 @@ def test_validation_sees_every_window_once(windows: int, size: int, world: int) 
 def test_an_epoch_is_whole_steps() -> None:
     assert steps_per_epoch(windows=130, windows_per_epoch=None, batch=64) == 2
     assert steps_per_epoch(windows=130, windows_per_epoch=100, batch=64) == 1
+    assert steps_per_epoch(windows=64, windows_per_epoch=None, batch=64) == 1
 
 
 def test_an_epoch_without_a_whole_step_names_the_counts() -> None:
-    with pytest.raises(DataError, match=r"130 windows, of which windowsPerEpoch leaves 40, and batchSize is 64.*to 40"):
+    with pytest.raises(DataError, match=r"has 63 windows, but batchSize is 64.*to 63"):
+        steps_per_epoch(windows=63, windows_per_epoch=None, batch=64)
+    with pytest.raises(DataError, match=r"130 windows, limited by windowsPerEpoch to 40, but batchSize is 64.*to 40"):
         steps_per_epoch(windows=130, windows_per_epoch=40, batch=64)

@@ -17,6 +17,7 @@ from kronos_trainer import transfer
 from kronos_trainer.config import RunConfig
 from kronos_trainer.data.__main__ import main
 from kronos_trainer.data.reading.readers import read_frame
+from kronos_trainer.forecast import __main__ as forecast
 from kronos_trainer.launch import launcher as launch
 from kronos_trainer.stopping import StopSignal
 from kronos_trainer.training import rank
@@ -60,8 +61,8 @@ def test_check_reports_what_a_training_would_find(tmp_path: Path, capsys: pytest
         "perSymbol": {"A": 200, "B": 30},
         "notes": [
             "no amount column, amount is volume x mean of the prices (0 without volume): A.csv, B.csv",
-            "left out of validation, having fewer than 13 bars for it: B (1 of 2 symbols)",
-            "left out of test, having fewer than 12 bars for it: B (1 of 2 symbols)",
+            "skipped in validation, with fewer than 13 bars in it: B (1 of 2 symbols)",
+            "skipped in test, with fewer than 12 bars in it: B (1 of 2 symbols)",
         ],
     }
     assert main(["check", str(tmp_path), *options]) == 0
@@ -104,7 +105,7 @@ def test_check_refuses_what_a_training_refuses(tmp_path: Path, capsys: pytest.Ca
     write_bars(tmp_path / "A.csv", 1)
     assert main(["check", str(tmp_path), "--timeframe", "1d", "--lookback", "10", "--horizon", "2"]) == 65
     out = capsys.readouterr()
-    assert "no symbol has a window in the train split: it takes 13 bars" in out.err
+    assert "no symbol has a window in the train split: it needs 13 bars" in out.err
     assert "a split has too few bars" in out.out
 
 
@@ -122,12 +123,13 @@ def test_check_draws_the_bars(tmp_path: Path) -> None:
         assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("module", ["data check", "rank", "launch", "transfer"])
+@pytest.mark.parametrize("module", ["data check", "forecast", "rank", "launch", "transfer"])
 def test_a_mistaken_argument_is_one_line_that_names_the_way_to_help(
     module: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands = {
         "data check": lambda: main(["check", "x", "--timeframe", "7d"]),
+        "forecast": lambda: forecast.main(["--horizon", "0"]),
         "rank": lambda: rank.main([], StopSignal()),
         "launch": lambda: launch.main(["--run", "x", "--nproc", "many"], StopSignal()),
         "transfer": lambda: transfer.main(["fetch"]),
@@ -137,7 +139,7 @@ def test_a_mistaken_argument_is_one_line_that_names_the_way_to_help(
     out, err = capsys.readouterr()
     assert (ended.value.code, out, err.count("\n")) == (64, "", 1)
     assert err.startswith("error: ") and err.endswith(" --help\n")
-    assert "7d" not in err or "'1w', '1mo'" in err
+    assert "7d" not in err or "1w, 1mo" in err
 
 
 def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,13 +155,13 @@ def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     # 28 weeks: an eighth of them is too little for a window of 5
     (tmp_path / "run.json").write_text(run.dump())
     assert main(["check", "--run", str(tmp_path / "run.json")]) == 65
-    assert "no symbol has a window in the validation split: it takes 5 bars" in capsys.readouterr().err
+    assert "no symbol has a window in the validation split: it needs 5 bars" in capsys.readouterr().err
     split = {"fractions": {"train": 0.5, "validation": 0.3, "test": 0.2}}
     changed = json.loads(run.dump()) | {"data": {"source": {"path": "unused"}, "split": split}}
     run = RunConfig.model_validate(changed)
     (tmp_path / "run.json").write_text(run.dump())
     assert main(["check", "--run", str(tmp_path / "run.json")]) == 65
-    assert "no whole optimizer step in an epoch: the train split has 10 windows" in capsys.readouterr().err
+    assert "an epoch has no complete optimizer step: the train split has 10 windows" in capsys.readouterr().err
     changed |= {stage: changed[stage] | {"batchSize": 2, "microBatchSize": 2} for stage in ("tokenizer", "predictor")}
     (tmp_path / "run.json").write_text(RunConfig.model_validate(changed).dump())
     assert main(["check", "--run", str(tmp_path / "run.json"), "--json"]) == 0
@@ -190,7 +192,7 @@ def test_failures_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.C
         (
             ["import", daily, "--out", str(tmp_path / "out"), "--layout", "tushar"],
             64,
-            "no layout 'tushar'; there are table,",
+            "unknown layout 'tushar'; the layouts are table,",
         ),
         (["import", daily, "--out", str(tmp_path), "--format", "csv"], 64, "A.csv is one of the files to import"),
         (["import", str(tmp_path / "absent"), "--out", str(tmp_path / "out")], 66, "no such file or directory of bars"),
@@ -235,7 +237,7 @@ def test_import_writes_plain_bars_and_says_what_it_recognised(
             "amount=成交额, symbol=股票代码"
         )
         assert said[1].startswith(
-            "btc.csv: CryptoDataDownload; UTF-8 text separated by ','; lines above the header left out"
+            "btc.csv: CryptoDataDownload; UTF-8 text separated by ','; lines above the header skipped"
         )
         assert said[-1] == f"{out}: 3 symbols, 120 rows"
         assert sorted(file.name for file in out.iterdir()) == [

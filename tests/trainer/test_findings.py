@@ -71,7 +71,7 @@ DAILY: dict[str, tuple[Change, list[str]]] = {
         lambda frame: set_(slice(100, 140), "volume", 0)(set_(slice(100, 140), PRICES, 98.0)(frame)),
         ["halt A from 2023-05-22 (41 bars at 98)"],
     ),
-    "zero price": (set_(200, PRICES, 0.0), ["zeroPrice A A.csv: line 202 (2023-10-09), column open: 0 is no price"]),
+    "zero price": (set_(200, PRICES, 0.0), ["zeroPrice A A.csv: line 202 (2023-10-09), column open: 0 is not a price"]),
     "no volume": (set_(slice(None), "volume", 0), ["zeroVolume A in every bar"]),
     "no volume for a while": (set_(slice(100, 119), "volume", 0), ["zeroVolume A from 2023-05-22 (20 bars)"]),
     "stamped at the close": (shifted(hours=16), ["rightLabel A (at the close, 16:00)"]),
@@ -259,6 +259,6 @@ def test_notes_stay_few_and_short_however_much_is_found() -> None:
     many = [Found(kind, f"S{index}", 3, ("on 2024-01-02 (x10)",)) for index in range(5000) for kind in ("split", "gap")]
     notes = notes_of(many)
     assert len(notes) == 2
-    assert notes[0].startswith("the price jumps as by a split: S0 on 2024-01-02 (x10) and 2 more, S1 on")
+    assert notes[0].startswith("the price jumps as in a split: S0 on 2024-01-02 (x10) and 2 more, S1 on")
     assert " and 4995 more; " in notes[0]
     assert len(json.dumps(notes)) < 1000

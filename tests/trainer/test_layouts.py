@@ -90,14 +90,14 @@ SAID = {
     "binance-ms": "headerless file read as Binance klines (ms): bars.csv",
     "binance-us": "headerless file read as Binance klines (µs): bars.csv",
     "kucoin": "headerless file read as KuCoin candles (seconds): bars.csv",
-    "us-clock": "dates read as month first, as line 2 says: bars.csv",
+    "us-clock": "dates read as month first, by line 2: bars.csv",
     "excel-serial": "dates read as a spreadsheet's serial days: bars.csv",
-    "databento-fixed": "prices read as whole numbers of 1e-09, as Databento writes them: bars.csv",
+    "databento-fixed": "prices read as integers in units of 1e-09, as in Databento: bars.csv",
     "daily/akshare-gbk": "read as GB18030: bars.csv",
     "daily/german": "numbers read with a decimal comma: bars.csv",
-    "daily/tongdaxin": "lines without a bar (comment, title or footer) left out: 1; the first: bars.txt: line 63",
-    "daily/investing": "dates read as month first, as line 3 says: bars.csv",
-    "daily/meta": "lines above the header left out: 3 ('Security,AAPL US Equity'): bars.csv",
+    "daily/tongdaxin": "lines without a bar (comment, title or footer) skipped: 1; the first: bars.txt: line 63",
+    "daily/investing": "dates read as month first, by line 3: bars.csv",
+    "daily/meta": "lines above the header skipped: 3 ('Security,AAPL US Equity'): bars.csv",
 }
 
 
@@ -199,33 +199,33 @@ HOSTILE: dict[str, tuple[str, bytes | str, str]] = {
         "a.csv", groups_of_three(";", ";1.234;1.240;1.230;1.235;50"), r"'1\.234' may be 1234 or 1\.234, and nothing",
     ),
     "which price": ("a.csv", FLAT, r"has no header, and may be .*\(time open close .* or .*data\.columns"),
-    "no shape": ("a.csv", FLAT.replace(",1,1,1,1,", ",7,1,9,3,"), "its rows look like no layout known .*2024-01-01, 7, 1, 9"),
+    "no shape": ("a.csv", FLAT.replace(",1,1,1,1,", ",7,1,9,3,"), "its rows match no known layout .*2024-01-01, 7, 1, 9"),
     "bid and ask": (
         "a.csv",
         "time,bidopen,bidhigh,bidlow,bidclose,askopen,askhigh,asklow,askclose\n" + "2024-01-01,1,2,1,1,1,2,1,1\n",
-        r"has prices of bid and ask; name those to take: data\.columns \(--columns open=bidopen,",
+        r"has prices of bid and ask; select those of one: data\.columns \(--columns open=bidopen,",
     ),
     "closes alone": ("a.csv", "Date,AAPL,MSFT\n2024-01-01,1,2\n", "no column for open, high, low, close; the header has"),
-    "two zones": ("a.csv", lines("2024-01-01 00:00:00+00:00", "2024-01-01 01:00:00"), "with and without a time zone; write"),
-    "torn zip": ("a.zip", zipped(a__csv=lines("2024-01-01"))[:-40], "torn or damaged zip archive"),
-    "zip without bars": ("a.zip", zipped(x__pdf="", y__docx=""), r"zip archive without a file of bars; it holds x\.pdf, y\.docx"),
+    "two zones": ("a.csv", lines("2024-01-01 00:00:00+00:00", "2024-01-01 01:00:00"), "with and without a time zone; use one form"),
+    "torn zip": ("a.zip", zipped(a__csv=lines("2024-01-01"))[:-40], "truncated or damaged zip archive"),
+    "zip without bars": ("a.zip", zipped(x__pdf="", y__docx=""), r"zip archive without bars; it contains x\.pdf, y\.docx"),
     "workbook": ("a.xlsx", zipped(**{"[Content_Types]__xml": ""}), "an Excel workbook; save its sheet as CSV"),
     "torn gzip": ("a.csv.gz", gzip.compress(lines("2024-01-01").encode() * 99)[:-20], "not readable as CSV: "),
-    "noise": ("a.csv", NOISE, "binary, and of no kind that holds bars"),
-    "packed noise": ("a.csv.gz", gzip.compress(NOISE), "binary, and of no kind that holds bars"),
+    "noise": ("a.csv", NOISE, "a binary file of an unsupported kind"),
+    "packed noise": ("a.csv.gz", gzip.compress(NOISE), "a binary file of an unsupported kind"),
     "packed nothing": ("a.csv.gz", gzip.compress(b""), "empty file"),
     "endless line": ("a.csv", "a" * 300_000, "its first line is longer than 64 KiB"),
     "wide header": ("a.csv", ",".join(f"c{i}" for i in range(5000)) + "\n1,2\n", "no column for .*'c11', \\.\\.\\."),
-    "page": ("a.csv", "<!DOCTYPE html><html>Sign in</html>", "a page of HTML or XML"),
+    "page": ("a.csv", "<!DOCTYPE html><html>Sign in</html>", "an HTML or XML page"),
     "answer with an error": ("a.json", '{"error": "Invalid call"}', "JSON without bars: an object with 'error'"),
     "empty JSON": ("a.json", "[]", "JSON without bars: list"),
     "torn JSON": ("a.json", '[{"date":"2024-01-01","open":', "not readable as JSON"),
     "torn line": ("a.jsonl", '{"date":"2024-01-01","open":1,"high":2,"low":1,"close":1}\n{"da', "line 2: not readable as JSON"),
     "deep JSON": ("a.json", "[" * 100_000, "nested too deeply"),
     "pickle": ("a.csv", b"\x80\x04\x95" + b"x" * 99, "binary|pickle"),
-    "one field of a store": ("close.day.bin", b"\0" * 8, "one field of a store of Qlib"),
+    "one field of a store": ("close.day.bin", b"\0" * 8, "one field of a Qlib store"),
     "repeated hour": (
-        "a.csv", lines("2024-10-27 01:00", "2024-10-27 02:00") + "2024-10-27 02:00,1,2,0.5,1,9\n", "if clocks were set back here, write the stamps in UTC",
+        "a.csv", lines("2024-10-27 01:00", "2024-10-27 02:00") + "2024-10-27 02:00,1,2,0.5,1,9\n", "if clocks went back here, write timestamps in UTC",
     ),
 }  # fmt: skip
 
@@ -254,7 +254,7 @@ def symbols(path: Path) -> dict[str, int]:
 
 
 def pairs(names: Callable[[str, str], Any]) -> pd.DataFrame:
-    """Two symbols beside each other; the second one begins later."""
+    """Two symbols side by side; the second one begins later."""
     first, second = bars(10).set_index("timestamps"), bars(10, seed=1).set_index("timestamps")
     second.iloc[:3] = np.nan
     columns = {
@@ -311,12 +311,12 @@ def test_rows_that_are_no_bars_are_left_out_and_said(tmp_path: Path) -> None:
     frame, notes = read_frame(tmp_path / "A.csv")
     assert frame["timestamps"].dt.day.tolist() == [1, 3]
     assert notes[1:] == [
-        "empty lines left out: 2; the first: A.csv: line 9",
-        "the header, repeated inside, left out: 1; the first: A.csv: line 3",
-        "lines without a bar (comment, title or footer) left out: 1; the first: A.csv: line 5",
-        "rows with a stamp and no price (not finished, or no trade) left out: 1; the first: A.csv: line 4",
-        "rows of dividends and splits left out: 1; the first: A.csv: line 8",
-        f"rows given twice, alike in every column, and kept once: 1; the first: {tmp_path}/A.csv: line 7",
+        "empty lines skipped: 2; the first: A.csv: line 9",
+        "repeated headers skipped: 1; the first: A.csv: line 3",
+        "lines without a bar (comment, title or footer) skipped: 1; the first: A.csv: line 5",
+        "rows with a timestamp but no price (unfinished, or no trade) skipped: 1; the first: A.csv: line 4",
+        "rows of dividends and splits skipped: 1; the first: A.csv: line 8",
+        f"duplicate rows, kept once: 1; the first: {tmp_path}/A.csv: line 7",
     ]
 
 
@@ -327,7 +327,7 @@ def test_a_row_without_volume_is_a_halt(tmp_path: Path) -> None:
     frame, notes = read_frame(tmp_path / "A.csv")
     assert frame["volume"].tolist() == [10, 0, 10]
     assert frame["amount"].tolist() == [15, 0, 11.25]
-    assert notes == ["volume is empty, taken as no trade (0): A.csv (1 row)"]
+    assert notes == ["empty volume, read as no trade (0): A.csv (1 row)"]
 
 
 def test_columns_are_named_where_no_recogniser_knows_them(tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ def test_files_of_one_symbol_and_a_period_each_are_joined_and_contracts_are_not(
     for place in (parts, packed):
         read, notes = read_frame(place)
         assert read["close"].tolist() == frame["close"].tolist() and len(read) == 24 * 70
-        assert any("a part of BTCUSDT-1h, as its name says: " in note and "2024-03" in note for note in notes)
+        assert any("a part of BTCUSDT-1h, by its name: " in note and "2024-03" in note for note in notes)
     contracts.mkdir()
     for month in ("2024-03", "2024-06"):
         bars(100, "B", "2023-10-02").to_csv(contracts / f"ES-{month}.csv", index=False)
@@ -381,7 +381,7 @@ def test_files_of_one_symbol_and_a_period_each_are_joined_and_contracts_are_not(
         read_frame(contracts)
     (parts / "more").mkdir()
     _months(frame, parts / "more", "BTCUSDT-1h")
-    with pytest.raises(DataError, match="both named for symbol BTCUSDT-1h"):
+    with pytest.raises(DataError, match="both named after symbol BTCUSDT-1h"):
         read_frame(parts)
 
 
@@ -393,7 +393,7 @@ def test_a_store_of_many_instruments_is_one_source(tmp_path: Path) -> None:
         np.r_[5, 1.0, np.nan, 3.0].astype("<f4").tofile(folder / f"{name}.day.bin")
     assert symbols(tmp_path / "store") == {"SH600000": 60, "sz000001": 2}
     (folder / "open.day.bin").write_bytes(b"\0" * 7)
-    with pytest.raises(DataError, match=r"open\.day\.bin: torn"):
+    with pytest.raises(DataError, match=r"open\.day\.bin: truncated"):
         symbols(tmp_path / "store")
 
 

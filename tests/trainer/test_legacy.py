@@ -77,7 +77,7 @@ def test_a_malicious_pickle_is_refused_by_name_and_runs_nothing(tmp_path: Path) 
     ):
         for content in ({"A": attack}, {"A": frame(3, 1.0), "B": attack}, attack):
             path = dump(tmp_path / "evil.pkl", content)
-            with pytest.raises(DataError, match=f"it wants to call {name}, which no table of bars needs"):
+            with pytest.raises(DataError, match=f"it would call {name}, which a table of bars does not need"):
                 load_pickle(path)
     # an allowed module opens no way to what it imports
     path.write_bytes(b"\x80\x04\x8c\x06pandas\x8c\x09io.common\x93.")
@@ -91,7 +91,7 @@ def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
     for content, message in (
         ([1, 2], "holds list, not a dict of symbol to DataFrame"),
         ({"A": 3}, "'A' is int, not a DataFrame of bars"),
-        ({"A": bars.reset_index()}, "symbol A: the index is no DatetimeIndex"),
+        ({"A": bars.reset_index()}, "symbol A: the index is not a DatetimeIndex"),
         ({"../A": bars}, r"symbol '\.\./A' cannot be a file name"),
     ):
         with pytest.raises(DataError, match=message):

@@ -51,11 +51,11 @@ BAD = {
     "negative amount": (HEADER + "2020-01-01,1,2,0.5,1,3,-4\n", "line 2, column amount: -4 is negative"),
     "impossible day": (
         HEADER + "2020-01-31" + ROW + "2020-02-30" + ROW,
-        "line 3, column timestamps: '2020-02-30' is no valid timestamp",
+        "line 3, column timestamps: '2020-02-30' is not a valid timestamp",
     ),
     "no such day, digits": (
         HEADER + "20200131" + ROW + "20200230" + ROW,
-        "line 3, column timestamps: 20200230 is no valid timestamp",
+        "line 3, column timestamps: 20200230 is not a valid timestamp",
     ),
     "file's own name": (
         "Date,O,H,L,Last,Vol,Amt\n2020-01-01,1,2,0.5,x,3,4\n",
@@ -72,7 +72,7 @@ def test_a_bad_row_is_refused_by_file_line_and_column_or_left_out(tmp_path: Path
     path.write_text(content)
     with pytest.raises(DataError) as error:
         read_frame(path)
-    assert str(error.value) == f"{path}: {message} (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
+    assert str(error.value) == f"{path}: {message} (data.badRows: drop, or --bad-rows drop, skips such rows)"
 
     good = "1999-12-31" if "-01-" in content else "19991231"
     lines = content.splitlines(keepends=True)
@@ -81,7 +81,7 @@ def test_a_bad_row_is_refused_by_file_line_and_column_or_left_out(tmp_path: Path
     frame, notes = read_frame(path, bad_rows="drop")
     assert frame["timestamps"].iloc[0] == pd.Timestamp("1999-12-31")
     assert len(frame) == len([line for line in lines[1:] if line.strip()])  # one added, one left out
-    assert any(note.startswith(f"bad rows left out: 1; the first: {path}: line ") for note in notes)
+    assert any(note.startswith(f"bad rows skipped: 1; the first: {path}: line ") for note in notes)
 
 
 CONTRADICTIONS = {
@@ -91,7 +91,7 @@ CONTRADICTIONS = {
     "close above high": ("1,2,0.5,2.1", "column close: 2.1 is above the high"),
     "close below low": ("1,2,0.5,0.4", "column close: 0.4 is below the low"),
     **{
-        f"0 in {name}": (",".join("0" if key == name else "1" for key in PRICES), f"column {name}: 0 is no price")
+        f"0 in {name}": (",".join("0" if key == name else "1" for key in PRICES), f"column {name}: 0 is not a price")
         for name in PRICES
     },
 }
@@ -106,10 +106,10 @@ def test_a_bar_that_contradicts_itself_is_read_and_said_or_left_out(tmp_path: Pa
     assert frame[list(PRICES)].iloc[1].tolist() == [float(price) for price in prices.split(",")]
     assert len(notes) == 1
     assert f": A {path}: line 3 (2020-01-02), {message}; " in notes[0]
-    assert notes[0].endswith("data.badRows: drop (--bad-rows drop) leaves such bars out")
+    assert notes[0].endswith("data.badRows: drop (--bad-rows drop) skips such bars")
     frame, notes = read_frame(path, bad_rows="drop")
     assert frame["timestamps"].dt.day.tolist() == [1, 3]
-    assert notes == [f"bad rows left out: 1; the first: {path}: line 3 (2020-01-02), {message}"]
+    assert notes == [f"bad rows skipped: 1; the first: {path}: line 3 (2020-01-02), {message}"]
 
 
 def test_beside_prices_below_zero_neither_zero_nor_a_negative_amount_is_wrong(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ REFUSED = {
     "near miss": (
         "timestamps,open,high,low,clsoe\n2020-01-01,1,2,1,1\n",
         "no column for close; the header has 'timestamps', 'open', 'high', 'low', 'clsoe'; is 'clsoe' meant as close?; "
-        "or name it: data.columns (--columns close=Price)",
+        "or set it: data.columns (--columns close=Price)",
     ),
     "doubled": (
         "date,open,high,low,close,Close\n2020-01-01,1,2,1,1,1\n",
@@ -143,16 +143,16 @@ REFUSED = {
     "day or month": (
         HEADER + "01/02/2020" + ROW,
         "column timestamps: '01/02/2020' may be day-first (2020-02-01) or month-first (2020-01-02), and no "
-        "row says which; write 2024-01-31",
+        "row decides; write 2024-01-31",
     ),
     "unknown notation": (
         HEADER + "Q1 2020" + ROW,
-        "column timestamps: 'Q1 2020' is no known notation; write 2024-01-31 or 2024-01-31 09:35",
+        "column timestamps: 'Q1 2020' is not a known notation; write 2024-01-31 or 2024-01-31 09:35",
     ),
     "counter": (HEADER + "7" + ROW, "column timestamps: 7 is neither a date like 20240131 nor seconds since 1970"),
     "zones": (
         HEADER + "2020-01-01T00:00:00Z" + ROW + "2020-01-02T00:00:00" + ROW,
-        "column timestamps: mixes stamps with and without a time zone; write all in one way, as 2024-01-31 09:35+00:00",
+        "column timestamps: mixes timestamps with and without a time zone; use one form, e.g. 2024-01-31 09:35+00:00",
     ),
 }  # fmt: skip
 
@@ -232,8 +232,8 @@ def test_stamps_with_a_zone_become_local_and_the_repeated_hour_is_no_repeat(tmp_
         assert notes == []
         frame, notes = read_frame(tmp_path / name)
         assert frame["timestamps"].dt.hour.tolist() == [4, 5, 6, 7]
-        assert notes == ["stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC: A"]
-    with pytest.raises(ConfigError, match="'Mars/Phobos' is no IANA time zone"):
+        assert notes == ["timestamps have a zone and data.timeZone is not set: hour and weekday are in UTC: A"]
+    with pytest.raises(ConfigError, match="'Mars/Phobos' is not an IANA time zone"):
         read_frame(tmp_path / "A.csv", time_zone="Mars/Phobos")
 
 
@@ -300,7 +300,7 @@ def test_rows_out_of_order_are_sorted_and_equal_stamps_refused_across_files(tmp_
     table(5).iloc[2:].assign(symbol="X").to_parquet(split / "b.parquet")
     frame, notes = read_frame(split)
     assert len(frame) == 5
-    assert f"rows given twice, alike in every column, and kept once: 1; the first: {split}/b.parquet: row 1" in notes
+    assert f"duplicate rows, kept once: 1; the first: {split}/b.parquet: row 1" in notes
     table(5).iloc[2:].assign(symbol="X", close=table(5)["open"]).to_parquet(split / "b.parquet")
     message = (
         f"{split}/b.parquet: row 1, column timestamps: 2020-01-03 00:00:00 of symbol X "
@@ -311,7 +311,7 @@ def test_rows_out_of_order_are_sorted_and_equal_stamps_refused_across_files(tmp_
     assert str(error.value) == f"{message} with other values"
     frame, notes = read_frame(split, bad_rows="drop")
     assert len(frame) == 5
-    assert f"bad rows left out: 1; the first: {message}" in notes
+    assert f"bad rows skipped: 1; the first: {message}" in notes
 
 
 def test_symbols_come_from_a_column_the_file_name_or_the_directory(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_symbols_come_from_a_column_the_file_name_or_the_directory(tmp_path: Pat
     with pytest.raises(DataError, match="no usable row of symbol Z"):
         read_frame(column, symbol="Z")
     table().to_csv(stem / "A.csv", index=False)
-    with pytest.raises(DataError, match=r"A\.csv\.gz and .*A\.csv are both named for symbol A"):
+    with pytest.raises(DataError, match=r"A\.csv\.gz and .*A\.csv are both named after symbol A"):
         symbols(stem)
 
 
@@ -393,7 +393,7 @@ def test_of_two_columns_for_one_field_the_one_that_holds_something_counts(
         bars, notes = read(volume=column, tickvol=numbers)
         assert bars["volume"].tolist() == numbers.tolist()
         assert notes == [
-            f"the usual column is empty or 0, another one is taken: A.{kind} (volume from 'tickvol', not 'volume')"
+            f"the usual column is empty or 0, another one is used: A.{kind} (volume from 'tickvol', not 'volume')"
         ]
     assert read(volume=late, tickvol=numbers)[0]["volume"].tolist() == late.tolist()
     assert read(volume=0.0, tickvol=0.0)[0]["volume"].tolist() == [0.0] * 8
@@ -406,7 +406,7 @@ def test_of_two_columns_for_one_field_the_one_that_holds_something_counts(
 def test_several_symbols_under_one_name_are_never_thinned_out_to_one(tmp_path: Path, bad_rows: str) -> None:
     both = pd.concat([table(6).assign(paper="X"), table(6).assign(paper="Y", close=table(6)["open"])])
     both.to_csv(tmp_path / "A.csv", index=False)
-    with pytest.raises(DataError, match=r"line 8, .* in .*line 2, and 6 of 12 rows repeat .* apart symbol$"):
+    with pytest.raises(DataError, match=r"line 8, .* in .*line 2, and 6 of 12 rows repeat .* them to symbol$"):
         read_frame(tmp_path / "A.csv", bad_rows=bad_rows)  # type: ignore[arg-type]
 
 
@@ -486,8 +486,8 @@ def test_midnights_of_a_zone_are_dates_and_stay_them(tmp_path: Path, zone: str) 
         frame, notes = read_frame(tmp_path / name)
         assert frame["timestamps"].tolist() == days.tz_localize(None).tolist()
         assert notes == [
-            f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "
-            f"write data.timeZone: {zone}: {name[0]}"
+            f"timestamps are midnights of {zone} and data.timeZone is not set: these dates are kept; set "
+            f"data.timeZone: {zone}: {name[0]}"
         ]
         assert frame.attrs["zone"] == zone
         assert read_frame(tmp_path / name, time_zone=zone)[0]["timestamps"].equals(frame["timestamps"])

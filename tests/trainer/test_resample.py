@@ -100,7 +100,7 @@ def test_bars_that_cannot_become_the_timeframe_are_refused() -> None:
     daily = times_of("2024-01-01", np.arange(20) * 24)
     with pytest.raises(DataError, match="symbol A: bars are 1d apart or more, coarser than timeframe 4h"):
         resampled(daily, values_of(20), Timeframe.H4, "A")
-    with pytest.raises(DataError, match=r"symbol A: timeframe 30m is no whole number of the file's 20m bars"):
+    with pytest.raises(DataError, match=r"symbol A: timeframe 30m is not a multiple of the file's 20m bars"):
         resampled(daily // 72, values_of(20), Timeframe.M30, "A")
     assert len(resampled(daily[:3], values_of(3), Timeframe.H4, "A")[0]) == 3  # too few to tell
 
@@ -141,7 +141,7 @@ def test_bars_of_months_are_months_already_and_weeks_or_quarters_are_none() -> N
     with pytest.raises(DataError, match="bars are 3 months apart or more, coarser than timeframe 1mo"):
         resampled(quarters, values_of(len(quarters)), Timeframe.MO1, "A")
     weeks = times_of("2024-01-01", np.arange(60) * 168)
-    with pytest.raises(DataError, match="a month is no whole number of the file's 7d bars"):
+    with pytest.raises(DataError, match="a month is not a multiple of the file's 7d bars"):
         resampled(weeks, values_of(60), Timeframe.MO1, "A")
     with pytest.raises(DataError, match="coarser than timeframe 1w"):
         resampled(times, values_of(len(times)), Timeframe.W1, "A")

@@ -56,8 +56,8 @@ def test_training_and_forecast_name_the_split_and_leave_the_prices(tmp_path: Pat
     frame.loc[150:, PRICES] /= 4
     frame.to_csv(tmp_path / "A.csv", index=False)
     note = (
-        "the price jumps as by a split: A on 2022-08-01 (4:1); if it is one, adjust the bars before it; data.adjust: "
-        "splits (--adjust splits) does so where it is clear"
+        "the price jumps as in a split: A on 2022-08-01 (4:1); if it is one, adjust the bars before it; data.adjust: "
+        "splits (--adjust splits) does so for clear splits"
     )
     bars, notes = read_frame(tmp_path / "A.csv")
     assert notes == [note]
@@ -72,7 +72,7 @@ def test_a_clear_split_is_adjusted_on_request(tmp_path: Path) -> None:
     frame.loc[:149, "volume"] /= 4
     frame.to_csv(tmp_path / "A.csv", index=False)
     data = Data(source=Source(path="unused"), adjust="splits")
-    note = "adjusted for a split, as data.adjust: splits says: A on 2022-08-01 (4:1)"
+    note = "adjusted for a split, by data.adjust: splits: A on 2022-08-01 (4:1)"
     bars, notes = read_frame(tmp_path / "A.csv", adjust="splits")
     assert notes == [note]
     np.testing.assert_allclose(bars[[*PRICES, "volume", "amount"]], whole[[*PRICES, "volume", "amount"]], rtol=1e-12)
@@ -89,7 +89,7 @@ def test_a_clear_split_is_adjusted_on_request(tmp_path: Path) -> None:
     frame["volume"] *= np.exp(np.random.default_rng(0).normal(0, 0.2, len(frame)))
     frame.to_csv(tmp_path / "A.csv", index=False)
     bars, notes = read_frame(tmp_path / "A.csv", adjust="splits")
-    assert notes[0].startswith("the price jumps as by a split: A on 2022-08-01 (2:1)")
+    assert notes[0].startswith("the price jumps as in a split: A on 2022-08-01 (2:1)")
     np.testing.assert_allclose(bars[PRICES], frame[PRICES])
 
 

@@ -24,6 +24,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* The kinds of workload that the operator makes, and where in one, as CEL, the specs of its pods are. */}}
+{{- define "kronos-operator.workloads" -}}
+- group: batch
+  resource: jobs
+  pods: "[variables.child.spec.template.spec]"
+- group: kubeflow.org
+  resource: pytorchjobs
+  pods: |-
+    variables.child.spec.pytorchReplicaSpecs.map(role,
+    variables.child.spec.pytorchReplicaSpecs[role].template.spec)
+{{- end }}
+
 {{/* All that the operator may do. It reads no Secret, sees no volume, and writes nothing of a KronosModel but its status. */}}
 {{- define "kronos-operator.rules" -}}
 - apiGroups: [kronos.io]
@@ -32,12 +44,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [kronos.io]
   resources: [kronosmodels/status]
   verbs: [get, patch]
-- apiGroups: [batch]
-  resources: [jobs]
+{{- range include "kronos-operator.workloads" . | fromYamlArray }}
+- apiGroups: [{{ .group }}]
+  resources: [{{ .resource }}]
   verbs: [create, get, list, watch, delete]
-- apiGroups: [kubeflow.org]
-  resources: [pytorchjobs]
-  verbs: [create, get, list, watch, delete]
+{{- end }}
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [create, get, list, watch, delete]
@@ -60,7 +71,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [workloads]
   verbs: [get, list, watch]
 {{- if empty .Values.namespaces }}
-# The taint that drove a gang away; in a namespace there is no such right, and the status names the node alone.
+# To report the taint that evicted a gang. Namespaced roles cannot grant this: status then names only the node.
 - apiGroups: [""]
   resources: [nodes]
   verbs: [get]

@@ -3,7 +3,16 @@
 from kronos_operator.api.model import KronosModel, Metadata
 from kronos_operator.api.pod import PodTemplate, SecretKey
 from kronos_operator.api.resources import Quantity, Resources, quantity
-from kronos_operator.api.spec import Backend, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
+from kronos_operator.api.run import (
+    LastRestart,
+    Outcome,
+    Restarts,
+    Run,
+    RunStage,
+    StopReason,
+    TrainedStage,
+)
+from kronos_operator.api.spec import BackendName, Comet, Retry, Schedule, Spec, Storage, UpdatePolicy
 from kronos_operator.api.status import (
     Artifact,
     Artifacts,
@@ -11,22 +20,17 @@ from kronos_operator.api.status import (
     Condition,
     Failure,
     HistoryEntry,
-    LastRestart,
     Phase,
     Progress,
-    Restarts,
-    Run,
-    RunStep,
     ScheduleState,
     Status,
     Tracking,
-    Trained,
 )
 
 __all__ = [
     "Artifact",
     "Artifacts",
-    "Backend",
+    "BackendName",
     "CheckpointState",
     "Comet",
     "Condition",
@@ -35,6 +39,7 @@ __all__ = [
     "KronosModel",
     "LastRestart",
     "Metadata",
+    "Outcome",
     "Phase",
     "PodTemplate",
     "Progress",
@@ -43,15 +48,16 @@ __all__ = [
     "Restarts",
     "Retry",
     "Run",
-    "RunStep",
+    "RunStage",
     "Schedule",
     "ScheduleState",
     "SecretKey",
     "Spec",
     "Status",
+    "StopReason",
     "Storage",
     "Tracking",
-    "Trained",
+    "TrainedStage",
     "UpdatePolicy",
     "quantity",
 ]

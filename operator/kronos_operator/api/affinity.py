@@ -1,4 +1,4 @@
-"""Kubernetes' node and pod affinity, field for field: where the pods of a gang may run. Part of the pod template."""
+"""Kubernetes' node and pod affinity, field for field: `spec.podTemplate.affinity` of a KronosModel."""
 
 from __future__ import annotations
 
@@ -18,101 +18,107 @@ Weight = Annotated[int, Field(ge=1, le=100)]
 
 
 class NodeRequirement(Contract):
-    """A condition on one label or field of a node."""
+    """A requirement on one label or field of a node."""
 
     key: LabelKey = Field(description="Label key, or metadata.name in matchFields.")
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(
-        description="How key and values compare."
+        description="Relation of the key's value to values."
     )
-    values: LabelValues = Field([], description="Values to compare with; one number for Gt and Lt, none for Exists.")
+    values: LabelValues = Field(
+        [], description="Values to compare with. One number for Gt and Lt; none for Exists and DoesNotExist."
+    )
 
 
 class NodeSelectorTerm(Contract):
-    """Conditions that a node must meet together."""
+    """Requirements that a node must all meet."""
 
     match_expressions: Annotated[list[NodeRequirement], Field(max_length=16)] = Field(
-        [], description="Conditions on the node's labels."
+        [], description="Requirements on node labels."
     )
     match_fields: Annotated[list[NodeRequirement], Field(max_length=4)] = Field(
-        [], description="Conditions on the node's fields."
+        [], description="Requirements on node fields."
     )
 
 
 class NodeSelector(Contract):
-    """Terms of which a node must match one."""
+    """Terms of which a node must match at least one."""
 
     node_selector_terms: Annotated[list[NodeSelectorTerm], Field(min_length=1, max_length=16)] = Field(
-        description="Alternatives."
+        description="Alternative terms."
     )
 
 
 class PreferredNodes(Contract):
-    """Nodes that are liked better."""
+    """A weighted preference for nodes."""
 
-    weight: Weight = Field(description="Points added to a matching node, 1 to 100.")
-    preference: NodeSelectorTerm = Field(description="The nodes.")
+    weight: Weight = Field(description="Weight added to the score of a matching node, 1 to 100.")
+    preference: NodeSelectorTerm = Field(description="Term that the node should match.")
 
 
 class NodeAffinity(Contract):
-    """Nodes that pods need or prefer."""
+    """Rules for the nodes of the pods."""
 
     required_during_scheduling_ignored_during_execution: NodeSelector | None = Field(
-        None, description="Only these nodes are considered."
+        None, description="Nodes that may run the pods."
     )
     preferred_during_scheduling_ignored_during_execution: Annotated[list[PreferredNodes], Field(max_length=16)] = Field(
-        [], description="Among them, these are liked better."
+        [], description="Preferences among the allowed nodes."
     )
 
 
 class LabelRequirement(Contract):
-    """A condition on one label."""
+    """A requirement on one label."""
 
     key: LabelKey = Field(description="Label key.")
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How key and values compare.")
-    values: LabelValues = Field([], description="Values to compare with; none for Exists and DoesNotExist.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
+        description="Relation of the key's value to values."
+    )
+    values: LabelValues = Field([], description="Values to compare with. None for Exists and DoesNotExist.")
 
 
 class LabelSelector(Contract):
-    """Labels that must match, all together."""
+    """Label requirements that must all be met."""
 
-    match_labels: Labels = Field({}, description="Labels with their exact values.")
+    match_labels: Labels = Field({}, description="Labels with exact values.")
     match_expressions: Annotated[list[LabelRequirement], Field(max_length=16)] = Field(
-        [], description="Conditions on labels."
+        [], description="Requirements on labels."
     )
 
 
 class PodAffinityTerm(Contract):
-    """Other pods, and how near to them 'together' means."""
+    """Selects other pods, and the topology domain to share with them or to avoid."""
 
-    label_selector: LabelSelector | None = Field(None, description="The other pods. Absent: none.")
-    topology_key: LabelKey = Field(description="Node label; nodes with the same value count as one place.")
-    namespaces: Namespaces = Field([], description="Namespaces of the other pods. Empty: the model's own.")
-    namespace_selector: LabelSelector | None = Field(None, description="Namespaces of the other pods, by their labels.")
-    match_label_keys: LabelKeys = Field([], description="Labels in which the other pods equal this one.")
-    mismatch_label_keys: LabelKeys = Field([], description="Labels in which the other pods differ from this one.")
+    label_selector: LabelSelector | None = Field(None, description="Selects the other pods. If unset, matches none.")
+    topology_key: LabelKey = Field(description="Node label key. Nodes with equal values form one topology domain.")
+    namespaces: Namespaces = Field([], description="Namespaces of the other pods. Defaults to the model's namespace.")
+    namespace_selector: LabelSelector | None = Field(None, description="Selects namespaces of the other pods by label.")
+    match_label_keys: LabelKeys = Field([], description="Label keys whose values the other pods share with this pod.")
+    mismatch_label_keys: LabelKeys = Field(
+        [], description="Label keys whose values differ between the other pods and this pod."
+    )
 
 
 class WeightedPodAffinityTerm(Contract):
-    """A place that is liked better."""
+    """A weighted preference for a topology domain."""
 
-    weight: Weight = Field(description="Points added to a matching node, 1 to 100.")
-    pod_affinity_term: PodAffinityTerm = Field(description="The place.")
+    weight: Weight = Field(description="Weight added to the score of a matching node, 1 to 100.")
+    pod_affinity_term: PodAffinityTerm = Field(description="Term for the preferred domain.")
 
 
 class PodAffinity(Contract):
-    """Pods to be together with, or away from."""
+    """Rules for placing pods near other pods, or away from them."""
 
     required_during_scheduling_ignored_during_execution: Annotated[list[PodAffinityTerm], Field(max_length=16)] = Field(
-        [], description="Only places that satisfy all of these are considered."
+        [], description="Terms that a node must all satisfy."
     )
     preferred_during_scheduling_ignored_during_execution: Annotated[
         list[WeightedPodAffinityTerm], Field(max_length=16)
-    ] = Field([], description="Among them, these are liked better.")
+    ] = Field([], description="Preferences among the allowed nodes.")
 
 
 class Affinity(Contract):
-    """Where pods may run, relative to nodes and to other pods."""
+    """Affinity of the pods to nodes and to other pods."""
 
-    node_affinity: NodeAffinity | None = Field(None, description="Nodes that pods need or prefer.")
-    pod_affinity: PodAffinity | None = Field(None, description="Pods to be together with.")
-    pod_anti_affinity: PodAffinity | None = Field(None, description="Pods to keep away from.")
+    node_affinity: NodeAffinity | None = Field(None, description="Rules for the nodes of the pods.")
+    pod_affinity: PodAffinity | None = Field(None, description="Pods to be placed near.")
+    pod_anti_affinity: PodAffinity | None = Field(None, description="Pods to be kept away from.")

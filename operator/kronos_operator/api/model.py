@@ -26,7 +26,7 @@ _NAME_RULE = cel(
 
 
 class Metadata(Contract):
-    """The parts of Kubernetes' object metadata that are used, or that an exported object brings along."""
+    """The object metadata that is used, and what an object exported from a cluster has beside it."""
 
     name: ModelName = Field(
         description="Name of the model: lower-case letters, digits and '-', starting with a letter."
@@ -35,24 +35,22 @@ class Metadata(Contract):
     labels: _Map = Field({}, description="Labels of the object.")
     annotations: _Map = Field({}, description="Annotations of the object.")
     uid: str | None = Field(
-        None, max_length=64, description="Set by the API server: tells apart objects of the same name."
+        None, max_length=64, description="Set by the API server; distinguishes objects of the same name."
     )
     generation: int | None = Field(
-        None, ge=0, description="Set by the API server: rises with every change of the spec."
+        None, ge=0, description="Set by the API server; increases with every change of the spec."
     )
     resource_version: str | None = Field(
-        None, max_length=128, description="Set by the API server: changes with every write."
+        None, max_length=128, description="Set by the API server; changes with every write."
     )
-    creation_timestamp: AwareDatetime | None = Field(
-        None, description="Set by the API server: when the object was created."
-    )
+    creation_timestamp: AwareDatetime | None = Field(None, description="Set by the API server; time of creation.")
     deletion_timestamp: AwareDatetime | None = Field(
-        None, description="Set by the API server: when deletion was asked for."
+        None, description="Set by the API server; time of the delete request."
     )
 
 
 class KronosModel(Contract):
-    """A Kronos model to finetune for one timeframe and market: its tokenizer first, then its predictor."""
+    """A Kronos model to finetune for one timeframe and market: first its tokenizer, then its predictor."""
 
     model_config = ConfigDict(json_schema_extra=_NAME_RULE)
 
@@ -60,7 +58,7 @@ class KronosModel(Contract):
     kind: str = Field(KIND, pattern=f"^{KIND}$", description="Kind of the object.")
     metadata: Metadata = Field(description="Name, namespace, labels and annotations.")
     spec: Spec = Field(description="What to train, and how and where to run it.")
-    status: Status | None = Field(None, description="What the operator has seen and done.")
+    status: Status | None = Field(None, description="Observed state of the model.")
 
     @classmethod
     def from_server(cls, body: Mapping[str, Any]) -> Self:
@@ -73,5 +71,5 @@ class KronosModel(Contract):
 
     @property
     def ref(self) -> ModelRef:
-        """What the trainer knows the model by."""
+        """Namespace and name, as the trainer needs them."""
         return ModelRef(namespace=self.metadata.namespace, name=self.metadata.name)

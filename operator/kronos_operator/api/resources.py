@@ -1,4 +1,4 @@
-"""What each pod of the gang asks of its node. Part of the KronosModel's spec."""
+"""Number of pods and the resources of each: `spec.resources` of a KronosModel."""
 
 from __future__ import annotations
 
@@ -52,42 +52,43 @@ _RULES = cel(
     (
         "!has(self.memory) || !has(self.sharedMemory) || "
         "quantity(string(self.sharedMemory)).compareTo(quantity(string(self.memory))) <= 0",
-        "sharedMemory is taken from memory and must not exceed it",
+        "sharedMemory counts against memory and must not exceed it",
     ),
     (
         "!has(self.extended) || !(self.gpuResourceName in self.extended)",
-        "give GPUs by gpusPerNode, not in extended",
+        "set GPUs with gpusPerNode, not in extended",
     ),
 )
 
 
 class Resources(Contract):
-    """Size of the gang, and what each of its pods requests."""
+    """Number of pods and the resources of each."""
 
     model_config = ConfigDict(json_schema_extra=_RULES)
 
     nodes: int = Field(
-        1, ge=1, le=256, description="Pods of the gang, each on a node of its own choice. Locally always 1."
+        1, ge=1, le=256, description="Number of pods; the scheduler picks their nodes. Always 1 in local runs."
     )
     gpus_per_node: int = Field(
         1,
         ge=0,
         le=64,
-        description="GPUs of each pod; 0 trains on CPU. Locally an upper bound: fewer GPUs, or CPU, will do.",
+        description="GPUs per pod; 0 trains on CPU. In local runs an upper limit: with fewer GPUs, or none, "
+        "training still runs.",
     )
-    gpu_resource_name: ResourceName = Field(
-        "nvidia.com/gpu", description="Name under which the nodes offer their GPUs."
-    )
+    gpu_resource_name: ResourceName = Field("nvidia.com/gpu", description="Extended resource name of the GPUs.")
     processes_per_node: int | None = Field(
-        None, ge=1, le=64, description="Training processes of each pod. Absent: one for each GPU, and one without GPUs."
+        None, ge=1, le=64, description="Training processes per pod. Defaults to one per GPU, or one without GPUs."
     )
-    cpu: Quantity | None = Field(None, description="CPU cores of each pod, as request and limit, e.g. 8 or 500m.")
-    memory: Quantity | None = Field(None, description="Main memory of each pod, as request and limit, e.g. 32Gi.")
+    cpu: Quantity | None = Field(None, description="CPU cores per pod, set as request and limit, e.g. 8 or 500m.")
+    memory: Quantity | None = Field(None, description="Memory per pod, set as request and limit, e.g. 32Gi.")
     shared_memory: Quantity | None = Field(
-        None, description="Size of /dev/shm in each pod, e.g. 8Gi; it is taken from memory. Absent: as much as memory."
+        None,
+        description="Size of /dev/shm per pod, e.g. 8Gi. Counts against memory and must not exceed it. Defaults "
+        "to memory.",
     )
     extended: Annotated[dict[ResourceName, Annotated[int, Field(ge=1, le=65536)]], Field(max_length=16)] = Field(
-        {}, description="Other countable devices of each pod, by resource name, e.g. rdma/hca: 1."
+        {}, description="Other extended resources per pod, by name, e.g. rdma/hca: 1."
     )
 
     @model_validator(mode="after")
@@ -97,18 +98,13 @@ class Resources(Contract):
                 raise ValueError(f"{name} must be greater than 0")
         if self.memory and self.shared_memory and quantity(self.shared_memory) > quantity(self.memory):
             raise ValueError(
-                f"sharedMemory {self.shared_memory} is taken from memory {self.memory} and must not exceed it"
+                f"sharedMemory {self.shared_memory} counts against memory {self.memory} and must not exceed it"
             )
         if self.gpu_resource_name in self.extended:
-            raise ValueError(f"give GPUs by gpusPerNode, not as {self.gpu_resource_name} in extended")
+            raise ValueError(f"set GPUs with gpusPerNode, not as {self.gpu_resource_name} in extended")
         return self
 
     @property
     def processes(self) -> int:
         """Training processes of each pod."""
         return self.processes_per_node or max(1, self.gpus_per_node)
-
-    @property
-    def world_size(self) -> int:
-        """Training processes of the gang."""
-        return self.nodes * self.processes

@@ -1,4 +1,4 @@
-"""What a user declares: the trainer's own parts, whole, and how and where the operator runs them."""
+"""The spec of a KronosModel: the trainer's settings, unchanged, and how and where the operator runs them."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from kronos_trainer.config import (
     Evaluation,
     InnerPath,
     OneOf,
-    PredictorStage,
     ProgressPolicy,
     RunConfig,
+    Staged,
     Timeframe,
     TimeZone,
-    TokenizerStage,
     Training,
     Uri,
     Window,
     cel,
+    stage_fields,
 )
 
 
-class Backend(StrEnum):
+class BackendName(StrEnum):
     """Kind of the workload that runs a gang."""
 
     JOB = "Job"
@@ -40,7 +40,7 @@ class Backend(StrEnum):
 
 
 class UpdatePolicy(StrEnum):
-    """What a new spec does to a running training."""
+    """What happens to the current run when the spec changes."""
 
     FINISH = "Finish"
     CANCEL = "Cancel"
@@ -48,52 +48,60 @@ class UpdatePolicy(StrEnum):
 
 
 class Storage(OneOf):
-    """Where checkpoints and results go. Exactly one field."""
+    """Where checkpoints and results are stored. Exactly one field is set."""
 
-    claim: ClaimPath | None = Field(None, description="On a PersistentVolumeClaim; ReadWriteMany if nodes is above 1.")
-    path: InnerPath | None = Field(None, description="On this machine's disk (local runs only).")
+    claim: ClaimPath | None = Field(
+        None, description="Directory on a PersistentVolumeClaim. Must be ReadWriteMany if nodes is greater than 1."
+    )
+    path: InnerPath | None = Field(None, description="Directory on the local disk; local runs only.")
     uri: Uri | None = Field(
-        None, description="In an object store (s3://, gs://, az://), to which results are mirrored."
+        None, description="Prefix in an object store (s3://, gs://, az://), to which results are mirrored."
     )
 
 
 class Comet(trainer.Comet):
-    """Where metrics are reported, and the Secret that holds the key."""
+    """Comet reporting, with the Secret that holds the API key."""
 
     api_key_secret: SecretKey | None = Field(
         None,
-        description="Secret with the Comet API key. A missing Secret blocks no pod: training goes on without Comet.",
+        description="Secret with the Comet API key. If the Secret is missing, training runs without Comet.",
     )
 
     def for_trainer(self) -> trainer.Comet:
-        """The trainer's part of it."""
+        """The settings that the trainer reads."""
         return trainer.Comet(**{name: getattr(self, name) for name in trainer.Comet.model_fields})
 
 
 class Retry(Contract):
-    """What happens after crashes, stalls and disruptions."""
+    """Restarts after crashes, stalls and disruptions."""
 
     max_restarts: int = Field(
-        3, ge=0, le=1000, description="Crashes and stalls of a run before it has failed for good."
+        3, ge=0, le=1000, description="Maximum restarts of a run after crashes and stalls. One more fails the run."
     )
     backoff_seconds: int = Field(
-        30, ge=0, le=3600, description="Seconds before the first restart; doubled for each further one, up to an hour."
+        30,
+        ge=0,
+        le=3600,
+        description="Seconds before the first restart. Doubles with each further restart, up to one hour.",
     )
     progress_deadline_seconds: int = Field(
         1800,
         ge=60,
         le=604800,
-        description="Seconds without a sign of life after which a run counts as stalled; for the first one, at least "
-        "600 from the start.",
+        description="Seconds without output after which a run counts as stalled. Before the first output, at "
+        "least 600.",
     )
     max_disruptions: int = Field(
         100,
         ge=0,
         le=100000,
-        description="Evictions, preemptions and lost nodes of a run before it has failed for good.",
+        description="Maximum restarts of a run after evictions, preemptions and lost nodes. One more fails the run.",
     )
     max_runtime_seconds: int | None = Field(
-        None, ge=60, le=31536000, description="Most seconds that one attempt of a stage may take. Absent: no limit."
+        None,
+        ge=60,
+        le=31536000,
+        description="Maximum duration of one attempt of a stage, in seconds. Defaults to no limit.",
     )
 
 
@@ -124,27 +132,28 @@ def _cron(text: str) -> str:
 
 
 class Schedule(Contract):
-    """When the model is retrained by itself."""
+    """Periodic retraining."""
 
     cron: Annotated[str, Field(min_length=9, max_length=128), AfterValidator(_cron)] = Field(
-        description="Minute, hour, day of month, month, weekday; e.g. 0 6 * * 6 for Saturdays at 6.",
+        description="Cron expression of five fields (minute hour day month weekday), e.g. 0 6 * * 6 for "
+        "Saturdays at 6.",
         json_schema_extra=cel((f"self.matches('{_CRON}')", _CRON_ADVICE)),
     )
-    time_zone: TimeZone = Field("UTC", description="IANA zone in which the hours are meant.")
+    time_zone: TimeZone = Field("UTC", description="IANA time zone of the cron expression.")
 
 
 _IMMUTABLE_TIMEFRAME = cel(
     ("self == oldSelf", "timeframe is immutable: create another KronosModel for another timeframe")
 )
 _URI_WITH_SECRET = "://[^/]*@|[?]"
-_NO_SECRET = "a URI holds no keys and no query: give keys from a Secret, by podTemplate.env"
+_NO_SECRET = "a URI must not contain keys or a query: pass keys from a Secret with podTemplate.env"
 _NO_HUB = "storage.uri must begin with s3://, gs:// or az://: the hub can only be read"
 _UNSTORED = "!has(self.storage) || !has(self.storage.uri)"
 _RULES = cel(
     # A run on a laptop writes below its own output directory, so the models allow what a cluster must refuse.
     (
         "has(self.storage)",
-        "storage is required in a cluster: say where results go, e.g. storage: {claim: {name: models}}",
+        "storage is required in a cluster, e.g. storage: {claim: {name: models}}",
     ),
     # Of the whole spec: an API server repeats the value of a field that it refuses, and this one may hold a secret.
     (
@@ -156,61 +165,63 @@ _RULES = cel(
 )
 
 
-class Spec(Contract):
+class Spec(Staged):
     """What to train, and how and where to run it."""
 
     model_config = ConfigDict(json_schema_extra=_RULES)
 
-    timeframe: Timeframe = Field(
-        description="Length of a bar. It cannot be changed.", json_schema_extra=_IMMUTABLE_TIMEFRAME
-    )
+    timeframe: Timeframe = Field(description="Length of a bar. Immutable.", json_schema_extra=_IMMUTABLE_TIMEFRAME)
     image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^\S+$")] | None = Field(
-        None, description="Image with the trainer. Absent: the operator's default."
+        None, description="Container image of the trainer. Defaults to the operator's trainer image."
     )
-    data: Data = Field(description="The bars and how they become windows.")
-    window: Window = Field(Window(), description="Length of what the model sees and predicts, in bars.")
-    tokenizer: TokenizerStage = Field(TokenizerStage(), description="How the tokenizer is trained; the first stage.")
-    predictor: PredictorStage = Field(PredictorStage(), description="How the predictor is trained; the second stage.")
-    training: Training = Field(Training(), description="What both stages share.")
-    evaluation: Evaluation = Field(Evaluation(), description="How the finished model is judged.")
-    checkpoint: CheckpointPolicy = Field(CheckpointPolicy(), description="When training state is saved.")
-    progress: ProgressPolicy = Field(ProgressPolicy(), description="How often the trainer reports progress.")
-    resources: Resources = Field(Resources(), description="Size of the gang, and what each of its pods requests.")
+    data: Data = Field(description="Bars and how they are cut into training windows.")
+    window: Window = Field(Window(), description="Lengths of input and forecast, in bars.")
+    stage_fields(vars(), "{}", lambda stage: (stage.field_type, Field(stage.default, description=stage.about)))
+    training: Training = Field(Training(), description="Settings shared by the stages.")
+    evaluation: Evaluation = Field(Evaluation(), description="Evaluation of the finished model.")
+    checkpoint: CheckpointPolicy = Field(CheckpointPolicy(), description="Checkpointing of the training state.")
+    progress: ProgressPolicy = Field(ProgressPolicy(), description="Progress reporting of the trainer.")
+    resources: Resources = Field(Resources(), description="Number of pods and the resources of each.")
     storage: Storage | None = Field(
         None,
-        description="Where checkpoints and results go. Required in a cluster; absent, a local run writes to outputs/.",
+        description="Where checkpoints and results are stored. Required in a cluster; local runs default to outputs/.",
     )
-    backend: Backend = Field(
-        Backend.JOB, description="Workload that runs the gang: an indexed Job, or a Kubeflow PyTorchJob."
+    backend: BackendName = Field(
+        BackendName.JOB, description="Workload that runs the pods: an indexed Job or a Kubeflow PyTorchJob."
     )
     hub_token_secret: SecretKey | None = Field(
         None,
-        description="Secret with the Hugging Face token, for gated or private weights. Absent: anonymous downloads.",
+        description="Secret with the Hugging Face token, for gated or private weights. If unset, downloads are "
+        "anonymous.",
     )
-    comet: Comet | None = Field(None, description="Comet reporting. Absent: none.")
-    retry: Retry = Field(Retry(), description="What happens after crashes and stalls.")
+    comet: Comet | None = Field(None, description="Comet reporting. If unset, disabled.")
+    retry: Retry = Field(Retry(), description="Restarts after crashes, stalls and disruptions.")
     update_policy: UpdatePolicy = Field(
         UpdatePolicy.FINISH,
-        description="What a new spec does to a running training. Finish: it is finished first, unless it has not "
-        "reported a step yet. Cancel: it is stopped, and the new one starts. Manual: the new spec waits for a retrain "
-        "request. A tick of the schedule always waits for the end of the run in progress.",
+        description="What happens to the current run when the spec changes. Finish: it runs to its end, unless "
+        "it has not reported a step yet. Cancel: it is stopped and a new run starts. Manual: the new spec waits for "
+        "a retrain request. Scheduled runs always wait for the current run.",
     )
     suspend: bool = Field(
-        False, description="true stops the training after saving a checkpoint; false goes on from it."
+        False,
+        description="Whether training is suspended. true saves a checkpoint and stops the pods; false resumes from it.",
     )
     priority: Annotated[int, Field(ge=-1000000, le=1000000)] = Field(
         0,
-        description="Order among the models that wait for their turn at the operator: higher first, then older. "
-        "Models in a Kueue queue wait there instead.",
+        description="Order among models that wait for a turn: higher first, then older. Ignored for models in a "
+        "Kueue queue.",
     )
-    schedule: Schedule | None = Field(None, description="When the model is retrained by itself. Absent: never.")
-    history_limit: int = Field(10, ge=0, le=100, description="Finished runs listed in status. Files are never deleted.")
+    schedule: Schedule | None = Field(None, description="Periodic retraining. If unset, disabled.")
+    history_limit: int = Field(
+        10, ge=0, le=100, description="Maximum finished runs kept in status. Files are never deleted."
+    )
     child_ttl_seconds_after_finished: int = Field(
         86400,
         ge=0,
         le=31536000,
         alias="childTTLSecondsAfterFinished",
-        description="Seconds after which a finished stage's Job and Service are deleted. The KronosModel itself stays.",
+        description="Seconds after which the Job, Service and ConfigMap of a finished stage are deleted. The "
+        "KronosModel is kept.",
     )
     pod_template: PodTemplate = Field(
         PodTemplate(), description="Labels, scheduling, identity and environment of the pods."
@@ -229,7 +240,7 @@ class Spec(Contract):
     def run_fields(self) -> dict[str, Any]:
         """The fields of a RunConfig that come from the spec, ready for `RunConfig(**fields, ...)`.
 
-        They are found by name, so that a new field of the trainer's reaches it without a change here.
+        They are matched by name, so that a new trainer field reaches the trainer without a change here.
         """
         fields = {name: getattr(self, name) for name in RunConfig.model_fields if name in type(self).model_fields}
         return fields | {"comet": self.comet and self.comet.for_trainer()}

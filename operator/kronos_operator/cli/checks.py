@@ -1,4 +1,4 @@
-"""What a training needs of this machine, one check each: found, what is wrong, and the command that mends it.
+"""What a training needs from this machine, one check each: what was found, what is wrong, and the fix.
 
 Used by `kronos doctor` and `kronos quickstart`.
 """
@@ -59,7 +59,7 @@ print(json.dumps(answer))
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """The outcome of one check. `mend` is a command or a short advice."""
+    """The outcome of one check. `mend` is the fix: a command or short advice."""
 
     name: str
     state: Literal["ok", "warn", "fail"]
@@ -109,7 +109,7 @@ def check_compute() -> list[Check]:
 
 def _gpu_checks(gpus: Sequence[str], torch: Mapping[str, Any] | None) -> list[Check]:
     if not gpus:
-        mend = "the tiny size trains on a CPU in minutes: kronos init --size tiny"
+        mend = "tiny models train on a CPU in minutes: kronos init --size tiny"
         return [Check(name="gpu", state="warn", found="none found by nvidia-smi; training runs on the CPU", mend=mend)]
     checks = [Check(name=f"gpu {index}", state="ok", found=text) for index, text in enumerate(gpus)]
     if torch is None:
@@ -118,30 +118,34 @@ def _gpu_checks(gpus: Sequence[str], torch: Mapping[str, Any] | None) -> list[Ch
         built = (
             "was built without CUDA" if not torch["cuda"] else f"(CUDA {torch['cuda']}) cannot use the installed driver"
         )
-        mend = "pip install --force-reinstall torch, in a build for this driver's CUDA version (nvidia-smi shows it)"
+        mend = "pip install --force-reinstall torch, as a build for this driver's CUDA version (see nvidia-smi)"
         checks.append(Check(name="cuda", state="fail", found=f"torch {built}", mend=mend))
     elif torch["nccl"] is None:
-        mend = "pip install --force-reinstall torch, in a Linux build with NCCL"
-        checks.append(Check(name="nccl", state="warn" if len(gpus) == 1 else "fail", found="torch has none", mend=mend))
+        mend = "pip install --force-reinstall torch, as a Linux build with NCCL"
+        checks.append(
+            Check(
+                name="nccl", state="warn" if len(gpus) == 1 else "fail", found="torch was built without it", mend=mend
+            )
+        )
     else:
         checks.append(Check(name="nccl", state="ok", found=torch["nccl"]))
     return checks
 
 
 def check_output(output: Path) -> list[Check]:
-    """Room and permission where checkpoints and results go."""
+    """Free space and write permission for checkpoints and results."""
     place = _existing(output)
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        other = "export KRONOS_OUTPUT_PATH=DIR, to write elsewhere"
+        other = "export KRONOS_OUTPUT_PATH=DIR to write elsewhere"
         owner = f"sudo chown $USER {shlex.quote(str(place))}, or " if error.errno == errno.EACCES else ""
         mend = owner + other
         return [Check(name="output", state="fail", found=f"{place}: {error.strerror}", mend=mend)]
     free = shutil.disk_usage(place).free
     found = f"{free / GIB:.1f} GiB free for {output}"
-    mend = "free some space, or export KRONOS_OUTPUT_PATH=DIR on a larger disk"
+    mend = "free disk space, or export KRONOS_OUTPUT_PATH=DIR on a larger disk"
     checks = [Check(name="output", state="ok", found=f"{output} is writable")]
     if free < DISK_NEEDED:
         return [*checks, Check(name="disk", state="fail", found=found, mend=mend)]
@@ -151,21 +155,21 @@ def check_output(output: Path) -> list[Check]:
 
 
 def check_data(root: Path) -> Check:
-    """Whether there are bars where they are looked for when no model says where."""
+    """Whether the default directory has bars."""
     from kronos_operator.local import bars_fault
 
     fault = bars_fault(root)
     if not fault:
-        return Check(name="data", state="ok", found=f"{root} holds bars")
+        return Check(name="data", state="ok", found=f"bars in {root}")
     mend = (
-        f"kronos data sample --out {shlex.quote(str(root))} writes bars to try with; KRONOS_DATA_PATH names another "
-        "directory, and kronos doctor -f FILE looks where a model has its own"
+        f"kronos data sample --out {shlex.quote(str(root))} writes sample bars; KRONOS_DATA_PATH sets another "
+        "directory, and kronos doctor -f FILE checks the bars of a model"
     )
     return Check(name="data", state="fail", found=f"no bars: {root} {fault}", mend=mend)
 
 
 def check_inputs(loaded: Loaded, settings: LocalSettings) -> Iterator[Check]:
-    """Whether a model's bars and the weights that it names by path are on this machine."""
+    """Whether a model's bars, and weights given by path, are on this machine."""
     from kronos_operator.local import refusals, weights_path
     from kronos_trainer.config import StageName
 
@@ -198,14 +202,14 @@ def check_weights(weights: HubWeights) -> Check:
         "RevisionNotFoundError": "correct init.hub.revision: the repository has no such commit, tag or branch",
     }.get(
         answer.get("kind", ""),
-        f"with a connection, once: hf download {weights.repo}{revision} (HF_ENDPOINT=URL names a mirror of the hub, "
-        "HF_HOME a copied cache); without one, tiny random weights show the whole path: kronos quickstart --tiny",
+        f"run once while online: hf download {weights.repo}{revision} (HF_ENDPOINT=URL sets a mirror of the hub, "
+        "HF_HOME a copied cache); offline, try tiny random weights: kronos quickstart --tiny",
     )
     return Check(name="weights", state="fail", found=f"no weights: {called}: {answer['error']}", mend=mend)
 
 
 def check_comet(environ: Mapping[str, str], *, wanted: bool) -> Check:
-    """Whether metrics can be reported to Comet; training goes on without."""
+    """Whether metrics can be reported to Comet; training does not need it."""
     key, installed = "COMET_API_KEY" in environ, _installed("comet_ml")
     if not wanted:
         return Check(name="comet", state="ok", found="ready" if key and installed else "not used")

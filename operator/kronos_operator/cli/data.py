@@ -2,108 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from kronos_operator.cli.children import flags, run_tool
+from kronos_operator.cli.declared import takes
 from kronos_operator.cli.options import Image
 from kronos_operator.cli.target import Target, TheCluster, TheContext, TheKubeconfig, TheNamespace
+from kronos_trainer.commands import CHECK_OPTIONS, IMPORT_OPTIONS, SAMPLE_OPTIONS
 
-OwnColumns = Annotated[
-    str | None,
-    typer.Option(metavar="FIELD=NAME,...", help="Own names of columns, as close=Price.", show_default=False),
-]
-
-data = typer.Typer(no_args_is_help=True, help="Get bars to train on, and look at them.")
+data = typer.Typer(no_args_is_help=True, help="Get, convert and check bars.")
 
 
 @data.command("sample")
-def sample(
-    context: typer.Context,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Directory to write under.", show_default="data")
-    ] = None,
-) -> None:
-    """Write real bars to try things with: five US stocks by day, EURUSD by hour."""
-    raise typer.Exit(_tool("sample", flags(context.params)))
+@takes(SAMPLE_OPTIONS)
+def sample(**options: Any) -> None:
+    """Write real sample bars: five US stocks by day, EURUSD by hour."""
+    _start("sample", options)
 
 
 @data.command("import")
-def import_(
-    context: typer.Context,
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...", help="Files and directories of bars, train_data.pkl, ...", show_default=False
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Directory for one file per symbol.", show_default=False)],
-    layout: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The layout to expect.", show_default="recognised")
-    ] = None,
-    format: Annotated[
-        Literal["parquet", "csv"] | None, typer.Option(help="Kind of file.", show_default="parquet")
-    ] = None,
-    columns: OwnColumns = None,
-    time_zone: Annotated[str | None, typer.Option(help="IANA zone of the exchange.", show_default=False)] = None,
-    bad_rows: Annotated[
-        Literal["refuse", "drop"] | None, typer.Option(help="What to do with bad rows.", show_default="refuse")
-    ] = None,
-) -> None:
-    """Convert bars as vendors, exchanges and libraries write them, and say what was recognised.
+@takes(IMPORT_OPTIONS)
+def import_(*, files: list[Path], **options: Any) -> None:
+    """Convert bars as vendors, exchanges and libraries write them, and report what was recognised.
 
     Pickles of upstream's finetune scripts are read too; nothing in them is executed.
     """
-    options = {name: value for name, value in context.params.items() if name != "files"}
-    raise typer.Exit(_tool("import", [*flags(options), "--", *map(str, files)]))
+    _start("import", options, files)
 
 
 @data.command("check")
-def check(
-    context: typer.Context,
-    path: Annotated[
-        Path | None, typer.Argument(metavar="PATH", help="File or directory of bars.", show_default=False)
-    ] = None,
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A run.json (kronos plan --write) that names the bars and all options.",
-            show_default=False,
-        ),
-    ] = None,
-    timeframe: Annotated[str | None, typer.Option(help="Length of a bar, e.g. 1d.", show_default=False)] = None,
-    lookback: Annotated[int | None, typer.Option(min=1, help="Bars of history.", show_default=False)] = None,
-    horizon: Annotated[int | None, typer.Option(min=1, help="Bars to predict.", show_default=False)] = None,
-    time_zone: Annotated[str | None, typer.Option(help="IANA zone of the exchange.", show_default=False)] = None,
-    columns: OwnColumns = None,
-    bad_rows: Annotated[
-        Literal["refuse", "drop"] | None,
-        typer.Option(help="What to do with bad rows.", show_default="refuse"),
-    ] = None,
-    label: Annotated[
-        Literal["left", "right"] | None,
-        typer.Option(help="Which end of its bar a timestamp is.", show_default="left"),
-    ] = None,
-    adjust: Annotated[
-        Literal["none", "splits"] | None,
-        typer.Option(help="splits: adjust the bars for clear splits.", show_default="none"),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help="Draw the bars, what was found and the splits.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Read bars as a training would: what is there, what is odd about it, the windows of each split, what is refused.
+@takes(CHECK_OPTIONS)
+def check(*, path: Path | None, **options: Any) -> None:
+    """Read bars as a training would: report what they are, what is odd, the windows of each split, and what is refused.
 
-    Ends with 65 when a training would refuse the bars.
+    Ends with 65 if a training would refuse the bars.
     """
-    options = {name: value for name, value in context.params.items() if name not in ("path", "as_json")}
-    where = [] if path is None else ["--", str(path)]
-    raise typer.Exit(_tool("check", [*flags(options | {"json": as_json}), *where]))
+    _start("check", options, [] if path is None else [path])
 
 
 @data.command("push")
@@ -117,16 +55,16 @@ def push(
     path: Annotated[
         str, typer.Option(metavar="PATH", help="Directory on the claim, e.g. us/daily.", show_default="its root")
     ] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that hold something else.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files whose content differs.")] = False,
     image: Image = None,
     on_cluster: TheCluster = False,
     kubeconfig: TheKubeconfig = None,
     context: TheContext = None,
     namespace: TheNamespace = None,
 ) -> None:
-    """Copy bars onto a claim of a cluster, by a short pod.
+    """Copy bars to a claim in a cluster, through a short-lived pod.
 
-    A training never reads half of it. Running it again sends only what is not there yet. kronos data check first.
+    A training never reads an incomplete copy. Running it again sends only what is missing. Run kronos data check first.
     """
     from kronos_operator.cli.cluster import pushing
 
@@ -134,6 +72,8 @@ def push(
     pushing.push(target, source, claim=claim, path=path, overwrite=overwrite, image=image)
 
 
-def _tool(command: str, arguments: list[str]) -> int:
-    needs = ("pandas", "pyarrow", *(("matplotlib",) if "--plot" in arguments else ()))
-    return run_tool("kronos_trainer.data", [command, *arguments], needs=needs)
+def _start(command: str, options: Mapping[str, Any], files: Sequence[Path] = ()) -> NoReturn:
+    """Runs a command of the trainer's and ends with its exit code."""
+    needs = ("pandas", "pyarrow", *(("matplotlib",) if options.get("plot") is not None else ()))
+    arguments = [command, *flags(options), *(["--", *map(str, files)] if files else [])]
+    raise typer.Exit(run_tool("kronos_trainer.data", arguments, needs=needs))

@@ -109,9 +109,9 @@ class Board:
         return stage
 
     def remark(self, model: str, event: Event) -> str | None:
-        """What an event says in words: an error, or a note that this model has not yet made in another stage.
+        """The message of an event: an error, or a note that this model has not yet had in another stage.
 
-        A note that holds everywhere is said for the first model only.
+        A note that holds everywhere is shown for the first model only.
         """
         from kronos_trainer.config import NoteEvent
 
@@ -124,7 +124,7 @@ class Board:
 
 
 def remark_of(event: Event) -> str | None:
-    """What an event says in words, as a note, an error or a skipped checkpoint does; None for other events."""
+    """The message of a note, an error or a skipped checkpoint; None for other events."""
     from kronos_trainer.config import CheckpointSkippedEvent, ErrorEvent, NoteEvent
 
     return (event.message or None) if isinstance(event, NoteEvent | ErrorEvent | CheckpointSkippedEvent) else None

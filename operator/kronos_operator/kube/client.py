@@ -19,6 +19,7 @@ from kronos_operator.kube.connecting import Access
 from kronos_operator.kube.errors import ClusterError, Conflict, NotFound, Unavailable, from_response
 from kronos_operator.kube.kinds import KRONOSMODEL, POD, Kind, Object
 from kronos_operator.kube.logs import LogEnd, LogReader
+from kronos_operator.kube.owners import controller_of
 from kronos_operator.names import MANAGED_BY
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -134,8 +135,9 @@ class Cluster:
         else:
             return Created.DONE
         there = await self.get(kind, metadata.get("namespace"), metadata["name"])
-        ours = there is not None and not there["metadata"].get("deletionTimestamp") and _controller(there)
-        return Created.EXISTS_OURS if ours and ours == _controller(body) else Created.EXISTS_OTHER
+        ours = {} if there is None or there["metadata"].get("deletionTimestamp") else controller_of(there)
+        same = ours and ours["uid"] == controller_of(body).get("uid")
+        return Created.EXISTS_OURS if same else Created.EXISTS_OTHER
 
     async def delete(
         self,
@@ -331,8 +333,3 @@ class Cluster:
     async def _renew(self) -> None:
         fresh = await self._access.configuration()
         self._api.configuration.api_key = fresh.api_key
-
-
-def _controller(body: Object) -> str | None:
-    owners = body["metadata"].get("ownerReferences") or []
-    return next((owner["uid"] for owner in owners if owner.get("controller")), None)

@@ -23,7 +23,7 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """What objects of the kind say in apiVersion, e.g. batch/v1."""
+        """The apiVersion of objects of the kind, e.g. events.k8s.io/v1."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
@@ -35,8 +35,6 @@ class Kind:
 
 
 KRONOSMODEL = Kind(group=GROUP, version=VERSION, plural=PLURAL, kind=KIND)
-JOB = Kind(group="batch", version="v1", plural="jobs", kind="Job")
-PYTORCHJOB = Kind(group="kubeflow.org", version="v1", plural="pytorchjobs", kind="PyTorchJob")
 POD = Kind(group="", version="v1", plural="pods", kind="Pod")
 SERVICE = Kind(group="", version="v1", plural="services", kind="Service")
 CONFIGMAP = Kind(group="", version="v1", plural="configmaps", kind="ConfigMap")
@@ -45,4 +43,3 @@ CORE_EVENT = Kind(group="", version="v1", plural="events", kind="Event")
 EVENT = Kind(group="events.k8s.io", version="v1", plural="events", kind="Event")
 WORKLOAD = Kind(group="kueue.x-k8s.io", version="v1beta2", plural="workloads", kind="Workload")
 NODE = Kind(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
-NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)

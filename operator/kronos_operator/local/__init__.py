@@ -1,7 +1,7 @@
 """Runs models on this machine, without a cluster: the local executor of plan. Called by the command line."""
 
 from kronos_operator.local.digests import weights_digest
-from kronos_operator.local.executor import Outcome, execute
+from kronos_operator.local.executor import RunResult, execute
 from kronos_operator.local.files import stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
 from kronos_operator.local.refusals import Refusal, bars_fault, refusals, sample_command, weights_path
@@ -14,9 +14,9 @@ __all__ = [
     "LocalRun",
     "LocalSettings",
     "ModelState",
-    "Outcome",
     "PlannedStep",
     "Refusal",
+    "RunResult",
     "bars_fault",
     "execute",
     "prepare",

@@ -11,27 +11,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
-from kronos_operator import plan as planning
+from kronos_operator.api import Outcome
 from kronos_operator.local.files import saved_step, write_bars, write_model, write_run
 from kronos_operator.local.gpus import divided, visible_gpus
 from kronos_operator.local.holding import holding
 from kronos_operator.local.prepare import TRAINER, LocalRun
 from kronos_operator.local.process import Trainer
 from kronos_operator.local.settings import LocalError, LocalSettings
-from kronos_operator.plan import Attempt, AttemptState, Observed, StartAttempt
-from kronos_trainer.config import EndedEvent, Event, ExitCode, NoteEvent, StartedEvent
+from kronos_operator.plan import Attempt, AttemptState, Observed, StartAttempt, plan
+from kronos_trainer.config import EndedEvent, Event, ExitCode, NoteEvent, StartedEvent, now_text
 
 Notify = Callable[[str, Event], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class RunResult:
     """How a model's run ended. `log` is that of its last attempt."""
 
     exit_code: int
@@ -46,7 +45,7 @@ def execute(
     *,
     trainer_command: Sequence[str] = TRAINER,
     environ: Mapping[str, str] | None = None,
-) -> dict[str, Outcome]:
+) -> dict[str, RunResult]:
     """Runs the models and returns how each ended, by `LocalRun.key`, in the order given.
 
     The first SIGINT or SIGTERM asks every trainer to save and starts nothing more; SIGINT after it kills. `notify` gets
@@ -57,26 +56,26 @@ def execute(
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise LocalError(ExitCode.CONFIG, f"model {twice} is given twice; models of one command need different names")
-    if tuple(trainer_command) == TRAINER and any(run.record.outcome is None for run in runs):
+    if tuple(trainer_command) == TRAINER and any(run.begun.outcome is None for run in runs):
         _require_trainer()
     environ = os.environ if environ is None else environ
     wanted = min(settings.max_workers, len(runs)) if settings.mode == "parallel" else 1
     shares = divided(visible_gpus(environ), max(1, wanted))
-    machine = _Machine(shares, environ, tuple(trainer_command), _one_at_a_time(notify))
-    with ThreadPoolExecutor(len(shares)) as pool, _signals(machine):
-        futures = {run.key: pool.submit(_Model(run, machine).drive) for run in runs}
+    shared = _Shared(shares, environ, tuple(trainer_command), _one_at_a_time(notify))
+    with ThreadPoolExecutor(len(shares)) as pool, _signals(shared):
+        futures = {run.key: pool.submit(_ModelLoop(run, shared).drive) for run in runs}
         return {key: future.result() for key, future in futures.items()}
 
 
-class _Machine:
+class _Shared:
     """What the models of one command share."""
 
     def __init__(
-        self, shares: Sequence[Sequence[str]], environ: Mapping[str, str], command: tuple[str, ...], notify: Notify
+        self, shares: Sequence[Sequence[str]], environ: Mapping[str, str], trainer: tuple[str, ...], notify: Notify
     ) -> None:
         self.workers = len(shares)
         self.environ = environ
-        self.command = command
+        self.trainer = trainer
         self.notify = notify
         self.stops = 0
         self.without_comet = False
@@ -99,54 +98,53 @@ class _Machine:
             event.set()
 
 
-class _Model:
+class _ModelLoop:
     """The loop of one model: observe, plan, act, wait."""
 
-    def __init__(self, run: LocalRun, machine: _Machine) -> None:
-        self._run = run
-        self._machine = machine
-        self._changed = machine.waker()
-        self._record = run.record
+    def __init__(self, prepared: LocalRun, shared: _Shared) -> None:
+        self._prepared = prepared
+        self._shared = shared
+        self._changed = shared.waker()
+        self._run = prepared.begun
         self._attempt: StartAttempt | None = None
         self._trainer: Trainer | None = None
         self._log: Path | None = None
         self._gpus: Sequence[str] = ()
         self._last_code: int | None = None
 
-    def drive(self) -> Outcome:
+    def drive(self) -> RunResult:
         """Runs the model to its end."""
-        gpus = self._machine.shares.get()
-        self._gpus = gpus[: self._run.model.spec.resources.gpus_per_node]
+        gpus = self._shared.shares.get()
+        self._gpus = gpus[: self._prepared.model.spec.resources.gpus_per_node]
         try:
-            if self._record.outcome is not None:
-                return self._outcome()  # nothing is to be done
-            with holding(self._run.paths, self._run.key, self._note):
-                self._run.must_be_as_prepared()
+            if self._run.outcome is not None:
+                return self._result()  # nothing is to be done
+            with holding(self._prepared.paths, self._prepared.key, self._note):
+                self._prepared.must_be_as_prepared()
                 return self._loop()
         except LocalError as error:
-            return Outcome(exit_code=error.exit_code, message=str(error), log=self._log)
+            return RunResult(exit_code=error.exit_code, message=str(error), log=self._log)
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
-            return Outcome(exit_code=ExitCode.STORAGE, message=f"{place}{error.strerror}", log=self._log)
+            return RunResult(exit_code=ExitCode.STORAGE, message=f"{place}{error.strerror}", log=self._log)
         finally:
             if self._trainer is not None:
                 self._trainer.kill()
                 self._trainer.close()
-            self._machine.shares.put(gpus)
+            self._shared.shares.put(gpus)
 
-    def _loop(self) -> Outcome:
+    def _loop(self) -> RunResult:
         while True:
             now = time.time()
-            stopping = self._machine.stops > 0
+            stopping = self._shared.stops > 0
             observed = self._observe()
-            decided = planning.plan(self._run.model, observed, now)
-            assert decided.record is not None  # a local run is never suspended
-            ended = decided.record.number > self._record.number
-            self._record = decided.record
-            if ended and self._trainer is not None:
+            decided = plan(self._prepared.model, observed, now)
+            assert decided.run is not None  # a local run is never suspended
+            self._run = decided.run
+            if decided.ends_attempt and self._trainer is not None:
                 self._end_attempt()
-            if self._record.outcome is not None:
-                return self._outcome()
+            if self._run.outcome is not None:
+                return self._result()
             if stopping and self._trainer is None:
                 return self._stopped()
             for action in decided.actions:
@@ -158,21 +156,20 @@ class _Model:
             self._wait(self._stop_trainer() if stopping else decided.wake_at)
 
     def _observe(self) -> Observed:
-        record = self._record
-        attempts = () if self._trainer is None else (self._seen(self._trainer),)
+        run = self._run
         return Observed(
-            record=record,
-            attempts=attempts,
-            digests=self._run.digests,
-            trigger=record.trigger,
-            cancel=record.cancel,
-            stages=frozenset(step.stage for step in record.steps if step.wanted),
+            run=run,
+            attempts=() if self._trainer is None else (self._observed(self._trainer),),
+            digests=self._prepared.digests,
+            trigger=run.trigger,
+            cancel=run.cancel,
+            stages=frozenset(stage.stage for stage in run.stages if stage.wanted),
         )
 
-    def _seen(self, trainer: Trainer) -> Attempt:
+    def _observed(self, trainer: Trainer) -> Attempt:
         assert self._attempt is not None
         code, message = trainer.exit_code, trainer.reason
-        if code == 0 and self._run.paths.stage(self._attempt.stage).completed() is None:
+        if code == 0 and self._prepared.paths.stage(self._attempt.stage).completed() is None:
             code, message = ExitCode.CRASHED, "the trainer ended without a result"
         if trainer.unlogged and code is not None:
             code = ExitCode.STORAGE
@@ -183,27 +180,27 @@ class _Model:
         return Attempt(
             run=self._attempt.run,
             stage=self._attempt.stage,
-            number=self._attempt.number,
+            attempt=self._attempt.attempt,
             state=state,
             exit_code=code,
             message=message,
             final=trainer.meets_it_again,
-            stepped=trainer.stepped,
+            has_progress=trainer.stepped,
             started_at=trainer.started_at,
             reported_at=trainer.reported_at,
         )
 
     def _start(self, action: StartAttempt) -> None:
-        paths = self._run.paths
+        paths = self._prepared.paths
         config = paths.stage(action.stage).config
-        write_run(self._run.run_config(action), config)
-        write_model(self._run.stored, paths)
-        write_bars(self._run.bars_record, paths)
+        write_run(self._prepared.run_config(action), config)
+        write_model(self._prepared.stored, paths)
+        write_bars(self._prepared.bars_record, paths)
         processes = self._processes()
-        self._log = paths.log(action.run, action.stage, action.number)
+        self._log = paths.log(action.run, action.stage, action.attempt)
         self._attempt = action
         self._trainer = Trainer(
-            [*self._machine.command, "launch", "--run", str(config), "--nproc", str(processes)],
+            [*self._shared.trainer, "launch", "--run", str(config), "--nproc", str(processes)],
             environ=self._environ(processes),
             log=self._log,
             on_event=self._heard,
@@ -215,46 +212,46 @@ class _Model:
             log=str(self._log),
             gpus=tuple(self._gpus),
             processes=processes,
-            time=_now(),
+            time=now_text(),
         )
         self._trainer.note(started)
-        asked = self._run.model.spec.resources.gpus_per_node
+        asked = self._prepared.model.spec.resources.gpus_per_node
         if len(self._gpus) < asked:
             used = f"{len(self._gpus)} GPUs" if self._gpus else "the CPU"
             self._trainer.note(self._note_event(f"gpusPerNode is {asked}; this run uses {used}"))
         self._trainer.watch()
 
     def _note(self, message: str) -> None:
-        self._machine.notify(self._run.key, NoteEvent(message=message))
+        self._shared.notify(self._prepared.key, NoteEvent(message=message))
 
     def _heard(self, event: Event) -> None:
         if isinstance(event, NoteEvent) and event.everywhere:
             # What a stage has found out about Comet, the next ones need not find out again.
-            self._machine.without_comet = True
-        self._machine.notify(self._run.key, event)
+            self._shared.without_comet = True
+        self._shared.notify(self._prepared.key, event)
 
     def _processes(self) -> int:
-        return self._run.model.spec.resources.processes_per_node or max(1, len(self._gpus))
+        return self._prepared.model.spec.resources.processes_per_node or max(1, len(self._gpus))
 
     def _environ(self, processes: int) -> dict[str, str]:
-        threads = max(1, (os.cpu_count() or 1) // (self._machine.workers * processes))
+        threads = max(1, (os.cpu_count() or 1) // (self._shared.workers * processes))
         return {
             "OMP_NUM_THREADS": str(threads),  # unless the user has set it
-            **self._machine.environ,
-            **({"COMET_MODE": "disabled"} if self._machine.without_comet else {}),
+            **self._shared.environ,
+            **({"COMET_MODE": "disabled"} if self._shared.without_comet else {}),
             "CUDA_VISIBLE_DEVICES": ",".join(self._gpus),
             "PYTHONUNBUFFERED": "1",
         }
 
     def _end_attempt(self) -> None:
-        """Says how the attempt ended, and what follows."""
-        trainer, record = self._trainer, self._record
+        """Reports how the attempt ended, and what follows."""
+        trainer, run = self._trainer, self._run
         assert trainer is not None
         self._last_code = ExitCode.STORAGE if trainer.unlogged else trainer.exit_code
-        ended = EndedEvent(**self._whose(), exit_code=trainer.exit_code, message=trainer.error, time=_now())
+        ended = EndedEvent(**self._whose(), exit_code=trainer.exit_code, message=trainer.error, time=now_text())
         trainer.note(ended)
-        if record.outcome is None and trainer.exit_code != 0 and not self._machine.stops:
-            wait = max(0.0, (record.retry_at or 0.0) - time.time())
+        if run.outcome is None and trainer.exit_code != 0 and not self._shared.stops:
+            wait = max(0.0, (run.retry_at or 0.0) - time.time())
             when = f"in {wait:.0f} s" if wait else "now"
             trainer.note(self._note_event(f"exit code {trainer.exit_code}: starts again {when}"))
         trainer.close()
@@ -267,31 +264,30 @@ class _Model:
             return time.time()
         trainer.terminate()
         deadline = (trainer.terminated_at or time.time()) + self._grace_seconds()
-        if self._machine.stops > 1 or time.time() >= deadline:
+        if self._shared.stops > 1 or time.time() >= deadline:
             trainer.kill()
             return None
         return deadline
 
     def _grace_seconds(self) -> int:
         assert self._attempt is not None
-        return self._run.run_config(self._attempt).grace_seconds
+        return self._prepared.run_config(self._attempt).grace_seconds
 
     def _wait(self, until: float | None) -> None:
         self._changed.wait(None if until is None else max(0.0, until - time.time()))
         self._changed.clear()
 
-    def _outcome(self) -> Outcome:
-        record = self._record
-        if record.outcome is planning.Outcome.SUCCEEDED:
-            return Outcome(exit_code=0, message="", log=self._log)
-        return Outcome(exit_code=self._last_code or ExitCode.CRASHED, message=record.message, log=self._log)
+    def _result(self) -> RunResult:
+        if self._run.outcome is Outcome.SUCCEEDED:
+            return RunResult(exit_code=0, message="", log=self._log)
+        return RunResult(exit_code=self._last_code or ExitCode.CRASHED, message=self._run.message, log=self._log)
 
-    def _stopped(self) -> Outcome:
+    def _stopped(self) -> RunResult:
         if self._last_code is None:
-            return Outcome(exit_code=ExitCode.STOPPED, message="not started", log=self._log)
+            return RunResult(exit_code=ExitCode.STOPPED, message="not started", log=self._log)
         assert self._attempt is not None
         stage = self._attempt.stage
-        step = saved_step(self._run.paths.stage(stage))
+        step = saved_step(self._prepared.paths.stage(stage))
         if self._last_code == 0:
             message = f"stopped after the {stage}, which is complete; the same command goes on from there"
         elif step is None:
@@ -300,18 +296,14 @@ class _Model:
             message = f"stopped, and step {step} is saved; the same command goes on from there"
         else:
             message = f"stopped without saving; the same command goes on from its checkpoint of step {step}"
-        return Outcome(exit_code=self._last_code or ExitCode.STOPPED, message=message, log=self._log)
+        return RunResult(exit_code=self._last_code or ExitCode.STOPPED, message=message, log=self._log)
 
     def _note_event(self, message: str) -> NoteEvent:
-        return NoteEvent(**self._whose(), message=message, time=_now())
+        return NoteEvent(**self._whose(), message=message, time=now_text())
 
     def _whose(self) -> dict[str, Any]:
         assert self._attempt is not None
-        return {"stage": self._attempt.stage.value, "run": self._attempt.run, "attempt": self._attempt.number}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"stage": self._attempt.stage.value, "run": self._attempt.run, "attempt": self._attempt.attempt}
 
 
 def _require_trainer() -> None:
@@ -332,8 +324,8 @@ def _one_at_a_time(notify: Notify) -> Notify:
 
 
 @contextmanager
-def _signals(machine: _Machine) -> Iterator[None]:
-    before = {number: signal.signal(number, machine.on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+def _signals(shared: _Shared) -> Iterator[None]:
+    before = {number: signal.signal(number, shared.on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronos_operator.api import KronosModel
+from kronos_operator.api import KronosModel, TrainedStage
 from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.writing import write
-from kronos_operator.plan import Completed
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, StagePaths, WarmStart, load_run
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ class ModelFiles:
     """A model's directory as it is now."""
 
     started: tuple[RunConfig, ...]  # the latest run.json of every stage of every run, newest first
-    completed: tuple[Completed, ...]  # newest first
+    trained: tuple[TrainedStage, ...]  # newest first
     published: str  # id of the run that current.json names
     current: WarmStart | None  # the same with the digests of its weights
 
@@ -37,15 +36,15 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
     runs = RunPaths(root, model, "none").runs
     directories = [entry for entry in runs.iterdir() if entry.is_dir()] if runs.is_dir() else []
     started: list[tuple[float, RunConfig]] = []
-    completed: list[tuple[float, Completed]] = []
+    trained: list[tuple[float, TrainedStage]] = []
     for directory in directories:
         paths = RunPaths(root, model, directory.name)
         for stage in StageName:
             files = paths.stage(stage)
             result = files.completed()
             if result is not None:
-                fact = Completed(run=directory.name, stage=stage, hash=result.hash)
-                completed.append((files.result.stat().st_mtime, fact))
+                fact = TrainedStage(run=directory.name, stage=stage, hash=result.hash)
+                trained.append((files.result.stat().st_mtime, fact))
             if files.config.is_file():
                 try:
                     started.append((files.config.stat().st_mtime, load_run(files.config)))
@@ -53,7 +52,7 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
                     continue  # of another version; its results count all the same
     return ModelFiles(
         started=tuple(run for _, run in sorted(started, key=lambda item: -item[0])),
-        completed=tuple(fact for _, fact in sorted(completed, key=lambda item: -item[0])),
+        trained=tuple(fact for _, fact in sorted(trained, key=lambda item: -item[0])),
         published=published_run(root, model),
         current=_current(root, model),
     )

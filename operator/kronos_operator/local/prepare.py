@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronos_operator.api import KronosModel
+from kronos_operator.api import KronosModel, Outcome, Run
 from kronos_operator.hashing import Digests
 from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.digests import digests_of
@@ -19,8 +19,8 @@ from kronos_operator.local.reasons import why_again, why_new
 from kronos_operator.local.refusals import refusals, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.local.warm_start import warm_start, with_start
-from kronos_operator.plan import Outcome, Request, RunRecord, StartAttempt, Step, begin
-from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName, WarmStart
+from kronos_operator.plan import Request, StageAction, StartAttempt, begin, preview
+from kronos_trainer.config import ExitCode, RunConfig, RunPaths, StageName, WarmStart
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -47,7 +47,7 @@ class LocalRun:
     digests: Digests
     bars_record: BarsRecord | None  # what the bars' digest was taken of
     warm_start: WarmStart | None  # what init.published stands for
-    record: RunRecord
+    begun: Run  # as it begins
     steps: tuple[PlannedStep, ...] = ()
     notes: tuple[str, ...]
     files: ModelFiles  # as they were when this was decided
@@ -55,13 +55,12 @@ class LocalRun:
     @property
     def key(self) -> str:
         """Name of the model, with its namespace unless that is the default one."""
-        ref = self.model.ref
-        return ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}"
+        return self.model.ref.key
 
     @property
     def run(self) -> str:
         """Run id."""
-        return self.record.id
+        return self.begun.id
 
     @property
     def stored(self) -> KronosModel:
@@ -79,7 +78,7 @@ class LocalRun:
     @property
     def stage_hashes(self) -> Mapping[StageName, str]:
         """Hash of every stage."""
-        return dict(self.record.hashes)
+        return self.begun.stage_hashes
 
     @property
     def paths(self) -> RunPaths:
@@ -89,27 +88,21 @@ class LocalRun:
     @property
     def run_configs(self) -> dict[StageName, RunConfig]:
         """run.json of each stage that is asked for, as its next attempt would get it."""
-        wanted = [step for step in self.record.steps if step.wanted]
-        reuse = next((Reuse(run=step.reuse, hash=step.hash) for step in self.record.steps if step.reuse), None)
+        run = self.begun
         return {
-            step.stage: self.run_config(
+            stage.stage: self.run_config(
                 StartAttempt(
-                    run=self.run,
-                    stage=step.stage,
-                    number=self.record.number + position,
-                    stage_hashes=self.record.hashes,
-                    out_of_memory_restarts=self.record.out_of_memory if position == 0 else 0,
-                    publish=step.publish,
-                    reuse_tokenizer=reuse,
+                    run=run.id,
+                    stage=stage.stage,
+                    attempt=run.attempt + position,
+                    stage_hashes=run.stage_hashes,
+                    out_of_memory_restarts=run.restarts.out_of_memory if position == 0 else 0,
+                    publish=stage.publish,
+                    reuse=run.reuse,
                 )
             )
-            for position, step in enumerate(wanted)
+            for position, stage in enumerate(stage for stage in run.stages if stage.wanted)
         }
-
-    @property
-    def commands(self) -> dict[StageName, list[str]]:
-        """How each of these stages is started."""
-        return {stage: [*TRAINER, "launch", "--run", str(self.paths.stage(stage).config)] for stage in self.run_configs}
 
     def must_be_as_prepared(self) -> None:
         """Raises LocalError (74) if another command has run the model since this was decided."""
@@ -133,19 +126,22 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
     start = warm_start(model, digests, files, anew=settings.force)
     digests = with_start(digests, model.spec, start)
     trigger = datetime.now(UTC).isoformat(timespec="milliseconds") if settings.force else ""
-    request = Request(spec=model.spec, digests=digests, trigger=trigger, stages=settings.stages)
-    record = begin(request, _latest(files, request), files.completed, files.published, time.time())
-    if record.outcome is Outcome.FAILED:
+    request = Request(
+        spec=model.spec,
+        digests=digests,
+        trigger=trigger,
+        stages=settings.stages,
+        # What did not fit into memory last time will not fit this time.
+        out_of_memory={(run.run, run.stage): run.out_of_memory_restarts for run in files.started},
+    )
+    begun = begin(request, _latest(files, request), files.trained, files.published, time.time())
+    if begun.outcome is Outcome.FAILED:
+        missing = next(stage.stage for stage in begun.stages if not stage.done)
         raise LocalError(
             ExitCode.INPUT_MISSING,
-            f"{record.message}: train it with `kronos run -f {loaded.file} --stage tokenizer`, or run without --stage, "
-            "or set KRONOS_TOKENIZER_PATH to a trained one and tokenizer.epochs to 0",
+            f"{begun.message}: train it with `kronos run -f {loaded.file} --stage {missing}`, or run without --stage, "
+            f"or set {missing.path_variable} to a trained one and {missing}.epochs to 0",
         )
-    following = record.next_step
-    for run in files.started:
-        # What did not fit into memory last time will not fit this time.
-        if following is not None and (run.run, run.stage) == (record.id, following.stage):
-            record = replace(record, out_of_memory=run.out_of_memory_restarts)
     ready = LocalRun(
         model=model,
         root=root,
@@ -153,7 +149,7 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         digests=digests,
         bars_record=bars_record,
         warm_start=start,
-        record=record,
+        begun=begun,
         notes=notes,
         files=files,
     )
@@ -181,55 +177,39 @@ def _for_this_machine(loaded: Loaded) -> tuple[KronosModel, tuple[str, ...]]:
         notes.append(f"resources.nodes {spec.resources.nodes} counts as 1 on this machine")
     if spec.storage is not None and spec.storage.uri is not None:
         notes.append(f"storage.uri {spec.storage.uri} is not used by a local run")
-    for stage in StageName:
-        part, weights = getattr(spec, stage), weights_path(loaded, stage)
+    for stage, config in spec.trained().items():
+        weights = weights_path(loaded, stage)
         if weights is not None:
-            init = part.init.model_copy(update={"path": str(weights)})
-            changes[stage.value] = part.model_copy(update={"init": init})
+            init = config.init.model_copy(update={"path": str(weights)})
+            changes[stage.value] = config.model_copy(update={"init": init})
     return model.model_copy(update={"spec": spec.model_copy(update=changes)}), tuple(notes)
 
 
-def _latest(files: ModelFiles, request: Request) -> RunRecord | None:
-    """The run to go on with: the newest that was started with the same hashes; without one, only the number counts."""
-    hashes = request.hashes
-    same = [run for run in files.started if tuple(run.stage_hashes.items()) == hashes]
+def _latest(files: ModelFiles, request: Request) -> Run | None:
+    """The run to go on with: the newest that was started with the same hashes; without one, only the attempt counts."""
+    same = [run for run in files.started if run.stage_hashes == request.stage_hashes]
     if not files.started:
         return None
     run = same[0] if same else files.started[0]
-    return RunRecord(id=run.run, hashes=tuple(run.stage_hashes.items()), steps=(), number=files.next_attempt)
+    return Run(id=run.run, stage_hashes=run.stage_hashes, attempt=files.next_attempt)
 
 
 def _planned(run: LocalRun) -> tuple[PlannedStep, ...]:
     steps: list[PlannedStep] = []
-    for stage in StageName:
-        step = next((step for step in run.record.steps if step.stage is stage), None)
-        action, reason = _action(stage, step, run)
-        if action == "train":
-            assert step is not None
-            reason = _why(step, run, tokenizer_too=any(one.action == "train" for one in steps))
-        steps.append(PlannedStep(stage=stage, action=action, reason=reason))
+    for one in preview(run.begun, run.files.trained):
+        reason = one.reason
+        if one.action is StageAction.TRAIN:
+            reason = _why(one.stage, run, [step.stage for step in steps if step.action == StageAction.TRAIN])
+        action = f"{one.action} {one.run}" if one.action is StageAction.REUSE else one.action.value
+        steps.append(PlannedStep(stage=one.stage, action=action, reason=reason))
     return tuple(steps)
 
 
-def _action(stage: StageName, step: Step | None, run: LocalRun) -> tuple[str, str]:
-    if step is None:
-        return "skipped", "epochs 0: the initial weights are used unchanged"
-    if step.reuse is not None:
-        return f"reuse {step.reuse}", "trained there with the same hash"
-    if _has(run.files, run.run, step):
-        return "complete", f"trained by run {run.run}"
-    return ("train", "") if step.wanted else ("skipped", "left out by --stage")
-
-
-def _why(step: Step, run: LocalRun, *, tokenizer_too: bool) -> str:
-    config = run.run_configs[step.stage]
+def _why(stage: StageName, run: LocalRun, retrained: list[StageName]) -> str:
+    config = run.run_configs[stage]
     again = why_again(config, run.files)
     if again is not None:
         return again
-    if run.record.trigger:
+    if run.begun.trigger:
         return "asked for with --force"
-    return why_new(config, run.files, run.bars_record, tokenizer_too=tokenizer_too)
-
-
-def _has(files: ModelFiles, run: str, step: Step) -> bool:
-    return any((fact.run, fact.stage, fact.hash) == (run, step.stage, step.hash) for fact in files.completed)
+    return why_new(config, run.files, run.bars_record, retrained=retrained)

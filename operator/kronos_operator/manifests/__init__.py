@@ -1,7 +1,19 @@
 """The Kubernetes objects of a run, as plain values. Pure: the reconciler decides when they are created and deleted."""
 
-from kronos_operator.manifests.children import children
+from kronos_operator.manifests.attempt import AttemptTemplate, Manifest, attempt_config_map, local_paths, queue_of
+from kronos_operator.manifests.environment import Variables, values
 from kronos_operator.manifests.freeze import frozen, run_config_map
-from kronos_operator.manifests.gang import Gang, Manifest, local_paths, queue_of
+from kronos_operator.manifests.pod import pod_template
 
-__all__ = ["Gang", "Manifest", "children", "frozen", "local_paths", "queue_of", "run_config_map"]
+__all__ = [
+    "AttemptTemplate",
+    "Manifest",
+    "Variables",
+    "attempt_config_map",
+    "frozen",
+    "local_paths",
+    "pod_template",
+    "queue_of",
+    "run_config_map",
+    "values",
+]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kronos_operator import names
 from kronos_operator.api import PodTemplate
-from kronos_operator.manifests.gang import Manifest
+from kronos_operator.manifests.attempt import Manifest
 from kronos_operator.manifests.pod import CONTAINER_SECURITY, NO_SIDECAR, placement, pod_security
 
 CONTAINER = "kronos"

@@ -6,17 +6,16 @@ from typing import Any
 
 from kronos_operator import names
 from kronos_operator.api import Resources, Spec, quantity
-from kronos_operator.manifests.gang import Gang
+from kronos_operator.manifests.attempt import AttemptTemplate
 
 Variables = dict[str, dict[str, Any]]
 
-_COMPLETION_INDEX = "batch.kubernetes.io/job-completion-index"
 _RENDEZVOUS_SECONDS = 1800  # images arrive on some nodes long before others
 
 
-def environment(gang: Gang, rendezvous: Variables) -> list[dict[str, Any]]:
+def environment(attempt: AttemptTemplate, rendezvous: Variables) -> list[dict[str, Any]]:
     """The container's variables. `rendezvous` has those by which the nodes find each other."""
-    spec = gang.model.spec
+    spec = attempt.model.spec
     users = [
         variable.model_dump(mode="json", by_alias=True, exclude_defaults=True) for variable in spec.pod_template.env
     ]
@@ -25,9 +24,9 @@ def environment(gang: Gang, rendezvous: Variables) -> list[dict[str, Any]]:
         **{variable.pop("name"): variable for variable in users},
         **_secrets(spec),
         # The root is read-only, and caches go below HOME. USER stands in where the image has no entry for the user id.
-        **_values({"HOME": names.SCRATCH_MOUNT, "USER": "kronos"}),
+        **values({"HOME": names.SCRATCH_MOUNT, "USER": "kronos"}),
         # Restarts are the operator's: static rendezvous could not bring a gang together again.
-        **_values(
+        **values(
             {
                 "PET_RDZV_BACKEND": "static",
                 "PET_RDZV_CONF": f"timeout={_RENDEZVOUS_SECONDS}",
@@ -39,23 +38,8 @@ def environment(gang: Gang, rendezvous: Variables) -> list[dict[str, Any]]:
     return [{"name": name, **variable} for name, variable in variables.items()]
 
 
-def indexed_rendezvous(gang: Gang) -> Variables:
-    """How the pods of an indexed Job find each other: node 0 is always index 0."""
-    return {
-        **_values(
-            {
-                "PET_NNODES": str(gang.nodes),
-                "PET_NPROC_PER_NODE": str(gang.model.spec.resources.processes),
-                "PET_MASTER_ADDR": f"{gang.name}-0.{gang.name}",
-                "PET_MASTER_PORT": str(names.MASTER_PORT),
-            }
-        ),
-        "PET_NODE_RANK": {"valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{_COMPLETION_INDEX}']"}}},
-    }
-
-
 def _defaults(resources: Resources) -> Variables:
-    values = {
+    defaults = {
         # Container runtimes name a pod's interface eth0; left to itself gloo may choose the loopback. Ranks that
         # compute on GPUs vote over gloo too.
         "GLOO_SOCKET_IFNAME": "eth0",
@@ -63,11 +47,11 @@ def _defaults(resources: Resources) -> Variables:
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
     }
     if resources.gpus_per_node == 0:
-        values["CUDA_VISIBLE_DEVICES"] = ""  # CUDA images show all of a node's GPUs, allotted or not
+        defaults["CUDA_VISIBLE_DEVICES"] = ""  # CUDA images show all of a node's GPUs, allotted or not
     if resources.cpu is not None:
         # A process sees all cores of its node, not the pod's share of them.
-        values["OMP_NUM_THREADS"] = str(max(1, int(quantity(resources.cpu)) // resources.processes))
-    return _values(values)
+        defaults["OMP_NUM_THREADS"] = str(max(1, int(quantity(resources.cpu)) // resources.processes))
+    return values(defaults)
 
 
 def _secrets(spec: Spec) -> Variables:
@@ -82,5 +66,6 @@ def _secrets(spec: Spec) -> Variables:
     }
 
 
-def _values(values: dict[str, str]) -> Variables:
-    return {name: {"value": value} for name, value in values.items()}
+def values(texts: dict[str, str]) -> Variables:
+    """Variables with these values."""
+    return {name: {"value": text} for name, text in texts.items()}

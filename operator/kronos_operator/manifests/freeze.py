@@ -8,7 +8,7 @@ from typing import Any
 
 from kronos_operator import names
 from kronos_operator.api import KronosModel, Spec
-from kronos_operator.manifests.gang import Manifest, owned, run_labels
+from kronos_operator.manifests.attempt import Manifest, owned, run_labels
 from kronos_trainer.config import RunConfig
 
 # What the trainer gets of the spec, but for what applies from the next attempt on.

@@ -6,8 +6,8 @@ from typing import Any
 
 from kronos_operator import names
 from kronos_operator.api import PodTemplate, Resources, Spec
+from kronos_operator.manifests.attempt import AttemptTemplate, Manifest
 from kronos_operator.manifests.environment import Variables, environment
-from kronos_operator.manifests.gang import Gang, Manifest
 
 COMMAND = ["python", "-m", "kronos_trainer", "launch", "--run", f"{names.RUN_CONFIG_MOUNT}/{names.RUN_CONFIG_FILE}"]
 
@@ -24,14 +24,14 @@ CONTAINER_SECURITY: Manifest = {
 }
 
 
-def pod_template(gang: Gang, *, container: str, rendezvous: Variables, port_name: str) -> Manifest:
+def pod_template(attempt: AttemptTemplate, *, container: str, rendezvous: Variables, port_name: str) -> Manifest:
     """The template. `container` names the training container, `port_name` the port on which node 0 listens."""
-    spec, user = gang.model.spec, gang.model.spec.pod_template
+    spec, user = attempt.model.spec, attempt.model.spec.pod_template
     training = {
         "name": container,
-        "image": spec.image or gang.image,
+        "image": spec.image or attempt.image,
         "command": COMMAND,
-        "env": environment(gang, rendezvous),
+        "env": environment(attempt, rendezvous),
         "ports": [{"name": port_name, "containerPort": names.MASTER_PORT}],
         "resources": _resources(spec.resources),
         "volumeMounts": _mounts(spec),
@@ -41,12 +41,12 @@ def pod_template(gang: Gang, *, container: str, rendezvous: Variables, port_name
     }
     return {
         "metadata": {
-            "labels": user.labels | gang.labels | NO_SIDECAR,
+            "labels": user.labels | attempt.labels | NO_SIDECAR,
             "annotations": user.annotations | NO_SIDECAR,
         },
         "spec": {
             "restartPolicy": "Never",
-            "terminationGracePeriodSeconds": gang.run_config.grace_seconds,
+            "terminationGracePeriodSeconds": attempt.run_config.grace_seconds,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             # Else the trainer is process 1 of its container, to which the kernel delivers no SIGTERM before it has a
@@ -57,7 +57,7 @@ def pod_template(gang: Gang, *, container: str, rendezvous: Variables, port_name
             "securityContext": pod_security(user),
             **placement(user),
             "containers": [training],
-            "volumes": _volumes(gang),
+            "volumes": _volumes(attempt),
         },
     }
 
@@ -108,12 +108,12 @@ def _mounts(spec: Spec) -> list[dict[str, Any]]:
     return mounts
 
 
-def _volumes(gang: Gang) -> list[dict[str, Any]]:
-    spec = gang.model.spec
+def _volumes(attempt: AttemptTemplate) -> list[dict[str, Any]]:
+    spec = attempt.model.spec
     size = spec.resources.shared_memory
     memory = {"medium": "Memory"} | ({} if size is None else {"sizeLimit": size})
     volumes: list[dict[str, Any]] = [
-        {"name": "run", "configMap": {"name": gang.name}},
+        {"name": "run", "configMap": {"name": attempt.name}},
         {"name": "scratch", "emptyDir": {}},
         {"name": "shared-memory", "emptyDir": memory},
     ]

@@ -1,27 +1,33 @@
 """Decides what happens next to a model, without I/O and clock. Called by both executors, local and Kubernetes."""
 
-from kronos_operator.plan.attempts import Attempt, AttemptState
-from kronos_operator.plan.decide import Action, Observed, Plan, StartAttempt, StopAttempt, plan, start_of
-from kronos_operator.plan.record import Completed, Outcome, Request, Restart, RunRecord, Step, StopReason, begin
-from kronos_operator.plan.story import Condition
+from kronos_operator.plan.actions import Action, Deletions, StartAttempt, StopAttempt, start_of
+from kronos_operator.plan.attempt import Attempt, AttemptState
+from kronos_operator.plan.begin import begin
+from kronos_operator.plan.conditions import Condition
+from kronos_operator.plan.decide import Plan, plan
+from kronos_operator.plan.events import Event, EventKind
+from kronos_operator.plan.observed import Observed, Obstacle
+from kronos_operator.plan.preview import StageAction, StagePreview, preview
+from kronos_operator.plan.request import Request
 
 __all__ = [
     "Action",
     "Attempt",
     "AttemptState",
-    "Completed",
     "Condition",
+    "Deletions",
+    "Event",
+    "EventKind",
     "Observed",
-    "Outcome",
+    "Obstacle",
     "Plan",
     "Request",
-    "Restart",
-    "RunRecord",
+    "StageAction",
+    "StagePreview",
     "StartAttempt",
-    "Step",
     "StopAttempt",
-    "StopReason",
     "begin",
     "plan",
+    "preview",
     "start_of",
 ]

@@ -1,174 +1,166 @@
 """The decision itself.
 
-An executor loops: observe, `plan`, write down `Plan.record`, carry out `Plan.actions`, wait for a change or `wake_at`.
-The record must be durable before the first action. Every action may be repeated: starting an attempt that exists and
+An executor loops: observe, `plan`, write down `Plan.run`, carry out `Plan.actions`, wait for a change or `wake_at`.
+The run must be durable before the first action. Every action may be repeated: starting an attempt that exists and
 stopping one that is gone do nothing. So the loop may be cut anywhere and taken up again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from kronos_operator.api import KronosModel, Phase, Spec, UpdatePolicy
-from kronos_operator.hashing import Digests, settings_hash
-from kronos_operator.plan.attempts import Attempt, AttemptState, absorb, stopped
-from kronos_operator.plan.record import Completed, Request, RunRecord, StopReason, begin
-from kronos_operator.plan.story import Condition, Situation, conditions, phase_of
-from kronos_trainer.config import Reuse, RunConfig, StageName
+from kronos_operator.api import KronosModel, Phase, Run, Spec, StopReason, UpdatePolicy
+from kronos_operator.plan.actions import Action, Deletions, StartAttempt, StopAttempt, start_of
+from kronos_operator.plan.attempt import Attempt, AttemptState
+from kronos_operator.plan.begin import begin
+from kronos_operator.plan.conditions import Condition, Situation, conditions, phase_of
+from kronos_operator.plan.events import Event, EventKind, event
+from kronos_operator.plan.observed import Observed
+from kronos_operator.plan.request import Request
+from kronos_operator.plan.restarts import absorb, lost, stopped
+from kronos_operator.plan.retention import deletions
+from kronos_trainer.config import StageName
 
+_ENDS_OF_ATTEMPTS = (EventKind.STAGE_SUCCEEDED, EventKind.ATTEMPT_FAILED, EventKind.ATTEMPT_STOPPED)
 START_PATIENCE = 600.0  # seconds from a gang's start to its first line
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
-    """What an executor sees of one model.
-
-    `record` is the newest. `attempts` may lag behind, with two exceptions: they never go back in time, not even when an
-    executor starts anew, and the record's current attempt is never missing while it exists.
-    """
-
-    record: RunRecord | None = None
-    completed: Sequence[Completed] = ()  # newest first
-    attempts: Sequence[Attempt] = ()
-    published: str = ""  # the run that current.json names
-    digests: Digests = field(default_factory=Digests)
-    trigger: str = ""  # the newest retrain request, schedule tick or --force; another value asks for another run
-    scheduled: bool = False  # whether the trigger is a schedule tick
-    cancel: str = ""  # the newest cancel request
-    stages: frozenset[StageName] = frozenset(StageName)  # --stage
-    refused: bool = False  # whether the spec may not be started here
-    place: int | None = None  # in the line of the models that wait for their turn, 1 being the next; None: it may start
-    gang_start_seconds: float | None = None  # in which all pods must find a place; None: a queue sees to that
-    outranked: bool = False  # a model that comes first lacks places of the same kind
-    contended: bool = False  # others wait for their turn at places of the same kind
-
-
-@dataclass(frozen=True, kw_only=True)
-class StartAttempt:
-    """Start the gang of one stage."""
-
-    run: str
-    stage: StageName
-    number: int
-    stage_hashes: tuple[tuple[StageName, str], ...]
-    out_of_memory_restarts: int
-    publish: bool
-    reuse_tokenizer: Reuse | None
-
-    def run_config(self, model: KronosModel, *, bars: str, output: str, gpu_required: bool = False) -> RunConfig:
-        """run.json of the attempt, with bars and results where the trainer will see them."""
-        return RunConfig(
-            **model.spec.run_fields(),
-            model=model.ref,
-            run=self.run,
-            stage=self.stage,
-            stage_hashes=dict(self.stage_hashes),
-            model_created=model.metadata.creation_timestamp,
-            attempt=self.number,
-            out_of_memory_restarts=self.out_of_memory_restarts,
-            publish=self.publish,
-            reuse_tokenizer=self.reuse_tokenizer,
-            bars=bars,
-            output=output,
-            gpu_required=gpu_required,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopAttempt:
-    """SIGTERM to the gang; what is left after the grace period is killed."""
-
-    run: str
-    stage: StageName
-    number: int
-    reason: StopReason
-
-
-Action = StartAttempt | StopAttempt
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to write down, what to do, what to tell, and when to look again (seconds since the epoch)."""
+    """What to write down, what to do, what to report, and when to look again (seconds since the epoch)."""
 
-    record: RunRecord | None
+    run: Run | None
     actions: tuple[Action, ...]
+    deletions: Deletions
+    events: tuple[Event, ...]
     phase: Phase
     stage: StageName | None
     conditions: tuple[Condition, ...]
     wake_at: float | None
-    place: int | None = None  # in the line of the models that wait for their turn
+    queue_position: int | None = None  # in whichever queue it waits, 1 being the next
+
+    @property
+    def ends_attempt(self) -> bool:
+        """Whether the current attempt is over."""
+        return any(one.kind in _ENDS_OF_ATTEMPTS for one in self.events)
+
+    @property
+    def begins(self) -> bool:
+        """Whether a run begins."""
+        return any(one.kind is EventKind.RUN_BEGAN for one in self.events)
+
+    @property
+    def starts(self) -> bool:
+        """Whether an attempt is to be started."""
+        return any(isinstance(action, StartAttempt) for action in self.actions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decision:
+    """The run as it is to be, and what to do for it at once."""
+
+    run: Run | None
+    actions: tuple[Action, ...] = ()
+    events: tuple[Event, ...] = ()
+    wake_at: float | None = None
 
 
 def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
     """The next moves for `model`. `now` is in seconds since the epoch."""
-    spec = model.spec
-    request = Request(
-        spec=spec,
-        digests=observed.digests,
-        trigger=observed.trigger,
-        scheduled=observed.scheduled,
-        cancel=observed.cancel,
-        stages=observed.stages,
-        refused=observed.refused,
+    request = Request.of(model, observed)
+    decision = _decide(request, observed, now)
+    run, actions, events = decision.run, decision.actions, decision.events
+    wake_at = decision.wake_at
+    if observed.rejected is not None and run is not None and run.outcome is None:
+        run, failed = lost(run, observed.rejected.reason, observed.rejected.message)
+        actions, events, wake_at = _stop_strays(run, observed.attempts), (*events, *failed), now
+    current = None if run is None else _current(run, observed.attempts)
+    situation = Situation(request=request, observed=observed, run=run, current=current)
+    phase = phase_of(situation)
+    following = None if run is None else run.next_stage
+    if observed.postponed is not None:
+        actions = tuple(action for action in actions if not isinstance(action, StartAttempt))
+        if any(one.kind is EventKind.RUN_BEGAN for one in events):
+            run, events = observed.run, ()  # it begins when what it needs can be made
+    expired, expires = deletions(run, observed.attempts, model.spec.child_ttl_seconds_after_finished, now)
+    return Plan(
+        run=run,
+        actions=actions,
+        deletions=expired,
+        events=events,
+        phase=phase,
+        stage=None if following is None else following.stage,
+        conditions=conditions(situation),
+        wake_at=min((moment for moment in (wake_at, expires) if moment is not None), default=None),
+        queue_position=_queue_position(observed, phase),
     )
-    record = observed.record
-    if record is None or record.outcome is not None:
-        record = _open_run(record, request, observed, now)
+
+
+def _decide(request: Request, observed: Observed, now: float) -> _Decision:
+    spec, attempts, run = request.spec, observed.attempts, observed.run
+    events: tuple[Event, ...]
+    if run is None or run.outcome is not None:
+        run, events = _open_run(run, request, observed, now)
     else:
-        record = absorb(record, _current(record, observed.attempts), spec, now)
-        if record.outcome is not None:
+        run, events = absorb(run, _current(run, attempts), spec, now)
+        if run.outcome is not None:
             # How a run ended is written down before the next begins.
-            return _told(request, observed, record, _stop_strays(record, observed.attempts), wake_at=now)
-    if record is None or record.outcome is not None:
-        return _told(request, observed, record, _stop_strays(record, observed.attempts), wake_at=None)
+            return _Decision(run=run, actions=_stop_strays(run, attempts), events=events, wake_at=now)
+    strays = _stop_strays(run, attempts)
+    if run is None or run.outcome is not None:
+        return _Decision(run=run, actions=strays, events=events)
 
-    current = _current(record, observed.attempts)
-    strays = _stop_strays(record, observed.attempts)
-    reason = _reason_to_stop(record, current, request, now) or _reason_to_give_back(current, observed, now)
+    current = _current(run, attempts)
+    reason = _reason_to_stop(run, current, request, now) or _reason_to_give_back(current, observed, now)
     if current is not None:
-        record = replace(record, stop=reason)
+        run = run if run.stop is reason else run.evolve(stop=reason)
         if reason is None:
-            return _told(request, observed, record, strays, wake_at=_deadline(current, observed, spec, now))
-        stop = _stop(current, reason)
-        return _told(request, observed, record, (*strays, *stop), wake_at=None)
+            return _Decision(run=run, actions=strays, events=events, wake_at=_deadline(current, observed, spec, now))
+        return _Decision(run=run, actions=(*strays, *_stop(current, reason)), events=events)
     if reason is StopReason.SUSPENDED:
-        return _told(request, observed, record, strays, wake_at=None)
+        return _Decision(run=run, actions=strays, events=events)
     if reason is not None:
-        return _told(request, observed, stopped(record, reason, spec, now), strays, wake_at=now)
-    if any(attempt.state.live for attempt in observed.attempts):
-        return _told(request, observed, record, strays, wake_at=None)
+        run, ends = stopped(run, reason, spec, now)
+        return _Decision(run=run, actions=strays, events=(*events, *ends), wake_at=now)
+    if any(attempt.state.live for attempt in attempts):
+        return _Decision(run=run, actions=strays, events=events)
     if request.refused:
-        return _told(request, observed, record, (), wake_at=None)
-    settings = settings_hash(spec)
-    mended = not record.stepped and record.settings != settings  # perhaps what it could not do its first step for
-    if record.retry_at is not None and now < record.retry_at and not mended:
-        return _told(request, observed, record, (), wake_at=record.retry_at)
+        return _Decision(run=run, events=events)
+    # A changed template perhaps mends what kept it from its first step.
+    mended = not run.has_progress and run.template_hash != request.template_hash
+    if run.retry_at is not None and now < run.retry_at and not mended:
+        return _Decision(run=run, events=events, wake_at=run.retry_at)
     if observed.place is not None:
-        return _told(request, observed, replace(record, retry_at=None), (), wake_at=None)
-    record = replace(record, settings=settings, retry_at=None)
-    return _told(request, observed, record, (start_of(record),), wake_at=None)
+        return _Decision(run=run.evolve(retry_at=None), events=events)
+    run = run.evolve(template_hash=request.template_hash, retry_at=None)
+    return _Decision(run=run, actions=(start_of(run),), events=events)
 
 
-def _open_run(record: RunRecord | None, request: Request, observed: Observed, now: float) -> RunRecord | None:
+def _open_run(
+    run: Run | None, request: Request, observed: Observed, now: float
+) -> tuple[Run | None, tuple[Event, ...]]:
     """A new run where one is due, else the finished one."""
     if request.spec.suspend or request.refused:
-        return record
-    if record is not None:
-        by_itself = request.changes(record) and request.spec.update_policy is not UpdatePolicy.MANUAL
-        if not (by_itself or request.mends(record) or request.asks_anew(record)):
-            return record
-    return begin(request, record, observed.completed, observed.published, now)
+        return run, ()
+    if run is not None:
+        by_itself = request.changes(run) and request.spec.update_policy is not UpdatePolicy.MANUAL
+        if not (by_itself or request.mends(run) or request.asks_anew(run)):
+            return run, ()
+    begun = begin(request, run, observed.trained, observed.published, now)
+    began = event(EventKind.RUN_BEGAN, begun)
+    if begun.outcome is None:
+        return begun, (began,)
+    return begun, (began, event(EventKind.RUN_ENDED, begun, begun.reason, begun.message))
 
 
-def _reason_to_stop(record: RunRecord, current: Attempt | None, request: Request, now: float) -> StopReason | None:
+def _reason_to_stop(run: Run, current: Attempt | None, request: Request, now: float) -> StopReason | None:
     """Why the current attempt must not go on, or not be started."""
-    if record.stop is not None:
-        return record.stop
-    if request.cancel != record.cancel:
+    if run.stop is not None:
+        return run.stop
+    if request.cancel != run.cancel:
         return StopReason.CANCELLED
-    if _gives_way(record, request):
+    if _gives_way(run, request):
         return StopReason.SUPERSEDED
     if request.spec.suspend:
         return StopReason.SUSPENDED
@@ -180,10 +172,10 @@ def _reason_to_stop(record: RunRecord, current: Attempt | None, request: Request
             return StopReason.OVERTIME
         if stall is not None and now >= stall:
             return StopReason.STALLED
-        untouched = not current.stepped
+        untouched = not current.has_progress
     if request.refused or not untouched:
         return None
-    return StopReason.UPDATED if record.settings != settings_hash(request.spec) else None
+    return StopReason.UPDATED if run.template_hash != request.template_hash else None
 
 
 def _reason_to_give_back(current: Attempt | None, observed: Observed, now: float) -> StopReason | None:
@@ -200,18 +192,18 @@ def _reason_to_give_back(current: Attempt | None, observed: Observed, now: float
     return StopReason.INCOMPLETE if late and in_the_way else None
 
 
-def _gives_way(record: RunRecord, request: Request) -> bool:
+def _gives_way(run: Run, request: Request) -> bool:
     """Whether the run is not to be finished, for the sake of what is asked for now.
 
     One that has trained nothing yet always gives way to another spec: it may be one that can never start.
     """
     if request.refused:
         return False
-    changed, insisted = request.changes(record), request.insists(record)
+    changed, insisted = request.changes(run), request.insists(run)
     if request.spec.update_policy is UpdatePolicy.CANCEL:
         return changed or insisted
-    waits_for_word = request.spec.update_policy is UpdatePolicy.MANUAL and not insisted
-    return changed and not record.stepped and not waits_for_word
+    waits_for_request = request.spec.update_policy is UpdatePolicy.MANUAL and not insisted
+    return changed and not run.has_progress and not waits_for_request
 
 
 def _deadlines(attempt: Attempt, spec: Spec) -> tuple[float | None, float | None]:
@@ -240,14 +232,14 @@ def _deadline(attempt: Attempt, observed: Observed, spec: Spec, now: float) -> f
     return min((moment for moment in _deadlines(attempt, spec) if moment is not None), default=None)
 
 
-def _current(record: RunRecord, attempts: Sequence[Attempt]) -> Attempt | None:
-    key = (record.id, record.number)
-    return next((attempt for attempt in attempts if (attempt.run, attempt.number) == key), None)
+def _current(run: Run, attempts: Sequence[Attempt]) -> Attempt | None:
+    key = (run.id, run.attempt)
+    return next((attempt for attempt in attempts if (attempt.run, attempt.attempt) == key), None)
 
 
-def _stop_strays(record: RunRecord | None, attempts: Sequence[Attempt]) -> tuple[Action, ...]:
+def _stop_strays(run: Run | None, attempts: Sequence[Attempt]) -> tuple[Action, ...]:
     """Gangs that nobody waits for must end before another starts."""
-    current = None if record is None or record.outcome is not None else _current(record, attempts)
+    current = None if run is None or run.outcome is not None else _current(run, attempts)
     return tuple(
         action for attempt in attempts if attempt is not current for action in _stop(attempt, StopReason.STRAY)
     )
@@ -256,44 +248,13 @@ def _stop_strays(record: RunRecord | None, attempts: Sequence[Attempt]) -> tuple
 def _stop(attempt: Attempt, reason: StopReason) -> tuple[Action, ...]:
     if not attempt.state.live or attempt.state is AttemptState.STOPPING:
         return ()
-    return (StopAttempt(run=attempt.run, stage=attempt.stage, number=attempt.number, reason=reason),)
+    return (StopAttempt(run=attempt.run, stage=attempt.stage, attempt=attempt.attempt, reason=reason),)
 
 
-def start_of(record: RunRecord) -> StartAttempt:
-    """The start of the record's current attempt, which is the same each time."""
-    step = record.next_step
-    assert step is not None  # a run without a next step has an outcome
-    reused = next((earlier for earlier in record.steps if earlier.reuse is not None), None)
-    return StartAttempt(
-        run=record.id,
-        stage=step.stage,
-        number=record.number,
-        stage_hashes=record.hashes,
-        out_of_memory_restarts=record.out_of_memory,
-        publish=step.publish,
-        reuse_tokenizer=None if reused is None or reused.reuse is None else Reuse(run=reused.reuse, hash=reused.hash),
-    )
-
-
-def _told(
-    request: Request,
-    observed: Observed,
-    record: RunRecord | None,
-    actions: tuple[Action, ...],
-    *,
-    wake_at: float | None,
-) -> Plan:
-    current = None if record is None else _current(record, observed.attempts)
-    situation = Situation(
-        request=request, record=record, current=current, published=observed.published, place=observed.place
-    )
-    step = None if record is None else record.next_step
-    return Plan(
-        record=record,
-        actions=actions,
-        phase=phase_of(situation),
-        stage=None if step is None else step.stage,
-        conditions=conditions(situation),
-        wake_at=wake_at,
-        place=observed.place,
-    )
+def _queue_position(observed: Observed, phase: Phase) -> int | None:
+    if phase is not Phase.QUEUED:
+        return None
+    if observed.place is not None:
+        return observed.place
+    waiting = observed.postponed or observed.waiting
+    return None if waiting is None else waiting.place

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kronos_operator import names
+from kronos_operator.backends import BACKENDS, backend_of
 from kronos_operator.kube.conditions import true_condition
 from kronos_operator.kube.kinds import Object
 from kronos_operator.reconcile.reports import read_report
 from kronos_operator.reconcile.times import seconds_of
 from kronos_trainer.config import ExitCode, gang_cause
 
-_CONTAINERS = (names.JOB_CONTAINER, names.PYTORCHJOB_CONTAINER)
-_TOLD_CODE = re.compile(r"failed with exit code (\d+) matching")
 LAST_WORDS = 2048  # bytes
 _SIGTERM = 143  # the exit code of a trainer that was stopped before it could answer: nothing had begun
 
@@ -40,7 +37,7 @@ class Cause:
 def cause_of(workload: Object | None, pods: Sequence[Object]) -> Cause:
     """The cause of a gang that has failed."""
     ended = sorted((pod for pod in pods if _exit_code(pod) is not None), key=_ended_at)
-    codes = [int(_terminated(pod)["exitCode"]) for pod in ended] or _told_codes(workload)
+    codes = [int(_terminated(pod)["exitCode"]) for pod in ended] or _reported_codes(workload)
     code = gang_cause(codes) or None
     killed = next((pod for pod in ended if _memory_killed(pod)), None)
     speaker = killed or next((pod for pod in ended if code is not None and _exit_code(pod) == code), None)
@@ -59,7 +56,7 @@ def cause_of(workload: Object | None, pods: Sequence[Object]) -> Cause:
 def disruption_of(workload: Object | None, pods: Sequence[Object]) -> Disruption | None:
     """What others did: a pod was evicted, preempted or deleted, and not as a consequence of a failure.
 
-    The Job controller deletes the pods that are left when one has failed, a moment before it says so. Therefore a
+    A controller deletes the pods that are left when one has failed, a moment before it reports that. Therefore a
     deletion counts only if it was asked for before any other pod had failed, to the second.
     """
     for pod in pods:
@@ -102,9 +99,11 @@ def _memory_killed(pod: Object) -> bool:
 
 
 def overran(workload: Object | None) -> bool:
-    """Whether the workload was ended by its activeDeadlineSeconds."""
-    failed = true_condition(workload, "FailureTarget", "Failed")
-    return failed is not None and failed.get("reason") == "DeadlineExceeded"
+    """Whether the workload was ended because it ran for longer than it may."""
+    if workload is None:
+        return False
+    backend = backend_of(workload)
+    return bool(backend.deadline_reason) and (backend.failure(workload) or {}).get("reason") == backend.deadline_reason
 
 
 def log_tail(pods: Sequence[Object], log: str) -> str | None:
@@ -122,7 +121,8 @@ def has_ended(pod: Object) -> bool:
 def container_status(pod: Object) -> Object:
     """The status of the training container; empty while there is none."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return next((status for status in statuses if status.get("name") in _CONTAINERS), {})
+    containers = {backend.container for backend in BACKENDS.values()}
+    return next((status for status in statuses if status.get("name") in containers), {})
 
 
 def last_message(pod: Object) -> str:
@@ -150,17 +150,22 @@ def _deletion_asked_at(pod: Object) -> float | None:
 
 def _is_ending(workload: Object | None, asked: float) -> bool:
     """Whether the workload had come to its end, or was put back into its queue, when a deletion was asked for."""
-    for kind in ("FailureTarget", "SuccessCriteriaMet", "Failed", "Complete", "Succeeded"):
+    if workload is None:
+        return False
+    backend = backend_of(workload)
+    for kind in (backend.failing, backend.succeeding, backend.failed, backend.succeeded):
         found = true_condition(workload, kind)
         if found is not None and asked >= (seconds_of(found.get("lastTransitionTime")) or 0.0):
             return True
     return False
 
 
-def _told_codes(workload: Object | None) -> list[int]:
-    """Exit codes that the Job controller has written down, for when the pods are gone already."""
-    failed = true_condition(workload, "Failed", "FailureTarget") or {}
-    return [int(code) for code in _TOLD_CODE.findall(str(failed.get("message", "")))]
+def _reported_codes(workload: Object | None) -> list[int]:
+    """Exit codes that the workload's controller has written down, for when the pods are gone already."""
+    if workload is None:
+        return []
+    backend = backend_of(workload)
+    return backend.exit_codes(str((backend.failure(workload) or {}).get("message", "")))
 
 
 def _words(pod: Object | None, workload: Object | None) -> str:
@@ -176,7 +181,7 @@ def _words(pod: Object | None, workload: Object | None) -> str:
         if lines:
             return lines[-1].strip()[:500]
         return f"the trainer ended with exit code {ended.get('exitCode')}"
-    failed = true_condition(workload, "Failed") or {}
+    failed = {} if workload is None else true_condition(workload, backend_of(workload).failed) or {}
     return str(failed.get("message", ""))[:500]
 
 

@@ -5,32 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 
-from kronos_operator.api import KronosModel, Spec
-from kronos_operator.plan import Attempt, RunRecord
+from kronos_operator.api import KronosModel, Run, Spec
+from kronos_operator.plan import Attempt, Obstacle
 from kronos_operator.reconcile.turns import Claim, Kind, Standing
-from kronos_operator.reconcile.waiting import Waiting
 
 # What decides on which nodes a pod fits; the rest of the template may differ between pods that compete.
 _PLACEMENT = ("node_selector", "tolerations", "affinity", "scheduler_name", "runtime_class_name", "priority_class_name")
 
 
-def claim_of(model: KronosModel, record: RunRecord, attempt: Attempt | None, waiting: Waiting | None) -> Claim:
+def claim_of(model: KronosModel, run: Run, attempt: Attempt | None, waiting: Obstacle | None) -> Claim:
     """The model's claim; `attempt` is its current one while any of it is left, `waiting` why that does not run."""
     namespace, shape = model.metadata.namespace, _shape(model.spec)
     standing = Standing.WAITS
     if attempt is not None:
-        placed = record.begun or attempt.unplaced_since is None
+        placed = run.begun or attempt.unplaced_since is None
         standing = Standing.HOLDS if placed else Standing.TRIES
     kinds: dict[str, Kind] = {"QuotaExceeded": ("quota", namespace), "Unschedulable": ("nodes", shape)}
     lacks = kinds.get(waiting.reason) if waiting is not None and standing is Standing.TRIES else None
     return Claim(
         priority=model.spec.priority,
-        since=record.started_at,
+        since=run.started_at or 0.0,
         namespace=namespace,
         shape=shape,
         standing=standing,
         lacks=lacks,
-        gave_back=record.incomplete > 0,
+        gave_back=run.restarts.incomplete > 0,
     )
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kronos_operator import names
-from kronos_operator.api import Backend, KronosModel
-from kronos_operator.hashing import settings_hash, stage_hashes
-from kronos_operator.kube import Cluster, ClusterError, Created, Kind, NotFound, Object, Rejected
-from kronos_operator.kube.kinds import CONFIGMAP, JOB, PYTORCHJOB, SERVICE
-from kronos_operator.manifests import Gang as Blueprint
-from kronos_operator.manifests import children, frozen, run_config_map
-from kronos_operator.plan import Action, RunRecord, StartAttempt, StopAttempt
+from kronos_operator.api import KronosModel, Run
+from kronos_operator.backends import BACKENDS, backend_of
+from kronos_operator.hashing import stage_hashes, template_hash
+from kronos_operator.kube import Cluster, ClusterError, Created, NotFound, Object, Rejected
+from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
+from kronos_operator.manifests import AttemptTemplate, frozen, run_config_map
+from kronos_operator.plan import Action, Deletions, StartAttempt, StopAttempt
 from kronos_operator.policy import violations
-from kronos_operator.reconcile.causes import has_ended
-from kronos_operator.reconcile.gangs import Gang, is_child
+from kronos_operator.reconcile.gangs import ObservedGang, is_child
 from kronos_operator.settings import Settings
-
-_KINDS = {kind.kind: kind for kind in (CONFIGMAP, SERVICE, JOB, PYTORCHJOB)}
 
 
 class Refused(Exception):
@@ -54,46 +51,48 @@ class Effects:
             else:
                 await self._stop(model, action)
 
-    async def find_workload(self, model: KronosModel, record: RunRecord) -> Object | None:
-        """The workload of the record's current attempt as the API server has it."""
-        step = record.next_step
-        if step is None or not record.settings:
+    async def find_workload(self, model: KronosModel, run: Run) -> Object | None:
+        """The workload of the run's current attempt as the API server has it."""
+        stage = run.next_stage
+        if stage is None or not run.template_hash:
             return None  # nothing was started yet
-        name = names.child_name(model.metadata.name, step.stage, step.hash, record.number)
-        kinds = [_workload_kind(model)]
-        if record.settings != settings_hash(model.spec):
-            kinds += {JOB, PYTORCHJOB} - {kinds[0]}  # the backend may be what has changed since
-        for kind in kinds:
-            found = await self._cluster.get(kind, model.metadata.namespace, name)
+        name = names.child_name(model.metadata.name, stage.stage, stage.hash, run.attempt)
+        backends = [BACKENDS[model.spec.backend]]
+        if run.template_hash != template_hash(model.spec):  # the backend may be what has changed since
+            backends += [backend for backend in BACKENDS.values() if backend is not backends[0]]
+        for backend in backends:
+            found = await self._cluster.get(backend.kind, model.metadata.namespace, name)
             if found is not None:
                 return found
         return None
 
-    async def delete_workload(self, gang: Gang) -> None:
-        """Deletes the gang's workload; it stays in sight until its last pod is gone."""
+    async def delete(
+        self, model: KronosModel, deletions: Deletions, run: Run | None, gangs: Sequence[ObservedGang]
+    ) -> None:
+        """Carries out a plan's deletions."""
+        by_attempt = {(gang.run, gang.number): gang for gang in gangs}
+        for attempt in deletions.stuck:
+            await self._delete_workload(by_attempt[attempt])
+        if deletions.expired:
+            # The workloads go last: while one is there, what was left undone is found to be so.
+            await self._sweep(model, run, deletions.kept)
+        for attempt in deletions.expired:
+            await self._delete_workload(by_attempt[attempt])
+
+    async def _delete_workload(self, gang: ObservedGang) -> None:
+        """Deletes the gang's workload; it stays listed until its last pod is gone."""
         if gang.workload is None or gang.deleting:
             return
         metadata = gang.workload["metadata"]
-        kind = _KINDS[gang.workload["kind"]]
         await self._cluster.delete(
-            kind, metadata["namespace"], metadata["name"], uid=metadata["uid"], propagation="Foreground"
+            backend_of(gang.workload).kind,
+            metadata["namespace"],
+            metadata["name"],
+            uid=metadata["uid"],
+            propagation="Foreground",
         )
 
-    async def tidy(
-        self, model: KronosModel, record: RunRecord | None, gangs: Sequence[Gang], now: float
-    ) -> float | None:
-        """Deletes what is no longer needed of ended gangs. Returns when the next of them expires."""
-        ended = [gang for gang in gangs if _is_past(gang, record)]
-        kept, expires = _kept(ended, model.spec.child_ttl_seconds_after_finished, now)
-        dropped = [gang for gang in ended if gang not in kept and not gang.deleting]
-        if dropped:
-            # The workloads go last: while one is there, what was left undone is seen to be so.
-            await self._sweep(model, record, [gang for gang in gangs if gang not in dropped])
-        for gang in dropped:
-            await self.delete_workload(gang)
-        return expires
-
-    async def restore(self, model: KronosModel, start: StartAttempt, gang: Gang) -> list[str]:
+    async def restore(self, model: KronosModel, start: StartAttempt, gang: ObservedGang) -> list[str]:
         """Makes again what the pods of a started attempt need and somebody has deleted. Returns what that was.
 
         Its ConfigMap is mounted when a pod starts, and by its Service the pods find each other: without them they would
@@ -101,32 +100,30 @@ class Effects:
         """
         assert gang.workload is not None
         metadata = gang.workload["metadata"]
-        kinds = [CONFIGMAP]
-        if gang.workload["kind"] == JOB.kind and gang.size > 1:
-            kinds.append(SERVICE)
+        kinds = backend_of(gang.workload).needs(gang.workload)
         missing = {
             kind.kind
             for kind in kinds
             if await self._cluster.get(kind, metadata["namespace"], metadata["name"]) is None
         }
         if missing:
-            for body in children(await self._blueprint(model, start)):
+            for body in await self._build(model, start):
                 if body["kind"] in missing:
                     await self._create(body)
         return [f"{kind} {metadata['name']}" for kind in sorted(missing)]
 
     async def _start(self, model: KronosModel, start: StartAttempt) -> None:
-        for body in children(await self._blueprint(model, start)):
+        for body in await self._build(model, start):
             if body["kind"] == CONFIGMAP.kind:
                 await self._put(body)
             else:
                 await self._create(body)
 
-    async def _blueprint(self, model: KronosModel, start: StartAttempt) -> Blueprint:
-        """What the attempt is built from. Raises Refused if that is lost, or no longer allowed."""
+    async def _build(self, model: KronosModel, start: StartAttempt) -> list[Object]:
+        """The objects of the attempt. Raises Refused if what they are built from is lost, or no longer allowed."""
         name = names.run_config_map_name(model.metadata.name, start.run)
         kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
-        if kept is None and stage_hashes(model.spec) == dict(start.stage_hashes):
+        if kept is None and stage_hashes(model.spec) == start.stage_hashes:
             await self.freeze(model, start.run)
             kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
         if kept is None:
@@ -137,13 +134,14 @@ class Effects:
         if denied:
             # The policy may have changed since, or somebody has made another ConfigMap of that name.
             raise Refused(f"what the run was begun with is no longer allowed: {denied}", reason="PolicyDenied")
-        return Blueprint(
+        attempt = AttemptTemplate(
             model=built_from,
             uid=_uid(model),
             start=start,
             image=self._settings.default_image,
             default_queue=self._settings.policy.default_queue,
         )
+        return BACKENDS[built_from.spec.backend].build(attempt)
 
     def _denied(self, model: KronosModel) -> str:
         """What the policy denies of a model with its frozen image; an earlier default image was the administrator's."""
@@ -165,7 +163,10 @@ class Effects:
             await self._create(config_map)
 
     async def _create(self, body: Object) -> Created:
-        kind = _KINDS[body["kind"]]
+        backend = next((one for one in BACKENDS.values() if one.kind.kind == body["kind"]), None)
+        kind = (
+            next(one for one in (CONFIGMAP, SERVICE) if one.kind == body["kind"]) if backend is None else backend.kind
+        )
         try:
             created = await self._cluster.create(kind, body)
         except Rejected as no:
@@ -174,10 +175,9 @@ class Effects:
             reason = "QuotaExceeded" if "exceeded quota" in no.message else "ChildForbidden"
             raise Postponed(no.message, reason=reason) from no
         except NotFound as no:
-            if kind is not PYTORCHJOB:
+            if backend is None or not backend.missing:
                 raise
-            message = "the cluster has no PyTorchJob: install the training operator, or set backend to Job"
-            raise Postponed(message, reason="BackendMissing") from no
+            raise Postponed(backend.missing, reason="BackendMissing") from no
         if created is Created.EXISTS_OTHER:
             # It may be on its way out.
             message = f"{body['kind']} {body['metadata']['name']} is there and not this model's: delete it"
@@ -186,31 +186,31 @@ class Effects:
 
     async def _stop(self, model: KronosModel, stop: StopAttempt) -> None:
         namespace = model.metadata.namespace
-        for kind in (JOB, PYTORCHJOB):
+        for backend in BACKENDS.values():
             selector = ",".join(
                 f"{label}={value}"
                 for label, value in (
                     (names.MODEL_LABEL, model.metadata.name),
                     (names.RUN_LABEL, stop.run),
-                    (names.ATTEMPT_LABEL, str(stop.number)),
+                    (names.ATTEMPT_LABEL, str(stop.attempt)),
                 )
             )
             try:
-                found, _ = await self._cluster.list(kind, namespace, selector=selector)
+                found, _ = await self._cluster.list(backend.kind, namespace, selector=selector)
             except NotFound:
                 continue
             for body in found:
                 metadata = body["metadata"]
-                if is_child(body, model.metadata.name, _uid(model)):
+                if is_child(body, _uid(model)):
                     await self._cluster.delete(
-                        kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
+                        backend.kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
                     )
 
-    async def _sweep(self, model: KronosModel, record: RunRecord | None, left: Sequence[Gang]) -> None:
-        """Deletes the ConfigMaps and Services of gangs whose workload is gone, and what froze earlier runs."""
-        attempts = {(gang.run, str(gang.number)) for gang in left}
-        if record is not None:
-            attempts |= {(record.id, str(record.number)), (record.id, "")}
+    async def _sweep(self, model: KronosModel, run: Run | None, kept: Collection[tuple[str, int]]) -> None:
+        """Deletes the ConfigMaps and Services of all other attempts, and what froze earlier runs."""
+        attempts = {(run_id, str(attempt)) for run_id, attempt in kept}
+        if run is not None:
+            attempts |= {(run.id, str(run.attempt)), (run.id, "")}
         for kind in (CONFIGMAP, SERVICE):
             selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY},{names.MODEL_LABEL}={model.metadata.name}"
             bodies, _ = await self._cluster.list(kind, model.metadata.namespace, selector=selector)
@@ -221,34 +221,11 @@ class Effects:
                 await self._cluster.delete(kind, *_place(body), uid=body["metadata"]["uid"])
 
 
-def _is_past(gang: Gang, record: RunRecord | None) -> bool:
-    """Whether the gang's end is in the record already, and nothing of it runs."""
-    if gang.workload is None or not gang.finished or not all(has_ended(pod) for pod in gang.pods):
-        return False
-    return record is not None and gang.number < record.number
-
-
-def _kept(ended: Sequence[Gang], ttl: float, now: float) -> tuple[list[Gang], float | None]:
-    """Successes until they expire, and the last failure while no success has followed it."""
-    successes = [gang for gang in ended if gang.finished == "Complete"]
-    failures = [gang for gang in ended if gang.finished == "Failed"]
-    expiries = {gang.number: (gang.finished_at or now) + ttl for gang in successes}
-    kept = [gang for gang in successes if expiries[gang.number] > now]
-    last = max(failures, key=lambda gang: gang.number, default=None)
-    if last is not None and all(gang.number < last.number for gang in successes):
-        kept.append(last)
-    return kept, min((moment for moment in expiries.values() if moment > now), default=None)
-
-
 def _repository(image: str) -> str:
     """The image without its tag or digest."""
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     return head + slash + last.partition(":")[0]
-
-
-def _workload_kind(model: KronosModel) -> Kind:
-    return PYTORCHJOB if model.spec.backend is Backend.PYTORCH_JOB else JOB
 
 
 def _place(body: Object) -> tuple[str, str]:

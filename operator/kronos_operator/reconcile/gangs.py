@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from kronos_operator import names
+from kronos_operator.backends import backend_of, backend_of_pod, node_rank
 from kronos_operator.kube.conditions import condition, true_condition
 from kronos_operator.kube.kinds import Object
+from kronos_operator.kube.owners import controller_of
 from kronos_operator.plan import Attempt, AttemptState
 from kronos_operator.reconcile.causes import (
     Disruption,
@@ -23,12 +24,11 @@ from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.times import created_at, seconds_of
 from kronos_trainer.config import ExitCode, StageName
 
-_HASH = re.compile("[0-9a-f]{8}")
 LOST_AFTER = 60.0  # seconds that a pod may outlive its grace before it counts as lost
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gang:
+class ObservedGang:
     """All that is there of one attempt."""
 
     run: str
@@ -40,14 +40,12 @@ class Gang:
     @property
     def first_pod(self) -> Object | None:
         """The pod of rank 0, which speaks for the gang."""
-        return next((pod for pod in self.pods if _is_first(pod)), None)
+        return next((pod for pod in self.pods if node_rank(pod) == 0), None)
 
     @property
     def size(self) -> int:
         """How many pods its workload is to have."""
-        spec = {} if self.workload is None else self.workload.get("spec") or {}
-        replicas = spec.get("pytorchReplicaSpecs") or {}
-        return int(sum(one.get("replicas", 0) for one in replicas.values()) if replicas else spec.get("parallelism", 0))
+        return 0 if self.workload is None else backend_of(self.workload).size(self.workload["spec"])
 
     @property
     def missing(self) -> int:
@@ -57,16 +55,24 @@ class Gang:
     @property
     def finished(self) -> str:
         """How the workload ended, `Complete` or `Failed`; empty while it goes on."""
-        for name, word in (("Complete", "Complete"), ("Succeeded", "Complete"), ("Failed", "Failed")):
-            if true_condition(self.workload, name):
-                return word
-        return ""
+        if self.workload is None or self._end is None:
+            return ""
+        return "Complete" if self._end["type"] == backend_of(self.workload).succeeded else "Failed"
 
     @property
     def finished_at(self) -> float | None:
         """When the workload ended."""
-        ended = true_condition(self.workload, "Complete", "Succeeded", "Failed")
-        return None if ended is None else seconds_of(ended.get("lastTransitionTime"))
+        return None if self._end is None else seconds_of(self._end.get("lastTransitionTime"))
+
+    @property
+    def succeeding(self) -> bool:
+        """Whether the workload's controller has announced its success, while pods may still run."""
+        return self.workload is not None and bool(true_condition(self.workload, backend_of(self.workload).succeeding))
+
+    @property
+    def failing(self) -> bool:
+        """Whether the workload's controller has announced its failure, while pods may still run."""
+        return self.workload is not None and bool(true_condition(self.workload, backend_of(self.workload).failing))
 
     @property
     def deleting(self) -> bool:
@@ -76,54 +82,60 @@ class Gang:
     @property
     def suspended(self) -> bool:
         """Whether it waits to be admitted by a queue."""
-        spec = {} if self.workload is None else self.workload.get("spec") or {}
-        return bool(spec.get("suspend") or (spec.get("runPolicy") or {}).get("suspend"))
+        return self.workload is not None and backend_of(self.workload).suspended(self.workload["spec"])
+
+    @property
+    def _end(self) -> Object | None:
+        return None if self.workload is None else backend_of(self.workload).end(self.workload)
 
 
-def gangs_of(model: Object, workloads: Iterable[Object], pods: Iterable[Object]) -> tuple[list[Gang], list[Object]]:
+def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> tuple[list[ObservedGang], list[Object]]:
     """The gangs of a model, and the objects that carry its labels without being its children.
 
-    `model` has name and uid. A workload is its child if the model is its controller and it has the name that an attempt
-    has; a copy that somebody made to look into a failure has another name. Pods are found by their controller. Those
-    whose workload is gone are gangs too: whoever deleted it, they may hold a GPU and the model's directory still.
+    `uid` is the model's. A workload is its child if the model is its controller and it has the name that an attempt
+    has; a copy that somebody made to look into a failure has another name. Pods whose workload is gone are gangs too:
+    whoever deleted it, they may hold a GPU and the model's directory still.
     """
     own, foreign = {}, []
     for body in workloads:
-        if is_child(body, model["name"], model["uid"]):
+        if is_child(body, uid):
             own[body["metadata"]["uid"]] = body
         else:
             foreign.append(body)
-    strangers = {body["metadata"]["uid"] for body in foreign}
-    by_owner: defaultdict[str, list[Object]] = defaultdict(list)
+    others = list(foreign)
+    owned: defaultdict[str, list[Object]] = defaultdict(list)
     left: defaultdict[tuple[str, StageName, int], list[Object]] = defaultdict(list)
     for pod in pods:
-        controller = _controller(pod)
+        owner = next((key for key, body in own.items() if backend_of(body).owns(body, pod)), None)
         identity = _identity(pod)
-        if controller.get("uid") in own:
-            by_owner[controller["uid"]].append(pod)
-        elif controller.get("uid") in strangers:
-            continue  # its workload is spoken of
-        elif identity is None or not _is_attempt(controller.get("name", ""), pod, model["name"]):
+        if owner is not None:
+            owned[owner].append(pod)
+        elif any(backend_of(body).owns(body, pod) for body in others):
+            continue  # the workload is reported as foreign
+        elif identity is None or backend_of_pod(pod) is None:
             foreign.append(pod)
         elif not has_ended(pod):
             left[identity].append(pod)
     gangs = []
-    for uid, body in own.items():
-        run, stage, number = _identity(body) or ("", StageName.TOKENIZER, 0)
-        gangs.append(Gang(run=run, stage=stage, number=number, workload=body, pods=tuple(by_owner[uid])))
+    for key, body in own.items():
+        run, stage, number = _identity(body) or ("", next(iter(StageName)), 0)
+        gangs.append(ObservedGang(run=run, stage=stage, number=number, workload=body, pods=tuple(owned[key])))
     gangs += [
-        Gang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
+        ObservedGang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
         for (run, stage, number), group in left.items()
     ]
     return gangs, foreign
 
 
-def is_child(body: Object, model: str, uid: str) -> bool:
-    """Whether a workload is one of the model's attempts: by its controller, and by the name that an attempt has."""
-    return bool(_controller(body).get("uid") == uid) and _is_attempt(body["metadata"]["name"], body, model)
+def is_child(workload: Object, uid: str) -> bool:
+    """Whether a workload is an attempt of the model with this uid: by its controller, and by the name of an attempt."""
+    metadata = workload["metadata"]
+    return controller_of(workload).get("uid") == uid and names.is_attempt_name(
+        metadata["name"], metadata.get("labels") or {}
+    )
 
 
-def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
+def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt:
     """The attempt as plan sees it. It has failed once it is lost: its workload gone or going, and its nodes silent."""
     alive = [pod for pod in gang.pods if not has_ended(pod)]
     gone = gang.workload is None or gang.deleting
@@ -134,7 +146,7 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
-        number=gang.number,
+        attempt=gang.number,
         state=AttemptState.FAILED if lost else _state(gang, alive),
         disrupted=disruption is not None,
         reason="" if disruption is None else disruption.reason,
@@ -142,8 +154,8 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
         whole=len(alive) == len(gang.pods),
         placed=sum(map(_is_placed, alive)),
         unplaced_since=created_at(gang.workload) if unplaced and gang.workload is not None else None,
-        stepped=report.stepped,
-        succeeding=gang.finished == "Complete" or bool(true_condition(gang.workload, "SuccessCriteriaMet")),
+        has_progress=report.stepped,
+        succeeding=gang.finished == "Complete" or gang.succeeding,
         started_at=_started_at(gang),
         reported_at=report.heard_at,
     )
@@ -162,31 +174,31 @@ def attempt_of(gang: Gang, report: Report | None, now: float) -> Attempt:
     )
 
 
-def cannot_go_on(gang: Gang, now: float) -> bool:
+def cannot_go_on(gang: ObservedGang, now: float) -> bool:
     """Whether the workload has to be deleted for the gang to end.
 
-    A lost pod never ends by itself. A pod of a PyTorchJob that was deleted is made anew, alone, and hangs the gang.
-    A Job that its queue suspends, and whose pods exit as they are told to, may count that as its failure; then it is
-    over, but says so only when it is resumed.
+    A lost pod never ends by itself. Some controllers make a deleted pod anew, alone, and it waits in vain for the
+    others. A workload that its queue suspends, and whose pods then exit as they should, may count that as its failure;
+    then it has ended, but is marked as failed only when it is resumed.
     """
     if gang.workload is None or gang.deleting:
         return False
     if any(is_lost(pod, now) for pod in gang.pods):
         return True
-    if gang.suspended and true_condition(gang.workload, "FailureTarget") and all(has_ended(pod) for pod in gang.pods):
+    if gang.suspended and gang.failing and all(has_ended(pod) for pod in gang.pods):
         return not gang.finished
     # One that its queue has taken back is made anew as a whole.
-    going = not gang.finished and not gang.suspended and gang.workload["kind"] == "PyTorchJob"
-    return going and disruption_of(gang.workload, gang.pods) is not None
+    hangs = not gang.finished and not gang.suspended and backend_of(gang.workload).remakes_pods
+    return hangs and disruption_of(gang.workload, gang.pods) is not None
 
 
-def lost_at(gang: Gang) -> float | None:
+def lost_at(gang: ObservedGang) -> float | None:
     """When the first of its pods that are being deleted will count as lost."""
     moments = [_gone_by(pod) for pod in gang.pods if not has_ended(pod)]
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def silent_nodes(gang: Gang) -> list[str]:
+def silent_nodes(gang: ObservedGang) -> list[str]:
     """Nodes from which nothing is heard while a pod of the gang runs there: then its Ready is taken back by others."""
     silent = []
     for pod in gang.pods:
@@ -211,14 +223,14 @@ def has_started(pod: Object) -> bool:
     return str((pod.get("status") or {}).get("phase", "")) in ("Running", "Succeeded", "Failed")
 
 
-def _state(gang: Gang, alive: list[Object]) -> AttemptState:
+def _state(gang: ObservedGang, alive: list[Object]) -> AttemptState:
     if gang.workload is None or gang.deleting:
         return AttemptState.STOPPING
     if gang.finished and alive:
-        return AttemptState.STOPPING  # a PyTorchJob ends before its pods do
+        return AttemptState.STOPPING  # some workloads end before their pods do
     if gang.finished:
         return AttemptState.SUCCEEDED if gang.finished == "Complete" else AttemptState.FAILED
-    if true_condition(gang.workload, "FailureTarget", "SuccessCriteriaMet"):
+    if gang.failing or gang.succeeding:
         return AttemptState.STOPPING
     if gang.suspended:
         return AttemptState.STOPPING if alive else AttemptState.QUEUED
@@ -226,7 +238,7 @@ def _state(gang: Gang, alive: list[Object]) -> AttemptState:
     return AttemptState.RUNNING if complete else AttemptState.WAITING
 
 
-def _disruption(gang: Gang) -> Disruption | None:
+def _disruption(gang: ObservedGang) -> Disruption | None:
     """What others are doing to the gang, or have done."""
     found = disruption_of(gang.workload, gang.pods)
     if found is not None:
@@ -246,16 +258,15 @@ def _is_placed(pod: Object) -> bool:
     return bool(node_of(pod)) or has_started(pod)
 
 
-def _taken_back(gang: Gang) -> bool:
-    """Whether its queue makes its pods end, in whichever second they do so and whatever their Job takes that for."""
+def _taken_back(gang: ObservedGang) -> bool:
+    """Whether its queue ends its pods, in whichever second they do so and whatever the workload takes it for."""
     if not gang.suspended:
         return False
-    failing = true_condition(gang.workload, "FailureTarget")
-    told = not failing and any(pod["metadata"].get("deletionTimestamp") for pod in gang.pods)
-    return told or cause_of(gang.workload, gang.pods).exit_code == ExitCode.STOPPED
+    deleted = not gang.failing and any(pod["metadata"].get("deletionTimestamp") for pod in gang.pods)
+    return deleted or cause_of(gang.workload, gang.pods).exit_code == ExitCode.STOPPED
 
 
-def _started_at(gang: Gang) -> float | None:
+def _started_at(gang: ObservedGang) -> float | None:
     """When the last of the gang's containers started: before that it only waits for itself."""
     moments = []
     for pod in gang.pods:
@@ -277,28 +288,3 @@ def _identity(body: Object) -> tuple[str, StageName, int] | None:
         return labels[names.RUN_LABEL], StageName(labels[names.STAGE_LABEL]), int(labels[names.ATTEMPT_LABEL])
     except (KeyError, ValueError):
         return None
-
-
-def _is_attempt(name: str, body: Object, model: str) -> bool:
-    """Whether a workload of this name is the model's attempt that the labels of `body` speak of."""
-    identity = _identity(body)
-    if identity is None:
-        return False
-    _, stage, number = identity
-    start, end = f"{model}-{names.STAGE_SHORT[stage]}-", f"-{number}"
-    middle = name.removeprefix(start).removesuffix(end)
-    return name == start + middle + end and bool(_HASH.fullmatch(middle))
-
-
-def _controller(body: Object) -> Object:
-    owners = body["metadata"].get("ownerReferences") or []
-    return next((owner for owner in owners if owner.get("controller")), {})
-
-
-def _is_first(pod: Object) -> bool:
-    metadata = pod["metadata"]
-    index = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
-    return (
-        index.get("batch.kubernetes.io/job-completion-index") == "0"
-        or index.get("training.kubeflow.org/replica-type") == "master"
-    )

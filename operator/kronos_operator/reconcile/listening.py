@@ -10,7 +10,7 @@ from kronos_operator.api import Status
 from kronos_operator.kube import Cluster, Key
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.causes import LAST_WORDS, container_status, last_message
-from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.reconcile.gangs import ObservedGang
 from kronos_operator.reconcile.reports import Report, read_report
 
 _AT_ONCE = 20
@@ -40,7 +40,7 @@ class Listening:
         self._heard: dict[Key, _Heard] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def hear(self, key: Key, gang: Gang, state: AttemptState, before: Status, now: float) -> Report:
+    async def hear(self, key: Key, gang: ObservedGang, state: AttemptState, before: Status, now: float) -> Report:
         """The newest report of the model's current gang; its log is read again if that is due, and once at its end.
 
         A log that cannot be read says nothing, which is not silence: then the gang counts as heard.
@@ -106,7 +106,7 @@ def _words(report: Report) -> tuple[object, ...]:
     return report.progress, report.result, report.error
 
 
-def _remembered(before: Status, gang: Gang) -> Report:
+def _remembered(before: Status, gang: ObservedGang) -> Report:
     """What an operator that was restarted knows from the status it wrote."""
     progress = before.progress
     same = progress is not None and progress.attempt == gang.number and progress.stage is gang.stage

@@ -1,4 +1,4 @@
-"""What one pass of the reconciler sees of a model: its record, its gangs, and what plan is told of them."""
+"""What one pass of the reconciler observes of a model: its gangs, their logs, and why they do not run."""
 
 from __future__ import annotations
 
@@ -6,109 +6,144 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from kronos_operator import names
-from kronos_operator.api import KronosModel, Phase, Status
-from kronos_operator.kube import Key, Object
-from kronos_operator.plan import Attempt, AttemptState, Observed, Plan, RunRecord, StopReason
-from kronos_operator.reconcile.causes import overran
+from kronos_operator.api import KronosModel, Phase, Run, Status
+from kronos_operator.kube import Cluster, Key, Object
+from kronos_operator.kube.conditions import true_condition
+from kronos_operator.plan import Attempt, AttemptState, Observed, Obstacle, Plan
+from kronos_operator.reconcile.causes import has_ended, log_tail, node_of, overran
+from kronos_operator.reconcile.diagnostics import Diagnostics
 from kronos_operator.reconcile.effects import Effects
-from kronos_operator.reconcile.gangs import Gang, attempt_of, gangs_of, lost_at
-from kronos_operator.reconcile.record_status import completed_of, published_in
-from kronos_operator.reconcile.reports import Report
-from kronos_operator.reconcile.schedule import Trigger
+from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of, lost_at, silent_nodes
+from kronos_operator.reconcile.listening import Listening
+from kronos_operator.reconcile.refusals import refusal
+from kronos_operator.reconcile.reports import Report, result_of
+from kronos_operator.reconcile.schedule import Trigger, trigger_of
 from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.waiting import PATIENCE
+from kronos_operator.settings import Settings
 
 
-class Sight(Protocol):
-    """What is seen of the models' children; it may lag behind."""
+class Lister(Protocol):
+    """Lists the models' children as a watch has them; it may lag behind."""
 
     def workloads(self, model: Key) -> list[Object]:
-        """Jobs and PyTorchJobs labelled with the model's name."""
+        """Workloads labelled with the model's name."""
 
     def pods(self, model: Key) -> list[Object]:
         """Pods labelled with the model's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
-    """What one pass sees."""
+class Observation:
+    """What one pass observes. `observed` is what `plan` decides on; the rest is for whoever acts and reports."""
 
-    model: KronosModel
-    before: Status
-    record: RunRecord | None
-    gangs: list[Gang]
-    foreign: list[Object]  # with the labels of its children, but not its own
-    current: Gang | None
-    attempt: Attempt | None  # of the current gang, before its log is read
+    observed: Observed
+    gangs: list[ObservedGang]
+    foreign: list[Object]  # with the labels of the model's children, but not its own
+    current: ObservedGang | None  # of the run's current attempt
+    attempt: Attempt | None  # the same
+    report: Report | None  # of that gang's log
+    log_tail: str | None  # its last lines, once it has failed
+    trigger: Trigger
+    retrain: str  # the retrain request
     now: float
-    driven_away_by: str = ""  # the taints of the node that the current gang has to leave
 
     @property
     def state(self) -> AttemptState | None:
-        """Of the current gang."""
+        """Of the current attempt."""
         return None if self.attempt is None else self.attempt.state
 
 
-async def look(model: KronosModel, record: RunRecord | None, sight: Sight, effects: Effects, now: float) -> View:
-    """Gathers what there is of a model."""
-    key = Key(model.metadata.namespace, model.metadata.name)
-    itself = {"name": model.metadata.name, "uid": model.metadata.uid or ""}
-    workloads, pods = sight.workloads(key), sight.pods(key)
-    gangs, foreign = gangs_of(itself, workloads, pods)
-    current = _current(record, gangs)
-    if record is not None and record.outcome is None and (current is None or current.workload is None):
-        # What was just created may not have been seen yet, and what is not seen need not be gone.
-        found = await effects.find_workload(model, record)
-        if found is not None:
-            gangs, foreign = gangs_of(itself, [*workloads, found], pods)
-            current = _current(record, gangs)
-    return View(
-        model=model,
-        before=model.status or Status(),
-        record=record,
-        gangs=gangs,
-        foreign=foreign,
-        current=current,
-        attempt=None if current is None else attempt_of(current, None, now),
-        now=now,
-    )
+class Observer:
+    """Observes models."""
 
+    def __init__(self, cluster: Cluster, lister: Lister, effects: Effects, settings: Settings) -> None:
+        self._lister = lister
+        self._effects = effects
+        self._settings = settings
+        self._diagnostics = Diagnostics(cluster)
+        self._listening = Listening(cluster, settings.progress_seconds)
 
-def observed(
-    view: View,
-    report: Report | None,
-    trigger: Trigger,
-    *,
-    refused: bool,
-    gang_start_seconds: float | None = None,
-    outranked: bool = False,
-    contended: bool = False,
-) -> Observed:
-    """What plan is told. `report` is of the current gang; `refused`: the spec may not be started here."""
-    attempts, record = [], view.record
-    for gang in view.gangs:
-        attempt = attempt_of(gang, report if gang is view.current else None, view.now)
-        if gang is view.current and attempt.disrupted and view.driven_away_by:
-            attempt = replace(attempt, message=f"{attempt.message}; {view.driven_away_by}")
-        attempts.append(attempt)
-    ran_over = view.current is not None and view.state is AttemptState.FAILED and overran(view.current.workload)
-    if record is not None and record.stop is None and ran_over:
-        record = replace(record, stop=StopReason.OVERTIME)
-    # A request that was taken back asks for nothing.
-    cancel = annotation(view.model, names.CANCEL_ANNOTATION) or ("" if record is None else record.cancel)
-    return Observed(
-        record=record,
-        completed=completed_of(view.before),
-        attempts=attempts,
-        published=published_in(view.before),
-        trigger=trigger.text,
-        scheduled=trigger.scheduled,
-        cancel=cancel,
-        refused=refused,
-        gang_start_seconds=gang_start_seconds,
-        outranked=outranked,
-        contended=contended,
-    )
+    def forget(self, key: Key) -> None:
+        """Forgets a model."""
+        self._listening.forget(key)
+
+    async def observe(self, model: KronosModel, postponed: Obstacle | None, now: float) -> Observation:
+        """Observes a model; `postponed` is why the last pass could not do what was decided."""
+        key, before = Key(model.metadata.namespace, model.metadata.name), model.status or Status()
+        gangs, foreign, current = await self._gangs(model, before.run)
+        report = await self._report(key, current, before, now)
+        attempts = {id(gang): _attempt(gang, report if gang is current else None, now) for gang in gangs}
+        attempt = None if current is None else attempts[id(current)]
+        if current is not None and attempt is not None and not (before.run is not None and before.run.disrupted):
+            attempt = attempts[id(current)] = await self._with_taints(current, attempt)
+        # A request that was taken back asks for nothing.
+        retrain, cancel = annotation(model, names.RETRAIN_ANNOTATION), annotation(model, names.CANCEL_ANNOTATION)
+        trigger = trigger_of(model.spec.schedule, retrain, cancel, before, now)
+        observed = Observed(
+            run=before.run,
+            trained=before.tracking.trained,
+            attempts=tuple(attempts.values()),
+            published=before.published_run,
+            trigger=trigger.text,
+            scheduled=trigger.scheduled,
+            cancel=cancel or ("" if before.run is None else before.run.cancel),
+            refused=refusal(model, self._settings.policy, self._settings.default_image),
+            waiting=postponed or await self._waiting(current, attempt, before, now),
+            unshared_storage=await self._diagnostics.unshared(model),
+        )
+        failed = current is not None and attempt is not None and attempt.state is AttemptState.FAILED
+        return Observation(
+            observed=observed,
+            gangs=gangs,
+            foreign=foreign,
+            current=current,
+            attempt=attempt,
+            report=report,
+            log_tail=log_tail(current.pods, self._listening.log(key)) if current is not None and failed else None,
+            trigger=trigger,
+            retrain=retrain,
+            now=now,
+        )
+
+    async def _gangs(
+        self, model: KronosModel, run: Run | None
+    ) -> tuple[list[ObservedGang], list[Object], ObservedGang | None]:
+        """The gangs of a model, what only looks like one, and the gang of the current attempt."""
+        key = Key(model.metadata.namespace, model.metadata.name)
+        uid = model.metadata.uid or ""
+        workloads, pods = self._lister.workloads(key), self._lister.pods(key)
+        gangs, foreign = gangs_of(uid, workloads, pods)
+        current = _current(run, gangs)
+        if run is not None and run.outcome is None and (current is None or current.workload is None):
+            # What was just created may not be listed yet, and what is not listed need not be gone.
+            found = await self._effects.find_workload(model, run)
+            if found is not None:
+                gangs, foreign = gangs_of(uid, [*workloads, found], pods)
+                current = _current(run, gangs)
+        return gangs, foreign, current
+
+    async def _report(self, key: Key, current: ObservedGang | None, before: Status, now: float) -> Report | None:
+        if current is None:
+            self._listening.forget(key)
+            return None
+        return await self._listening.hear(key, current, attempt_of(current, None, now).state, before, now)
+
+    async def _with_taints(self, gang: ObservedGang, attempt: Attempt) -> Attempt:
+        """The attempt with the taints by which its gang is being driven away, once."""
+        if attempt.reason != "DeletionByTaintManager" or not attempt.disrupted:
+            return attempt
+        node = next((node_of(pod) for pod in gang.pods if true_condition(pod, "DisruptionTarget")), "")
+        taints = await self._diagnostics.taints(node) if node else ""
+        return replace(attempt, message=f"{attempt.message}; {taints}") if taints else attempt
+
+    async def _waiting(
+        self, gang: ObservedGang | None, attempt: Attempt | None, before: Status, now: float
+    ) -> Obstacle | None:
+        """Why the current gang does not run."""
+        if gang is None or attempt is None or attempt.state not in (AttemptState.QUEUED, AttemptState.WAITING):
+            return None
+        return await self._diagnostics.waiting(gang, before.queue_position, now)
 
 
 def annotation(model: KronosModel, name: str) -> str:
@@ -116,36 +151,52 @@ def annotation(model: KronosModel, name: str) -> str:
     return model.metadata.annotations.get(name, "")[:256]
 
 
-def look_again_at(view: View, decided: Plan, every: float) -> float | None:
-    """When to look at the gang again though nothing has told of a change; logs are read `every` so many seconds."""
-    if view.state is AttemptState.RUNNING:
-        return view.now + every
-    if view.current is None and decided.phase is Phase.QUEUED:
+def look_again_at(seen: Observation, decided: Plan, every: float) -> float | None:
+    """When to look at the gang again though no change was reported; logs are read `every` so many seconds."""
+    if seen.state is AttemptState.RUNNING:
+        return seen.now + every
+    if seen.current is None and decided.phase is Phase.QUEUED:
         return None  # it is called when its turn has come
-    if decided.record is not None and decided.record.outcome is None and decided.phase is not Phase.SUSPENDED:
-        soon = view.now + max(PATIENCE, every)
-        lost = None if view.current is None else lost_at(view.current)
-        return soon if lost is None else min(soon, max(view.now + 1, lost))
+    if decided.run is not None and decided.run.outcome is None and decided.phase is not Phase.SUSPENDED:
+        soon = seen.now + max(PATIENCE, every)
+        lost = None if seen.current is None else lost_at(seen.current)
+        return soon if lost is None else min(soon, max(seen.now + 1, lost))
     return None
 
 
-def may_lack_children(view: View, decided: Plan, report: Report | None) -> bool:
+def may_lack_children(seen: Observation, decided: Plan) -> bool:
     """Whether pods may wait for what somebody has deleted: they have nodes, and have not trained a step in a while.
 
     Once a gang has trained it needs neither its ConfigMap nor its Service any more.
     """
-    attempt, record = view.attempt, decided.record
-    if view.current is None or view.current.workload is None or attempt is None or record is None:
+    attempt, run = seen.attempt, decided.run
+    if seen.current is None or seen.current.workload is None or attempt is None or run is None:
         return False
-    if (record.id, record.number) != (attempt.run, attempt.number) or record.stop is not None:
+    if (run.id, run.attempt) != (attempt.run, attempt.attempt) or run.stop is not None:
         return False
     if attempt.state not in (AttemptState.WAITING, AttemptState.RUNNING) or attempt.placed == 0:
         return False
-    stepped = report is not None and report.stepped
-    return not stepped and view.now - created_at(view.current.workload) >= PATIENCE
+    return not attempt.has_progress and seen.now - created_at(seen.current.workload) >= PATIENCE
 
 
-def _current(record: RunRecord | None, gangs: list[Gang]) -> Gang | None:
-    if record is None or record.outcome is not None:
+def _attempt(gang: ObservedGang, report: Report | None, now: float) -> Attempt:
+    """The attempt of a gang; `report` is of its log."""
+    attempt = attempt_of(gang, report, now)
+    over = gang.workload is not None and bool(gang.finished) and all(has_ended(pod) for pod in gang.pods)
+    digest, metrics = (None, {}) if report is None else result_of(report, gang.stage)
+    return replace(
+        attempt,
+        deadline_exceeded=overran(gang.workload),
+        stuck=cannot_go_on(gang, now),
+        deleting=gang.deleting,
+        silent_nodes=tuple(silent_nodes(gang)),
+        finished_at=(gang.finished_at or now) if over else None,
+        digest=digest,
+        metrics=metrics,
+    )
+
+
+def _current(run: Run | None, gangs: list[ObservedGang]) -> ObservedGang | None:
+    if run is None or run.outcome is not None:
         return None
-    return next((gang for gang in gangs if (gang.run, gang.number) == (record.id, record.number)), None)
+    return next((gang for gang in gangs if (gang.run, gang.number) == (run.id, run.attempt)), None)

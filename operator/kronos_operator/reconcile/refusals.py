@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from kronos_operator.api import KronosModel
 from kronos_operator.manifests import local_paths
+from kronos_operator.plan import Obstacle
 from kronos_operator.policy import Policy, violations
-from kronos_operator.reconcile.waiting import Waiting
 
 
-def refusal(model: KronosModel, policy: Policy, default_image: str) -> Waiting | None:
+def refusal(model: KronosModel, policy: Policy, default_image: str) -> Obstacle | None:
     """Why nothing may be started for this model, None if it may."""
     local = local_paths(model.spec)
     if local:
         message = (
             f"{' and '.join(local)} cannot be reached from a pod: name a PersistentVolumeClaim with `claim`, or a `uri`"
         )
-        return Waiting(reason="LocalPathInCluster", message=message)
+        return Obstacle(reason="LocalPathInCluster", message=message)
     denied = violations(model.spec, policy)
     if denied:
-        return Waiting(reason="PolicyDenied", message="; ".join(denied))
+        return Obstacle(reason="PolicyDenied", message="; ".join(denied))
     if model.spec.image is None and not default_image:
-        return Waiting(reason="ImageMissing", message="spec.image is absent and the operator has no default image")
+        return Obstacle(reason="ImageMissing", message="spec.image is absent and the operator has no default image")
     return None

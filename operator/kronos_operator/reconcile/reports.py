@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from kronos_operator.api import CheckpointState, Progress, RunStep
-from kronos_operator.reconcile.times import moment_of, seconds_of
+from kronos_operator.api import CheckpointState, Progress
+from kronos_operator.durations import round_duration
+from kronos_operator.reconcile.times import seconds_of
 from kronos_operator.text import plain
 from kronos_trainer.config import (
     CheckpointSkippedEvent,
@@ -68,30 +69,21 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
         steps=said.steps,
         percent=percent,
         summary=plain(said.phase)[:32] or None if percent is None else f"{percent:.0f}%",
-        eta=None if left is None else duration(left),
-        estimated_completion_time=None if left is None else moment_of(at + left),
+        eta=None if left is None else round_duration(left),
+        estimated_completion_time=None if left is None else float(int(at + left)),
         loss=said.loss,
         validation_loss=said.validation_loss,
         samples_per_second=None if said.samples_per_second is None else max(0.0, said.samples_per_second),
-        updated_at=moment_of(at),
+        updated_at=float(int(at)),
     )
 
 
-def result_of(report: Report, step: RunStep) -> RunStep:
-    """A finished step of a run with what the trainer told of its result."""
-    result = report.result or StageResult()
-    return step.model_copy(update={"digest": plain(result.digest)[:128] or None, "metrics": result.metrics})
-
-
-def duration(seconds: float) -> str:
-    """A span of time for the eye: 2h13m, 13m, 45s."""
-    whole = int(min(max(seconds, 0), _LONGEST_ETA))
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d{hours}h"
-    if hours:
-        return f"{hours}h{minutes}m"
-    return f"{minutes}m" if minutes else f"{whole}s"
+def result_of(report: Report, stage: StageName) -> tuple[str | None, dict[str, float]]:
+    """Digest of the weights and metrics of a stage's result; none if the report has no result of that stage."""
+    result = report.result
+    if result is None or result.stage != stage.value:
+        return None, {}
+    return plain(result.digest)[:128] or None, result.metrics
 
 
 def _heard(report: Report, event: Event) -> Report:
@@ -118,14 +110,14 @@ def _heard(report: Report, event: Event) -> Report:
 
 
 def _saved(report: Report, event: ProgressEvent) -> CheckpointState | None:
-    """The newest checkpoint: one is durable when the trainer goes on to something else than saving."""
+    """The newest checkpoint: it is durable once the trainer has gone on from saving."""
     before = report.progress
     if before is None or before.phase != "saving" or event.phase == "saving":
         return report.checkpoint
     moment = seconds_of(before.time)
     if before.step is None or moment is None:
         return report.checkpoint
-    return CheckpointState(step=before.step, time=moment_of(moment))
+    return CheckpointState(step=before.step, time=float(int(moment)))
 
 
 def _bounded(value: float | None, most: float) -> float | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from croniter import croniter
 
 from kronos_operator.api import Schedule, ScheduleState, Status
-from kronos_operator.reconcile.times import moment_of, seconds_of
+from kronos_operator.reconcile.times import seconds_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def trigger_of(schedule: Schedule | None, annotation: str, cancel: str, status: 
     if annotation and annotation != (status.tracking.last_trigger or "") and not taken_back:
         return Trigger(text=annotation, tick=tick, next_tick=next_tick)
     if tick is not None:
-        text = f"schedule {moment_of(tick).isoformat()}"
+        text = f"schedule {datetime.fromtimestamp(tick, UTC).isoformat()}"
         return Trigger(text=text, scheduled=True, taken_back=taken_back, tick=tick, next_tick=next_tick)
     return Trigger(text=held, taken_back=taken_back, next_tick=next_tick)
 
@@ -53,8 +53,8 @@ def schedule_state(
     last = None if before is None else before.last_time
     following = trigger.next_tick
     if began and trigger.tick is not None:
-        last, following = moment_of(trigger.tick), next_after(schedule, now)
-    return ScheduleState(last_time=last, next_time=None if following is None else moment_of(following))
+        last, following = trigger.tick, next_after(schedule, now)
+    return ScheduleState(last_time=last, next_time=following)
 
 
 def next_after(schedule: Schedule, now: float) -> float | None:
@@ -81,9 +81,9 @@ def _ticks(
     following = next_after(schedule, now)
     if state is None or state.next_time is None:
         return None, following
-    stored = state.next_time.timestamp()
+    stored = state.next_time
     # One that the schedule as it is now does not name belongs to an earlier one.
-    if not croniter.match(schedule.cron, state.next_time.astimezone(ZoneInfo(schedule.time_zone))):
+    if not croniter.match(schedule.cron, datetime.fromtimestamp(stored, ZoneInfo(schedule.time_zone))):
         return None, following
     if now >= stored:
         return (stored, stored) if stored > cancelled_at else (None, following)

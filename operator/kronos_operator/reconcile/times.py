@@ -1,8 +1,8 @@
-"""Instants, as the API server writes them and as plan counts them: seconds since the epoch."""
+"""Times that the API server writes, as seconds since the epoch."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 
 def seconds_of(text: str | None) -> float | None:
@@ -16,11 +16,6 @@ def seconds_of(text: str | None) -> float | None:
     if moment.tzinfo is None or not 1970 <= moment.year < 9999:  # beyond, it has no equivalent in other time zones
         return None
     return moment.timestamp()
-
-
-def moment_of(seconds: float) -> datetime:
-    """The instant, to the second: what is written must be the same when it is read again."""
-    return datetime.fromtimestamp(int(seconds), UTC)
 
 
 def created_at(body: dict[str, object]) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from kronos_operator.backends import backend_of
 from kronos_operator.kube.kinds import Object
-from kronos_operator.reconcile.admission import Admission
-from kronos_operator.reconcile.gangs import Gang
+from kronos_operator.plan import Obstacle
+from kronos_operator.reconcile.gangs import ObservedGang
+from kronos_operator.reconcile.kueue import Admission
 from kronos_operator.reconcile.times import created_at, seconds_of
 
 # Every pod is unscheduled for a moment; only what lasts is told.
@@ -18,20 +19,12 @@ _REPEATED = 180.0
 
 _IMAGE_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CREATE_REASONS = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
-_REFUSED_REASONS = ("FailedCreate", "FailedCreatePod")  # the Job controller's word, and the training operator's
 _VOLUME_WORDS = ("persistentvolumeclaim", "volume node affinity", "PersistentVolume")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Waiting:
-    """Why a gang does not run."""
-
-    reason: str
-    message: str
-    place: int | None = None  # in its queue, 1 being the next
-
-
-def why_waiting(gang: Gang, events: Sequence[Object], admission: Admission | None, now: float) -> Waiting | None:
+def why_waiting(
+    gang: ObservedGang, events: Sequence[Object], admission: Admission | None, now: float
+) -> Obstacle | None:
     """The reason, or None where there is none to tell. `events` regard the workload and its pods, in any order."""
     if gang.workload is None or gang.deleting or now - created_at(gang.workload) < PATIENCE:
         return None
@@ -44,47 +37,48 @@ def why_waiting(gang: Gang, events: Sequence[Object], admission: Admission | Non
     return _from_events(gang, events, now)
 
 
-def _unscheduled(pod: Object) -> Waiting | None:
+def _unscheduled(pod: Object) -> Obstacle | None:
     for condition in (pod.get("status") or {}).get("conditions") or []:
         if condition.get("type") != "PodScheduled" or condition.get("status") != "False":
             continue
         message = f"{pod['metadata']['name']}: {condition.get('message', '')}"
         if condition.get("reason") == "SchedulingGated":
-            return Waiting(reason="SchedulingGated", message=message)
+            return Obstacle(reason="SchedulingGated", message=message)
         unbound = any(word in message for word in _VOLUME_WORDS)
-        return Waiting(reason="VolumeNotBound" if unbound else "Unschedulable", message=message)
+        return Obstacle(reason="VolumeNotBound" if unbound else "Unschedulable", message=message)
     return None
 
 
-def _not_started(pod: Object) -> Waiting | None:
+def _not_started(pod: Object) -> Obstacle | None:
     status = pod.get("status") or {}
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason = waiting.get("reason", "")
         words = f"{pod['metadata']['name']}: {waiting.get('message') or reason}"
         if reason in _IMAGE_REASONS:
-            return Waiting(reason="ImageNotPulled", message=words)
+            return Obstacle(reason="ImageNotPulled", message=words)
         if reason in _CREATE_REASONS:
-            return Waiting(reason="ContainerNotCreated", message=words)
+            return Obstacle(reason="ContainerNotCreated", message=words)
     return None
 
 
-def _not_admitted(admission: Admission | None) -> Waiting:
+def _not_admitted(admission: Admission | None) -> Obstacle:
     words = "the queue has not admitted the workload"
     if admission is None:
-        return Waiting(reason="NotAdmitted", message=words)
+        return Obstacle(reason="NotAdmitted", message=words)
     place = "" if admission.place is None else f"place {admission.place} in queue {admission.queue}: "
-    return Waiting(reason="NotAdmitted", message=f"{place}{admission.message or words}", place=admission.place)
+    return Obstacle(reason="NotAdmitted", message=f"{place}{admission.message or words}", place=admission.place)
 
 
-def _from_events(gang: Gang, events: Sequence[Object], now: float) -> Waiting | None:
+def _from_events(gang: ObservedGang, events: Sequence[Object], now: float) -> Obstacle | None:
+    refused = None if gang.workload is None else backend_of(gang.workload).refused_reason
     for event in events:
         reason, message = event.get("reason", ""), str(event.get("message") or event.get("note") or "")
-        if reason in _REFUSED_REASONS and gang.missing:
+        if reason == refused and gang.missing:
             over = "exceeded quota" in message
-            return Waiting(reason="QuotaExceeded" if over else "PodsRefused", message=message)
+            return Obstacle(reason="QuotaExceeded" if over else "PodsRefused", message=message)
         if reason in ("FailedMount", "FailedAttachVolume") and now - _seen_at(event) <= _REPEATED:
-            return Waiting(reason="VolumeNotMounted", message=message)
+            return Obstacle(reason="VolumeNotMounted", message=message)
     return None
 
 

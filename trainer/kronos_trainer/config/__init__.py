@@ -1,5 +1,6 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.atomic import ASIDE, replace_file
 from kronos_trainer.config.events import (
     CheckpointSkippedEvent,
     EndedEvent,
@@ -20,6 +21,7 @@ from kronos_trainer.config.files import (
     files_below,
     holds_bars,
 )
+from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
@@ -31,7 +33,6 @@ from kronos_trainer.config.run import (
     Reuse,
     RunConfig,
     RunPaths,
-    StageName,
     StagePaths,
     StopCause,
     WarmStart,
@@ -49,10 +50,11 @@ from kronos_trainer.config.spec import (
     Evaluation,
     Fractions,
     Hub,
+    Init,
     InnerPath,
     Name,
     OneOf,
-    Path,
+    PathText,
     PredictorInit,
     PredictorScratch,
     PredictorStage,
@@ -60,22 +62,27 @@ from kronos_trainer.config.spec import (
     Ranges,
     Source,
     Split,
+    StageConfig,
     Timeframe,
     TimeRange,
     TimeZone,
     TokenizerInit,
     TokenizerScratch,
     TokenizerStage,
+    TrainedStage,
     Training,
     Uri,
     Window,
     cel,
 )
+from kronos_trainer.config.staged import Staged, stage_fields
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
+from kronos_trainer.stages import StageName
 
 __all__ = [
+    "ASIDE",
     "CAUSE_ORDER",
     "FINAL_CODES",
     "KINDS",
@@ -101,6 +108,7 @@ __all__ = [
     "ExitCode",
     "Fractions",
     "Hub",
+    "Init",
     "InnerPath",
     "Landed",
     "ModelRef",
@@ -109,7 +117,7 @@ __all__ = [
     "Offer",
     "OneOf",
     "OtherEvent",
-    "Path",
+    "PathText",
     "PredictorInit",
     "PredictorScratch",
     "PredictorStage",
@@ -123,9 +131,11 @@ __all__ = [
     "RunPaths",
     "Source",
     "Split",
+    "StageConfig",
     "StageName",
     "StagePaths",
     "StageResult",
+    "Staged",
     "Start",
     "StartedEvent",
     "StopCause",
@@ -136,6 +146,7 @@ __all__ = [
     "TokenizerInit",
     "TokenizerScratch",
     "TokenizerStage",
+    "TrainedStage",
     "Training",
     "Uri",
     "Wanted",
@@ -153,6 +164,10 @@ __all__ = [
     "is_folder",
     "load_run",
     "not_written",
+    "now_text",
     "parse_line",
+    "replace_file",
+    "stage_fields",
     "storage_cause",
+    "utc_text",
 ]

@@ -32,7 +32,7 @@ class Contract(BaseModel):
     )
 
 
-Path = Annotated[str, Field(min_length=1, max_length=1024)]
+PathText = Annotated[str, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 
 
@@ -44,7 +44,7 @@ def cel(*rules: tuple[str, str]) -> JsonDict:
 def _one_of_rule(schema: JsonDict) -> None:
     names = list(cast(JsonDict, schema["properties"]))
     present = ", ".join(f"has(self.{name})" for name in names)
-    schema |= cel((f"[{present}].filter(x, x).size() == 1", f"give exactly one of {', '.join(names)}"))
+    schema |= cel((f"[{present}].filter(x, x).size() == 1", f"set exactly one of {', '.join(names)}"))
 
 
 class OneOf(Contract):
@@ -57,7 +57,7 @@ class OneOf(Contract):
         fields = {info.alias or name: getattr(self, name) for name, info in type(self).model_fields.items()}
         present = [name for name, value in fields.items() if value is not None]
         if len(present) != 1:
-            raise ValueError(f"give exactly one of {', '.join(fields)}; found {' and '.join(present) or 'none'}")
+            raise ValueError(f"set exactly one of {', '.join(fields)}; found {' and '.join(present) or 'none'}")
         return self
 
 
@@ -91,8 +91,8 @@ class Timeframe(StrEnum):
         return int(self.value[:-1]) * {"m": 60, "h": 3600, "d": 86400, "w": 604800}[self.value[-1]]
 
 
-_INSIDE = "must stay inside: no part of it may be '..'"
-_URI = "must begin with s3://, gs://, az:// or hf://, and have neither '..' as a part nor '::'"
+_INSIDE = "must not contain '..' as a path segment"
+_URI = "must begin with s3://, gs://, az:// or hf:// and contain neither '..' as a path segment nor '::'"
 
 
 def _inside(path: str) -> str:
@@ -132,25 +132,27 @@ class ClaimPath(Contract):
     """A directory or file on a PersistentVolumeClaim."""
 
     name: Name = Field(description="Name of the PersistentVolumeClaim, in the model's namespace.")
-    path: InnerPath | None = Field(None, description="Path inside the volume, relative to its root. Absent: the root.")
+    path: InnerPath | None = Field(None, description="Path inside the volume. Defaults to its root.")
 
 
 class Source(OneOf):
-    """Where the bars are. Exactly one field."""
+    """Location of the bars. Exactly one field is set."""
 
     claim: ClaimPath | None = Field(None, description="Bars on a PersistentVolumeClaim.")
-    path: Path | None = Field(
+    path: PathText | None = Field(
         None,
-        description="Bars on this machine's disk (local runs only). A relative path starts at the file that names it, "
-        "or at KRONOS_DATA_PATH where that is set.",
+        description="Bars on the local disk; local runs only. A relative path is resolved against "
+        "KRONOS_DATA_PATH if set, else against the directory of this file.",
     )
     uri: Uri | None = Field(
-        None, description="Bars in an object store or on a hub (s3://, gs://, az://, hf://), downloaded to a cache."
+        None,
+        description="Bars in an object store or on the Hugging Face hub (s3://, gs://, az://, hf://), downloaded "
+        "to a cache.",
     )
 
 
 class Fractions(Contract):
-    """Shares of time; they sum to 1 within 1e-6."""
+    """Shares of the time axis. They must sum to 1, within 1e-6."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
@@ -163,8 +165,8 @@ class Fractions(Contract):
     )
 
     train: float = Field(0.8, gt=0, lt=1, description="Share of the distinct timestamps used for training.")
-    validation: float = Field(0.1, gt=0, lt=1, description="Share used to choose the best weights.")
-    test: float = Field(0.1, ge=0, lt=1, description="Share kept for the evaluation, never trained on.")
+    validation: float = Field(0.1, gt=0, lt=1, description="Share used to select the best weights.")
+    test: float = Field(0.1, ge=0, lt=1, description="Share held out for evaluation.")
 
     @model_validator(mode="after")
     def _sum(self) -> Self:
@@ -178,7 +180,7 @@ def _real_date(text: str) -> str:
     try:
         datetime.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"{text} is no date: {error}") from None
+        raise ValueError(f"{text} is not a date: {error}") from None
     return text
 
 
@@ -190,12 +192,12 @@ Stamp = Annotated[
 
 
 class TimeRange(Contract):
-    """A span of time, in the exchange's local time."""
+    """A half-open time span [start, end), in the exchange's local time."""
 
     model_config = ConfigDict(json_schema_extra=cel(("self.start < self.end", "start must be before end")))
 
-    start: Stamp = Field(description="First instant inside, e.g. 2011-01-01.")
-    end: Stamp = Field(description="First instant outside.")
+    start: Stamp = Field(description="First instant of the span, e.g. 2011-01-01.")
+    end: Stamp = Field(description="First instant after the span.")
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -205,7 +207,7 @@ class TimeRange(Contract):
 
 
 class Ranges(Contract):
-    """Explicit spans; they must not overlap and must follow each other in time."""
+    """Explicit time spans, in chronological order and without overlap."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
@@ -219,7 +221,7 @@ class Ranges(Contract):
 
     train: TimeRange = Field(description="Training span.")
     validation: TimeRange = Field(description="Validation span.")
-    test: TimeRange | None = Field(None, description="Test span, never trained on.")
+    test: TimeRange | None = Field(None, description="Test span, held out for evaluation.")
 
     @model_validator(mode="after")
     def _follow(self) -> Self:
@@ -232,26 +234,26 @@ class Ranges(Contract):
 
 
 class Split(OneOf):
-    """How bars are divided by time. Exactly one field."""
+    """Chronological split of the bars. Exactly one field is set."""
 
-    fractions: Fractions | None = Field(None, description="Shares of time.")
-    ranges: Ranges | None = Field(None, description="Explicit spans.")
+    fractions: Fractions | None = Field(None, description="Split by shares of the time axis.")
+    ranges: Ranges | None = Field(None, description="Split by explicit time spans.")
 
 
 Column = Annotated[str, Field(min_length=1, max_length=253)]
 
 
 class Columns(Contract):
-    """The files' own names of columns that are not recognised by themselves."""
+    """Names of columns in the files that are not recognised automatically."""
 
-    timestamps: Column | None = Field(None, description="Column of the stamps.")
-    open: Column | None = Field(None, description="Column of the first price.")
-    high: Column | None = Field(None, description="Column of the highest price.")
-    low: Column | None = Field(None, description="Column of the lowest price.")
-    close: Column | None = Field(None, description="Column of the last price.")
-    volume: Column | None = Field(None, description="Column of the quantity traded.")
-    amount: Column | None = Field(None, description="Column of the money traded.")
-    symbol: Column | None = Field(None, description="Column of what the row is of, in files of several symbols.")
+    timestamps: Column | None = Field(None, description="Timestamp column.")
+    open: Column | None = Field(None, description="Open price column.")
+    high: Column | None = Field(None, description="High price column.")
+    low: Column | None = Field(None, description="Low price column.")
+    close: Column | None = Field(None, description="Close price column.")
+    volume: Column | None = Field(None, description="Traded volume column.")
+    amount: Column | None = Field(None, description="Column of the traded value, in money.")
+    symbol: Column | None = Field(None, description="Symbol column, for files that hold several symbols.")
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -260,7 +262,7 @@ class Columns(Contract):
             if owners.setdefault(column, name) != name:
                 raise ValueError(f"{owners[column]} and {name} are both {column!r}; a column holds one field")
         if not owners:
-            raise ValueError("name at least one column, as close: Price, or leave it out")
+            raise ValueError("name at least one column, e.g. close: Price, or leave it out")
         return self
 
     @property
@@ -270,50 +272,58 @@ class Columns(Contract):
 
 
 class Data(Contract):
-    """The bars and how they become windows."""
+    """Bars and how they are cut into training windows."""
 
-    source: Source = Field(description="Where the bars are.")
+    source: Source = Field(description="Location of the bars.")
     revision: str | None = Field(
-        None, min_length=1, max_length=128, description="Free text; changing it says that the bars changed."
+        None,
+        min_length=1,
+        max_length=128,
+        description="Free text that versions the bars: changing it retrains the model.",
     )
     split: Split = Field(
         Split(fractions=Fractions(train=0.8, validation=0.1, test=0.1)),
-        description="Division into train, validation and test, by time.",
+        description="Chronological split into train, validation and test.",
     )
-    clip: float = Field(5.0, gt=0, le=100, description="Normalised values are cut to ± this, in standard deviations.")
+    clip: float = Field(
+        5.0, gt=0, le=100, description="Normalised values are clipped to ± this many standard deviations."
+    )
     time_zone: TimeZone | None = Field(
         None,
-        description="IANA zone of the exchange, in which hour and weekday are taken; naive timestamps are local.",
+        description="IANA time zone of the exchange, used for hour and weekday. Timestamps without a zone are "
+        "local time.",
     )
     columns: Columns | None = Field(
-        None, description="Own names of columns that are not recognised by themselves, as {close: Price}."
+        None, description="Names of columns that are not recognised automatically, e.g. {close: Price}."
     )
     calendar: str | None = Field(
         None,
         min_length=1,
         max_length=32,
         pattern=r"^[A-Za-z0-9_/]+$",
-        description="Calendar of exchange_calendars, such as XNYS or XSHG, by which forecasts get their times, without "
-        "holidays and with early closes. Changes nothing that is trained. Absent: they go on as the history's do.",
+        description="Exchange calendar of forecast timestamps, with holidays and early closes: a name in "
+        "exchange_calendars, e.g. XNYS. No effect on training. If unset, timestamps continue the pattern of the "
+        "history.",
     )
     bad_rows: Literal["refuse", "drop"] = Field(
         "refuse",
-        description="refuse: a bad row ends the run, naming it. drop: it is left out and counted, and so is a bar with "
-        "a price of 0 or one outside of low to high, which is otherwise kept and said.",
+        description="What to do with invalid rows. refuse: fail the run and name the row. drop: skip and count "
+        "them, and also bars with a zero price or an open or close outside low to high, which are otherwise kept and "
+        "reported.",
     )
     label: Literal["left", "right"] = Field(
         "left",
-        description="Which end of its bar a timestamp is. right: the end; it is moved to the start, one bar back.",
+        description="Which end of a bar its timestamp marks. right: timestamps are moved back by one bar.",
     )
     adjust: Literal["none", "splits"] = Field(
         "none",
-        description="splits: prices before a clear, unadjusted split are divided by its ratio, and volumes multiplied; "
-        "each is said with its date.",
+        description="splits: adjust for stock splits. Before each clear split, prices are divided by its ratio "
+        "and volumes multiplied by it. Each split is reported with its date.",
     )
 
 
 class Window(Contract):
-    """Length of what the model sees and predicts, in bars."""
+    """Lengths of input and forecast, in bars."""
 
     model_config = ConfigDict(
         json_schema_extra=cel(
@@ -321,9 +331,9 @@ class Window(Contract):
         )
     )
 
-    lookback: int = Field(90, ge=2, le=8192, description="Bars of history; normalisation uses these only.")
-    horizon: int = Field(10, ge=1, le=4096, description="Bars to predict.")
-    max_context: int = Field(512, ge=3, le=8192, description="Longest context the predictor attends to, in bars.")
+    lookback: int = Field(90, ge=2, le=8192, description="Bars of history. Normalisation uses these only.")
+    horizon: int = Field(10, ge=1, le=4096, description="Bars to forecast.")
+    max_context: int = Field(512, ge=3, le=8192, description="Longest context of the predictor, in bars.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -341,50 +351,62 @@ class Hub(Contract):
     """A model repository on the Hugging Face hub."""
 
     repo: str = Field(
-        min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", description="owner/name."
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$",
+        description="Repository, as owner/name.",
     )
     revision: str | None = Field(
         None,
         min_length=1,
         max_length=100,
-        description="Commit, tag or branch. The run records the commit it resolved to.",
+        description="Commit, tag or branch. The run records the resolved commit. Defaults to the main branch.",
     )
 
 
-class TokenizerScratch(Contract):
-    """A randomly initialised tokenizer."""
+class Scratch(Contract):
+    """Random initial weights."""
 
-    size: Literal["tiny", "base", "2k"] = Field(description="Architecture.")
-
-
-class PredictorScratch(Contract):
-    """A randomly initialised predictor."""
-
-    size: Literal["tiny", "mini", "small", "base", "large"] = Field(description="Architecture.")
+    size: str = Field(description="Size of the architecture.")
 
 
-class _Init(OneOf):
-    hub: Hub | None = Field(None, description="Pretrained weights from the hub.")
-    path: Path | None = Field(
+class TokenizerScratch(Scratch):
+    """Random initial weights for the tokenizer."""
+
+    size: Literal["tiny", "base", "2k"] = Field(description="Size of the architecture.")
+
+
+class PredictorScratch(Scratch):
+    """Random initial weights for the predictor."""
+
+    size: Literal["tiny", "mini", "small", "base", "large"] = Field(description="Size of the architecture.")
+
+
+class Init(OneOf):
+    """Initial weights of a net. Exactly one field is set."""
+
+    hub: Hub | None = Field(None, description="Pretrained weights from the Hugging Face hub.")
+    path: PathText | None = Field(
         None,
-        description="Directory with config.json and model.safetensors; a relative path starts at the file that names "
-        "it.",
+        description="Directory with config.json and model.safetensors. A relative path is resolved against the "
+        "directory of this file.",
     )
     published: Literal[True] | None = Field(
         None,
-        description="What this model has published when a run begins: a warm start, e.g. when bars have grown. The "
-        "first run needs another start. A finished run is not trained again because it has published itself.",
+        description="Weights that this model has published when a run starts (warm start), e.g. after new bars "
+        "arrive. The first run needs another init. Publishing alone does not trigger a retrain.",
     )
+    scratch: Scratch | None = Field(None, description="Random weights.")
 
 
-class TokenizerInit(_Init):
-    """Where a tokenizer's first weights come from. Exactly one field."""
+class TokenizerInit(Init):
+    """Initial weights of the tokenizer. Exactly one field is set."""
 
     scratch: TokenizerScratch | None = Field(None, description="Random weights.")
 
 
-class PredictorInit(_Init):
-    """Where a predictor's first weights come from. Exactly one field."""
+class PredictorInit(Init):
+    """Initial weights of the predictor. Exactly one field is set."""
 
     scratch: PredictorScratch | None = Field(None, description="Random weights.")
 
@@ -392,34 +414,57 @@ class PredictorInit(_Init):
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Stage(Contract):
+class StageConfig(Contract):
+    """Settings of a stage. A stage that produces scores derives from this class, one with weights from TrainedStage."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether a run has this stage to do."""
+        return True
+
+    @property
+    def memory_restarts(self) -> int:
+        """Most restarts after running out of GPU memory that can help."""
+        return 0
+
+
+class TrainedStage(StageConfig):
+    """Training of a net: a stage that produces weights."""
+
     epochs: int = Field(
-        30, ge=0, le=10000, description="Passes over the training windows. 0: the initial weights are used unchanged."
+        30, ge=0, le=10000, description="Passes over the training windows. 0: use the initial weights unchanged."
     )
-    batch_size: int = Field(64, ge=1, le=65536, description="Windows per optimizer step, over all processes together.")
+    batch_size: int = Field(64, ge=1, le=65536, description="Windows per optimizer step, summed over all processes.")
     micro_batch_size: int = Field(
         16,
         ge=1,
         le=65536,
-        description="Most windows per process and forward pass; gradient accumulation is derived from it.",
+        description="Maximum windows per process and forward pass. Gradient accumulation follows from it.",
     )
-    weight_decay: float = Field(0.1, ge=0, le=10, description="AdamW weight decay, on matrices only.")
+    weight_decay: float = Field(0.1, ge=0, le=10, description="AdamW weight decay, applied to matrices only.")
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field(
-        [0.9, 0.95], description="AdamW's two momentum coefficients."
+        [0.9, 0.95], description="AdamW coefficients beta1 and beta2."
     )
     warmup_fraction: float = Field(
-        0.03, gt=0, lt=1, description="Share of the steps in which the learning rate rises to its peak."
+        0.03, gt=0, lt=1, description="Fraction of the steps over which the learning rate rises to its peak."
     )
+    init: Init = Field(description="Initial weights.")
+    learning_rate: float = Field(gt=0, le=1, description="Peak learning rate.")
+    gradient_clip: float = Field(gt=0, le=1000, description="Maximum gradient norm of a step.")
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is trained: without epochs the initial weights are used unchanged."""
+        return self.epochs > 0
 
     @property
     def memory_restarts(self) -> int:
-        """Most restarts after running out of memory that can help: each at least halves the micro-batch."""
+        """Most restarts after running out of GPU memory that can help: each at least halves the micro-batch."""
         return self.micro_batch_size.bit_length() - 1
 
     @model_validator(mode="after")
     def _trains(self) -> Self:
-        init = getattr(self, "init", None)
-        if self.epochs == 0 and init is not None and init.scratch is not None:
+        if self.epochs == 0 and self.init.scratch is not None:
             raise ValueError(
                 "epochs 0 keeps the initial weights, and scratch weights are random: train them or name others"
             )
@@ -436,95 +481,98 @@ _STAGE_RULES = ConfigDict(
 )
 
 
-class TokenizerStage(_Stage):
-    """How the tokenizer is trained."""
+class TokenizerStage(TrainedStage):
+    """Training of the tokenizer."""
 
     model_config = _STAGE_RULES
 
     init: TokenizerInit = Field(
-        TokenizerInit(hub=Hub(repo="NeoQuasar/Kronos-Tokenizer-base", revision=None)), description="First weights."
+        TokenizerInit(hub=Hub(repo="NeoQuasar/Kronos-Tokenizer-base", revision=None)), description="Initial weights."
     )
     learning_rate: float = Field(1.0e-4, gt=0, le=1, description="Peak learning rate.")
-    gradient_clip: float = Field(2.0, gt=0, le=1000, description="Largest gradient norm of a step.")
+    gradient_clip: float = Field(2.0, gt=0, le=1000, description="Maximum gradient norm of a step.")
 
 
-class PredictorStage(_Stage):
-    """How the predictor is trained."""
+class PredictorStage(TrainedStage):
+    """Training of the predictor."""
 
     model_config = _STAGE_RULES
 
     init: PredictorInit = Field(
-        PredictorInit(hub=Hub(repo="NeoQuasar/Kronos-small", revision=None)), description="First weights."
+        PredictorInit(hub=Hub(repo="NeoQuasar/Kronos-small", revision=None)), description="Initial weights."
     )
     learning_rate: float = Field(2.0e-5, gt=0, le=1, description="Peak learning rate.")
-    gradient_clip: float = Field(3.0, gt=0, le=1000, description="Largest gradient norm of a step.")
+    gradient_clip: float = Field(3.0, gt=0, le=1000, description="Maximum gradient norm of a step.")
 
 
 class EarlyStopping(Contract):
-    """Ends a stage that no longer improves."""
+    """Stops a stage whose validation loss no longer improves."""
 
-    patience: int = Field(ge=1, le=10000, description="Validations without improvement before the stage ends.")
+    patience: int = Field(ge=1, le=10000, description="Validations without improvement before the stage stops.")
 
 
 class Training(Contract):
-    """What both stages share."""
+    """Settings shared by the stages."""
 
-    seed: int = Field(100, ge=0, le=2**31 - 1, description="Every random draw derives from it.")
+    seed: int = Field(100, ge=0, le=2**31 - 1, description="Seed of every random draw.")
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the device has it natively, else fp32. Tokenising stays fp32."
+        "auto",
+        description="Floating-point precision. auto: bf16 where the device supports it natively, else fp32. "
+        "Encoding to tokens always uses fp32.",
     )
     windows_per_epoch: int | None = Field(
         None,
         ge=1,
         le=2**31 - 1,
-        description="Most windows an epoch uses, over all processes, drawn without replacement.",
+        description="Maximum windows per epoch, summed over all processes and drawn without replacement. "
+        "Defaults to all.",
     )
     validation_windows: int | None = Field(
         None,
         ge=1,
         le=2**31 - 1,
-        description="Most windows a validation scores, over all processes, drawn from the seed: the same ones at every "
-        "validation of both stages. Absent: all of the validation split.",
+        description="Maximum windows per validation, summed over all processes. Drawn once from the seed, so "
+        "that every validation scores the same ones. Defaults to the whole validation split.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
-    compile: bool = Field(False, description="torch.compile the model; pays off after some hundred steps.")
-    early_stopping: EarlyStopping | None = Field(None, description="Absent: every epoch is trained.")
+    compile: bool = Field(False, description="Use torch.compile. Pays off after a few hundred steps.")
+    early_stopping: EarlyStopping | None = Field(None, description="Early stopping. If unset, every epoch is trained.")
     upstream_exact: bool = Field(
         False,
-        description="Follow upstream where it differs: sampled non-causal validation, cycled beta1, tokenizer betas, "
-        "weight decay on every parameter.",
+        description="Reproduce upstream where it differs: sampled non-causal validation, cycled beta1, tokenizer "
+        "betas, weight decay on every parameter.",
     )
 
 
 class Evaluation(Contract):
-    """How the finished model is judged."""
+    """Evaluation of the finished model."""
 
-    enabled: bool = Field(True, description="Judge the model on the test span after training.")
+    enabled: bool = Field(True, description="Evaluate the model on the test span after training. Not implemented yet.")
     samples: int = Field(10, ge=1, le=1000, description="Sampled paths per forecast.")
 
 
 class CheckpointPolicy(Contract):
-    """When training state is saved."""
+    """Checkpointing of the training state."""
 
-    every_seconds: int = Field(300, ge=1, le=86400, description="Seconds between checkpoints inside an epoch.")
+    every_seconds: int = Field(300, ge=1, le=86400, description="Seconds between checkpoints within an epoch.")
 
 
 class ProgressPolicy(Contract):
-    """How often a trainer reports."""
+    """Progress reporting of the trainer."""
 
     every_seconds: float = Field(
         5.0,
         ge=0.01,
         le=60,
-        description="Seconds between lines of progress in the log; the operator writes status at its own pace.",
+        description="Seconds between progress lines in the log. The operator updates status at its own interval.",
     )
 
 
 class Comet(Contract):
-    """Where metrics are reported, if COMET_API_KEY is set."""
+    """Comet reporting, active if COMET_API_KEY is set."""
 
     project: str = Field(min_length=1, max_length=128, description="Comet project.")
     workspace: str | None = Field(None, min_length=1, max_length=128, description="Comet workspace.")
     tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=32)] = Field(
-        [], description="Tags of every experiment."
+        [], description="Tags added to every experiment."
     )

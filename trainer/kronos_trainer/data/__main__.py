@@ -1,6 +1,6 @@
 """`python -m kronos_trainer.data sample | import | check`: what `kronos data` starts.
 
-Each command imports what it needs once its options are read, so that a mistake in them is reported at once.
+Each command imports what it needs once its options are read, so that an error in them is reported immediately.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from kronos_trainer.arguments import Arguments
+from kronos_trainer.arguments import Arguments, add_options
+from kronos_trainer.commands import IMPORT_OPTIONS, SAMPLE_OPTIONS
 from kronos_trainer.config import ExitCode
 from kronos_trainer.data.commands.check import add_check
 from kronos_trainer.data.layouts.known import check_layout
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # who reads it has seen enough, as `head` has
+    except BrokenPipeError:  # the reader has closed the pipe, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.DONE
 
@@ -38,17 +38,11 @@ def _parser() -> Arguments:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sample = commands.add_parser("sample", help="write real sample bars: five US stocks by day, EURUSD by hour")
-    sample.add_argument("--out", type=Path, default=Path("data"), help="directory to write under (default: data)")
+    add_options(sample, SAMPLE_OPTIONS)
     sample.set_defaults(command=_sample)
 
     take = commands.add_parser("import", help="convert bars in any known layout to one plain file a symbol")
-    take.add_argument("files", type=Path, nargs="+", metavar="FILE", help="files and directories, train_data.pkl, ...")
-    take.add_argument("--out", type=Path, required=True, help="directory to write one file per symbol to")
-    take.add_argument("--layout", help="the layout that is expected (default: recognised)")
-    take.add_argument("--format", choices=("parquet", "csv"), default="parquet", help="kind of file")
-    take.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
-    take.add_argument("--time-zone", help="IANA zone of the exchange, for stamps that carry another")
-    take.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
+    add_options(take, IMPORT_OPTIONS)
     take.set_defaults(command=_import)
 
     add_check(commands)

@@ -1,6 +1,6 @@
-"""When an exchange trades, from the library exchange_calendars. Called where future times and gaps are worked out.
+"""When an exchange trades, from the library exchange_calendars. Called where future times and gaps are computed.
 
-The library is imported when it is first asked: it brings pandas, and takes half a second.
+The library is imported on first use: it imports pandas, and takes half a second.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def check_calendar(name: str | None) -> None:
     if name not in known:
         near = difflib.get_close_matches(name.upper(), known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "an exchange's MIC is expected, such as XNYS or XSHG"
-        raise ConfigError(f"data.calendar: exchange_calendars knows no {name!r}; {hint}")
+        raise ConfigError(f"data.calendar: exchange_calendars has no calendar {name!r}; {hint}")
 
 
 def zone(name: str) -> str:
@@ -59,7 +59,7 @@ def known_until(name: str) -> np.datetime64 | None:
 def sessions(name: str, first: Day, last: Day) -> Dates:
     """The dates on which an exchange trades from `first` to `last`, both included.
 
-    Raises as `check_calendar` does, and DataError where the library does not know that span.
+    Raises as `check_calendar` does, and DataError if the library does not cover that span.
     """
     start, end = _day(first), _day(last)
     if end < start:
@@ -100,8 +100,8 @@ def _calendar(name: str, first: int, last: int) -> Any:
     if (low is not None and last < low.year) or (high is not None and last > high.year):
         span = f"{'the beginning' if low is None else low.date()} to {'any day' if high is None else high.date()}"
         raise DataError(
-            f"calendar {name}: exchange_calendars knows its holidays from {span}, and {first} to {last} is asked for; "
-            "shorten the horizon, name the times with --future, or install a newer exchange_calendars"
+            f"calendar {name}: exchange_calendars has its holidays from {span}, but {first} to {last} is needed; "
+            "shorten the horizon, set the times with --future, or install a newer exchange_calendars"
         )
     start = f"{first}-01-01" if low is None or low.year < first else low
     end = f"{last}-12-31" if high is None or high.year > last else high
@@ -124,8 +124,8 @@ def _made(name: str, start: Any, end: Any) -> Any:
         except (NotImplementedError, ValueError) as error:
             problem = str(error).splitlines()[0][:200]
             raise BadEnvironment(
-                f"calendar {name}: the installed exchange_calendars cannot make it: {problem}; install a newer one, or "
-                "do without data.calendar"
+                f"calendar {name}: the installed exchange_calendars cannot create it: {problem}; install a newer "
+                "one, or remove data.calendar"
             ) from error
 
 
@@ -134,5 +134,5 @@ def _library() -> ModuleType:
         return import_module("exchange_calendars")
     except ImportError:
         raise BadEnvironment(
-            "data.calendar needs exchange_calendars, of the trainer extra: pip install exchange_calendars"
+            "data.calendar needs exchange_calendars, part of the trainer extra: pip install exchange_calendars"
         ) from None

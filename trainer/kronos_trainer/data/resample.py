@@ -16,7 +16,7 @@ Float64 = npt.NDArray[np.float64]
 DAY = 86_400_000_000_000
 WEEK = 7 * DAY
 MONDAY = 4 * DAY  # 1970-01-05, the first Monday after the epoch
-FEW = 10  # bars; too few to tell a coarse series from one with gaps
+FEW = 10  # bars; too few to distinguish a coarse series from one with gaps
 
 
 def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) -> tuple[Int64, Float64]:
@@ -25,9 +25,9 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
     Times are wall-clock nanoseconds, ascending. A bar is labelled with its start; starts are counted from local
     midnight, weeks from Monday, months from their first day. A bar takes the first open, highest high, lowest low, last
     close and summed volume and amount. A span without bars gives none, and a last bar that ends before bars of its kind
-    usually do is left out.
+    usually do is dropped.
     Bars already `timeframe` apart come back unchanged, as the same arrays.
-    Raises DataError when the bars are coarser than `timeframe`, or `timeframe` is no whole number of them.
+    Raises DataError when the bars are coarser than `timeframe`, or `timeframe` is not a multiple of them.
     """
     if timeframe is Timeframe.MO1:
         return _months(times, values, symbol)
@@ -49,7 +49,7 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
         return times, values
     if int(np.gcd.reduce(steps)) == smallest and target % smallest:
         raise DataError(
-            f"symbol {symbol}: timeframe {timeframe} is no whole number of the file's {length(smallest)} bars"
+            f"symbol {symbol}: timeframe {timeframe} is not a multiple of the file's {length(smallest)} bars"
         )
 
     anchor = MONDAY if target == WEEK else 0
@@ -96,7 +96,7 @@ def _months(times: Int64, values: Float64, symbol: str) -> tuple[Int64, Float64]
     steps = steps[steps > 0]
     smallest = int(steps.min())
     if int(np.gcd.reduce(steps)) == smallest and DAY % smallest:
-        raise DataError(f"symbol {symbol}: a month is no whole number of the file's {length(smallest)} bars")
+        raise DataError(f"symbol {symbol}: a month is not a multiple of the file's {length(smallest)} bars")
     labels, _, bars = _merged(months.astype("datetime64[ns]").astype(np.int64), values)
     if not _month_complete(times, smallest):
         labels, bars = labels[:-1], bars[:-1]
@@ -104,7 +104,7 @@ def _months(times: Int64, values: Float64, symbol: str) -> tuple[Int64, Float64]
 
 
 def _month_complete(times: Int64, step: int) -> bool:
-    """Whether the last month holds all that it will: no day of the week on which there are bars is left of it."""
+    """Whether the last month is complete: no weekday with bars is left in it."""
     days = times // DAY
     in_day = times[np.flatnonzero(np.diff(days, append=days[-1] + 1))] % DAY  # of the last bar of each day
     if in_day[-1] + step < DAY and in_day[-1] < np.median(in_day):
@@ -126,7 +126,7 @@ def resampled_frame(bars: pd.DataFrame, timeframe: Timeframe, symbol: str) -> pd
 
 
 def _complete(labels: Int64, reached: Int64, step: int, target: int) -> bool:
-    """Whether the last bar holds all that it will: `reached` is how far into each bar its last source bar begins."""
+    """Whether the last bar is complete: `reached` is how far into each bar its last source bar begins."""
     if reached[-1] + step >= target:
         return True
     # a market that closes early fills its bars only so far

@@ -1,4 +1,4 @@
-"""Instants -> what a clock on the wall showed; called by whatever reads stamps that carry a time zone."""
+"""Instants -> wall-clock time; called wherever timestamps with a time zone are read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_zone(name: str | None) -> None:
     try:
         zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ConfigError(f"data.timeZone: {name!r} is no IANA time zone; write e.g. America/New_York") from None
+        raise ConfigError(f"data.timeZone: {name!r} is not an IANA time zone; use e.g. America/New_York") from None
 
 
 def local_times(instants: Int64, zone: str | None) -> Int64:

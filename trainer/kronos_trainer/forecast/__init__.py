@@ -43,7 +43,7 @@ def load(
 
     Raises errors of `kronos_trainer.errors`: InputMissing where there is no such model, ConfigError, BadEnvironment.
     """
-    from kronos_trainer.forecast.options import MAX_CONTEXT
+    from kronos_trainer.commands import MAX_CONTEXT
     from kronos_trainer.forecast.published import Weights, published_weights, weights_below
 
     root = Path(root or os.environ.get("KRONOS_OUTPUT_PATH", "outputs"))

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 from kronos_trainer import threads
+from kronos_trainer.commands import MAX_CONTEXT
 from kronos_trainer.config import clash, is_folder
 from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.errors import ConfigError, InputMissing, TrainerError
 from kronos_trainer.forecast.kind import Kind
-from kronos_trainer.forecast.options import MAX_CONTEXT, parser
+from kronos_trainer.forecast.options import parser
 from kronos_trainer.forecast.published import Weights, published_weights
 from kronos_trainer.forecast.request import Request
 from kronos_trainer.forecast.sampling import Sampling
@@ -31,8 +31,9 @@ OTHER_FORMATS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the forecast and returns the exit code; a failure is one line on standard error."""
+    options = parser().parse_args(arguments)
     try:
-        request = _request(parser().parse_args(arguments))
+        request = _request(options)
         threads.sleep_while_waiting(os.environ)
         from kronos_trainer.forecast.command import write_forecast
 
@@ -56,11 +57,9 @@ def _request(options: argparse.Namespace) -> Request:
         quantiles=options.quantiles or (),
         raw=True if options.raw else None,
     )
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
-        raise ConfigError(f"--device {options.device}: choose auto, cpu, cuda, or cuda:N")
     weights = _weights(options)
     if (columns := parse_given(options.columns)) is not None:
-        weights = replace(weights, columns=columns.given)
+        weights = replace(weights, reading=weights.reading.model_copy(update={"columns": columns.given}))
     window = weights.window
     if options.horizon is None and options.future is None and window is None:
         raise ConfigError("give --horizon, the number of bars to forecast, or --future, their times")
@@ -75,7 +74,7 @@ def _request(options: argparse.Namespace) -> Request:
         max_context=options.max_context or (window.max_context if window else MAX_CONTEXT),
         horizon=options.horizon,
         future=options.future,
-        calendar=options.calendar or weights.calendar,
+        calendar=options.calendar or weights.reading.calendar,
         kind=kind,
         device=options.device,
         output=options.output,

@@ -26,11 +26,12 @@ from kronos_trainer.config import (
     StopCause,
     StorageCause,
     storage_cause,
+    utc_text,
 )
 from kronos_trainer.storage import strict_json
 from kronos_trainer.training import termination
 
-Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "saving"]
+Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "scoring", "saving"]
 
 
 class Measures(TypedDict, total=False):
@@ -137,8 +138,7 @@ class Progress:
         return remaining
 
     def _print(self, kind: type[Event], name: str, **fields: object) -> None:
-        moment = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        event = kind.of(name, **self._whose, **fields, time=moment)
+        event = kind.of(name, **self._whose, **fields, time=utc_text(self._now()))
         if not self._silent:
             try:
                 # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.

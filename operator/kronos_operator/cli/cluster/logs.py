@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from kronos_operator import names
@@ -12,18 +13,16 @@ from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.cluster.status import condition
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
 
 POLL_SECONDS = 1.0
-_INDEX = "batch.kubernetes.io/job-completion-index"
-_REPLICA_TYPE, _REPLICA_INDEX = "training.kubeflow.org/replica-type", "training.kubeflow.org/replica-index"
 
 Print = Callable[[str, str], None]
-"""Takes who speaks, empty where only one can, and a line."""
+"""Takes a prefix that names the rank, empty for a single pod, and a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +38,25 @@ def show(target: Target, wanted: Wanted, *, follow: bool, readable: Callable[[st
     """Print the logs; `readable` makes a model's line fit for the eye. Raises Failure (66) where there is no pod."""
     with connected(target) as session:
         body = session.model(wanted.model)
-        gang = _Gang(session, wanted, body)
+        gang = _AttemptPods(session, wanted, body)
 
-        def print_line(speaker: str, line: str) -> None:
-            say(speaker + readable(wanted.model, line))
+        def emit(prefix: str, line: str) -> None:
+            print_line(prefix + readable(wanted.model, line))
 
         if follow:
-            session.run(_follow(gang, print_line))
+            session.run(_follow(gang, emit))
             return
         pods = session.run(gang.pods())
         if not pods:
             raise Failure(_nothing(body, wanted), ExitCode.INPUT_MISSING)
         for pod in pods:
             if _started(pod, gang.container(pod)):
-                session.run(gang.copy(pod, print_line, follow=False))
+                session.run(gang.copy(pod, emit, follow=False))
             else:
-                say(f"{pod['metadata']['name']} has not started yet", stderr=True)
+                print_line(f"{pod['metadata']['name']} has not started yet", stderr=True)
 
 
-class _Gang:
+class _AttemptPods:
     """The pods of the latest attempt, with how much of each was printed."""
 
     def __init__(self, session: Session, wanted: Wanted, body: Object) -> None:
@@ -77,6 +76,7 @@ class _Gang:
 
     async def pods(self) -> list[Object]:
         """The pods that are asked for, in the order of their ranks."""
+        from kronos_operator.backends import node_rank
         from kronos_operator.kube.kinds import POD
 
         labels = {names.MODEL_LABEL: self._wanted.model}
@@ -84,15 +84,19 @@ class _Gang:
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         found, _ = await self._cluster.list(POD, self._namespace, selector=selector)
         newest = max((_attempt(pod) for pod in found), default=0)
-        pods = sorted((pod for pod in found if _attempt(pod) == newest), key=_node)
-        rank = self._wanted.rank
-        return pods if rank is None else [pod for pod in pods if _node(pod) == rank // self._processes]
+        ranked = [(rank, pod) for pod in found if _attempt(pod) == newest and (rank := node_rank(pod)) is not None]
+        wanted = None if self._wanted.rank is None else self._wanted.rank // self._processes
+        return [pod for rank, pod in sorted(ranked, key=itemgetter(0)) if wanted in (None, rank)]
 
     def container(self, pod: Object) -> str:
         """Name of the trainer's container."""
-        return names.PYTORCHJOB_CONTAINER if _REPLICA_TYPE in _labels(pod) else names.JOB_CONTAINER
+        from kronos_operator.backends import backend_of_pod
 
-    async def copy(self, pod: Object, print_line: Print, *, follow: bool) -> None:
+        backend = backend_of_pod(pod)
+        assert backend is not None  # others are not read
+        return backend.container
+
+    async def copy(self, pod: Object, emit: Print, *, follow: bool) -> None:
         """Prints the lines of a pod's log that were not printed yet, until it ends or the connection breaks off."""
         from kronos_operator.kube import NotFound, Unavailable
 
@@ -106,39 +110,41 @@ class _Gang:
                 number += 1
                 if number > self._printed.get(metadata["uid"], 0):
                     self._printed[metadata["uid"]] = number
-                    print_line(self._speaker(pod), line)
+                    emit(self._prefix(pod), line)
         except NotFound:
             return
         except Unavailable:
             if not follow:
                 raise
 
-    def _speaker(self, pod: Object) -> str:
+    def _prefix(self, pod: Object) -> str:
         if self._nodes == 1:
             return ""
-        first = _node(pod) * self._processes
+        from kronos_operator.backends import node_rank
+
+        first = (node_rank(pod) or 0) * self._processes
         return f"[rank {first}] " if self._processes == 1 else f"[ranks {first}-{first + self._processes - 1}] "
 
 
-async def _follow(gang: _Gang, print_line: Print) -> None:
-    """Prints what every pod says, also those of following stages and attempts, until the model's run has ended."""
+async def _follow(gang: _AttemptPods, emit: Print) -> None:
+    """Prints the logs of every pod, also those of following stages and attempts, until the model's run has ended."""
     from kronos_operator.kube import Unavailable
 
     reading: dict[str, asyncio.Task[None]] = {}
-    told = ""
+    notified = ""
     try:
         while True:
             try:
                 body, pods = await gang.model(), await gang.pods()
             except Unavailable as error:
-                told = _say_once(error.message, told)
+                notified = _notify_once(error.message, notified)
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             for pod in pods:
                 uid = pod["metadata"]["uid"]
                 broken_off = uid in reading and reading[uid].done() and _runs(pod, gang.container(pod))
                 if _started(pod, gang.container(pod)) and (uid not in reading or broken_off):
-                    reading[uid] = asyncio.create_task(gang.copy(pod, print_line, follow=True))
+                    reading[uid] = asyncio.create_task(gang.copy(pod, emit, follow=True))
             busy = False
             for task in reading.values():
                 if task.done():
@@ -148,7 +154,7 @@ async def _follow(gang: _Gang, print_line: Print) -> None:
             if not busy and (body is None or _nothing_follows(body)):
                 return
             if not busy and body is not None:
-                told = _say_once(condition(body, "Ready").get("message") or "", told)
+                notified = _notify_once(condition(body, "Ready").get("message") or "", notified)
             await asyncio.sleep(POLL_SECONDS)
     finally:
         for task in reading.values():
@@ -161,16 +167,16 @@ def _nothing_follows(body: Object) -> bool:
     return finished.get("status") == "True" or finished.get("reason") == "UpdateWaiting"
 
 
-def _say_once(message: str, told: str) -> str:
-    if message and message != told:
-        say(message, stderr=True)
+def _notify_once(message: str, notified: str) -> str:
+    if message and message != notified:
+        print_line(message, stderr=True)
     return message
 
 
 def _nothing(body: Object, wanted: Wanted) -> str:
     of = f" of the {wanted.stage}" if wanted.stage else ""
     of += "" if wanted.rank is None else f" with rank {wanted.rank}"
-    why = condition(body, "Ready").get("message") or "the operator has not seen the model yet"
+    why = condition(body, "Ready").get("message") or "the operator has not processed the model yet"
     return f"{wanted.model} has no pod{of}: {why}"
 
 
@@ -182,14 +188,6 @@ def _labels(pod: Object) -> dict[str, Any]:
 def _attempt(pod: Object) -> int:
     text = str(_labels(pod).get(names.ATTEMPT_LABEL, ""))
     return int(text) if text.isdigit() else 0
-
-
-def _node(pod: Object) -> int:
-    """Place of the pod in its gang."""
-    labels = _labels(pod)
-    if _REPLICA_TYPE in labels:
-        return int(labels.get(_REPLICA_INDEX, 0)) + int(labels[_REPLICA_TYPE] != "master")
-    return int(labels.get(_INDEX, 0))
 
 
 def _state(pod: Object, container: str) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from kronos_operator.cli.cluster.operations import FIELD_MANAGER
 from kronos_operator.cli.cluster.session import Session, connected, failure_of, parsed
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_trainer.config import ExitCode, StageName
+from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
-    from kronos_operator.api import Status
+    from kronos_operator.api import Run
     from kronos_operator.kube import Object
     from kronos_operator.loading import Loaded
-    from kronos_operator.plan import RunRecord
+    from kronos_operator.plan import StagePreview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ def apply_each(
             except ClusterError as error:
                 failure = failure_of(error)
                 yield Failure(f"{one.model.metadata.name}: {failure}", failure.exit_code)
-            except Failure as failure:
-                yield failure
+            except Failure as error:
+                yield error
 
 
 def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, force: bool) -> Applied:
@@ -66,9 +66,9 @@ def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, forc
                 KRONOSMODEL, body_of(one, namespace), manager=FIELD_MANAGER, force=force, dry_run=dry_run
             )
         )
-    except Conflict as conflict:
-        way_out = "--force-conflicts takes these fields over from whoever set them"
-        raise Failure(f"{name}: {conflict.message}; {way_out}", ExitCode.CONFIG) from conflict
+    except Conflict as error:
+        way_out = "--force-conflicts takes ownership of these fields"
+        raise Failure(f"{name}: {error.message}; {way_out}", ExitCode.CONFIG) from error
     effects, remark = _effects(before, after)
     return Applied(
         name=name,
@@ -81,7 +81,7 @@ def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, forc
 
 
 def body_of(one: Loaded, namespace: str) -> Object:
-    """The object to apply: what the file and the overrides say, without defaults, which are the server's to fill in."""
+    """The object to apply: what the file and the overrides set, without defaults, which are the server's to fill in."""
     metadata = one.model.metadata
     given: dict[str, Any] = {"name": metadata.name, "namespace": namespace}
     given |= {key: value for key in ("labels", "annotations") if (value := getattr(metadata, key))}
@@ -111,7 +111,7 @@ def _require_reachable(loaded: Sequence[Loaded]) -> None:
     for one in loaded:
         for field in local_paths(one.model.spec):
             origin = one.origins[field]
-            message = "no pod can reach a path of this machine: name a claim or a uri"
+            message = "a pod cannot reach a local path: name a claim or a uri"
             problems.append(Problem(origin.where, None, f"spec.{field}", message))
         if one.model.spec.storage is None:
             message = "is required in a cluster: name the PersistentVolumeClaim for checkpoints and results"
@@ -123,41 +123,39 @@ def _require_reachable(loaded: Sequence[Loaded]) -> None:
 def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, ...], str]:
     """What the operator will make of the object, decided as it decides."""
     from kronos_operator.api import Status
-    from kronos_operator.plan import Request, begin
-    from kronos_operator.reconcile.record_status import completed_after, completed_of, published_in, record_of
+    from kronos_operator.plan import Request, begin, preview
 
     model = parsed(after)
     status = model.status or Status()
-    live = record_of(status)
-    completed = completed_after(completed_of(status), live)
-    following = begin(Request(spec=model.spec), live, completed, published_in(status), time.time())
-    effects = tuple(_effect(stage, dict(following.hashes)[stage], following, live, status) for stage in StageName)
-    changed = before is not None and live is not None and following.hashes != live.hashes
+    live = status.run
+    trained = status.tracking.trained if live is None else live.trained_after(status.tracking.trained)
+    following = begin(Request(spec=model.spec), live, trained, status.published_run, time.time())
+    effects = tuple(_effect(one, following, live) for one in preview(following, trained))
+    changed = before is not None and live is not None and following.stage_hashes != live.stage_hashes
     return effects, _remark(model, live, changed=changed)
 
 
-def _effect(stage: StageName, value: str, following: RunRecord, live: RunRecord | None, status: Status) -> StageEffect:
-    step = next((step for step in following.steps if step.stage is stage), None)
-    old = None if live is None else dict(live.hashes).get(stage)
-    if step is None:
-        return StageEffect(stage=stage, action="skip", reason="epochs 0: the initial weights are used unchanged")
-    by_run = next(
-        (fact.run for fact in status.tracking.trained if (fact.stage, fact.hash) == (stage, value)), following.id
-    )
-    if step.done:
-        return StageEffect(
-            stage=stage, action="keep", reason=f"trained by run {step.reuse or by_run} (hash {value[:8]})"
-        )
-    if live is not None and old == value and live.outcome is None:
-        return StageEffect(stage=stage, action="go on", reason=f"part of run {live.id}, in progress (hash {value[:8]})")
-    if live is not None and following.hashes == live.hashes:
-        ended = f"run {live.id} {str(live.outcome).lower()} with hash {value[:8]}; `kronos retrain` starts another"
-        return StageEffect(stage=stage, action="nothing", reason=ended)
-    reason = f"hash {value[:8]}, not trained yet" if old in (None, value) else f"hash {old[:8]} → {value[:8]}"
-    return StageEffect(stage=stage, action="train", reason=reason)
+def _effect(one: StagePreview, following: Run, live: Run | None) -> StageEffect:
+    from kronos_operator.plan import StageAction
+
+    short = one.hash[:8]
+    action, reason = "train", f"hash {short}, not trained yet"
+    old = None if live is None else live.stage_hashes.get(one.stage)
+    if one.action is StageAction.SKIP:
+        action, reason = "skip", one.reason
+    elif one.action is not StageAction.TRAIN:
+        action, reason = "keep", f"trained by run {one.run} (hash {short})"
+    elif live is not None and old == one.hash and live.outcome is None:
+        action, reason = "go on", f"part of run {live.id}, in progress (hash {short})"
+    elif live is not None and following.stage_hashes == live.stage_hashes:
+        action = "nothing"
+        reason = f"run {live.id} {str(live.outcome).lower()} with hash {short}; `kronos retrain` starts another"
+    elif old not in (None, one.hash):
+        reason = f"hash {old[:8]} → {short}"
+    return StageEffect(stage=one.stage, action=action, reason=reason)
 
 
-def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
+def _remark(model: Any, live: Run | None, *, changed: bool) -> str:
     from kronos_operator.api import UpdatePolicy
 
     policy = model.spec.update_policy
@@ -170,7 +168,7 @@ def _remark(model: Any, live: RunRecord | None, *, changed: bool) -> str:
     if live is None or live.outcome is not None:
         return ""
     if policy is UpdatePolicy.CANCEL:
-        return f"updatePolicy Cancel: run {live.id}, in progress, is stopped for it"
-    if not live.stepped:
-        return f"run {live.id} has trained nothing yet and gives way to it"
-    return f"updatePolicy Finish: run {live.id}, in progress, ends first"
+        return f"updatePolicy Cancel: run {live.id}, in progress, will be stopped"
+    if not live.has_progress:
+        return f"run {live.id} has not trained anything yet and will be replaced"
+    return f"updatePolicy Finish: run {live.id}, in progress, finishes first"

@@ -1,4 +1,4 @@
-"""`kronos data check`: what is there, what is odd about it, the windows of each split, and what a training refuses."""
+"""`kronos data check`: a summary of bars, findings, the windows of each split, and what a training refuses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from kronos_trainer.config import Data, RunConfig, Source, StageName, Timeframe, Window, load_run
+from kronos_trainer.arguments import add_options
+from kronos_trainer.commands import CHECK_OPTIONS
+from kronos_trainer.config import Data, RunConfig, Source, Timeframe, Window, load_run
 from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.data.reading.files import bar_files
 from kronos_trainer.errors import ConfigError, DataError
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check has come to."""
+    """The result of a check."""
 
     path: Path
     timeframe: Timeframe
@@ -36,7 +38,7 @@ class Checked:
 
     @property
     def notes(self) -> list[str]:
-        """What a training notes as well."""
+        """Notes that a training prints as well."""
         from kronos_trainer.data.quality.findings import notes_of
 
         if self.bars is None:
@@ -48,19 +50,15 @@ class Checked:
 def add_check(commands: Any) -> None:
     """Adds the command to the parsers of `kronos data`."""
     check = commands.add_parser("check", help="read bars as a training would, and say what it would find")
-    check.add_argument("path", type=Path, nargs="?", help="file or directory of bars")
-    check.add_argument("--run", type=Path, help="a run.json that names the bars and all options instead")
-    check.add_argument("--timeframe", choices=[item.value for item in Timeframe], help="length of a bar")
-    check.add_argument("--lookback", type=int, help="bars of history")
-    check.add_argument("--horizon", type=int, help="bars to predict")
-    check.add_argument("--time-zone", help="IANA zone of the exchange")
-    check.add_argument("--columns", help="own names of columns: close=Price,volume=Vol.")
-    check.add_argument("--bad-rows", choices=("refuse", "drop"), default="refuse", help="what to do with bad rows")
-    check.add_argument("--label", choices=("left", "right"), default="left", help="which end of its bar a stamp is")
-    check.add_argument("--adjust", choices=("none", "splits"), default="none", help="splits: adjust for clear splits")
-    check.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the bars, what was found and the splits")
-    check.add_argument("--json", action="store_true", help="print JSON")
+    add_options(check, CHECK_OPTIONS, {"timeframe": _timeframe})
     check.set_defaults(command=_check)
+
+
+def _timeframe(text: str) -> Timeframe:
+    try:
+        return Timeframe(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(Timeframe)}; found {text!r}") from None
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -86,7 +84,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run: RunConfig | None = None) -> Checked:
-    """Reads bars as a training would; what that would refuse is told and left out. Raises InputMissing, ConfigError."""
+    """Reads bars like a training, but reports and skips what that would refuse. Raises InputMissing, ConfigError."""
     from kronos_trainer.data.bars import read_bars, sound_bars
     from kronos_trainer.data.reading.table_reader import DROP
     from kronos_trainer.data.series import ahead
@@ -116,9 +114,8 @@ def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run
 def _steps(run: RunConfig, windows: int) -> None:
     from kronos_trainer.training.batching import steps_per_epoch
 
-    for stage in StageName:
-        config = getattr(run, stage)
-        if config.epochs:
+    for config in run.trained().values():
+        if config.runs:
             limit = run.training.windows_per_epoch
             steps_per_epoch(windows=windows, windows_per_epoch=limit, batch=config.batch_size)
 
@@ -140,4 +137,4 @@ def _asked(arguments: argparse.Namespace) -> tuple[Path, Timeframe, Data, Window
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise ConfigError("; ".join(problems)) from None
-    return arguments.path, Timeframe(arguments.timeframe), data, window, None
+    return arguments.path, arguments.timeframe, data, window, None

@@ -1,6 +1,6 @@
 """The pickled data sets that upstream's finetune scripts leave behind, as tables; read by `kronos data import` alone.
 
-A pickle may run any code when it is loaded, so only the few constructors that pandas and numpy need are let through.
+A pickle can run any code when loaded, so only the few constructors that pandas and numpy need are allowed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = RENAMED.get(module, module)
         if name not in ALLOWED.get(module, ()):
-            raise pickle.UnpicklingError(f"it wants to call {module}.{name}, which no table of bars needs")
+            raise pickle.UnpicklingError(f"it would call {module}.{name}, which a table of bars does not need")
         return super().find_class(module, name)
 
 
@@ -68,7 +68,7 @@ def load_pickle(path: Path) -> dict[str, pd.DataFrame]:
         if not isinstance(symbol, str) or not isinstance(frame, pd.DataFrame):
             raise DataError(f"{path}: {symbol!r} is {type(frame).__name__}, not a DataFrame of bars")
         if not isinstance(frame.index, pd.DatetimeIndex):
-            raise DataError(f"{path}: symbol {symbol}: the index is no DatetimeIndex")
+            raise DataError(f"{path}: symbol {symbol}: the index is not a DatetimeIndex")
         if symbol in ("", ".", "..") or symbol.startswith((".", "_")) or not symbol.isprintable() or "/" in symbol:
             raise DataError(f"{path}: symbol {symbol!r} cannot be a file name")
     return content

@@ -1,4 +1,4 @@
-"""Opens a file of bars whatever it is and whatever it is packed in: told by its first bytes, not by its name."""
+"""Opens a file of bars of any type and compression, detected from its first bytes, not its name."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _PACKED: tuple[tuple[bytes, Callable[[BinaryIO], BinaryIO]], ...] = (
 # What bars often come as and is not read, and what to do.
 _OTHERS = (
     (b"\xd0\xcf\x11\xe0", "an Excel workbook; save its sheet as CSV"),
-    (b"%PDF", "a PDF document; bars are wanted as CSV or Parquet"),
+    (b"%PDF", "a PDF document; convert it to CSV or Parquet"),
     (b"\x89HDF", "an HDF5 file; write its table as Parquet: pandas.read_hdf(...).to_parquet(...)"),
-    (b"SQLite format 3", "a database of SQLite; write its table as CSV or Parquet"),
+    (b"SQLite format 3", "an SQLite database; write its table as CSV or Parquet"),
     (b"Rar!", "a RAR archive; unpack it"),
     (b"7z\xbc\xaf", "a 7z archive; unpack it"),
-    (b"\x80\x04", "a pickle, which can run code: kronos data import turns those of upstream into bars"),
-    (b"\x80\x05", "a pickle, which can run code: kronos data import turns those of upstream into bars"),
+    (b"\x80\x04", "a pickle, which can run code: kronos data import converts those of upstream"),
+    (b"\x80\x05", "a pickle, which can run code: kronos data import converts those of upstream"),
 )
 
 
@@ -59,7 +59,7 @@ class Source:
     period: Period | None = None  # of which it holds the symbol's bars, by its name
 
     def names(self, symbols: object) -> Path | None:
-        """What is named for the symbol that was read: this file, or the directory of its parts; else None.
+        """What the symbol was named after: this file, or the directory of its parts; else None.
 
         Files of one `symbol=` directory are together by intention.
         """
@@ -71,7 +71,7 @@ class Source:
 
 
 def sources(files: Sequence[Path]) -> Iterator[Source]:
-    """Every table in a list of files, in their order. What is wrong with one is raised when it is opened."""
+    """Every table in a list of files, in their order. An invalid one raises when it is opened."""
     for place in store.stores(files):
         try:
             for symbol, table in store.instruments(place, files):
@@ -119,14 +119,14 @@ def _in_zip(file: Path, symbol: str) -> Iterator[Source]:
         with zipfile.ZipFile(file) as archive:
             infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
     except zipfile.BadZipFile as error:
-        raise DataError(f"{file}: a torn or damaged zip archive: {error}") from None
+        raise DataError(f"{file}: a truncated or damaged zip archive: {error}") from None
     if "[Content_Types].xml" in infos:
         raise DataError(f"{file}: an Excel workbook; save its sheet as CSV")
     names = [PurePosixPath(name) for name in infos if "__MACOSX" not in name]
     members = [name.as_posix() for name in bars_among(names)] or [name.as_posix() for name in names if len(names) == 1]
     if not members:
         found = ", ".join(list(infos)[:5]) or "nothing"
-        raise DataError(f"{file}: a zip archive without a file of bars; it holds {found}")
+        raise DataError(f"{file}: a zip archive without bars; it contains {found}")
     periods = by_period([PurePosixPath(member) for member in members])
     for member in members:
         if infos[member].flag_bits & 1:
@@ -173,7 +173,7 @@ def _table(label: Path, kind: str, source: Place, given: Mapping[str, str] | Non
     if text[:1] in (b"{", b"["):
         return open_json(label, _content(source), given)
     if text[:1] == b"<" and text[:200].lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<table")):
-        raise DataError(f"{label}: a page of HTML or XML, no bars; download the file itself")
+        raise DataError(f"{label}: an HTML or XML page, not bars; download the file itself")
     return open_text(label, source, head, given)
 
 

@@ -1,4 +1,4 @@
-"""JSON as tables: records, rows, columns, or any of them somewhere inside of an answer of an exchange or a vendor."""
+"""JSON as tables: records, rows or columns, possibly nested in the response of an exchange or vendor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_json(file: Path, content: bytes, given: Mapping[str, str] | None = None
         keys = ", ".join(map(repr, list(document)[:8])) if isinstance(document, dict) else ""
         what = f"an object with {keys}" if keys else type(document).__name__
         raise DataError(
-            f"{file}: JSON without bars: {what}; records, rows or columns of open, high, low and close are wanted"
+            f"{file}: JSON without bars: {what}; expected records, rows or columns of open, high, low and close"
         )
     frame, headless = max(found, key=lambda item: len(item[0]))
     return FrameTable(file, frame, headless=headless)
@@ -54,7 +54,7 @@ def _parsed(file: Path, content: bytes) -> Any:
             except ValueError:
                 if number == lines[0][0]:
                     raise DataError(f"{file}: not readable as JSON: {error}") from None
-                raise DataError(f"{file}: line {number}: not readable as JSON; the line is torn") from None
+                raise DataError(f"{file}: line {number}: not readable as JSON; the line is truncated") from None
         return values
 
 

@@ -110,4 +110,4 @@ NAMES = (PLAIN.name, *(layout.name for layout in LAYOUTS), WIDE.name, "qlib", "u
 def check_layout(name: str | None) -> None:
     """Raise ConfigError unless `name` is None or one of the table's."""
     if name is not None and name not in NAMES:
-        raise ConfigError(f"--layout: no layout {name!r}; there are {', '.join(NAMES)}")
+        raise ConfigError(f"--layout: unknown layout {name!r}; the layouts are {', '.join(NAMES)}")

@@ -1,4 +1,4 @@
-"""Which layout a table has, and so which of its columns is what."""
+"""Determines the layout of a table, and so the meaning of its columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kronos_trainer.data.reading.numerals import Evidence, Numerals, odd
 from kronos_trainer.errors import DataError
 
 WHOLE = ("qlib", "upstream")  # layouts of whole files, not of tables
-MOSTLY = 0.95  # of the rows have to be as a shape says
+MOSTLY = 0.95  # of the rows must match a shape
 SAMPLE = 20  # stamps that are looked at
 PRICES = ("open", "high", "low", "close")
 ROUNDING = 1e-6
@@ -39,13 +39,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a table is."""
+    """A recognised table."""
 
     layout: Layout
     groups: Sequence[Group]
     rivals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     scale: float = 1.0  # what one unit of a price is worth
-    facts: Sequence[str] = ()  # to be said, where it was not plain
+    facts: Sequence[str] = ()  # to be reported, if it was ambiguous
 
 
 def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | None = None) -> Recognised:
@@ -58,9 +58,7 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
         return _by_shape(table, given, only)
     layout = layout_of(table.header, only)
     if only not in (None, PLAIN.name, WIDE.name, *WHOLE) and layout.name != only:
-        raise DataError(
-            f"{table.file}: does not look like {only}, but like {layout.name}; leave --layout out to have it recognised"
-        )
+        raise DataError(f"{table.file}: does not look like {only}, but like {layout.name}; omit --layout to detect it")
     found = find(table.header, given, layout.columns)
     if (
         layout.first
@@ -79,11 +77,11 @@ def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | 
     if not found.complete:
         raise DataError(
             f"{table.file}: {problem(table.header, found)}"
-            + ("; or name it: data.columns (--columns close=Price)" if found.missing and not given else "")
+            + ("; or set it: data.columns (--columns close=Price)" if found.missing and not given else "")
         )
     places = _with_stamps(table, found, given or {})
     scale = _fixed_point(table, layout, places)
-    facts = [] if scale == 1.0 else [f"prices read as whole numbers of {scale:g}, as {layout.title} writes them"]
+    facts = [] if scale == 1.0 else [f"prices read as integers in units of {scale:g}, as in {layout.title}"]
     return Recognised(layout, [Group(None, places)], found.rivals, scale, facts)
 
 
@@ -104,7 +102,7 @@ def _numbered(header: Sequence[str]) -> bool:
 
 
 def _with_stamps(table: Table, found: Found, given: Mapping[str, str]) -> dict[str, int]:
-    """The places found, with the columns that hold the time told apart by what they hold."""
+    """The places found, with the columns that hold the time distinguished by their content."""
     places = dict(found.places)
     names = [normalised(name) for name in table.header]
     own = names[places["timestamps"]]
@@ -175,10 +173,10 @@ def _by_shape(table: Table, given: Mapping[str, str] | None, only: str | None) -
         fits = fits or list(_fitting(head[columns], only))
     if not fits:
         row = ", ".join(head.iloc[0].astype("str").str.slice(0, 20).iloc[:12]) if len(head) else "nothing"
-        wish = f"does not look like {only}" if only else "has no header, and its rows look like no layout known"
+        wish = f"does not look like {only}" if only else "has no header, and its rows match no known layout"
         raise DataError(
             f"{table.file}: {wish} (the first row is {row}); "
-            "give the file a header, or name its columns: data.columns (--columns timestamps=0,open=1,...)"
+            "add a header, or set its columns: data.columns (--columns timestamps=0,open=1,...)"
         )
     layout, places = _settled(table, fits)
     stamp = head[places["timestamps"]].iloc[0].strip()
@@ -224,7 +222,7 @@ def _fitting(head: pd.DataFrame, only: str | None) -> Iterator[tuple[Layout, dic
 
 
 def _holds(kind: str, text: pd.Series, numbers: Mapping[int, pd.Series], places: Mapping[str, int]) -> bool:
-    """Does a column of the first rows hold what its word in a shape says?"""
+    """Whether a column of the first rows has the content of its word in a shape."""
     place = text.name
     assert isinstance(place, int)
     values = numbers[place]
@@ -289,7 +287,7 @@ def _settled(table: Table, fits: list[tuple[Layout, dict[str, int]]]) -> tuple[L
     if len(best) > 1:
         titles = " or ".join(f"{layout.title} ({' '.join(layout.shape.split()[:6])})" for layout, _ in best[:2])
         raise DataError(
-            f"{table.file}: has no header, and may be {titles}: no row says which; give the file a header, or name its "
-            "columns: data.columns (--columns timestamps=0,open=1,...)"
+            f"{table.file}: has no header, and may be {titles}; add a header, or set its columns: "
+            "data.columns (--columns timestamps=0,open=1,...)"
         )
     return best[0]

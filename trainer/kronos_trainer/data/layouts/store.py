@@ -29,11 +29,11 @@ def instruments(store: Path, files: Sequence[Path]) -> Iterator[tuple[str, Frame
     bins = [file for file in files if file.suffix == ".bin" and file.parents[2] == store]
     spacings = sorted({file.name.split(".")[-2] for file in bins if file.name.count(".") >= 2})
     if len(spacings) != 1:
-        raise DataError(f"{store}: holds bars of {' and '.join(spacings) or 'no spacing'}; keep those of one")
+        raise DataError(f"{store}: holds bars of {' and '.join(spacings) or 'no spacing'}; keep one spacing")
     spacing = spacings[0]
     calendar_file = store / "calendars" / f"{spacing}.txt"
     if not calendar_file.is_file():
-        raise DataError(f"{store}: a store of Qlib without {calendar_file.relative_to(store)}")
+        raise DataError(f"{store}: a Qlib store without {calendar_file.relative_to(store)}")
     calendar = np.array([line.strip() for line in calendar_file.read_text().splitlines() if line.strip()])
     names = _names(store)
     for folder in sorted({file.parent for file in bins}):
@@ -49,7 +49,7 @@ def instruments(store: Path, files: Sequence[Path]) -> Iterator[tuple[str, Frame
             column = np.full(last - first, np.nan)
             column[start - first : start - first + len(values)] = values
             frame[name] = column
-        facts = ["prices are adjusted, as Qlib keeps them"] if (folder / f"factor.{spacing}.bin").is_file() else []
+        facts = ["prices are adjusted, as Qlib stores them"] if (folder / f"factor.{spacing}.bin").is_file() else []
         yield (
             names.get(folder.name.lower(), folder.name),
             FrameTable(folder, frame, kind="Qlib's binary store", facts=facts),
@@ -65,7 +65,7 @@ def _names(store: Path) -> dict[str, str]:
 
 def _values(file: Path, length: int) -> tuple[int, npt.NDArray[np.float64]]:
     if file.stat().st_size % 4 or file.stat().st_size < 4:
-        raise DataError(f"{file}: torn: its size is no multiple of 4 bytes")
+        raise DataError(f"{file}: truncated: its size is not a multiple of 4 bytes")
     content = np.fromfile(file, "<f4")
     start = int(content[0]) if np.isfinite(content[0]) else -1
     if start < 0 or start + len(content) - 1 > length:

@@ -1,4 +1,4 @@
-"""Text files as tables: encoding, separator, and where the rows begin are found out from the first lines."""
+"""Text files as tables: encoding, separator and the first row are detected from the first lines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TextTable:
 
     @property
     def likely_decimal(self) -> str | None:
-        """In files separated by semicolons the comma may well be the decimal sign."""
+        """In files separated by semicolons, the comma may be the decimal separator."""
         return None if self.separator == ";" and not self.headless else "."
 
     def head(self) -> pd.DataFrame:
@@ -67,7 +67,7 @@ class TextTable:
         return pd.DataFrame(kept, columns=range(width), dtype="str")
 
     def frames(self, columns: Mapping[int, str], text: Collection[str], skip: int, rows: int) -> Iterator[Chunk]:
-        """As `Table`. Lines with more fields than the header are an error, unless they are plainly no rows."""
+        """As `Table`. Lines with more fields than the header are an error, unless they are clearly not rows."""
         done, odd = skip, False
         while True:
             try:
@@ -118,7 +118,7 @@ class TextTable:
             yield from chunks
 
     def _without_text(self) -> BinaryIO:
-        """The file as UTF-8, with empty lines in place of long ones that are no rows, as a disclaimer with commas."""
+        """The file as UTF-8, with empty lines in place of long lines that are not rows, e.g. a disclaimer."""
         raw = self.source.open("rb") if isinstance(self.source, Path) else self.source()
         width = len(self.header)
 
@@ -128,7 +128,7 @@ class TextTable:
                     if number >= self.start and line.count(self.separator) >= width:
                         cells = fields_of(line.rstrip("\r\n"), self.separator)
                         if len(cells) > width and not is_row(cells):
-                            self.facts.append(f"line {number + 1} is no row and left out: {line.strip()[:60]!r}")
+                            self.facts.append(f"line {number + 1} is not a row and was skipped: {line.strip()[:60]!r}")
                             line = "\n"
                     yield line.encode()
 
@@ -161,7 +161,7 @@ class _Stream(io.RawIOBase):
 def open_text(
     file: Path, source: Path | Callable[[], BinaryIO], head: bytes, given: Mapping[str, str] | None = None
 ) -> TextTable:
-    """A text file as a table. `head` is its beginning. Raises DataError for what is no table."""
+    """A text file as a table. `head` is its beginning. Raises DataError for what is not a table."""
     whole = len(head) < HEAD_BYTES
     for encoding in _encodings(file, head):
         try:
@@ -171,14 +171,14 @@ def open_text(
         lines = _LINE.split(text)
         lines = lines if whole else lines[:-1]
         if not lines:
-            raise DataError(f"{file}: its first line is longer than {HEAD_BYTES // 1024} KiB: no table of bars")
+            raise DataError(f"{file}: its first line is longer than {HEAD_BYTES // 1024} KiB: not a table of bars")
         found = sniffed(lines, given)
         sure = encoding.startswith("utf")
         if not (sure or found.headless or understood(found.header, given)):
             continue
         facts = [] if encoding == "utf-8-sig" else [f"read as {encoding.upper()}"]
         if found.skipped:
-            facts.append(f"lines above the header left out: {len(found.skipped)} ({found.skipped[0].strip()[:60]!r})")
+            facts.append(f"lines above the header skipped: {len(found.skipped)} ({found.skipped[0].strip()[:60]!r})")
         rows = [line for line in lines[found.start :] if line.strip()]
         header = widened(found.header, rows, found.separator)
         return TextTable(
@@ -200,7 +200,7 @@ def _encodings(file: Path, head: bytes) -> Sequence[str]:
     if zeros > len(head[:1000]) // 4 and len(head) >= 4:
         return ("utf-16-le",) if head[1] == 0 else ("utf-16-be",)
     if re.search(rb"[\x00-\x08]", head):
-        raise DataError(f"{file}: binary, and of no kind that holds bars")
+        raise DataError(f"{file}: a binary file of an unsupported kind")
     return ("utf-8-sig", *_ENCODINGS)
 
 

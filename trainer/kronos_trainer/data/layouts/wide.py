@@ -35,13 +35,13 @@ def groups(header: Sequence[str]) -> list[tuple[str | None, Places]]:
 
 
 def said(header: Sequence[str], found: Sequence[tuple[str | None, Places]]) -> Iterator[str]:
-    """What a user should know of a wide table."""
+    """Notes for the user on a wide table."""
     if len(found) > 1:
-        yield f"columns of {len(found)} symbols beside each other"
+        yield f"columns of {len(found)} symbols side by side"
     read = {symbol for symbol, _ in found}
     part = [symbol for symbol, places in _columns(header)[1].items() if symbol not in read and "close" in places]
     if part and None not in read:
-        yield f"symbols without all four prices left out: {some(part)}"
+        yield f"symbols without all four prices skipped: {some(part)}"
 
 
 def _columns(header: Sequence[str]) -> tuple[int | None, dict[str, Places]]:
@@ -59,13 +59,13 @@ def _columns(header: Sequence[str]) -> tuple[int | None, dict[str, Places]]:
 
 
 def check_sides(found: Sequence[tuple[str | None, Places]], header: Sequence[str], file: Path) -> None:
-    """Raise DataError where the groups are those of bid and ask, of which neither is more right than the other."""
+    """Raise DataError where the groups are those of bid and ask, of which neither is preferable."""
     names = [str(symbol).lower() for symbol, _ in found]
     if len(names) == 2 and set(names) <= set(_SIDES):
         first = found[0][1]
         named = ",".join(f"{name}={header[first[name]]}" for name in REQUIRED[1:])
         raise DataError(
-            f"{file}: has prices of {' and '.join(names)}; name those to take: data.columns (--columns {named})"
+            f"{file}: has prices of {' and '.join(names)}; select those of one: data.columns (--columns {named})"
         )
 
 

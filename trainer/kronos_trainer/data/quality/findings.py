@@ -1,4 +1,4 @@
-"""What is odd about bars, and what was repaired or left out while they were read, in words for the user."""
+"""Anomalies in bars, and what was repaired or skipped while they were read, as text for the user."""
 
 from __future__ import annotations
 
@@ -13,42 +13,40 @@ Severity = Literal["serious", "warning", "info"]
 
 
 class Kind(NamedTuple):
-    """What can be found in the bars of a symbol. `info` is said by `kronos data check` alone."""
+    """What can be found in the bars of a symbol. `info` is reported by `kronos data check` alone."""
 
     severity: Severity
     what: str
     way_out: str = ""
 
 
-_LEAVE_OUT = "data.badRows: drop (--bad-rows drop) leaves such bars out"
+_LEAVE_OUT = "data.badRows: drop (--bad-rows drop) skips such bars"
 
 KINDS = {
-    "constantPrice": Kind(
-        "serious", "the price never changes", "leave the symbol out: nothing is to be learnt from it"
-    ),
-    "zeroPrice": Kind("serious", "a price is 0 in between", _LEAVE_OUT),
-    "contradiction": Kind("serious", "bars contradict themselves", _LEAVE_OUT),
-    "outlier": Kind("serious", "a bar jumps away and comes back", "correct it in the file, or take the row out"),
+    "constantPrice": Kind("serious", "the price never changes", "remove the symbol: it has nothing to learn from"),
+    "zeroPrice": Kind("serious", "some prices are 0", _LEAVE_OUT),
+    "contradiction": Kind("serious", "bars are contradictory", _LEAVE_OUT),
+    "outlier": Kind("serious", "a bar spikes and reverts", "correct it in the file, or remove the row"),
     "split": Kind(
         "serious",
-        "the price jumps as by a split",
-        "if it is one, adjust the bars before it; data.adjust: splits (--adjust splits) does so where it is clear",
+        "the price jumps as in a split",
+        "if it is one, adjust the bars before it; data.adjust: splits (--adjust splits) does so for clear splits",
     ),
-    "future": Kind("serious", "stamps lie in the future", "correct their year, zone or unit in the file"),
-    "adjusted": Kind("warning", "adjusted for a split, as data.adjust: splits says"),
+    "future": Kind("serious", "timestamps are in the future", "correct their year, zone or unit in the file"),
+    "adjusted": Kind("warning", "adjusted for a split, by data.adjust: splits"),
     "rightLabel": Kind(
-        "warning", "stamps look like the ends of bars", "data.label: right (--label right) takes them for that"
+        "warning", "timestamps look like the ends of bars", "data.label: right (--label right) reads them as such"
     ),
     "gap": Kind(
         "warning", "bars are missing, by the symbol's own calendar", "get them from the source, if it has them"
     ),
     "halt": Kind(
-        "warning", "the same prices bar after bar", "if trading was halted, or somebody filled gaps, take the rows out"
+        "warning", "the same prices bar after bar", "if trading was halted, or gaps were filled, remove the rows"
     ),
-    "zeroVolume": Kind("warning", "volume is 0", "if it is not known, leave the column out"),
+    "zeroVolume": Kind("warning", "volume is 0", "if it is unknown, remove the column"),
     "negativePrice": Kind("info", "prices go below 0", "they are read as they are"),
-    "tinyPrice": Kind("info", "prices are below 0.01", "they are scaled up before the model sees them"),
-    "unfinished": Kind("info", "the last bar looks unfinished", "take it out, or wait until it is over"),
+    "tinyPrice": Kind("info", "prices are below 0.01", "they are scaled up for the model"),
+    "unfinished": Kind("info", "the last bar looks unfinished", "remove it, or wait until it is over"),
 }
 """By name, which is also the name in JSON; the worst first."""
 
@@ -72,7 +70,7 @@ class Found:
 
 @dataclass
 class Findings:
-    """What was found, repaired or left out while reading, to be said to the user."""
+    """What was found, repaired or skipped while reading, to be reported to the user."""
 
     dropped: int = 0
     first_dropped: str = ""
@@ -94,18 +92,18 @@ class Findings:
     halts: dict[str, int] = field(default_factory=dict)  # rows without volume, by file
 
     def drop(self, count: int, example: str, symbol: str) -> None:
-        """Note rows of a symbol that `badRows: drop` left out."""
+        """Note rows of a symbol that `badRows: drop` skipped."""
         self.first_dropped = self.first_dropped or example
         self.bad.setdefault(symbol, example)
         self.dropped += count
 
     def no_bar(self, what: str, first: str, count: int) -> None:
-        """Note rows of a file that hold no bar."""
+        """Note rows of a file without a bar."""
         before, earliest = self.left_out.get(what, (0, first))
         self.left_out[what] = (before + count, earliest)
 
     def without_trade(self, file: str, column: str, count: int) -> None:
-        """Note rows whose volume is empty; where the amount alone is, it is made up as for a file without one."""
+        """Note rows whose volume is empty; if only the amount is, it is computed as for a file without one."""
         if column == "volume":
             self.halts[file] = self.halts.get(file, 0) + count
 
@@ -113,13 +111,13 @@ class Findings:
         """One sentence for each kind of finding."""
         said = []
         if self.dropped:
-            said.append(f"bad rows left out: {self.dropped}; the first: {self.first_dropped}")
+            said.append(f"bad rows skipped: {self.dropped}; the first: {self.first_dropped}")
         for names, what in (
             (self.unsorted, "rows out of order, sorted by time"),
             (self.without_volume, "no volume column, volume is 0"),
             (self.without_amount, "no amount column, amount is volume x mean of the prices (0 without volume)"),
-            (self.other_column, "the usual column is empty or 0, another one is taken"),
-            (self.utc, "stamps carry a zone and data.timeZone is not set: hour and weekday are taken in UTC"),
+            (self.other_column, "the usual column is empty or 0, another one is used"),
+            (self.utc, "timestamps have a zone and data.timeZone is not set: hour and weekday are in UTC"),
         ):
             if names:
                 said.append(f"{what}: {some(names)}")
@@ -127,20 +125,21 @@ class Findings:
         said += [f"{what}: {count}; the first: {first}" for what, (count, first) in self.left_out.items()]
         if self.halts:
             rows = [f"{file} ({count} row{'s' if count > 1 else ''})" for file, count in self.halts.items()]
-            said.append(f"volume is empty, taken as no trade (0): {some(rows)}")
+            said.append(f"empty volume, read as no trade (0): {some(rows)}")
         for zone, names in self.midnights.items():
             said.append(
-                f"stamps are midnights of {zone} and data.timeZone is not set: the dates are kept as they are there; "
-                f"write data.timeZone: {zone}: {some(names)}"
+                f"timestamps are midnights of {zone} and data.timeZone is not set: these dates are kept; set "
+                f"data.timeZone: {zone}: {some(names)}"
             )
         said += [
-            f"{file}: stamps are partly {units} since 1970, each read by its size" for file, units in self.units.items()
+            f"{file}: timestamps are partly {units} since 1970, each read by its size"
+            for file, units in self.units.items()
         ]
         return said + notes_of(self.found)
 
 
 def notes_of(found: Sequence[Found], *, least: Severity = "warning") -> list[str]:
-    """One sentence for each kind that was found, no milder than `least`, the worst first, with its way out."""
+    """One sentence for each kind that was found, no milder than `least`, the worst first, with its fix."""
     said = []
     for name, kind in KINDS.items():
         texts = [one.text for one in found if one.kind == name]

@@ -1,7 +1,7 @@
-"""What is wrong with the numbers of a row: the one rule for training and forecast.
+"""What is wrong with the numbers of a row: the same rules for training and forecast.
 
-A row that has no meaning (no number, infinity, a volume below 0) is a bad row of its file: the readers refuse it. A bar
-that contradicts itself can be read: it stays unless `badRows: drop` leaves it out, but it is found and said.
+A meaningless row (no number, infinity, a volume below 0) is a bad row of its file: the readers refuse it. A
+contradictory bar can be read: it is kept unless `badRows: drop` skips it, but it is reported.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _zero(values: Float64) -> Iterator[Fault]:
     if min(values[:, column].min(initial=1) for column in range(4)) < 0:
         return
     for index, name in enumerate(FEATURES[:4]):
-        yield values[:, index] == 0, name, "{value} is no price"
+        yield values[:, index] == 0, name, "{value} is not a price"
 
 
 def _outside(values: Float64) -> Iterator[Fault]:

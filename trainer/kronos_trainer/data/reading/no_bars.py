@@ -1,4 +1,4 @@
-"""Rows that hold no bar, and are no mistake either; called by the readers."""
+"""Rows that have no bar but are not errors; called by the readers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _EVENT = r"(?i)dividend|split|distribution"  # Yahoo: '0.24 Dividend' in place o
 def no_bars(cells: pd.DataFrame, header: Mapping[str, str]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Kinds of rows that are left out, and which of the rows are of them; no row is of two kinds.
 
-    A kind is said by its name.
+    Each kind is reported by its name.
     `cells` are rows as text under canonical names, "" where there is nothing; `header` has the file's own names.
     """
     blank = (cells.drop(columns=["symbol", "clock"], errors="ignore") == "").all(axis=1).to_numpy()
-    yield "empty lines left out", blank
+    yield "empty lines skipped", blank
     own = {name: normalised(text) for name, text in header.items() if normalised(text)}
     again = np.logical_and.reduce([(cells[name].map(normalised) == key).to_numpy() for name, key in own.items()])
-    yield "the header, repeated inside, left out", again
+    yield "repeated headers skipped", again
     prices = cells[list(FEATURES[:4])]
     unpriced = np.logical_and.reduce([~prices[name].str.contains(r"\d", regex=True).to_numpy() for name in prices])
     none: npt.NDArray[np.bool_] = unpriced
@@ -33,7 +33,7 @@ def no_bars(cells: pd.DataFrame, header: Mapping[str, str]) -> Iterator[tuple[st
         none = unpriced & (cells["volume"].isin(_NOTHING) | ~cells["volume"].str.contains(r"\d", regex=True)).to_numpy()
     stamp = cells["timestamps"]
     stamped = stamp.str.contains(r"\d", regex=True).to_numpy() & ~stamp.str.contains(_WORDS, regex=True).to_numpy()
-    yield "lines without a bar (comment, title or footer) left out", unpriced & ~stamped & ~again & ~blank
-    yield "rows with a stamp and no price (not finished, or no trade) left out", none & stamped & ~again
+    yield "lines without a bar (comment, title or footer) skipped", unpriced & ~stamped & ~again & ~blank
+    yield "rows with a timestamp but no price (unfinished, or no trade) skipped", none & stamped & ~again
     events = np.logical_or.reduce([prices[name].str.contains(_EVENT, regex=True).to_numpy() for name in prices])
-    yield "rows of dividends and splits left out", events & ~unpriced & ~again
+    yield "rows of dividends and splits skipped", events & ~unpriced & ~again

@@ -53,8 +53,8 @@ def read_sources(
                 other = owners.setdefault(str(chunk.symbols), named)
                 if other != named:
                     raise DataError(
-                        f"{source.label} and {other} are both named for symbol {chunk.symbols}; "
-                        "rename one, or give both a symbol column"
+                        f"{source.label} and {other} are both named after symbol {chunk.symbols}; "
+                        "rename one, or add a symbol column to both"
                     )
             yield chunk
         if not filled and bad_rows == "refuse":

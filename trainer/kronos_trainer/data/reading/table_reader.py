@@ -31,7 +31,7 @@ from kronos_trainer.errors import DataError
 # Squared deviations of larger numbers overflow the float32 that statistics are taken in.
 LARGEST = 1e18
 
-DROP = " (data.badRows: drop, or --bad-rows drop, leaves such rows out)"
+DROP = " (data.badRows: drop, or --bad-rows drop, skips such rows)"
 
 UNREADABLE = (
     pa.ArrowException,
@@ -116,8 +116,8 @@ class TableReader:
     def _settled_by(self) -> str:
         row = self.stamps.settled_by
         if row is None:
-            return ", as their order says" if "first" in self.stamps.notation else ""
-        return f", as {self.table.unit} {self.table.first + row} says"
+            return ", by the order of the rows" if "first" in self.stamps.notation else ""
+        return f", by {self.table.unit} {self.table.first + row}"
 
     def _start(self, places: dict[str, int]) -> None:
         self.places = places
@@ -145,7 +145,7 @@ class TableReader:
             yield frame[[names[place] for place in places]].set_axis(list(places), axis=1)
 
     def _plain(self, frame: pd.DataFrame, done: int) -> bool:
-        """Whether this chunk's numbers are plain ones; else how they are written is settled over the whole file."""
+        """Whether this chunk's numbers are plain; otherwise their notation is decided over the whole file."""
         names = [name for name in FEATURES if name in frame]
         if not any(odd(frame[name]) for name in names) and (self.table.likely_decimal or not self._grouped(frame)):
             return True
@@ -157,15 +157,14 @@ class TableReader:
         if numerals.decimal == ",":
             if done:
                 raise DataError(
-                    f"{self.file}: numbers are written with a decimal point and further down with a decimal comma; "
-                    "write all in one way"
+                    f"{self.file}: numbers have a decimal point and, further down, a decimal comma; use one form"
                 )
             self.said.append("numbers read with a decimal comma")
         self.numerals = numerals
         return numerals.decimal == "."
 
     def _grouped(self, frame: pd.DataFrame) -> bool:
-        """Might all the fractions of a chunk be thousands, as 1.234?"""
+        """Whether all fractions of a chunk could be thousands, e.g. 1.234."""
         for name in FEATURES:
             if name in frame and frame[name].dtype.kind == "f":
                 thousandths = frame[name].to_numpy() * 1000
@@ -174,7 +173,7 @@ class TableReader:
         return any(frame[name].dtype.kind == "f" for name in FEATURES if name in frame)
 
     def _by_prices(self, evidence: Evidence) -> Numerals:
-        """Of decimal point and comma the one with which no price contradicts another. Raises DataError."""
+        """The decimal separator, point or comma, with which no price contradicts another. Raises DataError."""
         prices = [self.places[name] for name in FEATURES[:4]]
         wrong = {".": 0, ",": 0}
         for part in self._peek(prices):
@@ -190,8 +189,8 @@ class TableReader:
             value = evidence.example[","] or evidence.example["."]
             whole = value.replace(",", "").replace(".", "")
             raise DataError(
-                f"{self.file}: {value!r} may be {whole} or {value.replace(',', '.')}, and nothing in the file says "
-                "which; write numbers without thousands separators and with a decimal point"
+                f"{self.file}: {value!r} may be {whole} or {value.replace(',', '.')}, and nothing in the file decides; "
+                "write numbers without thousands separators and with a decimal point"
             )
         return Numerals(best)
 
@@ -220,7 +219,7 @@ class TableReader:
         return too_many(repeats, rows) and left * 10 < repeats
 
     def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
-        """Rows with every value present and plausible; what is no bar is left out, and what is bad refused."""
+        """Rows with every value present and plausible; rows without a bar are skipped, and bad ones refused."""
         read = {name: self._floats(frame[name]) for name in FEATURES if name in self.places}
         suspect: npt.NDArray[np.bool_] = np.logical_or.reduce([np.isnan(read[name]) for name in FEATURES[:4]])
         if suspect.any():
@@ -234,7 +233,7 @@ class TableReader:
         instants = self.stamps.read(frame["timestamps"]) if len(frame) else np.empty(0, np.int64)
         if len(self.stamps.units) > 1:
             self.findings.units[str(self.file)] = " and ".join(self.stamps.units)
-        faults.append((instants == MISSING, "timestamps", "{value} is no valid timestamp"))
+        faults.append((instants == MISSING, "timestamps", "{value} is not a valid timestamp"))
 
         values = np.zeros((len(frame), len(FEATURES)))
         for index, name in enumerate(FEATURES):
@@ -254,7 +253,9 @@ class TableReader:
             faults.append((absent & ~empty, name, "{value} is not a number"))
             faults.append((~absent & ~(np.abs(column) <= LARGEST), name, f"{{value}} is not between ±{LARGEST:g}"))
         if self.recognised.scale != 1.0:
-            faults += [(values[:, index] % 1 != 0, FEATURES[index], "{value} is no whole number") for index in range(4)]
+            faults += [
+                (values[:, index] % 1 != 0, FEATURES[index], "{value} is not a whole number") for index in range(4)
+            ]
             values[:, :4] /= 1 / self.recognised.scale
         faults += negative_sizes(values)
         if "amount" not in self.places:
@@ -279,7 +280,7 @@ class TableReader:
         return self.numerals.read(column).to_numpy(dtype=np.float64, na_value=np.nan)
 
     def _bars(self, frame: pd.DataFrame, numbers: Int64, suspect: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which rows are bars; the others, of those without a price, are said."""
+        """Which rows are bars; others without a price are reported."""
         rows = frame.loc[suspect, list(self.places)]
         cells = rows.astype("object").where(rows.notna(), "").astype("str").apply(lambda column: column.str.strip())
         bars = np.ones(len(frame), bool)

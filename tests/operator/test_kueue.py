@@ -10,7 +10,7 @@ from fake_cluster import FakeCluster, timestamp
 
 from kronos_operator.kube import ClusterError, Rejected, Unavailable
 from kronos_operator.kube.kinds import WORKLOAD
-from kronos_operator.reconcile.admission import Admissions, admissions, place_to_tell
+from kronos_operator.reconcile.kueue import Admissions, admissions, place_to_tell
 
 NOW = 1_800_000_000.0
 

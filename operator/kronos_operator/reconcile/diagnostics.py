@@ -1,4 +1,4 @@
-"""What the reconciler asks the API server only for the story that it tells: why nothing runs, what will not work."""
+"""What is read from the API server only to explain: why nothing runs, what will not work. Called by the observer."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import replace
 from kronos_operator.api import KronosModel
 from kronos_operator.kube import Cluster, ClusterError, Object
 from kronos_operator.kube.kinds import CORE_EVENT, NODE, PVC
-from kronos_operator.reconcile.admission import Admissions, place_to_tell
-from kronos_operator.reconcile.gangs import Gang, has_started
+from kronos_operator.plan import Obstacle
+from kronos_operator.reconcile.gangs import ObservedGang, has_started
+from kronos_operator.reconcile.kueue import Admissions, place_to_tell
 from kronos_operator.reconcile.times import created_at
-from kronos_operator.reconcile.waiting import PATIENCE, Waiting, why_waiting
+from kronos_operator.reconcile.waiting import PATIENCE, why_waiting
 
 
-class Inquiries:
-    """Questions whose answers change nothing but the status' words; what may not be read is passed over."""
+class Diagnostics:
+    """Reads that change nothing but messages; what may not be read is passed over."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._admissions = Admissions(cluster)
         self._shared_claims: set[tuple[str, str]] = set()
 
-    async def waiting(self, gang: Gang, place: int | None, now: float) -> Waiting | None:
+    async def waiting(self, gang: ObservedGang, place: int | None, now: float) -> Obstacle | None:
         """Why a gang that was created a while ago does not run; `place` in its queue is what was told of it last."""
         if gang.workload is None or now - created_at(gang.workload) < PATIENCE:
             return None

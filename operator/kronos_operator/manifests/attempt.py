@@ -1,4 +1,4 @@
-"""One attempt at a stage, as all of its objects see it."""
+"""One attempt at a stage: what all of its objects are built from."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gang:
-    """The pods that make one attempt, and what they are built from.
+class AttemptTemplate:
+    """What the objects of one attempt are built from.
 
     `model` has the training part that was frozen when the run began, `uid` is that of the live object, `image` stands
     in where the model names none, and so does `default_queue` for Kueue's queue label; empty means no queue.
@@ -33,13 +33,11 @@ class Gang:
     def name(self) -> str:
         """Name of every object of the attempt."""
         start = self.start
-        return names.child_name(
-            self.model.metadata.name, start.stage, dict(start.stage_hashes)[start.stage], start.number
-        )
+        return names.child_name(self.model.metadata.name, start.stage, start.stage_hashes[start.stage], start.attempt)
 
     @property
     def nodes(self) -> int:
-        """Pods of the gang."""
+        """Pods of the gang, one on each node."""
         return self.model.spec.resources.nodes
 
     @property
@@ -48,12 +46,12 @@ class Gang:
         return {
             **run_labels(self.model, self.start.run),
             names.STAGE_LABEL: self.start.stage.value,
-            names.ATTEMPT_LABEL: str(self.start.number),
+            names.ATTEMPT_LABEL: str(self.start.attempt),
         }
 
     @property
     def workload_labels(self) -> dict[str, str]:
-        """Labels of the Job or PyTorchJob: it alone names the queue, for Kueue would queue labelled pods one by one."""
+        """Labels of the workload: it alone names the queue, for Kueue would queue labelled pods one by one."""
         queue = queue_of(self.model, self.default_queue)
         return self.labels | ({names.QUEUE_LABEL: queue} if queue else {})
 
@@ -71,6 +69,17 @@ class Gang:
     def metadata(self, labels: Mapping[str, str]) -> Manifest:
         """Metadata of an object of the attempt."""
         return owned(self.model, self.uid, self.name, labels)
+
+
+def attempt_config_map(attempt: AttemptTemplate) -> Manifest:
+    """The ConfigMap with the attempt's run.json."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": attempt.metadata(attempt.labels),
+        "immutable": True,
+        "data": {names.RUN_CONFIG_FILE: attempt.run_config.dump()},
+    }
 
 
 def queue_of(model: KronosModel, default: str) -> str:

@@ -37,7 +37,7 @@ class Admissions:
         self._reading: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def of(self, namespace: str, uid: str, now: float) -> Admission | None:
-        """What is said of the Job or PyTorchJob with this uid; None if nothing is, or if it may not be read."""
+        """What is said of the workload with this uid; None if nothing is, or if it may not be read."""
         async with self._reading[namespace]:
             known = self._known.get(namespace)
             if known is None or now - known[0] >= _EVERY:
@@ -55,7 +55,7 @@ class Admissions:
 
 
 def admissions(workloads: Iterable[Object]) -> dict[str, Admission]:
-    """What the Workloads of a namespace say, by the uid of the Job or PyTorchJob that each is for.
+    """What the Workloads of a namespace say, by the uid of the Job, or other workload, that each is for.
 
     Those that wait are in the order of Kueue's own queues (pkg/cache/queue/cluster_queue.go): by priority, then by age.
     """

@@ -1,0 +1,117 @@
+"""An indexed Job, which every cluster has, with a headless Service for several nodes."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+from kronos_operator import names
+from kronos_operator.backends.backend import Backend, controller_of_kind
+from kronos_operator.kube.kinds import Kind, Object
+from kronos_operator.manifests import AttemptTemplate, Manifest, Variables, pod_template, values
+from kronos_trainer.config import FINAL_CODES, ExitCode
+
+_CONTAINER = "trainer"
+_PORT = "rendezvous"
+_INDEX = "batch.kubernetes.io/job-completion-index"
+_EXIT_CODE = re.compile(r"failed with exit code (\d+) matching")  # as the Job controller reports podFailurePolicy
+_FAIL_AT_ONCE = sorted(FINAL_CODES | {ExitCode.OUT_OF_MEMORY, ExitCode.MEMORY_LIMIT})
+_KIND = Kind(group="batch", version="v1", plural="jobs", kind="Job")
+
+
+def _workload(attempt: AttemptTemplate) -> Manifest:
+    template = pod_template(attempt, container=_CONTAINER, rendezvous=_rendezvous(attempt), port_name=_PORT)
+    if attempt.nodes > 1:
+        template["spec"]["subdomain"] = attempt.name
+    return {
+        "apiVersion": _KIND.api_version,
+        "kind": _KIND.kind,
+        "metadata": attempt.metadata(attempt.workload_labels),
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": attempt.nodes,
+            "parallelism": attempt.nodes,
+            # One pod cannot rejoin a gang: any failure ends all of it, and the operator starts the next attempt.
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "FailJob", "onExitCodes": _exit_codes(*_FAIL_AT_ONCE)},
+                    {"action": "FailJob", "onExitCodes": _exit_codes(ExitCode.STOPPED)},
+                    {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                ]
+            },
+            **_deadline(attempt),
+            "template": template,
+        },
+    }
+
+
+def _service(attempt: AttemptTemplate) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": attempt.metadata(attempt.labels),
+        "spec": {
+            "clusterIP": "None",
+            # Nodes look for node 0 before it is ready.
+            "publishNotReadyAddresses": True,
+            "selector": {"batch.kubernetes.io/job-name": attempt.name},
+            "ports": [{"name": _PORT, "port": names.MASTER_PORT}],
+        },
+    }
+
+
+def _rendezvous(attempt: AttemptTemplate) -> Variables:
+    """How the pods find each other: node 0 is always index 0."""
+    return {
+        **values(
+            {
+                "PET_NNODES": str(attempt.nodes),
+                "PET_NPROC_PER_NODE": str(attempt.model.spec.resources.processes),
+                "PET_MASTER_ADDR": f"{attempt.name}-0.{attempt.name}",
+                "PET_MASTER_PORT": str(names.MASTER_PORT),
+            }
+        ),
+        "PET_NODE_RANK": {"valueFrom": {"fieldRef": {"fieldPath": f"metadata.annotations['{_INDEX}']"}}},
+    }
+
+
+def _exit_codes(*codes: int) -> Manifest:
+    return {"containerName": _CONTAINER, "operator": "In", "values": [int(code) for code in codes]}
+
+
+def _deadline(attempt: AttemptTemplate) -> Manifest:
+    seconds = attempt.model.spec.retry.max_runtime_seconds
+    return {} if seconds is None else {"activeDeadlineSeconds": seconds}
+
+
+def _trim(spec: Object) -> Object:
+    return {name: spec[name] for name in ("suspend", "parallelism") if name in spec}
+
+
+def _node_rank(pod: Object) -> int:
+    metadata = pod["metadata"]
+    # Kubernetes before 1.28 sets the annotation alone.
+    index = {**(metadata.get("annotations") or {}), **(metadata.get("labels") or {})}
+    return int(index.get(_INDEX, 0))
+
+
+JOB = Backend(
+    kind=_KIND,
+    container=_CONTAINER,
+    workload=_workload,
+    service=_service,
+    trim=_trim,
+    size=lambda spec: int(spec.get("parallelism", 0)),
+    suspended=lambda spec: bool(spec.get("suspend")),
+    owner=partial(controller_of_kind, _KIND.kind),
+    node_rank=_node_rank,
+    refused_reason="FailedCreate",
+    succeeded="Complete",
+    failed="Failed",
+    succeeding="SuccessCriteriaMet",
+    failing="FailureTarget",
+    deadline_reason="DeadlineExceeded",
+    exit_codes=lambda message: [int(code) for code in _EXIT_CODE.findall(message)],
+)

@@ -1,0 +1,244 @@
+"""The options of the trainer's own commands, declared once, for whichever library parses them.
+
+`kronos forecast` and `kronos data` build their command lines from these tables (typer), and so do
+`kronos_trainer.forecast` and `kronos_trainer.data`, which they start (argparse). It imports nothing, for the help of
+`kronos` is to be there at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+MAX_CONTEXT = 512  # of every released model but mini
+LEAST_HISTORY = 2  # bars; the deviation of one is 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """An option; with `positional` an argument. `default_text` is what help shows where the default depends on more."""
+
+    name: str  # as Python spells it
+    help: str
+    kind: type = str  # a bool is a flag
+    default: Any = None
+    default_text: str | None = None
+    metavar: str | None = None
+    short: str | None = None
+    choices: tuple[str, ...] = ()
+    least: int | None = None
+    required: bool = False
+    positional: bool = False
+    many: bool = False  # of an argument: one or more
+    group: str | None = None
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """How a command line writes it."""
+        long = f"--{self.name.replace('_', '-')}"
+        return (long,) if self.short is None else (long, self.short)
+
+    @property
+    def shown_default(self) -> str | None:
+        """What help names as the default, None for nothing."""
+        if self.default_text is None and self.default is not None:
+            return str(self.default)
+        return self.default_text
+
+
+_WEIGHTS, _BARS, _SAMPLING = "Weights", "Bars", "Sampling"
+
+_BAD_ROWS = Option(name="bad_rows", choices=("refuse", "drop"), default="refuse", help="What to do with bad rows.")
+_TIME_ZONE = Option(name="time_zone", help="IANA zone of the exchange.")
+_COLUMNS = Option(name="columns", metavar="FIELD=NAME,...", help="Names of your columns, e.g. close=Price.")
+
+FORECAST_OPTIONS = (
+    Option(
+        name="input",
+        kind=Path,
+        metavar="PATH",
+        required=True,
+        group=_BARS,
+        help="The history: a file or a directory of bars.",
+    ),
+    Option(
+        name="output",
+        kind=Path,
+        metavar="PATH",
+        required=True,
+        group=_BARS,
+        help="The predicted bars: Parquet if it ends with .parquet, else CSV; or a directory, one file per symbol.",
+    ),
+    Option(name="model", metavar="NAME", group=_WEIGHTS, help="A model trained here: its published run."),
+    Option(
+        name="namespace",
+        short="-n",
+        metavar="NAME",
+        group=_WEIGHTS,
+        help="Its namespace.",
+        default_text="the only one that has it; in a cluster, the context's own",
+    ),
+    Option(
+        name="root",
+        kind=Path,
+        metavar="DIR",
+        group=_WEIGHTS,
+        help="Where runs leave results.",
+        default=Path("outputs"),
+    ),
+    Option(name="tokenizer", kind=Path, metavar="DIR", group=_WEIGHTS, help="Directory of tokenizer weights."),
+    Option(name="predictor", kind=Path, metavar="DIR", group=_WEIGHTS, help="Directory of predictor weights."),
+    Option(name="symbol", metavar="NAME", group=_BARS, help="Only this symbol, if the input has several."),
+    replace(_BAD_ROWS, group=_BARS),
+    Option(
+        name="columns",
+        metavar="FIELD=NAME",
+        group=_BARS,
+        help="Names of your columns, e.g. close=Price,volume=Vol.",
+        default_text="the model's",
+    ),
+    Option(
+        name="horizon",
+        kind=int,
+        least=1,
+        group=_BARS,
+        help="Bars to predict.",
+        default_text="as many as --future names, else the model's",
+    ),
+    Option(
+        name="lookback",
+        kind=int,
+        least=LEAST_HISTORY,
+        group=_BARS,
+        help="Number of most recent bars to use as history.",
+        default_text="the model's, else as many as fit",
+    ),
+    Option(
+        name="future",
+        kind=Path,
+        metavar="FILE",
+        group=_BARS,
+        help="CSV or Parquet with the future timestamps.",
+        default_text="by the calendar, else spaced as the history",
+    ),
+    Option(
+        name="calendar",
+        metavar="NAME",
+        group=_BARS,
+        help="Exchange whose calendar gives the timestamps, such as XNYS.",
+        default_text="the model's",
+    ),
+    Option(name="strict", kind=bool, group=_BARS, help="Fail if one of several symbols cannot be forecast."),
+    Option(name="plot", kind=Path, metavar="PATH", group=_BARS, help="Plot the candles to this PNG file or directory."),
+    Option(
+        name="max_context",
+        kind=int,
+        least=1,
+        group=_SAMPLING,
+        help="Longest context, in bars.",
+        default_text=f"the model's, else {MAX_CONTEXT}",
+    ),
+    Option(name="samples", kind=int, least=1, default=1, group=_SAMPLING, help="Sampled paths to average."),
+    Option(name="paths", kind=bool, group=_SAMPLING, help="Write every path instead of their average."),
+    Option(
+        name="quantiles",
+        metavar="Q,Q",
+        group=_SAMPLING,
+        help="Write quantiles of the paths instead, such as 0.05,0.5,0.95.",
+    ),
+    Option(
+        name="raw", kind=bool, group=_SAMPLING, help="Do not repair inconsistent bars, such as a high below the close."
+    ),
+    Option(
+        name="temperature",
+        kind=float,
+        default=1.0,
+        group=_SAMPLING,
+        help="Flattens (> 1) or sharpens (< 1) the distribution of tokens.",
+    ),
+    Option(
+        name="top_p",
+        kind=float,
+        default=0.9,
+        group=_SAMPLING,
+        help="Keep the most likely tokens up to this total probability.",
+    ),
+    Option(
+        name="top_k",
+        kind=int,
+        default=0,
+        group=_SAMPLING,
+        help="Keep this many most likely tokens; 0: all, 1: deterministic.",
+    ),
+    Option(name="seed", kind=int, default=0, group=_SAMPLING, help="Random seed."),
+    Option(
+        name="device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        group=_SAMPLING,
+        help="Device to compute on.",
+    ),
+)
+
+SAMPLE_OPTIONS = (
+    Option(
+        name="out",
+        kind=Path,
+        metavar="DIR",
+        default=Path("data"),
+        help="Directory to write under.",
+    ),
+)
+
+IMPORT_OPTIONS = (
+    Option(
+        name="files",
+        kind=Path,
+        positional=True,
+        many=True,
+        metavar="FILE...",
+        help="Files and directories of bars, train_data.pkl, ...",
+    ),
+    Option(name="out", kind=Path, metavar="DIR", required=True, help="Directory for one file per symbol."),
+    Option(name="layout", metavar="NAME", help="The layout to expect.", default_text="recognised"),
+    Option(name="format", choices=("parquet", "csv"), default="parquet", help="Kind of file."),
+    _COLUMNS,
+    _TIME_ZONE,
+    _BAD_ROWS,
+)
+
+CHECK_OPTIONS = (
+    Option(name="path", kind=Path, positional=True, metavar="PATH", help="File or directory of bars."),
+    Option(
+        name="run",
+        kind=Path,
+        metavar="FILE",
+        help="A run.json (kronos plan --write) that names the bars and all options.",
+    ),
+    Option(name="timeframe", help="Length of a bar, e.g. 1d."),
+    Option(name="lookback", kind=int, least=1, help="Bars of history."),
+    Option(name="horizon", kind=int, least=1, help="Bars to predict."),
+    _TIME_ZONE,
+    _COLUMNS,
+    _BAD_ROWS,
+    Option(
+        name="label",
+        choices=("left", "right"),
+        default="left",
+        help="Which end of its bar a timestamp is.",
+    ),
+    Option(
+        name="adjust",
+        choices=("none", "splits"),
+        default="none",
+        help="splits: adjust the bars for clear splits.",
+    ),
+    Option(
+        name="plot",
+        kind=Path,
+        metavar="FILE.png",
+        help="Plot the bars, the findings and the splits.",
+    ),
+    Option(name="json", kind=bool, help="Print JSON."),
+)
