@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts, now_text, utc_text
-from kronos_trainer.data.bars import Bars, load_bars
+from kronos_trainer.data.bars import Bars, PreparedBars, prepare_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
 from kronos_trainer.data.series import ahead
@@ -200,15 +200,11 @@ class _Attempt:
         self._ranks.on_first(lambda: durable.write_text(file, self._run.dump()))
 
     def _work(self) -> Work:
-        """Bars and windows; the first rank of a node prepares what the others map."""
+        """Bars and windows."""
         run, paths = self._run, self._storage.paths
         precision = choose_precision(run.training, self._ranks.device)
 
-        def load() -> Bars:
-            path = fetch_bars(run.bars, self._cache / "bars", self._beat) if is_uri(run.bars) else Path(run.bars)
-            return load_bars(path, run.timeframe, run.data, self._cache / "bars", self._beat)
-
-        bars = self._ranks.one_by_one_per_node(load)
+        bars = read_bars_once(run, self._ranks, self._cache / "bars", self._beat)
         splits = split_bars(bars, run.data, run.window)
         notes = (*bars.notes, *notes_of(ahead(bars.series, time.time_ns())), *splits.notes)
         for note in notes:
@@ -246,6 +242,19 @@ class _Attempt:
         self._progress.beat()
         if self._stop_requested():
             raise Stopped("stopped on request before training began; nothing was to be saved")
+
+
+def read_bars_once(run: RunConfig, ranks: Ranks, cache: Path, beat: Callable[[], None]) -> Bars:
+    """The bars of a run, memory-mapped; the first rank of a node reads and prepares what the others map.
+
+    Raises TrainerError, on every rank.
+    """
+
+    def prepare() -> PreparedBars:
+        path = fetch_bars(run.bars, cache, beat) if is_uri(run.bars) else Path(run.bars)
+        return prepare_bars(path, run.timeframe, run.data, cache, beat)
+
+    return ranks.once_per_node(prepare).open()
 
 
 @contextmanager
