@@ -9,12 +9,7 @@ from fake_cluster import JOB, frozen_runs, timestamp
 from world import KEY, World
 
 from kronos_operator.kube import Kind
-from kronos_operator.kube.kinds import (
-    CONFIGMAP,
-    KRONOSMODEL,
-    POD,
-    SERVICE,
-)
+from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD, SERVICE
 
 
 def test_ended_children_are_deleted_after_their_ttl_and_the_last_failure_stays() -> None:

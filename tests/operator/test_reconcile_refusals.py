@@ -9,9 +9,7 @@ from fake_cluster import JOB, frozen_runs
 from world import World
 
 from kronos_operator.kube import ClusterError, Rejected
-from kronos_operator.kube.kinds import (
-    CONFIGMAP,
-)
+from kronos_operator.kube.kinds import CONFIGMAP
 from kronos_operator.policy import Policy
 from kronos_operator.settings import Settings
 

@@ -9,10 +9,7 @@ import pytest
 from fake_cluster import JOB, PYTORCHJOB, timestamp
 from world import World
 
-from kronos_operator.kube.kinds import (
-    NODE,
-    POD,
-)
+from kronos_operator.kube.kinds import NODE, POD
 
 
 def test_a_failed_read_of_a_log_is_no_stall_and_a_silent_trainer_is() -> None:
