@@ -13,8 +13,9 @@ from benchmarks.series import hourly_frame
 from benchmarks.timing import interleave, show
 from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.sampling import Sampling
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
-from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
+from kronos_trainer.model.weights import scratch_net
 
 # lookback, horizon, samples, the ratio that we aim at
 CASES = ((90, 10, 1, 2.5), (400, 100, 1, 10.0), (90, 10, 10, 6.0))
@@ -23,7 +24,7 @@ SIZE = "mini"
 
 def run() -> None:
     """Both sides forecast the same bars with the same weights; sampled tokens differ, the amount of work does not."""
-    ours = Forecaster(scratch_tokenizer("base", 0), scratch_predictor(SIZE, 0))
+    ours = Forecaster(scratch_net(TOKENIZER, "base", 0), scratch_net(PREDICTOR, SIZE, 0))
     theirs_tokenizer = KronosTokenizer(**asdict(TOKENIZERS["base"]))
     theirs_tokenizer.load_state_dict(ours.drawer.tokenizer.state_dict())
     theirs_predictor = Kronos(**asdict(PREDICTORS[SIZE]))

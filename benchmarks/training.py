@@ -17,14 +17,17 @@ from torch import Tensor, nn
 from benchmarks import upstream
 from benchmarks.series import hourly_bars, hourly_frame
 from benchmarks.timing import interleave, show
-from kronos_trainer.config import Data, PredictorStage, TokenizerStage, Training, Window
+from kronos_trainer.config import Data, PredictorStage, TokenizerStage, Training, WeightsStage, Window
 from kronos_trainer.data.windows import Splits, epoch_order, split_bars
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
-from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
+from kronos_trainer.model.weights import scratch_net
 from kronos_trainer.training.optimizer import Optimizer
 from kronos_trainer.training.precision import choose_precision
+from kronos_trainer.training.predictor import PredictorTask
 from kronos_trainer.training.seeding import seed_of
-from kronos_trainer.training.stages import PredictorTask, Stage, TokenizerTask
+from kronos_trainer.training.task import Task
+from kronos_trainer.training.tokenizer import TokenizerTask
 from kronos_trainer.training.tokens import TokenCache
 
 LOOKBACK, HORIZON, BATCH = 90, 10, 32
@@ -53,12 +56,12 @@ def _upstream_batches() -> Iterator[list[Tensor]]:
 
 
 def _tokenizer(splits: Splits) -> None:
-    first = scratch_tokenizer("base", 0).state_dict()
+    first = scratch_net(TOKENIZER, "base", 0).state_dict()
     theirs = upstream.TokenizerStep(TOKENIZERS["base"], first)
     batches = _upstream_batches()
     variants: dict[str, Callable[[], object]] = {"upstream": lambda: theirs(next(batches)[0])}
     for name, precision, compiled in VARIANTS:
-        model = scratch_tokenizer("base", 0)
+        model = scratch_net(TOKENIZER, "base", 0)
         chosen = choose_precision(Training.model_validate({"precision": precision}), CPU)
         task = TokenizerTask(model, splits, chosen, lambda mean: mean)
         variants[name] = _step(name, task, TokenizerStage(), len(splits.train), compiled=compiled)
@@ -67,10 +70,10 @@ def _tokenizer(splits: Splits) -> None:
 
 
 def _predictor(splits: Splits, size: str, goals: dict[str, float]) -> None:
-    tokenizer = scratch_tokenizer("base", 0)
+    tokenizer = scratch_net(TOKENIZER, "base", 0)
     theirs_tokenizer = UpstreamTokenizer(**asdict(TOKENIZERS["base"]))
     theirs_tokenizer.load_state_dict(tokenizer.state_dict())
-    theirs = upstream.PredictorStep(theirs_tokenizer, PREDICTORS[size], scratch_predictor(size, 0).state_dict())
+    theirs = upstream.PredictorStep(theirs_tokenizer, PREDICTORS[size], scratch_net(PREDICTOR, size, 0).state_dict())
     batches = _upstream_batches()
     with tempfile.TemporaryDirectory() as directory:
         tokens = TokenCache(Path(directory), "bench", splits.train)
@@ -80,7 +83,7 @@ def _predictor(splits: Splits, size: str, goals: dict[str, float]) -> None:
         print(f"\n  tokenising all {len(splits.train):,} windows once took {time.perf_counter() - started:.1f} s")
         variants: dict[str, Callable[[], object]] = {"upstream": lambda: theirs(*next(batches))}
         for name, precision, compiled in VARIANTS:
-            model = scratch_predictor(size, 0)
+            model = scratch_net(PREDICTOR, size, 0)
             chosen = choose_precision(Training.model_validate({"precision": precision}), CPU)
             task = PredictorTask(model, tokens, tokens, chosen, upstream_exact=False)
             variants[name] = _step(name, task, PredictorStage(), len(splits.train), compiled=compiled)
@@ -88,9 +91,7 @@ def _predictor(splits: Splits, size: str, goals: dict[str, float]) -> None:
     show(f"Predictor step, {size}, {BATCH} windows", "windows/s", BATCH, timings, goals)
 
 
-def _step(
-    name: str, task: Stage, config: TokenizerStage | PredictorStage, windows: int, *, compiled: bool
-) -> Callable[[], None]:
+def _step(name: str, task: Task, config: WeightsStage, windows: int, *, compiled: bool) -> Callable[[], None]:
     """One optimizer step of the training loop a call, in one process without accumulation."""
     optimizer = Optimizer(task.model, config, steps=STEPS, upstream_exact=False)
     model = cast(nn.Module, torch.compile(task.model)) if compiled else task.model

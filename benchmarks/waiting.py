@@ -40,9 +40,10 @@ def steps() -> None:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from kronos_trainer.model.weights import scratch_predictor
+    from kronos_trainer.model.kinds import PREDICTOR
+    from kronos_trainer.model.weights import scratch_net
 
-    model = scratch_predictor("tiny", 0).train()
+    model = scratch_net(PREDICTOR, "tiny", 0).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     coarse, fine = torch.randint(0, 64, (2, 16, 135), generator=torch.Generator().manual_seed(0))
     stamps = torch.zeros(16, 134, 5, dtype=torch.int64)

@@ -146,8 +146,8 @@ def make_run(stage: str, size: str, tokenizer: str, *, micro: int, batch: int = 
 
 @functools.cache
 def splits() -> Any:
-    from kronos_trainer.data.bars import load_bars
     from kronos_trainer.config import Data, Timeframe, Window
+    from kronos_trainer.data.bars import load_bars
     from kronos_trainer.data.windows import split_bars
 
     data = Data.model_validate({"source": {"path": "-"}})
@@ -158,11 +158,12 @@ def splits() -> Any:
 @functools.cache
 def tokens() -> Any:
     """Ids of the training windows, encoded on the device with a random tokenizer; (cache, seconds)."""
-    from kronos_trainer.model.weights import scratch_tokenizer
-    from kronos_trainer.training.stages import to_device
+    from kronos_trainer.model.kinds import TOKENIZER
+    from kronos_trainer.model.weights import scratch_net
+    from kronos_trainer.training.task import to_device
     from kronos_trainer.training.tokens import TokenCache
 
-    tokenizer = scratch_tokenizer("tiny" if SMOKE else "base", 0).eval().to(device())
+    tokenizer = scratch_net(TOKENIZER, "tiny" if SMOKE else "base", 0).eval().to(device())
     cache = TokenCache(workplace() / "tokens", "check", splits().train)
     began = time.perf_counter()
     cache.fill(lambda values: tokenizer.encode(to_device(values, device())), rank=0, world=1, beat=lambda: None)
@@ -193,15 +194,17 @@ def make_loop(run: Any, stage: Any, plan: Any, *, save: Callable[..., None] = la
 
 
 def make_stage(kind: str, size: str, run: Any) -> Any:
-    from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
+    from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+    from kronos_trainer.model.weights import scratch_net
     from kronos_trainer.training.precision import choose_precision
-    from kronos_trainer.training.stages import PredictorTask, TokenizerTask
+    from kronos_trainer.training.predictor import PredictorTask
+    from kronos_trainer.training.tokenizer import TokenizerTask
 
     precision = choose_precision(run.training, device())
     if kind == "tokenizer":
-        return TokenizerTask(scratch_tokenizer(size, 0).to(device()), splits(), precision, lambda mean: mean)
+        return TokenizerTask(scratch_net(TOKENIZER, size, 0).to(device()), splits(), precision, lambda mean: mean)
     cache = tokens()[0]
-    return PredictorTask(scratch_predictor(size, 0).to(device()), cache, cache, precision, upstream_exact=False)
+    return PredictorTask(scratch_net(PREDICTOR, size, 0).to(device()), cache, cache, precision, upstream_exact=False)
 
 
 def ours(kind: str, size: str, *, micro: int, precision: str, compiled: bool = False) -> Callable[[], None]:
@@ -236,7 +239,8 @@ class GraphStep:
         from torch import nn
 
         from kronos_trainer.config import PredictorStage
-        from kronos_trainer.model.weights import scratch_predictor
+        from kronos_trainer.model.kinds import PREDICTOR
+        from kronos_trainer.model.weights import scratch_net
         from kronos_trainer.training.optimizer import _groups
 
         self.precision, dev = precision, device()
@@ -246,7 +250,7 @@ class GraphStep:
         self.stamps = torch.from_numpy(train.bars.stamps.astype("int64")).to(dev)  # [R, 5]
         self.rows = torch.from_numpy(train.rows(every)).to(dev)
         self.span = torch.arange(train.length, device=dev)
-        self.model = scratch_predictor(size, 0).to(dev).train()
+        self.model = scratch_net(PREDICTOR, size, 0).to(dev).train()
         self.called: nn.Module = torch.compile(self.model) if compiled else self.model  # type: ignore[assignment]
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.lr = torch.full((), 1e-5, device=dev)
@@ -268,7 +272,7 @@ class GraphStep:
         import torch
         from torch import nn
 
-        from kronos_trainer.training.stages import _cross_entropies
+        from kronos_trainer.training.predictor import _cross_entropies
 
         pair = self.ids[self.index].long()
         s1, s2 = pair[:, 0], pair[:, 1]
@@ -322,17 +326,18 @@ class Upstream:
         import torch
         from kronos_finance._vendor.kronos_model import Kronos, KronosTokenizer
 
+        from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
         from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
-        from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
+        from kronos_trainer.model.weights import scratch_net
 
         base = "tiny" if SMOKE else "base"
         self.kind = kind
         self.tokenizer = KronosTokenizer(**asdict(TOKENIZERS[size if kind == "tokenizer" else base]))
-        self.tokenizer.load_state_dict(scratch_tokenizer(size if kind == "tokenizer" else base, 0).state_dict())
+        self.tokenizer.load_state_dict(scratch_net(TOKENIZER, size if kind == "tokenizer" else base, 0).state_dict())
         self.tokenizer.to(device()).eval()
         if kind == "predictor":
             self.model = Kronos(**asdict(PREDICTORS[size]))
-            self.model.load_state_dict(scratch_predictor(size, 0).state_dict())
+            self.model.load_state_dict(scratch_net(PREDICTOR, size, 0).state_dict())
         else:
             self.model = self.tokenizer
         self.model.to(device()).train()
@@ -355,9 +360,8 @@ class Upstream:
 
     def _loaded(self) -> Iterator[Any]:
         import pandas as pd
-        from torch.utils.data import DataLoader
-
         from benchmarks.upstream import WindowDataset
+        from torch.utils.data import DataLoader
 
         frame = pd.read_csv(bars_file(), parse_dates=["timestamps"])
         dataset = WindowDataset({"X": frame}, lookback=LOOKBACK, horizon=HORIZON)
@@ -428,7 +432,6 @@ def timed(variants: dict[str, Callable[[], None]], *, rounds: int, steps: int, o
 
 def launches(step: Callable[[], None]) -> dict[str, Any]:
     """Kernel launches of a step, the time the device was busy, and its costliest kernels."""
-    import torch
     from torch.profiler import ProfilerActivity, profile
 
     step()
@@ -501,11 +504,10 @@ def tests(out: Out) -> None:
 
 def correct(out: Out) -> None:
     import torch
-    from torch.nn import functional as F
 
-    from kronos_trainer.model.sizes import PREDICTORS
-    from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
-    from kronos_trainer.training.stages import _cross_entropies
+    from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+    from kronos_trainer.model.weights import scratch_net
+    from kronos_trainer.training.predictor import _cross_entropies
 
     names = {0: "math", 1: "flash", 2: "mem-efficient", 3: "cudnn"}
 
@@ -525,7 +527,7 @@ def correct(out: Out) -> None:
         out.attempt("sdpa", backends)
 
     def ids() -> dict[str, Any]:
-        tokenizer = scratch_tokenizer("tiny" if SMOKE else "base", 0).eval()
+        tokenizer = scratch_net(TOKENIZER, "tiny" if SMOKE else "base", 0).eval()
         values = splits().train.values(torch.arange(256))
         here = torch.stack(tokenizer.encode(values))
         there = torch.stack(tokenizer.to(device()).encode(values.to(device()))).cpu()
@@ -544,7 +546,7 @@ def correct(out: Out) -> None:
         return (torch.randint(1024, (batch, length), generator=g), torch.randint(1024, (batch, length), generator=g), stamps.long())
 
     def gradients(size: str, batch: int, length: int, precision: str, *, on: Any, dropout: bool = True) -> dict[str, Any]:
-        model = scratch_predictor(size, 0).to(on).train()
+        model = scratch_net(PREDICTOR, size, 0).to(on).train()
         if not dropout:
             for module in model.modules():
                 if isinstance(module, torch.nn.Dropout):
@@ -616,8 +618,8 @@ def correct(out: Out) -> None:
     out.attempt("a step waits at", audit)
 
     def resume(kind: str, precision: str) -> dict[str, Any]:
-        from kronos_trainer.training.batching import plan_batches
         from kronos_trainer.storage.checkpoint import Restored
+        from kronos_trainer.training.batching import plan_batches
 
         size = {"predictor": "tiny" if SMOKE else "small", "tokenizer": "tiny" if SMOKE else "base"}[kind]
         run = make_run(kind, size if kind == "predictor" else "mini", size if kind == "tokenizer" else "base", micro=32,
@@ -731,8 +733,9 @@ def generation(out: Out) -> None:
     from kronos_trainer.forecast.forecaster import Forecaster
     from kronos_trainer.forecast.generation import generate
     from kronos_trainer.forecast.sampling import Sampling
+    from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
     from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
-    from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
+    from kronos_trainer.model.weights import scratch_net
 
     frame = pd.read_csv(bars_file(), parse_dates=["timestamps"])
 
@@ -748,10 +751,10 @@ def generation(out: Out) -> None:
         return statistics.median(taken)
 
     for size in ("tiny",) if SMOKE else ("mini", "base"):
-        mine = Forecaster(scratch_tokenizer("base", 0), scratch_predictor(size, 0), device=device())
+        mine = Forecaster(scratch_net(TOKENIZER, "base", 0), scratch_net(PREDICTOR, size, 0), device=device())
         their_tokenizer, their_model = KronosTokenizer(**asdict(TOKENIZERS["base"])), Kronos(**asdict(PREDICTORS[size]))
-        their_tokenizer.load_state_dict(scratch_tokenizer("base", 0).state_dict())
-        their_model.load_state_dict(scratch_predictor(size, 0).state_dict())
+        their_tokenizer.load_state_dict(scratch_net(TOKENIZER, "base", 0).state_dict())
+        their_model.load_state_dict(scratch_net(PREDICTOR, size, 0).state_dict())
         theirs = Theirs(their_model.eval(), their_tokenizer.eval(), device=str(device()))
         for lookback, horizon, series, samples in ((20, 3, 2, 2),) if SMOKE else ((90, 10, 1, 1), (400, 100, 1, 1), (120, 15, 32, 10)):
             histories = [frame.iloc[i : i + lookback].reset_index(drop=True) for i in range(series)]

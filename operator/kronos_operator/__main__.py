@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import sys
 
 import kopf
@@ -22,7 +21,6 @@ def main() -> int:
         return ExitCode.CONFIG
     json = settings.log_format == "json"
     kopf.configure(log_format=kopf.LogFormat.JSON if json else kopf.LogFormat.FULL)
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)  # a line for every change of every model
     # What is imported stays, and a page of a listing is ten thousand objects that nothing but itself refers to.
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -1,6 +1,6 @@
 """Stage hashes and run ids: two runs with the same hash train the same thing. Called by plan and by both executors.
 
-What enters a stage's hash: the timeframe, the data, the window, what both stages share, the stage's own part, the
+What enters a stage's hash: the timeframe, the data, the window, what the stages share, the stage's own part, the
 hashes of the stages before it, and the numerics version. Fields that equal their default are left out, so that a new
 field changes no hash. What never enters: image, resources, storage, Comet, retry, checkpoint policy and
 `data.calendar`, for they change no number that is trained.
@@ -36,7 +36,7 @@ class Digests:
 
 
 def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, str]:
-    """The hash of every stage, 16 hex digits each, in the order in which stages run."""
+    """The hash of every stage that the model has, 16 hex digits each, in the order in which stages run."""
     known = digests or Digests()
     shared = {
         "numerics": NUMERICS_VERSION,
@@ -47,15 +47,22 @@ def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, 
     }
     hashes: dict[StageName, str] = {}
     for stage in StageName:
-        config = getattr(spec, stage)
+        config = spec.config_of(stage)
+        if config is None or not (config.runs or stage.has_weights):
+            continue
         own = _set_fields(config)
         if stage in known.weights:
             own["init"] = {"digest": known.weights[stage]}
-        if config.epochs == 0:
+        if not config.runs:
             # Weights that are used as they are depend on nothing that training reads.
             content: dict[str, Any] = {"numerics": NUMERICS_VERSION, "stage": stage, "init": own.get("init", {})}
         else:
-            content = {**shared, "stage": stage, "config": own, "before": list(hashes.values())}
+            content = {
+                **shared,
+                "stage": stage,
+                "config": own,
+                "before": [value for before, value in hashes.items() if before.has_weights],
+            }
         hashes[stage] = _digest(content)[:16]
     return hashes
 
@@ -68,8 +75,12 @@ def template_hash(spec: Spec) -> str:
 
 
 def run_id(hashes: Mapping[StageName, str], trigger: str = "") -> str:
-    """Id of the run that trains these stages for this trigger: 8 hex digits, fit for a DNS label."""
-    return _digest({"stages": dict(hashes), "trigger": trigger})[:8]
+    """Id of the run that trains these stages for this trigger: 8 hex digits, fit for a DNS label.
+
+    Scores are of a run, and do not make another one.
+    """
+    trained = {stage: value for stage, value in hashes.items() if stage.has_weights}
+    return _digest({"stages": trained, "trigger": trigger})[:8]
 
 
 def _data(spec: Spec, digests: Digests) -> dict[str, Any]:

@@ -39,8 +39,6 @@ RESERVED_LABEL_PREFIXES = (f"{GROUP}/", "batch.kubernetes.io/")
 RESERVED_ENV_PREFIXES = ("PET_", "MASTER_", "KRONOS_")
 RESERVED_ENV = ("RANK", "WORLD_SIZE")
 
-TOKENIZER_PATH_ENV = "KRONOS_TOKENIZER_PATH"
-PREDICTOR_PATH_ENV = "KRONOS_PREDICTOR_PATH"
 DATA_PATH_ENV = "KRONOS_DATA_PATH"
 OUTPUT_PATH_ENV = "KRONOS_OUTPUT_PATH"
 COMET_API_KEY_ENV = "COMET_API_KEY"
@@ -61,12 +59,10 @@ SCRATCH_MOUNT = "/tmp"
 FROZEN_FILE = "frozen.json"  # in the ConfigMap of a run
 MASTER_PORT = 29500  # torchrun's own default
 
-STAGE_SHORT = {StageName.TOKENIZER: "tok", StageName.PREDICTOR: "pred"}
-
 
 def child_name(model: str, stage: StageName, stage_hash: str, attempt: int) -> str:
     """Name that all objects of one attempt share."""
-    return f"{model}-{STAGE_SHORT[stage]}-{stage_hash[:8]}-{attempt}"
+    return f"{model}-{stage.short}-{stage_hash[:8]}-{attempt}"
 
 
 def is_attempt_name(name: str, labels: Mapping[str, str]) -> bool:
@@ -75,7 +71,7 @@ def is_attempt_name(name: str, labels: Mapping[str, str]) -> bool:
         model, stage, attempt = labels[MODEL_LABEL], StageName(labels[STAGE_LABEL]), int(labels[ATTEMPT_LABEL])
     except (KeyError, ValueError):
         return False
-    start, end = f"{model}-{STAGE_SHORT[stage]}-", f"-{attempt}"
+    start, end = f"{model}-{stage.short}-", f"-{attempt}"
     middle = name.removeprefix(start).removesuffix(end)
     return name == start + middle + end and re.fullmatch("[0-9a-f]{8}", middle) is not None
 

@@ -9,10 +9,10 @@ from typing import Any, Literal, get_origin
 from pydantic import BaseModel
 
 from kronos_operator.fields import bare_type, is_model, known_fields, type_at
-from kronos_operator.names import COMET_WORKSPACE_ENV, PREDICTOR_PATH_ENV, TOKENIZER_PATH_ENV
+from kronos_operator.names import COMET_WORKSPACE_ENV
 from kronos_operator.problems import InvalidModel, Problem
 from kronos_operator.yaml_source import YamlError, read_value
-from kronos_trainer.config import OneOf
+from kronos_trainer.config import OneOf, StageName
 
 FieldPath = tuple[str, ...]
 
@@ -45,8 +45,7 @@ def edits_from_options(texts: Sequence[str]) -> list[Edit]:
 def edits_from_environment(environ: Mapping[str, str], *, with_comet: bool) -> list[Edit]:
     """The edits that set variables ask for. The workspace counts only for a model that reports to Comet at all."""
     fields: dict[str, FieldPath] = {
-        TOKENIZER_PATH_ENV: ("spec", "tokenizer", "init", "path"),
-        PREDICTOR_PATH_ENV: ("spec", "predictor", "init", "path"),
+        stage.path_variable: ("spec", stage.value, "init", "path") for stage in StageName.with_weights()
     }
     if with_comet:
         fields[COMET_WORKSPACE_ENV] = ("spec", "comet", "workspace")

@@ -38,6 +38,7 @@ def operator(cluster: ControlPlane, namespace: str, log: Path, **environ: str) -
     """The operator's process, watching one namespace; killed, as by a crash, when the block ends."""
     variables = {
         "PATH": os.environ["PATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # so that the code beside this test runs
         "KUBECONFIG": str(cluster.operator_kubeconfig),
         "KRONOS_DEFAULT_IMAGE": "example.org/trainer:1",
         "KRONOS_NAMESPACES": namespace,

@@ -15,7 +15,7 @@ from control_plane import ControlPlane
 from fault_proxy import FaultProxy, Request
 
 from kronos_operator.backends.job import JOB
-from kronos_operator.kube import Change, Cluster, Key, Kind, Watch
+from kronos_operator.kube import Change, Cluster, Key, Kind, Store, Watch
 from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 
 SELECTOR = "kronos.io/model"
@@ -49,11 +49,12 @@ class Told:
 @asynccontextmanager
 async def watching(connection: Cluster, kind: Kind, namespace: str | None, **options: Any) -> AsyncIterator[Any]:
     told = Told()
-    settings = {"selector": SELECTOR, "labels": (SELECTOR,), "backoff_seconds": 0.02, "longest_backoff_seconds": 0.2}
-    watch = Watch(connection, kind, namespace=namespace, on_change=told, **(settings | options))
+    settings = {"selector": SELECTOR, "backoff_seconds": 0.02, "longest_backoff_seconds": 0.2}
+    store = Store((SELECTOR,))
+    watch = Watch(connection, kind, store, namespace=namespace, on_change=told, **(settings | options))
     task = asyncio.create_task(watch.run())
     try:
-        await asyncio.wait_for(watch.store.wait_synced(), 30)
+        await asyncio.wait_for(watch.wait_synced(), 30)
         yield watch, told
     finally:
         task.cancel()
@@ -93,7 +94,7 @@ def server(cluster: ControlPlane, namespace: str) -> Server:
 
 
 def held(watch: Watch) -> dict[str, str]:
-    return {body["metadata"]["name"]: body["metadata"]["resourceVersion"] for body in watch.store}
+    return {key.name: packed.version for key in watch.store if (packed := watch.store.get(key)) is not None}
 
 
 def is_watch(request: Request) -> bool:
@@ -114,7 +115,7 @@ def test_tells_every_change_in_order_and_sees_only_what_the_selector_lets(
             await Cluster.connect(kubeconfig=cluster.operator_kubeconfig) as connection,
             watching(connection, CONFIGMAP, namespace) as (watch, told),
         ):
-            assert held(watch) == server.versions() and watch.store.last_activity is not None
+            assert held(watch) == server.versions() and watch.last_activity is not None
             server.create("foreign", {})
             server.create("new")
             server.change("new", "1")
@@ -122,7 +123,7 @@ def test_tells_every_change_in_order_and_sees_only_what_the_selector_lets(
             await told.until(lambda: len(told.changes) >= 4)
             assert told.story() == [("new", "old"), ("new", "new"), ("changed", "new"), ("gone", "old")]
             assert held(watch) == server.versions()
-            last = watch.store.get(namespace, "new")
+            last = watch.store.get(Key(namespace, "new")).body()
             assert last["data"] == {"value": "1"} and "managedFields" not in last["metadata"]
             assert watch.store.labelled(namespace, SELECTOR, "model") == [last]
             assert told.changes[-1].last["metadata"]["name"] == "old"
@@ -162,6 +163,26 @@ def test_repairs_a_lost_deletion_and_a_lost_change_when_it_lists_again(
                 ("new", "replaced"),
             ]
             assert sum(map(is_list, proxy.requests)) == 2
+
+    asyncio.run(main())
+
+
+def test_lists_anew_at_its_interval_though_the_stream_looks_well(
+    cluster: ControlPlane, namespace: str, server: Server
+) -> None:
+    server.create("deleted")
+
+    async def main() -> None:
+        async with (
+            FaultProxy(cluster) as proxy,
+            await Cluster.connect(kubeconfig=proxy.kubeconfig) as connection,
+            watching(connection, CONFIGMAP, namespace, relist_seconds=1) as (watch, told),
+        ):
+            proxy.lose(lambda event: "name" in event["object"]["metadata"])
+            server.delete("deleted")
+            server.create("created")
+            await told.until(lambda: len(told.changes) == 3)
+            assert held(watch) == server.versions()
 
     asyncio.run(main())
 
@@ -280,14 +301,14 @@ def test_a_silent_connection_is_left_and_does_not_count_as_life(
             watching(connection, CONFIGMAP, namespace) as (watch, told),
         ):
             proxy.lose(lambda event: True)
-            heard = watch.store.last_activity
+            heard = watch.last_activity
             while sum(map(is_watch, proxy.requests)) < 3:
                 await asyncio.sleep(0.05)
-            assert watch.store.last_activity == heard
+            assert watch.last_activity == heard
             server.create("first")
             proxy.lose(lambda event: False)
             await told.until(lambda: len(told.changes) == 1)
-            assert watch.store.last_activity > heard
+            assert watch.last_activity > heard
 
     asyncio.run(main())
 
@@ -298,7 +319,7 @@ def test_an_optional_kind_that_is_absent_is_empty_and_holds_nobody_up(cluster: C
             await Cluster.connect(kubeconfig=cluster.kubeconfig) as connection,
             watching(connection, ABSENT, None, optional=True) as (watch, _),
         ):
-            assert watch.store.synced and len(watch.store) == 0 and watch.store.last_activity is not None
+            assert watch.synced and len(watch.store) == 0 and watch.last_activity is not None
 
     asyncio.run(main())
 
@@ -306,11 +327,11 @@ def test_an_optional_kind_that_is_absent_is_empty_and_holds_nobody_up(cluster: C
 def test_a_kind_that_must_be_there_is_waited_for(cluster: ControlPlane, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with await Cluster.connect(kubeconfig=cluster.kubeconfig) as connection:
-            watch = Watch(connection, ABSENT, on_change=Told(), backoff_seconds=0.01)
+            watch = Watch(connection, ABSENT, Store(), on_change=Told(), backoff_seconds=0.01)
             task = asyncio.create_task(watch.run())
             while caplog.text.count("is not installed") < 3:
                 await asyncio.sleep(0.01)
-            assert not task.done() and not watch.store.synced
+            assert not task.done() and not watch.synced and watch.last_activity is not None
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

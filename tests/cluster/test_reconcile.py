@@ -136,6 +136,41 @@ def test_a_bad_network_changes_nothing(cluster: ControlPlane, kubelet: Kubelet, 
     assert len(kubelet.jobs()) == 2
 
 
+def test_what_a_network_swallows_of_the_models_is_repaired_at_the_next_resync(
+    cluster: ControlPlane, kubelet: Kubelet, model: Make, tmp_path: Path
+) -> None:
+    health, metrics = free_port(), free_port()
+    environ = {
+        "KRONOS_RESYNC_SECONDS": "2",
+        "KRONOS_HEALTH_PORT": str(health),
+        "KRONOS_METRICS_PORT": str(metrics),
+    }
+
+    def play() -> None:
+        eventually(lambda: answer(health, "/readyz") == "ok\n", "/readyz")
+        cluster.apply([model("m", kubelet.namespace)])
+        kubelet.run(kubelet.job_of("tok", 0))
+        kubelet.change("m", spec={"suspend": True})
+        eventually(lambda: kubelet.status("m").get("phase") == "Suspended" and not kubelet.jobs(), "Suspended")
+        counted = f'kronos_models{{namespace="{kubelet.namespace}",phase="Suspended"}} 1.0'
+        eventually(lambda: counted in answer(metrics, "/metrics"), counted)
+        assert answer(health, "/healthz") == "ok\n"
+        cluster.request("DELETE", f"{MODELS.format(kubelet.namespace)}/m")
+        eventually(lambda: counted not in answer(metrics, "/metrics"), "the model's end")
+
+    async def main() -> None:
+        async with FaultProxy(cluster) as proxy:
+            # Bookmarks, which have no name, get through: the connection looks well.
+            proxy.lose(
+                lambda event: event["object"].get("kind") == "KronosModel" and "name" in event["object"]["metadata"]
+            )
+            log = tmp_path / "operator.log"
+            with operator(cluster, kubelet.namespace, log, KUBECONFIG=str(proxy.kubeconfig), **environ):
+                await asyncio.to_thread(play)
+
+    asyncio.run(main())
+
+
 @pytest.mark.usefixtures("running")
 def test_exit_codes_mean_what_the_contract_says(cluster: ControlPlane, kubelet: Kubelet, model: Make) -> None:
     cluster.apply([model("m", kubelet.namespace, retry={"backoffSeconds": 0})])

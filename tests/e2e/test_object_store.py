@@ -96,4 +96,4 @@ def test_a_wrong_key_fails_the_run_at_once_and_says_so(
         assert story.wait_for_end(240) == ("True", "Failed"), story.status
     assert exit_codes(story.pods) == {66}
     told = json.dumps(story.status)
-    assert "s3://models/kronos: the store denies to" in told and "not-the-key" not in told and ACCESS_KEY not in told
+    assert "s3://models/kronos: permission denied to" in told and "not-the-key" not in told and ACCESS_KEY not in told

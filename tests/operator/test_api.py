@@ -71,7 +71,7 @@ def test_every_part_of_the_spec_that_the_trainer_knows_reaches_it_unchanged() ->
         output="/out",
     )
     assert set(spec.run_fields()) == set(RunConfig.model_fields) & set(Spec.model_fields)
-    assert run.stage_config == spec.predictor
+    assert run.weights_stage == spec.predictor
     assert "apiKeySecret" not in run.dump() and '"project": "p"' in run.dump()
     assert RunConfig.model_validate_json(run.dump()) == run
 
@@ -86,14 +86,14 @@ def test_quantities_are_compared_by_value() -> None:
     ]
 
 
-def test_world_size_counts_one_process_a_gpu_and_one_without() -> None:
+def test_a_pod_has_one_process_for_each_gpu_and_one_without() -> None:
     base = BODY["spec"]
     assert isinstance(base, dict)
     sizes = [
-        KronosModel.from_server(BODY | {"spec": base | {"resources": resources}}).spec.resources.world_size
+        KronosModel.from_server(BODY | {"spec": base | {"resources": resources}}).spec.resources.processes
         for resources in ({}, {"nodes": 2, "gpusPerNode": 8}, {"nodes": 2, "gpusPerNode": 0}, {"processesPerNode": 3})
     ]
-    assert sizes == [1, 16, 2, 3]
+    assert sizes == [1, 8, 1, 3]
 
 
 def test_the_longest_names_of_pods_are_legal() -> None:

@@ -120,8 +120,8 @@ def test_the_pods_refusal_is_told_in_its_own_words_with_its_exit_code(server: Po
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["absent", "--claim", "bars"], 66, "absent is not there"),
-        (["empty", "--claim", "bars"], 66, "no file of bars"),
+        (["absent", "--claim", "bars"], 66, "absent does not exist"),
+        (["empty", "--claim", "bars"], 66, "no bar files"),
         (["blank", "--claim", "bars"], 65, "empty files: A.csv"),
         (["daily", "--claim", "bars", "--path", "../x"], 64, "--path: must be a relative path"),
         (["daily", "--claim", "absent"], 66, "no PersistentVolumeClaim absent in namespace ns (found: bars, models)"),
@@ -144,7 +144,7 @@ def test_the_image_is_the_named_one_or_a_failure_says_how_to_name_it(
     server.objects = {path: body for path, body in server.objects.items() if "configmaps" not in path}
     assert push() == 78
     err = capsys.readouterr().err
-    assert "--image or KRONOS_TRAINER_IMAGE" in err and "is not there" in err
+    assert "--image or KRONOS_TRAINER_IMAGE" in err and "does not exist" in err
     assert push("--image", "mine:1") == 0
     monkeypatch.setenv(TRAINER_IMAGE_ENV, "mine:2")
     assert push() == 0
@@ -274,10 +274,10 @@ FORECAST = ["--input", "daily/IBM.csv", "--output", "out.csv"]
     ("options", "words"),
     [
         (FORECAST, "name it with --model"),
-        ([*FORECAST, "--model", "m", "--root", "x"], "--root names files of this machine"),
-        ([*FORECAST, "--model", "m", "--device", "cuda"], "computes on CPU"),
+        ([*FORECAST, "--model", "m", "--root", "x"], "--root names local files"),
+        ([*FORECAST, "--model", "m", "--device", "cuda"], "runs on CPU"),
         ([*FORECAST, "--model", "m", "--plot", "x.jpg"], "must end with .png"),
-        ([*FORECAST[2:], "--input", "absent.csv", "--model", "m"], "absent.csv: there is no such file"),
+        ([*FORECAST[2:], "--input", "absent.csv", "--model", "m"], "absent.csv: no such file"),
         ([*FORECAST, "--model", "m", "--output", "daily"], "is a directory"),
     ],
 )
@@ -305,10 +305,11 @@ def test_a_forecasts_failure_in_the_pod_is_the_commands(server: PodServer, capsy
 SAVE = """
 import sys
 from pathlib import Path
-from kronos_trainer.model.weights import save_weights, scratch_predictor, scratch_tokenizer
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import save_weights, scratch_net
 run = Path(sys.argv[1])
-save_weights(scratch_tokenizer("tiny", 1), run / "tokenizer/best")
-save_weights(scratch_predictor("tiny", 1), run / "predictor/best")
+save_weights(scratch_net(TOKENIZER, "tiny", 1), run / "tokenizer/best")
+save_weights(scratch_net(PREDICTOR, "tiny", 1), run / "predictor/best")
 """
 
 
@@ -334,7 +335,7 @@ def test_a_directory_of_symbols_is_forecast_in_the_pod_and_comes_back(server: Po
     before = tree(Path("stocks"))
     assert main([*command, "--output", "stocks/us"]) == 64
     assert main([*command[:-4], "--input", "stocks/us/A.csv", "--output", "stocks/../stocks/us/A.csv"]) == 64
-    assert "would be lost" in capsys.readouterr().err
+    assert "would be overwritten" in capsys.readouterr().err
     assert tree(Path("stocks")) == before and len(server.made) == 1 and server.pods == []
 
 

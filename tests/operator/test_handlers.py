@@ -25,18 +25,14 @@ from kronos_operator.settings import Settings
 A, B = Key("ns", "a"), Key("ns", "b")
 
 
-def test_kopf_only_watches() -> None:
+def test_kopf_serves_no_resource_and_writes_nothing() -> None:
     registry = handlers(Settings())
-    # Handlers of these kinds would write annotations and finalizers.
-    assert not list(registry._changing.get_all_handlers())
-    assert not list(registry._spawning.get_all_handlers())
+    for kind in (registry._watching, registry._changing, registry._spawning, registry._indexing, registry._webhooks):
+        assert not list(kind.get_all_handlers())
     settings = kopf_settings()
     assert not settings.posting.enabled
     assert settings.scanning.disabled
     assert settings.peering.standalone
-    assert settings.queueing.worker_limit is None
-    assert settings.watching.inactivity_timeout == 70
-    assert isinstance(settings.persistence.progress_storage, kopf.AnnotationsProgressStorage)
 
 
 @pytest.mark.parametrize(
@@ -172,56 +168,72 @@ def test_resyncs_leave_nothing_behind_for_tomorrow() -> None:
     assert len(queue._heap) < 100
 
 
-def test_a_resync_repairs_missed_deletions_and_creations() -> None:
-    async def run() -> None:
-        cluster: Any = FakeCluster()
-        operation = Operation(cluster, Settings())
-        cluster.put(KRONOSMODEL, make_model())
-        gone = make_model() | {"metadata": {"name": "gone", "namespace": "ns", "resourceVersion": "1", "uid": "u"}}
-        operation.told(gone)
-        await operation.relist()
-        assert list(operation.reconciler.keys) == [Key("ns", "m")]
-        assert len(operation.queue) == 1
+class Listed:
+    """An operator whose watch of the models a test plays."""
 
-    asyncio.run(run())
+    def __init__(self) -> None:
+        self.cluster: Any = FakeCluster()
+        self.operation = Operation(self.cluster, Settings(default_image="example.org/trainer:1"))
+        self.models = self.operation.reconciler.models
+        self.queue = self.operation.queue
+
+    def watch(self) -> None:
+        """The watch brings the model as it is now."""
+        for change in self.models.put(self.cluster.model()):
+            self.operation.model_changed(change)
 
 
 def test_an_echo_of_what_is_known_calls_for_no_reconciliation() -> None:
     async def run() -> None:
-        cluster: Any = FakeCluster()
-        operation = Operation(cluster, Settings(default_image="example.org/trainer:1"))
-        cluster.put(KRONOSMODEL, make_model())
-        operation.told(cluster.model())
-        assert len(operation.queue) == 1
-        operation.queue.forget(Key("ns", "m"))
-        await operation.reconciler.reconcile(Key("ns", "m"))
-        assert cluster.model()["status"]["phase"] == "Pending"
-        operation.told(cluster.model())  # what has just been written
-        assert len(operation.queue) == 0
-        cluster.change_spec(suspend=True)
-        operation.told(cluster.model())
-        assert len(operation.queue) == 1
+        one = Listed()
+        one.cluster.put(KRONOSMODEL, make_model())
+        one.watch()
+        assert len(one.queue) == 1
+        one.queue.forget(Key("ns", "m"))
+        await one.operation.reconciler.reconcile(Key("ns", "m"))
+        assert one.cluster.model()["status"]["phase"] == "Pending"
+        one.watch()  # what has just been written
+        assert len(one.queue) == 0
+        one.cluster.change_spec(suspend=True)
+        one.watch()
+        assert len(one.queue) == 1
 
     asyncio.run(run())
 
 
-def test_a_watch_of_models_that_has_died_fails_liveness_and_one_that_is_late_does_not() -> None:
+def test_a_deleted_model_is_forgotten_and_a_namesake_is_reconciled() -> None:
     async def run() -> None:
-        cluster: Any = FakeCluster()
-        operation = Operation(cluster, Settings())
-        alive = operation._alive()["models"]
-        cluster.put(KRONOSMODEL, make_model())
-        await operation.relist()  # before the watch has told of it
-        assert alive() == ""
-        operation.told(cluster.model())
-        await operation.relist()
-        assert alive() == ""
-        cluster.change_spec(suspend=True)
-        await operation.relist()
-        await operation.relist()
-        assert alive() == "the watch does not tell of ns/m"
-        operation.told(cluster.model())
-        assert alive() == ""
+        one = Listed()
+        one.cluster.put(KRONOSMODEL, make_model())
+        one.watch()
+        for change in one.models.keep(set()):
+            one.operation.model_changed(change)
+        assert len(one.queue) == 0 and list(one.models) == []
+        one.watch()
+        one.cluster.put(KRONOSMODEL, make_model())  # another by the name, whose predecessor's deletion was missed
+        one.watch()
+        assert len(one.queue) == 1 and list(one.models) == [Key("ns", "m")]
+
+    asyncio.run(run())
+
+
+def test_a_resync_looks_at_every_model_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) > 1:
+            raise asyncio.CancelledError
+
+    async def run() -> None:
+        one = Listed()
+        one.cluster.put(KRONOSMODEL, make_model())
+        one.watch()
+        one.queue.forget(Key("ns", "m"))
+        monkeypatch.setattr("kronos_operator.reconcile.operation.asyncio.sleep", sleep)
+        with pytest.raises(asyncio.CancelledError):
+            await one.operation._resync()
+        assert len(one.queue) == 1 and pauses == [300.0, 300.0]
 
     asyncio.run(run())
 
@@ -230,12 +242,12 @@ def test_a_part_that_ends_by_an_error_fails_liveness(monkeypatch: pytest.MonkeyP
     async def run() -> str:
         cluster: Any = FakeCluster()
         operation = Operation(cluster, Settings(health_port=free_port(), metrics_port=free_port()))
-        monkeypatch.setattr(operation.children, "run", AsyncMock(side_effect=KeyError("kind")))
+        monkeypatch.setattr(operation.watches, "run", AsyncMock(side_effect=KeyError("kind")))
         async with operation.running():
             await asyncio.sleep(0.1)
             return operation._alive()["tasks"]()
 
-    assert asyncio.run(run()) == "children has ended: KeyError('kind')"
+    assert asyncio.run(run()) == "watches has ended: KeyError('kind')"
 
 
 def free_port() -> int:
@@ -268,7 +280,7 @@ def test_the_endpoints_tell_the_truth() -> None:
 
     assert asyncio.run(run()) == [
         (200, "ok\n"),
-        (503, "watches: nothing was heard for 301 s\n"),
+        (503, "watches: no activity for 301 s\n"),
         (200, "answer 42.0"),
     ]
 

@@ -79,6 +79,20 @@ class Ear:
         return asyncio.run(self.listening.hear(KEY, gang, state, Status(), self.now))
 
 
+def test_a_log_is_read_no_more_often_than_the_interval_and_once_more_at_the_end() -> None:
+    kubelet = Kubelet()
+    ear = Ear(kubelet)
+    reads = []
+    for seconds in (0.0, 29.0, 0.9, 0.1, 29.9, 0.1):
+        ear.now += seconds
+        ear.hear()
+        reads.append(len(kubelet.asked))
+    assert reads == [1, 1, 1, 2, 2, 3]
+    for _ in range(2):
+        ear.hear(AttemptState.FAILED)
+    assert len(kubelet.asked) == 4
+
+
 def test_ten_thousand_lines_are_followed_to_the_last_one_and_its_result() -> None:
     kubelet = Kubelet()
     ear = Ear(kubelet)

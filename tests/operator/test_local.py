@@ -271,6 +271,30 @@ def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
         time.sleep(0.05)
 
 
+def test_a_trainer_that_does_not_end_within_its_grace_is_killed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.script("m", TOKENIZER, "deaf")
+    run = machine.prepare()
+    config = run.run_configs[TOKENIZER].model_copy(update={"grace_seconds": 1})
+    monkeypatch.setattr(LocalRun, "run_config", lambda self, start: config)
+
+    def interrupt(key: str, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    machine.on_event = interrupt
+    assert machine.run(run)["m"].exit_code == 137
+
+
+def test_a_smaller_micro_batch_is_kept_by_the_next_command(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "71", "65")
+    assert machine.run(machine.prepare())["m"].exit_code == 65
+    assert machine.run(machine.prepare())["m"].exit_code == 0
+    restarts = [(start["stage"], start["outOfMemoryRestarts"]) for start in machine.starts()]
+    assert restarts == [("tokenizer", 0), ("tokenizer", 1), ("tokenizer", 1), ("predictor", 0)]
+
+
 def test_a_second_run_is_refused_at_once_and_the_first_is_unharmed(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "wait")
     seen: list[Any] = []
@@ -307,7 +331,7 @@ def test_of_commands_that_come_together_one_runs_the_model(machine: Machine) -> 
             with holding(paths, "m"):
                 done.wait(10)
         except LocalError as error:
-            assert "being trained already by process" in str(error)
+            assert "is already being trained by process" in str(error)
             return False
         return True
 
@@ -353,7 +377,7 @@ def test_a_holder_on_another_host_counts_while_its_file_is_touched(machine: Mach
     paths.model_dir.mkdir(parents=True)
     file = paths.model_dir / "command.json"
     file.write_text(json.dumps({"run": "r", "pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00Z"}))
-    with pytest.raises(LocalError, match=r"process 1 on elsewhere.*if that one is gone"), holding(paths, "m"):
+    with pytest.raises(LocalError, match=r"process 1 on elsewhere.*if that process is gone"), holding(paths, "m"):
         pass
     assert json.loads(file.read_text())["host"] == "elsewhere"
     old = time.time() - 2 * GONE_AFTER
@@ -396,16 +420,14 @@ def test_a_full_disk_at_any_write_of_the_command_ends_with_74(
 
     def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
         # The device lets itself be opened, and has no room.
-        place = (
-            Path("/dev/full") if full[0] and mode != "r" and path.name.removesuffix(".aside").endswith(file) else path
-        )
+        place = Path("/dev/full") if full[0] and mode != "r" and path.name.endswith(file) else path
         return open_(place, mode, *args, **options)
 
     monkeypatch.setattr(Path, "open", opened)
     outcome = machine.run(run)["m"]
     assert outcome.exit_code == 74
     assert file in outcome.message and "No space left on device" in outcome.message
-    assert "MiB free there); free some space" in outcome.message
+    assert "MiB free there); free disk space" in outcome.message
     full[0] = False
     assert machine.run(machine.prepare())["m"].exit_code == 0
 
@@ -440,7 +462,7 @@ ROWS = [f"2020-{1 + day // 28:02d}-{1 + day % 28:02d},{day}.5,1" for day in rang
         ),
         (lambda place: (place / "msft.csv").write_text("a\n"), "new bars: msft.csv"),
         (lambda place: (place / "aapl.csv").rename(place / "apple.csv"), "bars renamed: aapl.csv → apple.csv"),
-        (lambda place: (place / "ibm.csv").unlink(), "bars gone: ibm.csv"),
+        (lambda place: (place / "ibm.csv").unlink(), "bars removed: ibm.csv"),
         (lambda place: _edit(place / "aapl.csv", "100.5", "199.5"), "bars changed: aapl.csv between about 2020-04-"),
         (lambda place: _edit(place / "aapl.csv", "100.5", "2"), "bars changed: aapl.csv from about 2020-04-"),
         (lambda place: _edit(place / "aapl.csv", ROWS[-1] + "\n", ""), "bars changed: aapl.csv from about 2020-11-"),
@@ -476,7 +498,7 @@ def test_a_plan_goes_on_only_where_a_checkpoint_is(machine: Machine) -> None:
         json.dumps({"latest": {"directory": "step-7", "step": 7, "sha256": ""}})
     )
     assert reasons(machine.prepare())[0].startswith(
-        "goes on from its checkpoint of step 7; the last attempt failed (65)"
+        "resumes from the checkpoint of step 7; the last attempt failed (65)"
     )
 
 
@@ -489,7 +511,7 @@ def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Mac
     first = machine.prepare()
     machine.run(first)
     second = machine.prepare(**warm)
-    assert reasons(second)[0].endswith(f"it starts from the weights of run {first.run}, which is published")
+    assert reasons(second)[0].endswith(f"it starts from the weights of run {first.run}, now published")
     machine.run(second)
     start = machine.starts()[-1]["warmStart"]
     assert start["run"] == first.run and start["digests"]["predictor"] == f"predictor of {first.run}"
@@ -646,14 +668,14 @@ def test_bars_that_are_elsewhere_are_named_with_the_way_out(tmp_path: Path, monk
         return f"{refusal.fault}; {refusal.way_out}"
 
     there = f"{tmp_path}/models/bars/us"
-    start = f"a relative path starts where it is named, at {tmp_path}/models"
-    assert complaint() == f"{there} is not there; {start}: put the bars there, or correct the path"
+    start = f"a relative path is resolved against {tmp_path}/models"
+    assert complaint() == f"{there} does not exist; {start}: put the bars there, or correct the path"
     (tmp_path / "bars" / "us").mkdir(parents=True)
-    way_out = f"{tmp_path}/bars/us is there: write path: ../bars/us, or set KRONOS_DATA_PATH to {tmp_path}"
-    assert complaint() == f"{there} is not there; {start}; {way_out}"
+    way_out = f"{tmp_path}/bars/us exists: write path: ../bars/us, or set KRONOS_DATA_PATH to {tmp_path}"
+    assert complaint() == f"{there} does not exist; {start}; {way_out}"
     (tmp_path / "models" / "bars" / "us").mkdir(parents=True)
-    assert complaint().startswith(f"{there} holds no file of bars; ")
-    assert "relative paths start at KRONOS_DATA_PATH, which is data; " in complaint(data=Path("data"))
+    assert complaint().startswith(f"{there} contains no bar files; ")
+    assert "relative paths are resolved against KRONOS_DATA_PATH=data; " in complaint(data=Path("data"))
 
 
 def test_sample_bars_are_advised_only_where_they_would_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,6 @@ TOKENIZER = StartAttempt(
     stage_hashes=HASHES,
     out_of_memory_restarts=0,
     publish=False,
-    reuse_tokenizer=None,
 )
 PREDICTOR = replace(
     TOKENIZER,
@@ -38,7 +37,7 @@ PREDICTOR = replace(
     attempt=7,
     out_of_memory_restarts=1,
     publish=True,
-    reuse_tokenizer=Reuse(run="0ddba115", hash=HASHES[StageName.TOKENIZER]),
+    reuse={StageName.TOKENIZER: Reuse(run="0ddba115", hash=HASHES[StageName.TOKENIZER])},
 )
 
 

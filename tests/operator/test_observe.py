@@ -12,7 +12,7 @@ from kronos_operator.api import Failure, RunStage
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.causes import cause_of, log_tail, overran
 from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of
-from kronos_operator.reconcile.reports import Report, duration, progress_of, read_report, result_of
+from kronos_operator.reconcile.reports import Report, progress_of, read_report, result_of
 from kronos_trainer.config import StageName
 
 NOW = 1_800_000_000.0
@@ -87,6 +87,12 @@ def test_where_a_gang_is(name: str) -> None:
 
 def test_a_gang_has_started_when_its_last_pod_has() -> None:
     assert attempt_of(gang(workload(), pod(), pod(5)), None, NOW).started_at == NOW + 5
+
+
+def test_a_pod_without_a_time_of_its_container_started_when_the_kubelet_took_it() -> None:
+    late = pod(1)
+    late["status"] |= {"startTime": timestamp(NOW + 9), "containerStatuses": [{"name": "trainer", "state": {}}]}
+    assert attempt_of(gang(workload(), pod(), late), None, NOW).started_at == NOW + 9
 
 
 def test_a_gang_that_its_queue_takes_back_has_not_crashed_even_if_all_pods_end_in_the_second_they_are_told_to() -> None:
@@ -275,11 +281,3 @@ def test_no_control_character_of_a_trainer_enters_a_status() -> None:
 
 def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:
     assert read_report(['{"kronos":' + "[" * 100_000], Report()) == Report()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(45, "45s"), (780, "13m"), (7980, "2h13m"), (200000, "2d7h"), (-1, "0s"), (1e300, "11574d1h")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

@@ -142,7 +142,7 @@ def test_every_phase_and_every_outcome_of_the_gang(phase: Phase, event: str) -> 
 def test_tokenizer_then_predictor_then_done() -> None:
     model = make_model()
     run, action = started(model)
-    assert (action.stage, action.attempt, action.publish, action.reuse_tokenizer) == (TOKENIZER, 0, False, None)
+    assert (action.stage, action.attempt, action.publish, action.reuse) == (TOKENIZER, 0, False, {})
     second = after(model, run, AttemptState.SUCCEEDED)
     (action,) = second.actions
     assert isinstance(action, StartAttempt)
@@ -422,7 +422,7 @@ def test_a_new_spec_while_running(policy: str, running: tuple[str, ...], finishe
     else:
         (action,) = following.actions
         assert isinstance(action, StartAttempt)
-        assert (action.stage, action.reuse_tokenizer) == (PREDICTOR, Reuse(run=run.id, hash=run.stages[0].hash))
+        assert (action.stage, action.reuse) == (PREDICTOR, {TOKENIZER: Reuse(run=run.id, hash=run.stages[0].hash)})
 
 
 @pytest.mark.parametrize("has_progress", [False, True])
@@ -493,7 +493,7 @@ def test_a_finished_model_is_left_alone_until_asked_anew() -> None:
     again = plan(model, Observed(run=fresh.run, trained=facts, published=run.id, trigger="t1"), NOW)
     (action,) = again.actions
     assert isinstance(action, StartAttempt)
-    assert (action.stage, action.reuse_tokenizer) == (TOKENIZER, None)
+    assert (action.stage, action.reuse) == (TOKENIZER, {})
     assert action.run != run.id
     assert again.run is not None
     over = again.run.evolve(outcome=Outcome.SUCCEEDED)
@@ -708,7 +708,14 @@ def test_one_stage_alone() -> None:
     assert condition(refused, "Ready").message == "predictor requires a trained tokenizer"
     facts = [TrainedStage(run="00000001", stage=TOKENIZER, hash=run.stages[0].hash)]
     _, action = started(model, stages=frozenset({PREDICTOR}), trained=facts)
-    assert (action.stage, action.publish, action.reuse_tokenizer is not None) == (PREDICTOR, True, True)
+    assert (action.stage, action.publish, bool(action.reuse)) == (PREDICTOR, True, True)
     # --force --stage predictor trains the predictor anew, and not the tokenizer.
     _, forced = started(model, stages=frozenset({PREDICTOR}), trained=facts, trigger="t1")
-    assert (forced.stage, forced.reuse_tokenizer is not None) == (PREDICTOR, True)
+    assert (forced.stage, bool(forced.reuse)) == (PREDICTOR, True)
+
+
+def test_an_attempt_that_was_ended_at_its_deadline_ends_the_run_whatever_its_exit_code() -> None:
+    model = make_model(retry={"maxRuntimeSeconds": 100})
+    run, _ = started(model)
+    decided = after(model, run, AttemptState.FAILED, exit_code=143, disrupted=True, deadline_exceeded=True)
+    assert (decided.phase, decided.run and decided.run.reason) == (Phase.FAILED, "MaxRuntimeExceeded")

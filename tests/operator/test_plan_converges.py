@@ -47,7 +47,7 @@ class World:
                 elsewhere = [known for known in self.files if (known.stage, known.hash) == (stage, hash_)]
                 assert not elsewhere or fact in elsewhere, f"{fact} is trained again"
             if stage is StageName.TOKENIZER and action.stage is StageName.PREDICTOR:
-                reuse = action.reuse_tokenizer
+                reuse = action.reuse.get(stage)
                 source = fact if reuse is None else TrainedStage(run=reuse.run, stage=stage, hash=reuse.hash)
                 assert source in self.files, "the predictor is started without its tokenizer"
                 assert source.hash == hash_, "the predictor is started with another tokenizer"

@@ -43,7 +43,7 @@ class Operator(RuleBasedStateMachine):
             cluster, self.lister, cluster, Settings(default_image="i"), Metrics(), now=lambda: self.cluster.now
         )
         self.lister.thaw()
-        self.reconciler.saw(copy.deepcopy(self.cluster.model()))
+        self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
 
     @rule(crash=st.sampled_from([None, None, None, 0, 1, 2, 3]))
     def reconciles(self, crash: int | None) -> None:
@@ -59,7 +59,7 @@ class Operator(RuleBasedStateMachine):
 
     @rule()
     def model_is_seen(self) -> None:
-        self.reconciler.saw(copy.deepcopy(self.cluster.model()))
+        self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
 
     @rule()
     def watch_lags(self) -> None:

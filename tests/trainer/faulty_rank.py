@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from kronos_trainer.stopping import StopSignal
 from kronos_trainer.training.loop import Loop
+from kronos_trainer.training.predictor import PredictorTask
 from kronos_trainer.training.rank import end, main
-from kronos_trainer.training.stages import PredictorTask, TokenizerTask
+from kronos_trainer.training.tokenizer import TokenizerTask
 
 RANK = int(os.environ["RANK"])
 

@@ -17,16 +17,19 @@ from kronos_trainer.config import RunConfig, StageName, load_run
 from kronos_trainer.data.bars import load_bars
 from kronos_trainer.data.windows import Splits, split_bars
 from kronos_trainer.model import predictor
-from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import scratch_net
 from kronos_trainer.training.batching import plan_batches
 from kronos_trainer.training.comet import NullReporter
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.loop import Loop
 from kronos_trainer.training.metrics import Metrics
 from kronos_trainer.training.precision import choose_precision
+from kronos_trainer.training.predictor import PredictorTask
 from kronos_trainer.training.progress import Progress
 from kronos_trainer.training.rank import end
-from kronos_trainer.training.stages import PredictorTask, Stage, TokenizerTask
+from kronos_trainer.training.task import Task
+from kronos_trainer.training.tokenizer import TokenizerTask
 from kronos_trainer.training.tokens import EncodedTokens
 
 MICRO_BOTH = 8  # windows of a micro-step, over all processes
@@ -38,13 +41,13 @@ def fixed_draw(logits: Tensor) -> Tensor:
     return positions.expand(logits.shape[:-1])
 
 
-def make_stage(name: StageName, splits: Splits, run: RunConfig, ranks: Ranks) -> Stage:
+def make_stage(name: StageName, splits: Splits, run: RunConfig, ranks: Ranks) -> Task:
     """The stage's task around tiny models without dropout."""
     precision = choose_precision(run.training, ranks.device)
-    tokenizer = scratch_tokenizer("tiny", seed=1)
+    tokenizer = scratch_net(TOKENIZER, "tiny", seed=1)
     if name is StageName.TOKENIZER:
         return TokenizerTask(tokenizer, splits, precision, ranks.mean)
-    model = scratch_predictor("tiny", seed=2)
+    model = scratch_net(PREDICTOR, "tiny", seed=2)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

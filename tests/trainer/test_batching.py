@@ -87,7 +87,7 @@ def test_an_epoch_is_whole_steps() -> None:
 
 
 def test_an_epoch_without_a_whole_step_names_the_counts() -> None:
-    with pytest.raises(DataError, match=r"has 63 windows, and batchSize is 64.*to 63"):
+    with pytest.raises(DataError, match=r"has 63 windows, but batchSize is 64.*to 63"):
         steps_per_epoch(windows=63, windows_per_epoch=None, batch=64)
-    with pytest.raises(DataError, match=r"130 windows, of which windowsPerEpoch leaves 40, and batchSize is 64.*to 40"):
+    with pytest.raises(DataError, match=r"130 windows, limited by windowsPerEpoch to 40, but batchSize is 64.*to 40"):
         steps_per_epoch(windows=130, windows_per_epoch=40, batch=64)

@@ -100,7 +100,7 @@ def test_an_absent_or_failing_comet_is_one_note(make_run: MakeRun, monkeypatch: 
     reporter = open_reporter(make_run(comet=COMET), notes, {"COMET_API_KEY": "key"})
     reporter.metrics(1, {"trainLoss": 1.0})
     reporter.close()
-    assert notes[1:] == ["Comet: ValueError: invalid API key; training goes on without reporting"]
+    assert notes[1:] == ["Comet: ValueError: invalid API key; training continues without reporting"]
 
 
 def test_a_failure_on_the_way_is_noted_once_and_then_silence() -> None:
@@ -121,7 +121,7 @@ def test_a_failure_on_the_way_is_noted_once_and_then_silence() -> None:
         reporter.metrics(step, {"trainLoss": 1.0})
     reporter.close()
     assert experiment.calls == 1
-    assert notes == ["Comet: ConnectionError: no route; training goes on without reporting"]
+    assert notes == ["Comet: ConnectionError: no route; training continues without reporting"]
 
 
 @pytest.mark.parametrize("deaf", ["open", "end"])
@@ -144,7 +144,7 @@ def test_a_host_that_never_answers_is_given_up_and_not_waited_for(deaf: str) -> 
     reporter.metrics(1, {"trainLoss": 1.0})
     reporter.close()  # would hang
     reporter.metrics(2, {"trainLoss": 1.0})
-    assert notes == ["Comet: its host did not answer within 10 s; training goes on without reporting"]
+    assert notes == ["Comet: its host did not answer within 10 s; training continues without reporting"]
     never.set()
 
 

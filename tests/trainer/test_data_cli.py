@@ -161,7 +161,7 @@ def test_check_reads_the_bars_of_a_run(tmp_path: Path, capsys: pytest.CaptureFix
     run = RunConfig.model_validate(changed)
     (tmp_path / "run.json").write_text(run.dump())
     assert main(["check", "--run", str(tmp_path / "run.json")]) == 65
-    assert "no whole optimizer step in an epoch: the train split has 10 windows" in capsys.readouterr().err
+    assert "an epoch has no complete optimizer step: the train split has 10 windows" in capsys.readouterr().err
     changed |= {stage: changed[stage] | {"batchSize": 2, "microBatchSize": 2} for stage in ("tokenizer", "predictor")}
     (tmp_path / "run.json").write_text(RunConfig.model_validate(changed).dump())
     assert main(["check", "--run", str(tmp_path / "run.json"), "--json"]) == 0
@@ -192,7 +192,7 @@ def test_failures_are_one_line_and_an_exit_code(tmp_path: Path, capsys: pytest.C
         (
             ["import", daily, "--out", str(tmp_path / "out"), "--layout", "tushar"],
             64,
-            "no layout 'tushar'; there are table,",
+            "unknown layout 'tushar'; the layouts are table,",
         ),
         (["import", daily, "--out", str(tmp_path), "--format", "csv"], 64, "A.csv is one of the files to import"),
         (["import", str(tmp_path / "absent"), "--out", str(tmp_path / "out")], 66, "no such file or directory of bars"),

@@ -27,13 +27,8 @@ from kronos_trainer.forecast.generation import generate
 from kronos_trainer.forecast.kind import Kind
 from kronos_trainer.forecast.outcome import columns_of
 from kronos_trainer.forecast.sampling import Sampling
-from kronos_trainer.model.weights import (
-    load_predictor,
-    load_tokenizer,
-    save_weights,
-    scratch_predictor,
-    scratch_tokenizer,
-)
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import load_net, save_weights, scratch_net
 
 GREEDY = Sampling(top_k=1)
 PRICES = ["open", "high", "low", "close"]
@@ -45,17 +40,17 @@ FIELDS = [(0, 60), (0, 24), (0, 7), (1, 32), (1, 13)]  # minute, hour, weekday, 
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     tokenizer_size, predictor_size, seed = request.param
     root = tmp_path_factory.mktemp("weights")
-    save_weights(scratch_tokenizer(tokenizer_size, seed), root / "tokenizer")
-    save_weights(scratch_predictor(predictor_size, seed), root / "predictor")
+    save_weights(scratch_net(TOKENIZER, tokenizer_size, seed), root / "tokenizer")
+    save_weights(scratch_net(PREDICTOR, predictor_size, seed), root / "predictor")
     return root / "tokenizer", root / "predictor"
 
 
 def forecaster(weights: tuple[Path, Path], max_context: int = 512) -> Forecaster:
-    return Forecaster(load_tokenizer(weights[0]), load_predictor(weights[1]), max_context=max_context)
+    return Forecaster(load_net(TOKENIZER, weights[0]), load_net(PREDICTOR, weights[1]), max_context=max_context)
 
 
 def tiny() -> Forecaster:
-    return Forecaster(scratch_tokenizer("tiny", 3), scratch_predictor("tiny", 3), max_context=64)
+    return Forecaster(scratch_net(TOKENIZER, "tiny", 3), scratch_net(PREDICTOR, "tiny", 3), max_context=64)
 
 
 def bars(rows: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DatetimeIndex]:
@@ -161,8 +156,8 @@ def test_sampled_paths_are_upstreams_for_the_same_random_numbers(
     uniforms = torch.rand(series, samples, HORIZON, 2, generator=random)
     sampling = Sampling(temperature=1.3, top_p=0.8, samples=samples)
     paths = generate(
-        load_tokenizer(weights[0]),
-        load_predictor(weights[1]),
+        load_net(TOKENIZER, weights[0]),
+        load_net(PREDICTOR, weights[1]),
         values,
         stamps,
         uniforms,
@@ -210,7 +205,9 @@ def test_two_series_draw_different_numbers() -> None:
 
 def test_dropout_is_off_and_random_state_untouched() -> None:
     frame, future = bars(40)
-    model = Forecaster(scratch_tokenizer("tiny", 3).train(), scratch_predictor("tiny", 3).train(), max_context=64)
+    model = Forecaster(
+        scratch_net(TOKENIZER, "tiny", 3).train(), scratch_net(PREDICTOR, "tiny", 3).train(), max_context=64
+    )
     before = torch.get_rng_state()
     pd.testing.assert_frame_equal(model.forecast(frame, future), model.forecast(frame, future))
     assert torch.equal(before, torch.get_rng_state())
@@ -225,7 +222,7 @@ def test_constant_columns_stay_finite() -> None:
 
 def test_a_horizon_beyond_the_context_is_refused() -> None:
     frame, future = bars(40)
-    model = Forecaster(scratch_tokenizer("tiny", 3), scratch_predictor("tiny", 3), max_context=HORIZON - 1)
+    model = Forecaster(scratch_net(TOKENIZER, "tiny", 3), scratch_net(PREDICTOR, "tiny", 3), max_context=HORIZON - 1)
     with pytest.raises(ConfigError, match=r"horizon 12 exceeds the model's context of 11 bars"):
         model.forecast(frame, future)
 

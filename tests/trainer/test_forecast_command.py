@@ -22,13 +22,8 @@ from kronos_trainer.forecast.__main__ import main
 from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.future_file import FutureFile
 from kronos_trainer.forecast.sampling import Sampling
-from kronos_trainer.model.weights import (
-    load_predictor,
-    load_tokenizer,
-    save_weights,
-    scratch_predictor,
-    scratch_tokenizer,
-)
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import load_net, save_weights, scratch_net
 from kronos_trainer.storage import durable
 
 COLUMNS = ["timestamps", "open", "high", "low", "close", "volume", "amount"]
@@ -38,8 +33,8 @@ WINDOW = {"lookback": 30, "horizon": 5, "maxContext": 64}
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     root = tmp_path_factory.mktemp("weights")
-    save_weights(scratch_tokenizer("tiny", 1), root / "tokenizer")
-    save_weights(scratch_predictor("tiny", 1), root / "predictor")
+    save_weights(scratch_net(TOKENIZER, "tiny", 1), root / "tokenizer")
+    save_weights(scratch_net(PREDICTOR, "tiny", 1), root / "predictor")
     return ["--tokenizer", str(root / "tokenizer"), "--predictor", str(root / "predictor")]
 
 
@@ -100,7 +95,7 @@ def test_end_to_end_from_two_directories(weights: list[str], daily: Path, tmp_pa
     assert list(frame) == COLUMNS
     assert frame["timestamps"].dt.strftime("%m-%d").tolist() == ["05-17", "05-20", "05-21", "05-22"]
     # what the process wrote is what the class says
-    model = Forecaster(load_tokenizer(Path(weights[1])), load_predictor(Path(weights[3])))
+    model = Forecaster(load_net(TOKENIZER, Path(weights[1])), load_net(PREDICTOR, Path(weights[3])))
     bars, _ = read_frame(daily)
     expected = model.forecast(bars, pd.DatetimeIndex(frame["timestamps"]), Sampling(top_k=1))
     np.testing.assert_allclose(frame[COLUMNS[1:]], expected[COLUMNS[1:]], rtol=1e-4)
@@ -115,7 +110,7 @@ def test_a_published_model_brings_its_own_window_and_clip(published: Path, daily
     frame = pd.read_csv(output, parse_dates=["timestamps"])
     assert len(frame) == WINDOW["horizon"]
     best = RunPaths(published, ModelRef(namespace="quant", name="model-x"), "run-1").run_dir
-    tokenizer, predictor = load_tokenizer(best / "tokenizer"), load_predictor(best / "predictor")
+    tokenizer, predictor = load_net(TOKENIZER, best / "tokenizer"), load_net(PREDICTOR, best / "predictor")
     model = Forecaster(tokenizer, predictor, max_context=WINDOW["maxContext"], clip=3.0)
     history = read_frame(daily)[0].tail(WINDOW["lookback"])
     expected = model.forecast(history, pd.DatetimeIndex(frame["timestamps"]), Sampling(top_k=1))
@@ -186,9 +181,19 @@ def test_future_file_gives_the_times(weights: list[str], daily: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("history", "future", "zone", "expected"),
     [
-        ("2024-01-01", "2024-01-02T00:00:00+02:00", None, "its stamps carry a time zone, and those of {history} none"),
+        (
+            "2024-01-01",
+            "2024-01-02T00:00:00+02:00",
+            None,
+            "its timestamps have a time zone, but those of {history} have none",
+        ),
         ("2024-01-01", "2024-01-02T00:00:00+02:00", "Europe/Athens", "2024-01-02 00:00"),
-        ("2024-01-01T05:00Z", "2024-01-01 09:00", None, "its stamps carry no time zone, and those of {history} do"),
+        (
+            "2024-01-01T05:00Z",
+            "2024-01-01 09:00",
+            None,
+            "its timestamps have no time zone, but those of {history} have one",
+        ),
         ("2024-01-01T05:00Z", "2024-01-01 09:00", "Asia/Tokyo", None),  # the history is at 14:00 there
         ("2024-01-01T05:00Z", "2024-01-01 15:00", "Asia/Tokyo", "2024-01-01 15:00"),
         ("2024-01-01T05:00Z", "2024-01-01T09:00+02:00", None, "2024-01-01 07:00"),
@@ -253,7 +258,7 @@ def test_what_is_read_is_never_overwritten(
             same.hardlink_to(read)
         base = [*weights, "--input", str(daily), "--future", str(future), "--output", str(tmp_path / "out.csv")]
         assert main([*base, option, str(same)]) == 64
-        assert re.search("is read and would be lost|must end with .png", capsys.readouterr().err)
+        assert re.search("would be overwritten|must end with .png", capsys.readouterr().err)
         assert {file: file.read_bytes() for file in before} == before
     assert not (tmp_path / "out.csv").exists()
 
@@ -335,7 +340,7 @@ def test_where_no_symbol_can_be_forecast_it_is_an_error(
         main([*weights, "--input", str(tmp_path / "bars"), "--horizon", "3", "--output", str(tmp_path / "o.csv")]) == 65
     )
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert line.startswith("error: none of 2 symbols can be forecast; the first, A: 1 bar(s) are no history")
+    assert line.startswith("error: none of 2 symbols can be forecast; the first, A: 1 bar(s) are too few")
 
 
 def test_paths_quantiles_and_averages_are_of_the_same_draw(weights: list[str], daily: Path, tmp_path: Path) -> None:
@@ -457,10 +462,10 @@ FAULTS = {
     "horizon beyond the context": (["--horizon", "70", "--max-context", "64"], 64, "horizon 70 exceeds"),
     "horizon of no bars": (["--horizon", "0"], 64, "at least 1; found '0'"),
     "lookback of one bar": (["--lookback", "1"], 64, "at least 2; found '1'"),
-    "quantiles of one path": (["--quantiles", "0.5"], 64, "ask for more samples"),
+    "quantiles of one path": (["--quantiles", "0.5"], 64, "set more samples"),
     "quantiles beyond 1": (["--quantiles", "5,95", "--samples", "9"], 64, "5 is not between 0 and 1"),
     "no quantiles": (["--quantiles", "median"], 64, "write numbers between 0 and 1"),
-    "paths and quantiles": (["--quantiles", "0.5", "--paths", "--samples", "9"], 64, "choose one of them"),
+    "paths and quantiles": (["--quantiles", "0.5", "--paths", "--samples", "9"], 64, "use one; quantiles"),
     "too many samples": (["--samples", "1000000"], 64, "at most 100000"),
     "unknown calendar": (["--calendar", "XNYX"], 64, "did you mean XNYS"),
     "two sources of times": (["--calendar", "XNYS", "--future", "{tmp}/mixed.csv"], 64, "choose one"),
@@ -490,8 +495,8 @@ FAULTS = {
         65,
         "line 4, column timestamps: 2024-05-20 00:00:00 does not",
     ),
-    "future with a zone": (["--future", "{tmp}/zoned.csv"], 65, "daily.csv none; write both in one way"),
-    "future with a bad stamp": (["--future", "{tmp}/bad.csv"], 65, "line 3, column timestamps: 'soon' is no valid"),
+    "future with a zone": (["--future", "{tmp}/zoned.csv"], 65, "daily.csv have none; use one form"),
+    "future with a bad stamp": (["--future", "{tmp}/bad.csv"], 65, "line 3, column timestamps: 'soon' is not a valid"),
     "unknown symbol": (["--symbol", "NOPE"], 65, "NOPE"),
     "bad bar": (["--input", "{tmp}/bar.csv"], 65, "bar.csv: line 3, column High"),
     "unwritable output": (["--output", "{tmp}/short.csv/out.csv"], 74, "cannot write"),

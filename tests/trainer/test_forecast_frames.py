@@ -17,7 +17,8 @@ from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, TrainerError
 from kronos_trainer.forecast import Forecaster, load
-from kronos_trainer.model.weights import save_weights, scratch_predictor, scratch_tokenizer
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import save_weights, scratch_net
 from kronos_trainer.storage import durable
 
 LOOKBACK, HORIZON = 30, 4
@@ -29,8 +30,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output root with a published model of New York's days."""
     root = tmp_path_factory.mktemp("outputs")
     paths = RunPaths(root, ModelRef(namespace="default", name="model-b-1d"), "run-1")
-    save_weights(scratch_tokenizer("tiny", 1), paths.run_dir / "tokenizer" / "best")
-    save_weights(scratch_predictor("tiny", 1), paths.run_dir / "predictor" / "best")
+    save_weights(scratch_net(TOKENIZER, "tiny", 1), paths.run_dir / "tokenizer" / "best")
+    save_weights(scratch_net(PREDICTOR, "tiny", 1), paths.run_dir / "predictor" / "best")
     parts = {part: {"path": f"runs/run-1/{part}/best"} for part in ("tokenizer", "predictor")}
     window = {"lookback": LOOKBACK, "horizon": HORIZON, "maxContext": 64}
     data = {"digest": "", "clip": 5.0, "timeZone": None, "calendar": "XNYS"}
@@ -231,15 +232,15 @@ MISTAKES: dict[str, tuple[Callable[[Forecaster], Any], type[TrainerError], str]]
     "future with a zone": (
         lambda m: m.forecast(bars(), pd.DatetimeIndex(["2024-11-25"], tz="UTC")),
         DataError,
-        "carry a time zone, and those of the bars none",
+        "have a time zone, but those of the bars have none",
     ),
     "no horizon": (lambda m: m.forecast(bars(), horizon=0), ConfigError, "horizon 0 is not a number of bars"),
     "beyond": (lambda m: m.forecast(bars(), horizon=65), ConfigError, "horizon 65 exceeds the model's context of 64"),
-    "one bar": (lambda m: m.forecast(bars(), lookback=1), ConfigError, "lookback 1 is no history"),
+    "one bar": (lambda m: m.forecast(bars(), lookback=1), ConfigError, "lookback 1 is too short"),
     "too long": (lambda m: m.forecast(bars(), lookback=101), ConfigError, "lookback 101 exceeds the 100 bar"),
-    "quantiles of 1": (lambda m: m.forecast(bars(), quantiles=[0.5]), ConfigError, "ask for more samples"),
+    "quantiles of 1": (lambda m: m.forecast(bars(), quantiles=[0.5]), ConfigError, "set more samples"),
     "percent": (lambda m: m.forecast(bars(), samples=3, quantiles=[50]), ConfigError, "50 is not between 0 and 1"),
-    "both": (lambda m: m.forecast(bars(), samples=3, paths=True, quantiles=[0.5]), ConfigError, "choose one"),
+    "both": (lambda m: m.forecast(bars(), samples=3, paths=True, quantiles=[0.5]), ConfigError, "use one"),
     "calendar": (lambda m: m.forecast(bars(), calendar="NYS"), ConfigError, "did you mean XNYS"),
 }
 
@@ -261,8 +262,8 @@ def test_bad_rows_are_left_out_on_request(model: Forecaster) -> None:
 
 def test_what_the_model_was_not_trained_for_is_noted(model: Forecaster) -> None:
     notes = model.forecast(bars(), horizon=5, lookback=40).attrs["notes"]
-    assert "horizon 5 is beyond the 4 bars that the model was trained for" in notes
-    assert "lookback 40 is beyond the 30 bars of history that the model was trained with" in notes
+    assert "horizon 5 exceeds the 4 bars that the model was trained for" in notes
+    assert "lookback 40 exceeds the 30 bars of history that the model was trained with" in notes
     assert any("there are fewer of A (20)" in note for note in model.forecast({"A": bars(20)})["A"].attrs["notes"])
 
 

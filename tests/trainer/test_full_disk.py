@@ -128,7 +128,7 @@ def digests_of(run: RunConfig, train: Train) -> dict[StageName, str]:
 
 def says_so(code: int, last: dict[str, Any]) -> bool:
     """Whether a run has ended as one without room is to."""
-    words = r"cannot write /.*No space left on device \(.* MiB free there\); free some space$"
+    words = r"cannot write /.*No space left on device \(.* MiB free there\); free disk space$"
     return (code, last["event"], last.get("cause")) == (74, "error", "NoRoom") and bool(
         re.search(words.replace("No space left on device", "(No space left on device|File too large)"), last["message"])
     )

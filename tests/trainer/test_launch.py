@@ -406,7 +406,7 @@ def test_a_gang_that_does_not_come_together_has_lost_nothing(gang: Gang) -> None
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 75
     error = error_of(stdout)
-    assert "the nodes did not come together: Timed out" in error["message"] and "1/2 clients joined" in error["message"]
+    assert "the nodes did not meet: Timed out" in error["message"] and "1/2 clients joined" in error["message"]
     assert (error["exitCode"], error["cause"]) == (75, "NodesDidNotMeet")
 
 

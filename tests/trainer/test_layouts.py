@@ -92,7 +92,7 @@ SAID = {
     "kucoin": "headerless file read as KuCoin candles (seconds): bars.csv",
     "us-clock": "dates read as month first, by line 2: bars.csv",
     "excel-serial": "dates read as a spreadsheet's serial days: bars.csv",
-    "databento-fixed": "prices read as integers in units of 1e-09, as Databento writes them: bars.csv",
+    "databento-fixed": "prices read as integers in units of 1e-09, as in Databento: bars.csv",
     "daily/akshare-gbk": "read as GB18030: bars.csv",
     "daily/german": "numbers read with a decimal comma: bars.csv",
     "daily/tongdaxin": "lines without a bar (comment, title or footer) skipped: 1; the first: bars.txt: line 63",
@@ -199,16 +199,16 @@ HOSTILE: dict[str, tuple[str, bytes | str, str]] = {
         "a.csv", groups_of_three(";", ";1.234;1.240;1.230;1.235;50"), r"'1\.234' may be 1234 or 1\.234, and nothing",
     ),
     "which price": ("a.csv", FLAT, r"has no header, and may be .*\(time open close .* or .*data\.columns"),
-    "no shape": ("a.csv", FLAT.replace(",1,1,1,1,", ",7,1,9,3,"), "its rows look like no layout known .*2024-01-01, 7, 1, 9"),
+    "no shape": ("a.csv", FLAT.replace(",1,1,1,1,", ",7,1,9,3,"), "its rows match no known layout .*2024-01-01, 7, 1, 9"),
     "bid and ask": (
         "a.csv",
         "time,bidopen,bidhigh,bidlow,bidclose,askopen,askhigh,asklow,askclose\n" + "2024-01-01,1,2,1,1,1,2,1,1\n",
         r"has prices of bid and ask; select those of one: data\.columns \(--columns open=bidopen,",
     ),
     "closes alone": ("a.csv", "Date,AAPL,MSFT\n2024-01-01,1,2\n", "no column for open, high, low, close; the header has"),
-    "two zones": ("a.csv", lines("2024-01-01 00:00:00+00:00", "2024-01-01 01:00:00"), "with and without a time zone; write"),
-    "torn zip": ("a.zip", zipped(a__csv=lines("2024-01-01"))[:-40], "torn or damaged zip archive"),
-    "zip without bars": ("a.zip", zipped(x__pdf="", y__docx=""), r"zip archive without a file of bars; it holds x\.pdf, y\.docx"),
+    "two zones": ("a.csv", lines("2024-01-01 00:00:00+00:00", "2024-01-01 01:00:00"), "with and without a time zone; use one form"),
+    "torn zip": ("a.zip", zipped(a__csv=lines("2024-01-01"))[:-40], "truncated or damaged zip archive"),
+    "zip without bars": ("a.zip", zipped(x__pdf="", y__docx=""), r"zip archive without bars; it contains x\.pdf, y\.docx"),
     "workbook": ("a.xlsx", zipped(**{"[Content_Types]__xml": ""}), "an Excel workbook; save its sheet as CSV"),
     "torn gzip": ("a.csv.gz", gzip.compress(lines("2024-01-01").encode() * 99)[:-20], "not readable as CSV: "),
     "noise": ("a.csv", NOISE, "a binary file of an unsupported kind"),
@@ -216,16 +216,16 @@ HOSTILE: dict[str, tuple[str, bytes | str, str]] = {
     "packed nothing": ("a.csv.gz", gzip.compress(b""), "empty file"),
     "endless line": ("a.csv", "a" * 300_000, "its first line is longer than 64 KiB"),
     "wide header": ("a.csv", ",".join(f"c{i}" for i in range(5000)) + "\n1,2\n", "no column for .*'c11', \\.\\.\\."),
-    "page": ("a.csv", "<!DOCTYPE html><html>Sign in</html>", "a page of HTML or XML"),
+    "page": ("a.csv", "<!DOCTYPE html><html>Sign in</html>", "an HTML or XML page"),
     "answer with an error": ("a.json", '{"error": "Invalid call"}', "JSON without bars: an object with 'error'"),
     "empty JSON": ("a.json", "[]", "JSON without bars: list"),
     "torn JSON": ("a.json", '[{"date":"2024-01-01","open":', "not readable as JSON"),
     "torn line": ("a.jsonl", '{"date":"2024-01-01","open":1,"high":2,"low":1,"close":1}\n{"da', "line 2: not readable as JSON"),
     "deep JSON": ("a.json", "[" * 100_000, "nested too deeply"),
     "pickle": ("a.csv", b"\x80\x04\x95" + b"x" * 99, "binary|pickle"),
-    "one field of a store": ("close.day.bin", b"\0" * 8, "one field of a store of Qlib"),
+    "one field of a store": ("close.day.bin", b"\0" * 8, "one field of a Qlib store"),
     "repeated hour": (
-        "a.csv", lines("2024-10-27 01:00", "2024-10-27 02:00") + "2024-10-27 02:00,1,2,0.5,1,9\n", "if clocks were set back here, write the stamps in UTC",
+        "a.csv", lines("2024-10-27 01:00", "2024-10-27 02:00") + "2024-10-27 02:00,1,2,0.5,1,9\n", "if clocks went back here, write timestamps in UTC",
     ),
 }  # fmt: skip
 
@@ -381,7 +381,7 @@ def test_files_of_one_symbol_and_a_period_each_are_joined_and_contracts_are_not(
         read_frame(contracts)
     (parts / "more").mkdir()
     _months(frame, parts / "more", "BTCUSDT-1h")
-    with pytest.raises(DataError, match="both named for symbol BTCUSDT-1h"):
+    with pytest.raises(DataError, match="both named after symbol BTCUSDT-1h"):
         read_frame(parts)
 
 
@@ -393,7 +393,7 @@ def test_a_store_of_many_instruments_is_one_source(tmp_path: Path) -> None:
         np.r_[5, 1.0, np.nan, 3.0].astype("<f4").tofile(folder / f"{name}.day.bin")
     assert symbols(tmp_path / "store") == {"SH600000": 60, "sz000001": 2}
     (folder / "open.day.bin").write_bytes(b"\0" * 7)
-    with pytest.raises(DataError, match=r"open\.day\.bin: torn"):
+    with pytest.raises(DataError, match=r"open\.day\.bin: truncated"):
         symbols(tmp_path / "store")
 
 

@@ -69,7 +69,7 @@ def test_from_interruption_to_a_published_model(settings: LocalSettings) -> None
     assert read_states(settings.output)[0].state == "stopped"
     again = prepared(settings, tokenizer_epochs=50)
     assert again.run == first.run
-    assert again.steps[0].reason.startswith("goes on from its checkpoint of step ")
+    assert again.steps[0].reason.startswith("resumes from the checkpoint of step ")
 
     ready = prepared(settings)
     assert run(settings, ready).exit_code == 0

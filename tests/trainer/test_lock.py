@@ -56,7 +56,7 @@ def test_a_lower_attempt_of_the_same_stage_comes_too_late(make_run: Callable[...
 
     enter(attempt=2)
     enter(attempt=2)  # the same attempt again, e.g. started by hand
-    with pytest.raises(StorageError, match=r"attempt 1 comes too late: .*attempt 2"):
+    with pytest.raises(StorageError, match=r"attempt 1 is outdated: .*attempt 2"):
         enter(attempt=1)
     enter(attempt=0, stage="predictor")  # attempts are counted by stage
     enter(attempt=5)
@@ -72,7 +72,7 @@ def test_attempts_of_a_recreated_object_come_after_those_of_the_one_before(make_
     enter("2026-11-01T06:00:00Z", 3)
     enter("2026-11-01T06:00:09Z", 0)
     enter("2026-11-01T06:00:09Z", 1)
-    with pytest.raises(StorageError, match="attempt 4 comes too late"):
+    with pytest.raises(StorageError, match="attempt 4 is outdated"):
         enter("2026-11-01T06:00:00Z", 4)
 
 

@@ -18,14 +18,16 @@ from safetensors.torch import load_file
 
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.errors import ConfigError, DataError, Diverged, InputMissing, OutOfMemory, Stopped
-from kronos_trainer.model.weights import scratch_predictor, scratch_tokenizer, weights_digest
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import scratch_net, weights_digest
 from kronos_trainer.storage import stores
 from kronos_trainer.storage.checkpoint import Checkpoints
 from kronos_trainer.storage.mirror import Mirror
 from kronos_trainer.training import train
 from kronos_trainer.training.distributed import Ranks
+from kronos_trainer.training.predictor import PredictorTask
 from kronos_trainer.training.progress import Progress
-from kronos_trainer.training.stages import PredictorTask, TokenizerTask
+from kronos_trainer.training.tokenizer import TokenizerTask
 
 MakeRun = Callable[..., RunConfig]
 
@@ -80,7 +82,7 @@ def test_weights_that_training_made_worse_are_not_kept(trainable: MakeRun) -> No
     result = result_of(run)
     assert (result["bestStep"], result["bestEpoch"]) == (0, 0)
     assert result["bestValidationLoss"] == result["initialValidationLoss"]
-    assert same(weights_of(run), scratch_tokenizer("tiny", run.training.seed).state_dict())
+    assert same(weights_of(run), scratch_net(TOKENIZER, "tiny", run.training.seed).state_dict())
 
 
 def test_early_stopping_counts_validations_without_improvement(trainable: MakeRun) -> None:
@@ -183,7 +185,7 @@ def test_bf16_and_compile_train_about_as_well(trainable: MakeRun, monkeypatch: p
         said = run_stage(run)
         assert ("compiling" in {line.get("phase") for line in said}) == (name == "compiled")
         results.append(result_of(run))
-        assert weights_of(run).keys() == scratch_predictor("tiny", 0).state_dict().keys()
+        assert weights_of(run).keys() == scratch_net(PREDICTOR, "tiny", 0).state_dict().keys()
         for path in (run.paths().stage(run.stage).result, run.paths().stage(run.stage).pointer):
             path.unlink()
     plain, *others = (result["bestValidationLoss"] for result in results)
@@ -360,7 +362,7 @@ def test_an_infinite_validation_loss_ends_the_stage(trainable: MakeRun, monkeypa
 
 
 def test_impossible_configs_are_refused_before_training(trainable: MakeRun) -> None:
-    with pytest.raises(DataError, match="no whole optimizer step"):
+    with pytest.raises(DataError, match="no complete optimizer step"):
         run_stage(trainable(tokenizer={"batch_size": 4096}))
     with pytest.raises(ConfigError, match="out of memory with 1 window"):
         run_stage(trainable(out_of_memory_restarts=3))

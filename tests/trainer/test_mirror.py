@@ -217,7 +217,7 @@ def test_an_attempt_that_was_overtaken_on_another_machine_writes_nothing_more(
         save(stale.paths, 2)
         with pytest.raises(StorageError, match="attempt 1 ends without writing"):
             stale.push()
-        with pytest.raises(StorageError, match="attempt 1 comes too late"):
+        with pytest.raises(StorageError, match="attempt 1 is outdated"):
             stale.claim()
         fresh.pull()
         assert restored_step(fresh.paths) == 1
@@ -372,7 +372,7 @@ def test_bars_that_change_while_they_are_read_are_not_mixed(
 
     with monkeypatch.context() as patch:
         patch.setattr(bucket, "get", get, raising=False)
-        with pytest.raises(StorageError, match="an object was written by somebody else meanwhile"):
+        with pytest.raises(StorageError, match="another process has written an object in the meantime"):
             fetch_bars(f"{ROOT}/daily", tmp_path)
     copy = fetch_bars(f"{ROOT}/daily", tmp_path)
     assert [(copy / name).read_text() for name in ("a.csv", "b.csv")] == ["old", "new"]
@@ -390,14 +390,14 @@ def test_a_stop_during_a_download_is_no_failure_of_the_store(bucket: Bucket, tmp
 
 def test_what_cannot_be_used_is_named_with_a_way_out(make_run: MakeRun, bucket: Bucket, tmp_path: Path) -> None:
     bucket.objects.put("team/notes/README.md", b"hello")
-    with pytest.raises(InputMissing, match=r"s3://bucket/team/nowhere: there is nothing here; check the URI"):
+    with pytest.raises(InputMissing, match=r"s3://bucket/team/nowhere: nothing found; check the URI"):
         fetch_bars(f"{ROOT}/nowhere", tmp_path)
     with pytest.raises(DataError, match=r"team/notes: no bars here.*found only README.md"):
         fetch_bars(f"{ROOT}/notes", tmp_path)
     for uri in ("nosuch://bucket/x", "s3://", "/data"):
         with pytest.raises(ConfigError, match=r"use s3://, gs://, az:// or hf://"):
             fetch_bars(uri, tmp_path)
-    with pytest.raises(ConfigError, match=r"hf://datasets/a/b: results can be kept behind s3://, gs:// or az://"):
+    with pytest.raises(ConfigError, match=r"hf://datasets/a/b: results can be stored in s3://, gs:// or az://"):
         Mirror(make_run(output="hf://datasets/a/b"), tmp_path)
 
 

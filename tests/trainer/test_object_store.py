@@ -231,7 +231,7 @@ def test_a_bucket_that_goes_while_a_stage_trains_ends_it_and_it_goes_on_when_the
     ) as proxy:
         cut_off = machine(run, port=proxy.port)
         assert cut_off.end() == 74, cut_off.text("stderr")
-    assert f"s3://{bucket.name}: there is no such bucket" in cut_off.text("stderr")
+    assert f"s3://{bucket.name}: no such bucket" in cut_off.text("stderr")
     assert cut_off.events[-1]["exitCode"] == 74
     away.rename(bucket)
     again = machine(run.model_copy(update={"attempt": 1}))
@@ -246,7 +246,7 @@ def test_wrong_keys_end_the_run_at_once_with_what_to_do(
     refused = machine(trainable(output=f"s3://{bucket.name}/x"), AWS_SECRET_ACCESS_KEY="not-the-key")
     assert refused.end(60) == 66
     message = refused.events[-1]["message"]
-    assert message.startswith(f"s3://{bucket.name}/x: the store denies to ") and "SignatureDoesNotMatch" in message
+    assert message.startswith(f"s3://{bucket.name}/x: permission denied to ") and "SignatureDoesNotMatch" in message
     assert "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in message
     told = refused.text("stdout") + refused.text("stderr")
     assert "Traceback" not in told and "not-the-key" not in told and ACCESS_KEY not in told
@@ -256,14 +256,22 @@ def test_wrong_keys_end_the_run_at_once_with_what_to_do(
 @pytest.mark.parametrize(
     ("environment", "uri", "message"),
     [
-        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "s3://{}/a.csv", "denies to read: HTTP 403; check AWS_ACCESS_KEY_ID"),
-        ({"AWS_ACCESS_KEY_ID": "unknown"}, "s3://{}", "denies to list: InvalidAccessKeyId .*; check AWS_ACCESS_KEY_ID"),
-        ({}, "s3://no-such-bucket/daily", "there is no such bucket.*create it, or mend the URI"),
-        ({}, "s3://{}/nothing", "there is nothing here; check the URI"),
+        (
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            "s3://{}/a.csv",
+            "permission denied to read: HTTP 403; check AWS_ACCESS_KEY_ID",
+        ),
+        (
+            {"AWS_ACCESS_KEY_ID": "unknown"},
+            "s3://{}",
+            "permission denied to list: InvalidAccessKeyId .*; check AWS_ACCESS_KEY_ID",
+        ),
+        ({}, "s3://no-such-bucket/daily", "no such bucket.*create it, or correct the URI"),
+        ({}, "s3://{}/nothing", "nothing found; check the URI"),
         (
             {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_METADATA_ENDPOINT": "http://127.0.0.1:1"},
             "s3://{}",
-            "there are no credentials: .*no AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; give them from a Secret",
+            "no credentials: .*nor AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; set them from a Secret",
         ),
     ],
 )
@@ -291,7 +299,10 @@ def test_keys_that_may_only_read_are_refused_before_anything_is_trained(
         run = make_run(output=f"s3://{bucket.name}")
         mirror = Mirror(run, tmp_path)
         mirror.pull()
-        with model_lock(mirror.paths, run), pytest.raises(InputMissing, match=r"denies to write: .*right to write"):
+        with (
+            model_lock(mirror.paths, run),
+            pytest.raises(InputMissing, match=r"permission denied to write: .*permission to write"),
+        ):
             mirror.claim()
 
 
@@ -334,7 +345,7 @@ def test_a_store_that_hangs_up_before_it_has_read_all_is_asked_for_its_reason(
     away = bucket.with_name(f".{bucket.name}")
     with Proxy(server.port, "P(U|OS)T /", meanwhile=lambda: bucket.rename(away) and None, cut=True) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
-        with pytest.raises(InputMissing, match=f"s3://{bucket.name}: there is no such bucket"):
+        with pytest.raises(InputMissing, match=f"s3://{bucket.name}: no such bucket"):
             Store(f"s3://{bucket.name}").upload(tmp_path / "up", "weights", None, lambda: None)
 
 

@@ -9,8 +9,11 @@ import torch
 from torch import nn
 
 from kronos_trainer.config import RunConfig
-from kronos_trainer.model.weights import scratch_predictor
+from kronos_trainer.model.kinds import PREDICTOR
+from kronos_trainer.model.weights import scratch_net
 from kronos_trainer.training.optimizer import Optimizer
+from kronos_trainer.training.predictor import PredictorTask
+from kronos_trainer.training.tokenizer import TokenizerTask
 
 MakeRun = Callable[..., RunConfig]
 
@@ -44,7 +47,7 @@ def test_a_bad_gradient_freezes_weights_and_moments_for_good(make_run: MakeRun, 
 @pytest.mark.parametrize("exact", [False, True])
 def test_only_matrices_decay_unless_upstream_is_followed(make_run: MakeRun, exact: bool) -> None:
     """With gradients of 0, decay alone moves a weight."""
-    model = scratch_predictor("tiny", seed=0)
+    model = scratch_net(PREDICTOR, "tiny", seed=0)
     for parameter in model.parameters():
         parameter.data.fill_(1.0)
         parameter.grad = torch.zeros_like(parameter)
@@ -61,13 +64,13 @@ def test_only_matrices_decay_unless_upstream_is_followed(make_run: MakeRun, exac
 def test_momenta(make_run: MakeRun) -> None:
     """Upstream's tokenizer script runs with torch's default beta2, and with beta1 cycled like the learning rate."""
     run = make_run()
-    for config, exact, betas in (
-        (run.tokenizer, False, (0.9, 0.95)),
-        (run.tokenizer, True, (0.85, 0.999)),
-        (run.predictor, True, (0.85, 0.95)),
+    for config, task, exact, betas in (
+        (run.tokenizer, TokenizerTask, False, (0.9, 0.95)),
+        (run.tokenizer, TokenizerTask, True, (0.85, 0.999)),
+        (run.predictor, PredictorTask, True, (0.85, 0.95)),
     ):
         layer = nn.Linear(1, 1)
         layer(torch.ones(1)).backward()
-        optimizer = Optimizer(layer, config, steps=1000, upstream_exact=exact)
+        optimizer = Optimizer(layer, config, steps=1000, upstream_exact=exact, upstream_beta2=task.upstream_beta2)
         optimizer.step(29)
         assert optimizer.state_dict()["param_groups"][0]["betas"] == pytest.approx(betas)

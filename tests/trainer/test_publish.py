@@ -14,18 +14,13 @@ import torch
 
 from kronos_trainer.config import BarsRead, RunConfig, StageName, StageResult, WindowCounts
 from kronos_trainer.errors import InputMissing, StorageError
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.model.weights import (
-    load_predictor,
-    load_tokenizer,
-    save_weights,
-    scratch_predictor,
-    scratch_tokenizer,
-    weights_digest,
-)
+from kronos_trainer.model.weights import load_net, save_weights, scratch_net, weights_digest
 from kronos_trainer.storage.checkpoint import Checkpoints, Meta
-from kronos_trainer.storage.publish import ensure_tokenizer, finish_stage, is_complete, publish, settle
+from kronos_trainer.storage.publish import ensure_weights, finish_stage, is_complete, publish, settle
+from kronos_trainer.training.stages import kind_of
 
 MakeRun = Callable[..., RunConfig]
 SEEDS = {StageName.TOKENIZER: 1, StageName.PREDICTOR: 2}
@@ -53,7 +48,7 @@ RESULT = StageResult(
 
 
 def trained(run: RunConfig, seed: int) -> KronosTokenizer | KronosPredictor:
-    return (scratch_tokenizer if run.stage is StageName.TOKENIZER else scratch_predictor)("tiny", seed)
+    return scratch_net(kind_of(run.stage), "tiny", seed)
 
 
 def train(run: RunConfig) -> StageResult:
@@ -84,8 +79,8 @@ def assert_published(run: RunConfig) -> dict[str, Any]:
         assert best.is_relative_to(paths.run_dir), "a run directory is whole by itself"
         assert current[stage]["digest"] == weights_digest(best)
         assert current[stage]["hash"] == run.stage_hashes[stage]
-    load_tokenizer(paths.model_dir / current["tokenizer"]["path"])
-    load_predictor(paths.model_dir / current["predictor"]["path"])
+    load_net(TOKENIZER, paths.model_dir / current["tokenizer"]["path"])
+    load_net(PREDICTOR, paths.model_dir / current["predictor"]["path"])
     assert "not run" in paths.report.read_text()
     return current
 
@@ -95,7 +90,7 @@ def test_a_stage_exports_its_best_checkpoint_and_its_result(make_run: MakeRun) -
     assert not is_complete(run, run.paths()) and settle(run, run.paths()) is None
     result = train(run)
     stage = run.paths().stage(StageName.TOKENIZER)
-    exported, best = load_tokenizer(stage.best).state_dict(), scratch_tokenizer("tiny", 1).state_dict()
+    exported, best = load_net(TOKENIZER, stage.best).state_dict(), scratch_net(TOKENIZER, "tiny", 1).state_dict()
     assert all(torch.equal(exported[name], best[name]) for name in best)
     wire = json.loads(stage.result.read_text())
     assert wire == result.wire
@@ -114,7 +109,7 @@ def test_a_stage_exports_its_best_checkpoint_and_its_result(make_run: MakeRun) -
 def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: MakeRun) -> None:
     train(make_run())
     run = make_run(stage="predictor", publish=True)
-    assert ensure_tokenizer(run, run.paths()) == run.paths().stage(StageName.TOKENIZER).best
+    assert ensure_weights(run, run.paths(), StageName.TOKENIZER) == run.paths().stage(StageName.TOKENIZER).best
     train(run)
     current = assert_published(run)
     assert current["data"] == {
@@ -130,7 +125,7 @@ def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: Make
     assert is_complete(run, run.paths())
     publish(run, run.paths())
     assert settle(run, run.paths()) == run.paths().stage(run.stage).completed()
-    ensure_tokenizer(run, run.paths())
+    ensure_weights(run, run.paths(), StageName.TOKENIZER)
     assert tree(run.paths().root) == before
 
 
@@ -138,7 +133,7 @@ def test_a_reused_tokenizer_is_copied_so_that_the_run_is_whole(make_run: MakeRun
     old = make_run(run="run-0")
     train(old)
     run = make_run(stage="predictor", publish=True, reuse_tokenizer={"run": "run-0", "hash": "t" * 12})
-    ensure_tokenizer(run, run.paths())
+    ensure_weights(run, run.paths(), StageName.TOKENIZER)
     train(run)
     shutil.rmtree(old.paths().run_dir)
     assert_published(run)
@@ -154,11 +149,11 @@ def test_a_tokenizer_that_cannot_be_reused_is_said(make_run: MakeRun, damage: st
     if damage == "no result":
         stage.result.unlink()
     elif damage == "changed weights":
-        save_weights(scratch_tokenizer("tiny", 7), stage.best)
+        save_weights(scratch_net(TOKENIZER, "tiny", 7), stage.best)
     reuse = {"run": "run-0", "hash": "y" * 12 if damage == "other hash" else "t" * 12}
     run = make_run(stage="predictor", reuse_tokenizer=reuse)
     with pytest.raises(InputMissing, match="run-0"):
-        ensure_tokenizer(run, run.paths())
+        ensure_weights(run, run.paths(), StageName.TOKENIZER)
     assert not run.paths().stage(StageName.TOKENIZER).result.exists()
 
 
@@ -166,18 +161,18 @@ def test_a_predictor_without_a_tokenizer_says_how_to_get_one(make_run: MakeRun) 
     run = make_run(stage="predictor")
     message = r"predictor requires a trained tokenizer.*--stage tokenizer.*KRONOS_TOKENIZER_PATH.*epochs"
     with pytest.raises(InputMissing, match=message):
-        ensure_tokenizer(run, run.paths())
+        ensure_weights(run, run.paths(), StageName.TOKENIZER)
     train(make_run(stage_hashes={"tokenizer": "z" * 12, "predictor": "p" * 12}))  # trained, but with another config
     with pytest.raises(InputMissing, match=message):
-        ensure_tokenizer(run, run.paths())
+        ensure_weights(run, run.paths(), StageName.TOKENIZER)
 
 
 def test_a_stage_without_epochs_uses_the_initial_weights_unchanged(make_run: MakeRun, tmp_path: Path) -> None:
     initial = tmp_path / "initial"
     initial.mkdir()
-    save_weights(scratch_tokenizer("tiny", 5), initial)
+    save_weights(scratch_net(TOKENIZER, "tiny", 5), initial)
     run = make_run(stage="predictor", publish=True, tokenizer={"init": {"path": str(initial)}, "epochs": 0})
-    directory = ensure_tokenizer(run, run.paths())
+    directory = ensure_weights(run, run.paths(), StageName.TOKENIZER)
     assert weights_digest(directory) == weights_digest(initial) and directory != initial
     train(run)
     assert_published(run)
@@ -186,9 +181,9 @@ def test_a_stage_without_epochs_uses_the_initial_weights_unchanged(make_run: Mak
 
 
 def test_stages_that_both_have_no_epochs_are_published_without_training(make_run: MakeRun, tmp_path: Path) -> None:
-    for name, model in (("tokenizer", scratch_tokenizer("tiny", 5)), ("predictor", scratch_predictor("tiny", 6))):
+    for name, kind in (("tokenizer", TOKENIZER), ("predictor", PREDICTOR)):
         (tmp_path / name).mkdir()
-        save_weights(model, tmp_path / name)
+        save_weights(scratch_net(kind, "tiny", 5), tmp_path / name)
     stages = {name: {"init": {"path": str(tmp_path / name)}, "epochs": 0} for name in ("tokenizer", "predictor")}
     run = make_run(stage="predictor", publish=True, **stages)
     assert settle(run, run.paths()) is not None

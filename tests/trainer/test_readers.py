@@ -233,7 +233,7 @@ def test_stamps_with_a_zone_become_local_and_the_repeated_hour_is_no_repeat(tmp_
         frame, notes = read_frame(tmp_path / name)
         assert frame["timestamps"].dt.hour.tolist() == [4, 5, 6, 7]
         assert notes == ["timestamps have a zone and data.timeZone is not set: hour and weekday are in UTC: A"]
-    with pytest.raises(ConfigError, match="'Mars/Phobos' is no IANA time zone"):
+    with pytest.raises(ConfigError, match="'Mars/Phobos' is not an IANA time zone"):
         read_frame(tmp_path / "A.csv", time_zone="Mars/Phobos")
 
 
@@ -406,7 +406,7 @@ def test_of_two_columns_for_one_field_the_one_that_holds_something_counts(
 def test_several_symbols_under_one_name_are_never_thinned_out_to_one(tmp_path: Path, bad_rows: str) -> None:
     both = pd.concat([table(6).assign(paper="X"), table(6).assign(paper="Y", close=table(6)["open"])])
     both.to_csv(tmp_path / "A.csv", index=False)
-    with pytest.raises(DataError, match=r"line 8, .* in .*line 2, and 6 of 12 rows repeat .* apart symbol$"):
+    with pytest.raises(DataError, match=r"line 8, .* in .*line 2, and 6 of 12 rows repeat .* them to symbol$"):
         read_frame(tmp_path / "A.csv", bad_rows=bad_rows)  # type: ignore[arg-type]
 
 

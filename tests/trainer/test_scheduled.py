@@ -120,10 +120,10 @@ def test_beyond_the_holidays_that_are_known_times_are_inferred() -> None:
 
 def test_another_exchanges_calendar_is_refused() -> None:
     everyday = pd.date_range("2024-01-01", periods=60, freq="D")
-    with pytest.raises(ConfigError, match=r"XNYS is not that of these bars: \d+ of the last 60 .* 2024-02-25"):
+    with pytest.raises(ConfigError, match=r"XNYS does not match these bars: \d+ of the last 60 .* 2024-02-25"):
         scheduled_future(everyday, 5, "XNYS", None)
     around_the_clock = pd.date_range("2024-01-01", periods=600, freq="h")
-    with pytest.raises(ConfigError, match="XNYS is not that of these bars"):
+    with pytest.raises(ConfigError, match="XNYS does not match these bars"):
         scheduled_future(around_the_clock, 5, "XNYS", None)
     with pytest.raises(DataError, match="--future"):
         scheduled_future(everyday[:1], 5, "XNYS", None)

@@ -125,7 +125,12 @@ def hostile(kind: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("above", "not offered"), ("link", "not offered"), ("size", "not offered"), ("content", "changed while")],
+    [
+        ("above", "does not match the offer"),
+        ("link", "does not match the offer"),
+        ("size", "does not match the offer"),
+        ("content", "changed while"),
+    ],
 )
 def test_a_stream_that_is_not_what_was_offered_changes_nothing(claim: Path, kind: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
@@ -166,6 +171,6 @@ def test_sends_files_and_directories_but_nothing_half_written(claim: Path) -> No
 def test_sends_nothing_where_something_is_missing(claim: Path) -> None:
     take(claim, offer(FILES), archive(FILES))
     stream = io.BytesIO()
-    with pytest.raises(InputMissing, match="absent is not there"):
+    with pytest.raises(InputMissing, match="absent does not exist"):
         send(claim, ["us/daily/IBM.csv", "absent"], stream)
     assert stream.getvalue() == b""

@@ -1,4 +1,4 @@
-"""The arguments of the trainer's own commands: a mistake in them is one line and exit code 64, as any other."""
+"""The arguments of the trainer's own commands: an error in them is one line and exit code 64, as for any other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Read = Callable[[str], Any]
 
 
 class Arguments(argparse.ArgumentParser):
-    """Says what is wrong and how to get help, instead of repeating the usage."""
+    """Prints the error and how to get help, instead of the usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(ExitCode.CONFIG, f"error: {message}; help: {self.prog} --help\n")
@@ -23,7 +23,7 @@ class Arguments(argparse.ArgumentParser):
 def add_options(
     parser: argparse.ArgumentParser, options: Sequence[Option], read: Mapping[str, Read] | None = None
 ) -> None:
-    """Adds the options of a table. `read` is how those are read, by name, that are no plain text, number or choice."""
+    """Adds the options of a table. `read` has parsers, by name, of those that are not text, numbers or choices."""
     groups: dict[str | None, argparse._ActionsContainer] = {None: parser}
     for option in options:
         if option.group not in groups:

@@ -8,7 +8,7 @@ INK, GRID = "#333f48", "#dfe4e8"
 
 
 def plain(axes: Axes) -> None:
-    """Leaves a panel its data, faint lines across and a base line."""
+    """Reduces a panel to its data, faint horizontal lines and a base line."""
     axes.grid(axis="y", color=GRID, linewidth=0.7, zorder=0)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, labelsize=8, length=0)

@@ -1,4 +1,4 @@
-"""Failures that end the trainer with an exit code of their own; anything else is a crash."""
+"""Failures that end the trainer with a specific exit code; anything else is a crash."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ConfigError(TrainerError):
 
 
 class DataError(TrainerError):
-    """The bars are there but cannot be used; names file, row and column."""
+    """The bars exist but cannot be used; names file, row and column."""
 
     exit_code = ExitCode.DATA
 
 
 class InputMissing(TrainerError):
-    """A file, directory or earlier stage that the run needs is absent."""
+    """A file, directory or earlier stage that the run needs is missing."""
 
     exit_code = ExitCode.INPUT_MISSING
 
@@ -43,7 +43,7 @@ class OutOfMemory(TrainerError):
 
 
 class StorageError(TrainerError):
-    """Results could not be written. With a `cause`, another start here would end in the same way."""
+    """Results could not be written. With a `cause`, a restart here would fail in the same way."""
 
     exit_code = ExitCode.STORAGE
 
@@ -60,7 +60,7 @@ class Stopped(TrainerError):
 
 
 class NodesDidNotMeet(TrainerError):
-    """The nodes of a gang did not come together in time: nothing was trained, and nothing was lost."""
+    """The nodes of a gang did not meet in time: nothing was trained, and nothing was lost."""
 
     exit_code = ExitCode.STOPPED
     cause = StopCause.NODES_DID_NOT_MEET

@@ -1,8 +1,8 @@
 """The request to stop, a signal, and the end of a process.
 
-Imports nothing that takes time, for it is the first thing that a process of ours sets up. Until then SIGTERM ends a
-process, with nothing lost; only process 1 of a container would ignore it, which is why pods share their process
-namespace (kronos_operator.manifests.pod).
+Imports nothing slow, since every trainer process sets it up first. Until then SIGTERM ends a process, with nothing
+lost; only process 1 of a container would ignore it, which is why pods share their process namespace
+(kronos_operator.manifests.pod).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NoReturn
 
 
 class StopSignal:
-    """Notes that this process was asked to stop; whoever may be interrupted looks at it."""
+    """Records the request to stop; interruptible code checks it."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -38,9 +38,9 @@ def end_process(code: int) -> NoReturn:
     """Ends this process without waiting for anyone.
 
     An orderly exit would wait for threads, and after a failure those may be blocked: in a collective of which other
-    ranks are gone, or in a rendezvous to which the other nodes do not come.
+    ranks are gone, or in a rendezvous that other nodes do not join.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more, or its disk is full: the code still counts
+        with suppress(OSError):  # its reader is gone, or its disk is full: the code still counts
             stream.flush()
     os._exit(code)

@@ -1,9 +1,8 @@
-"""How the threads of torch wait for work, and how many there are. Chosen before torch is imported, which reads it once.
+"""How torch's threads wait for work, and how many there are. Set before torch is imported, which reads it once.
 
-By default a thread that waits for the others of its process spins. Where fewer cores are free than there are threads
-(other processes are busy, or the CPU limit of a pod is below its threads) it spins in the very time that the thread
-needs that it waits for: a step takes many times as long (docs/performance.md). Threads that sleep instead compute the
-same bits.
+By default a thread that waits for the others of its process spins. With fewer free cores than threads
+(other processes are busy, or the CPU limit of a pod is below its threads) it spins away the time that the other thread
+needs: a step takes many times as long (docs/performance.md). Threads that sleep instead compute the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _WAITING = {
 
 
 def sleep_while_waiting(environ: MutableMapping[str, str]) -> None:
-    """Sets what is not set yet. Later than the import of torch it has an effect on child processes alone."""
+    """Sets what is not set yet. After the import of torch it only affects child processes."""
     for name, value in _WAITING.items():
         environ.setdefault(name, value)
 

@@ -1,6 +1,6 @@
 """`python -m kronos_trainer.transfer receive | send`: files into and out of a pod's volumes, by its stdin and stdout.
 
-The other end is the `kronos` command. It cannot say that its stdin has ended, so nothing here waits for that.
+The other end is the `kronos` command. It cannot signal the end of its stdin, so nothing here waits for that.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from typing import IO
 from pydantic import ValidationError
 
 from kronos_trainer.arguments import Arguments
-from kronos_trainer.config import LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, bars_among
+from kronos_trainer.config import ASIDE, LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, bars_among
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError, TrainerError
 from kronos_trainer.storage import durable
 
 STAGING = ".transfer-"  # prefix of directories of transfers that are not complete, which no reader of bars enters
-_STALE_SECONDS = 7 * 24 * 3600  # after which nobody takes up a transfer again
+_STALE_SECONDS = 7 * 24 * 3600  # after which no transfer is resumed
 _PIECE = 2**20  # bytes
 
 
@@ -50,10 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def receive(root: Path, source: IO[bytes], answers: IO[bytes]) -> None:
-    """Takes an offer and the files that are wanted of it, and puts them in place once all are there and intact.
+    """Reads an offer and its missing files, and puts them in place once all have arrived intact.
 
     A directory that did not exist appears as a whole. Raises ConfigError where files differ and may not be replaced,
-    DataError for a stream that is not what was offered, Stopped if it breaks off, StorageError if the volume is full.
+    DataError for a stream that does not match the offer, Stopped if it breaks off, StorageError if the volume is full.
     """
     offer = _offer(source)
     target = root / offer.path if offer.path else root
@@ -62,8 +62,8 @@ def receive(root: Path, source: IO[bytes], answers: IO[bytes]) -> None:
     differ = [name for name in offer.files if name not in there and os.path.lexists(target / name)]
     if differ and not offer.overwrite:
         raise ConfigError(
-            f"{len(differ)} file(s) are there already with other content: {', '.join(differ[:3])}"
-            f"{', ...' if len(differ) > 3 else ''}; replace them with --overwrite, or name another --path"
+            f"{len(differ)} file(s) already exist with different content: {', '.join(differ[:3])}"
+            f"{', ...' if len(differ) > 3 else ''}; replace them with --overwrite, or choose another --path"
         )
     kept = [name for name, content in offer.files.items() if name not in there and _holds(staging / name, content)]
     wanted = [name for name in offer.files if name not in there and name not in kept]
@@ -101,8 +101,8 @@ def _files(root: Path, name: str) -> list[Path]:
     if place.is_file():
         return [place]
     if not place.is_dir():
-        raise InputMissing(f"{place} is not there")
-    return [file for file in sorted(place.rglob("*")) if file.is_file() and durable.ASIDE not in str(file)]
+        raise InputMissing(f"{place} does not exist")
+    return [file for file in sorted(place.rglob("*")) if file.is_file() and ASIDE not in str(file)]
 
 
 def _offer(source: IO[bytes]) -> Offer:
@@ -111,7 +111,7 @@ def _offer(source: IO[bytes]) -> Offer:
         return Offer.model_validate_json(line)
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])
-        raise DataError(f"what was offered cannot be read: {problems}") from None
+        raise DataError(f"the offer cannot be read: {problems}") from None
 
 
 def _holds(file: Path, content: Content) -> bool:
@@ -126,7 +126,7 @@ def _require_space(root: Path, size: int) -> None:
         free = shutil.disk_usage(root).free
     if size > free:
         raise StorageError(
-            f"{size / 2**20:,.1f} MiB are to be written and {free / 2**20:,.1f} MiB are free: free some space, or take "
+            f"{size / 2**20:,.1f} MiB are to be written and {free / 2**20:,.1f} MiB are free: free disk space, or use "
             "a larger claim"
         )
 
@@ -147,10 +147,10 @@ def _fill(staging: Path, wanted: dict[str, Content], source: IO[bytes]) -> None:
                 stream = archive.extractfile(member) if member.isreg() else None
                 # A file has its name from the offer, whose paths lead nowhere else; nothing else of a tar is believed.
                 if content is None or stream is None or member.size != content.size:
-                    raise DataError(f"{member.name} was not offered like this: it may have changed meanwhile")
+                    raise DataError(f"{member.name} does not match the offer: it may have changed in the meantime")
                 _write(staging / member.name, stream, content)
     except tarfile.TarError as error:
-        raise Stopped(f"the connection broke off ({error})") from error
+        raise Stopped(f"the connection was lost ({error})") from error
     if missing:
         raise DataError(f"{len(missing)} file(s) were offered and not sent: {', '.join(list(missing)[:3])}")
 
@@ -177,7 +177,7 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
 def _put_in_place(staging: Path, target: Path, names: Sequence[str]) -> None:
     if not names:
         return
-    for aside in list(staging.rglob(f"{durable.ASIDE}*")):
+    for aside in list(staging.rglob(f"{ASIDE}*")):
         aside.unlink()  # of a receiver that was killed
     if not target.exists():
         durable.make_directory(target.parent)

@@ -108,8 +108,3 @@ class Resources(Contract):
     def processes(self) -> int:
         """Training processes of each pod."""
         return self.processes_per_node or max(1, self.gpus_per_node)
-
-    @property
-    def world_size(self) -> int:
-        """Training processes of the gang."""
-        return self.nodes * self.processes

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from kronos_operator.api.values import Count, Digest, Hash, Id, Metrics, Moment, Reason, RequestText, Text
-from kronos_trainer.config import Contract, StageName
+from kronos_trainer.config import Contract, Reuse, StageName
 
 MOST_TRAINED = 16  # stages that need not be trained again, and are remembered
 
@@ -165,6 +165,11 @@ class Run(_Record):
     )
     reason: Reason = Field("", description="Why, in one CamelCase word.")
     message: Text = Field("", description="Why, in a sentence.")
+
+    @property
+    def reuse(self) -> dict[StageName, Reuse]:
+        """The stages whose weights come from earlier runs."""
+        return {stage.stage: Reuse(run=stage.reuse, hash=stage.hash) for stage in self.stages if stage.reuse}
 
     @property
     def next_stage(self) -> RunStage | None:

@@ -19,16 +19,16 @@ from kronos_trainer.config import (
     Evaluation,
     InnerPath,
     OneOf,
-    PredictorStage,
     ProgressPolicy,
     RunConfig,
+    Staged,
     Timeframe,
     TimeZone,
-    TokenizerStage,
     Training,
     Uri,
     Window,
     cel,
+    stage_fields,
 )
 
 
@@ -165,7 +165,7 @@ _RULES = cel(
 )
 
 
-class Spec(Contract):
+class Spec(Staged):
     """What to train, and how and where to run it."""
 
     model_config = ConfigDict(json_schema_extra=_RULES)
@@ -176,9 +176,8 @@ class Spec(Contract):
     )
     data: Data = Field(description="Bars and how they are cut into training windows.")
     window: Window = Field(Window(), description="Lengths of input and forecast, in bars.")
-    tokenizer: TokenizerStage = Field(TokenizerStage(), description="Training of the tokenizer, the first stage.")
-    predictor: PredictorStage = Field(PredictorStage(), description="Training of the predictor, the second stage.")
-    training: Training = Field(Training(), description="Settings shared by both stages.")
+    stage_fields(vars(), "{}", lambda stage: (stage.field_type, Field(stage.default, description=stage.about)))
+    training: Training = Field(Training(), description="Settings shared by the stages.")
     evaluation: Evaluation = Field(Evaluation(), description="Evaluation of the finished model.")
     checkpoint: CheckpointPolicy = Field(CheckpointPolicy(), description="Checkpointing of the training state.")
     progress: ProgressPolicy = Field(ProgressPolicy(), description="Progress reporting of the trainer.")

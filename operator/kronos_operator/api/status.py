@@ -22,7 +22,7 @@ from kronos_operator.api.values import (
     RequestText,
     Text,
 )
-from kronos_trainer.config import Contract, StageName
+from kronos_trainer.config import Contract, StageName, stage_fields
 
 
 class Phase(StrEnum):
@@ -42,7 +42,8 @@ class Condition(Contract):
     """One aspect of the state, as Kubernetes defines conditions."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
-        description="Ready, Stalled, Progressing, TokenizerTrained, PredictorTrained, Available or Finished."
+        description=f"Ready, Stalled, Progressing, {', '.join(stage.condition for stage in StageName)}, Available or "
+        "Finished."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
     observed_generation: int | None = Field(None, ge=0, description="Generation of the spec that it was decided for.")
@@ -94,8 +95,17 @@ class Artifacts(Contract):
     """The published model."""
 
     run: Id | None = Field(None, description="The run that trained it.")
-    tokenizer: Artifact | None = Field(None, description="The tokenizer.")
-    predictor: Artifact | None = Field(None, description="The predictor.")
+    stage_fields(
+        vars(),
+        "{}",
+        lambda stage: (Artifact | None, Field(None, description=f"The {stage}.")),
+        StageName.with_weights(),
+    )
+
+    def of(self, stage: StageName) -> Artifact | None:
+        """The weights of a stage."""
+        artifact: Artifact | None = getattr(self, stage, None)
+        return artifact
 
 
 class CheckpointState(Contract):

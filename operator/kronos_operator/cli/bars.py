@@ -1,4 +1,4 @@
-"""What a training would say of a model's bars, where they lie on this machine: asked of `kronos_trainer.data check`."""
+"""What a training would find in a model's bars on this machine, by `kronos_trainer.data check`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,11 @@ def check_bars(model: KronosModel, bars: str) -> BarsCheck | None:
         return None
     start = StartAttempt(
         run="check",
-        stage=StageName.TOKENIZER,
+        stage=StageName.with_weights()[0],
         attempt=0,
         stage_hashes={},
         out_of_memory_restarts=0,
         publish=False,
-        reuse_tokenizer=None,
     )
     with tempfile.TemporaryDirectory(prefix="kronos-check-") as directory:
         file = Path(directory) / "run.json"

@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kronos_operator.cli.progress import Board, StageProgress, State
-from kronos_operator.cli.terminal import draws, duration, number
+from kronos_operator.cli.terminal import draws, number
+from kronos_operator.durations import duration
 from kronos_operator.text import plain
 
 WIDE = 120  # columns from which on every field has room
@@ -132,7 +133,7 @@ class LiveDisplay:
             shown = _visible(self._board.stages, self._console.height - 6)
             hidden = len(self._board.stages) - len(shown)
             table = stage_table(shown, width=self._console.width)
-        footer = f"{duration(self._clock() - self._start)} elapsed · Ctrl-C saves and stops, once more kills"
+        footer = f"{duration(self._clock() - self._start)} elapsed · Ctrl-C saves and stops, a second one kills"
         if hidden:
             footer = f"{hidden} more stages · {footer}"
         return Group(table, Text(footer, style="dim", no_wrap=True, overflow="ellipsis"))

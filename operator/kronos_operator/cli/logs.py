@@ -1,4 +1,4 @@
-"""`kronos logs`: what the trainer of a model has said, here or in a cluster."""
+"""`kronos logs`: the log of a model's trainer, here or in a cluster."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ import typer
 
 from kronos_operator.cli.display import progress_line
 from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.options import ModelName, Stage
+from kronos_operator.cli.options import ModelName
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.progress import Board, StageProgress, remark_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
+from kronos_trainer.stages import StageName
 
 POLL_SECONDS = 0.5
 
 
 def logs(
     name: ModelName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
-    stage: Annotated[Stage | None, typer.Option(help="Of this stage.", show_default="the latest")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
+    stage: Annotated[StageName | None, typer.Option(help="Only this stage.", show_default="the latest")] = None,
     rank: Annotated[
-        str, typer.Option(metavar="N|all", help="In a cluster: only the pod of this rank; here all share one log.")
+        str, typer.Option(metavar="N|all", help="In a cluster: only the pod of this rank; local ranks share one log.")
     ] = "all",
     on_cluster: OnCluster = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
-    """Print the log of a model's latest attempt, progress in readable form; in a cluster of every pod.
+    """Print the log of a model's latest attempt, progress in readable form; in a cluster, the logs of every pod.
 
-    Following goes over to later stages and attempts; in a cluster it ends when the run has ended.
+    --follow continues with later stages and attempts; in a cluster it ends with the run.
     """
     from kronos_trainer.config import ExitCode, ModelRef, RunPaths
 
@@ -48,7 +49,7 @@ def logs(
         in_cluster.show(target, wanted, follow=follow, readable=readable)
         return
     if one_rank is not None:
-        raise Failure("all ranks of a local run write into one log: leave --rank out", ExitCode.CONFIG)
+        raise Failure("all ranks of a local run share one log: omit --rank", ExitCode.CONFIG)
     directory = RunPaths(local_settings().output_root, ModelRef(namespace=namespace or "default", name=name), "").logs
     log = newest_log(directory, stage)
     if log is None:
@@ -59,7 +60,7 @@ def logs(
         )
     lines = followed(directory, log, stage) if follow else iter(log.read_text(errors="replace").splitlines())
     for line in lines:
-        say(readable(name, line))
+        print_line(readable(name, line))
 
 
 def _rank(text: str) -> int | None:

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from kronos_operator.cli.completion import model_names
+from kronos_trainer.stages import StageName
 
-Stage = Literal["tokenizer", "predictor"]
 Mode = Literal["sequential", "parallel"]
 
 TRAINER_IMAGE_ENV = "KRONOS_TRAINER_IMAGE"
@@ -25,14 +25,14 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
-OneStage = Annotated[Stage | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
-Force = Annotated[bool, typer.Option("--force", help="Train again what is already complete.")]
+OneStage = Annotated[StageName | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
+Force = Annotated[bool, typer.Option("--force", help="Train complete stages again.")]
 Image = Annotated[
     str | None,
     typer.Option(
         metavar="IMAGE",
         envvar=TRAINER_IMAGE_ENV,
-        help="Image of the trainer, for the pod that does it.",
+        help="Trainer image of the pod.",
         show_default="the model's, else the operator's",
         rich_help_panel="Which cluster",
     ),

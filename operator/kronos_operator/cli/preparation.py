@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from kronos_operator.cli.options import Mode, Stage
+from kronos_operator.cli.options import Mode
+from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -16,29 +17,42 @@ if TYPE_CHECKING:
 
 def local_settings(
     *,
-    stage: Stage | None = None,
+    stage: StageName | None = None,
     mode: Mode = "sequential",
     max_workers: int = 1,
     force: bool = False,
 ) -> LocalSettings:
-    """The settings of this machine, from the environment, with what the command line says."""
+    """The settings of this machine, from the environment, with the options of the command line."""
     from kronos_operator.local import LocalSettings
-    from kronos_trainer.config import StageName
 
-    chosen = frozenset({StageName(stage)} if stage else StageName)
+    chosen = frozenset({stage} if stage else StageName)
     return replace(
         LocalSettings.from_environ(os.environ), stages=chosen, mode=mode, max_workers=max_workers, force=force
     )
 
 
-def prepare_each(loaded: Sequence[Loaded], settings: LocalSettings) -> list[LocalRun | LocalError]:
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A model with the run that it could start, or with why it cannot: one of the two is None."""
+
+    loaded: Loaded
+    run: LocalRun | None = None
+    error: LocalError | None = None
+
+
+def prepare_each(loaded: Sequence[Loaded], settings: LocalSettings) -> list[Prepared]:
     """A run for each model, or why it cannot start: one bad model does not keep the others from running."""
     from kronos_operator.local import LocalError, prepare
 
-    prepared: list[LocalRun | LocalError] = []
+    prepared: list[Prepared] = []
     for one in loaded:
         try:
-            prepared.append(prepare(one, settings))
+            prepared.append(Prepared(loaded=one, run=prepare(one, settings)))
         except LocalError as error:
-            prepared.append(error)
+            prepared.append(Prepared(loaded=one, error=error))
     return prepared
+
+
+def first_exit_code(prepared: Sequence[Prepared]) -> int:
+    """That of the first model that cannot start, else 0."""
+    return next((int(one.error.exit_code) for one in prepared if one.error is not None), 0)

@@ -70,7 +70,11 @@ class Board:
             return None
         match event.get("event"):
             case "started":
-                stage.state, stage.phase, stage.fields = "running", "", {}  # what an earlier attempt said is no more
+                stage.state, stage.phase, stage.fields = (
+                    "running",
+                    "",
+                    {},
+                )  # what an earlier attempt reported is outdated
             case "ended":
                 stage.state = _END_STATES.get(event.get("exitCode"), "failed")
             case "progress" | "phase":
@@ -87,9 +91,9 @@ class Board:
         return stage
 
     def remark(self, model: str, event: Mapping[str, Any]) -> str | None:
-        """What an event says in words: an error, or a note that this model has not yet made in another stage.
+        """The message of an event: an error, or a note that this model has not yet had in another stage.
 
-        A note that holds everywhere is said for the first model only.
+        A note that holds everywhere is shown for the first model only.
         """
         text = remark_of(event)
         concerned = "" if event.get("everywhere") else model
@@ -100,7 +104,7 @@ class Board:
 
 
 def remark_of(event: Mapping[str, Any]) -> str | None:
-    """What an event says in words, as a note, an error or a skipped checkpoint does; None for other events."""
+    """The message of a note, an error or a skipped checkpoint; None for other events."""
     if event.get("event") not in ("note", "error", "checkpointSkipped"):
         return None
     message = event.get("message")

@@ -10,6 +10,7 @@ from kronos_operator.kube.events import Recorder
 from kronos_operator.kube.executing import Command, execute
 from kronos_operator.kube.kinds import Kind, Object
 from kronos_operator.kube.logs import LogEnd
+from kronos_operator.kube.watches import Watches
 from kronos_operator.kube.watching import Change, Key, Packed, Store, Watch
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Store",
     "Unavailable",
     "Watch",
+    "Watches",
     "execute",
     "service_address",
 ]

@@ -1,13 +1,11 @@
-"""The objects of one kind as last seen: a hint that may lag behind the server, never a proof that something is gone."""
+"""The objects of one kind as last listed or watched: they may lag behind the server, and prove nothing to be gone."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple
 
 from kronos_operator.kube.kinds import Object
@@ -26,7 +24,7 @@ class Key(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One object that appeared (no `old`), changed, or went (no `new`; `old` is how it was last seen)."""
+    """One object that appeared (no `old`), changed, or went (no `new`; `old` is how it was last known)."""
 
     key: Key
     old: Object | None
@@ -63,45 +61,31 @@ class Packed(NamedTuple):
 
 
 class Store:
-    """Objects by key and by label. Filled by a Watch; read by anyone."""
+    """Objects by key and by label. Filled by one or several Watches; read by anyone."""
 
-    def __init__(self, labels: Iterable[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, labels: Iterable[str] = ()) -> None:
         self._objects: dict[Key, Packed] = {}
         self._labels = tuple(labels)
         self._index: defaultdict[tuple[str, str, str], dict[Key, None]] = defaultdict(dict)
-        self._synced = asyncio.Event()
-        self._clock = clock
-        self.last_activity: float | None = None
 
     def __len__(self) -> int:
         return len(self._objects)
 
-    def __iter__(self) -> Iterator[Object]:
-        return (packed.body() for packed in list(self._objects.values()))
+    def __iter__(self) -> Iterator[Key]:
+        return iter(list(self._objects))
 
-    def get(self, namespace: str, name: str) -> Object | None:
-        """The object, or None if none was seen."""
-        packed = self._objects.get(Key(namespace, name))
-        return None if packed is None else packed.body()
+    def __contains__(self, key: Key) -> bool:
+        return key in self._objects
+
+    def get(self, key: Key) -> Packed | None:
+        """The object, or None if none is known."""
+        return self._objects.get(key)
 
     def labelled(self, namespace: str, label: str, value: str) -> list[Object]:
         """The objects of a namespace with this value of one of the labels that the store was made to index."""
         if label not in self._labels:
             raise KeyError(f"{label} is not indexed")
         return [self._objects[key].body() for key in self._index.get((namespace, label, value), ())]
-
-    @property
-    def synced(self) -> bool:
-        """Whether a whole listing has been seen."""
-        return self._synced.is_set()
-
-    async def wait_synced(self) -> None:
-        """Returns after the first whole listing."""
-        await self._synced.wait()
-
-    def touch(self) -> None:
-        """Notes that the server has just been heard."""
-        self.last_activity = self._clock()
 
     def put(self, body: Object) -> list[Change]:
         """Takes an object in. No change if it is the one already here; two if its namesake went unseen."""
@@ -128,11 +112,10 @@ class Store:
         self._unindex(key, old)
         return [Change(key, last or old, None)]
 
-    def keep(self, listed: Set[Key]) -> list[Change]:
-        """Lets go what a whole listing, whose objects were put, did not name: deletions that no watch ever told."""
-        gone = [change for key in sorted(self._objects.keys() - listed) for change in self.remove(key)]
-        self._synced.set()
-        return gone
+    def keep(self, listed: Set[Key], namespace: str | None = None) -> list[Change]:
+        """Lets go what a whole listing, of a namespace or of the cluster, does not name: deletions that were missed."""
+        gone = sorted(key for key in self._objects.keys() - listed if namespace in (None, key.namespace))
+        return [change for key in gone for change in self.remove(key)]
 
     def _entries(self, body: Object) -> Iterator[tuple[str, str, str]]:
         metadata = body["metadata"]

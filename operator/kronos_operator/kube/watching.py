@@ -2,7 +2,7 @@
 
 List, then watch from the listing's resource version; go on from the last version after a closed connection; list again
 when the server has forgotten that version. Each listing is compared with the store, so that deletions missed in between
-are told too.
+are reported too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -46,37 +47,52 @@ class Watch:
 
     `on_change` is called for every change, after the store has taken it in; it must be quick and must not raise.
     `trim` cuts each object down to what its readers need before it is kept. A kind that may be absent, because another
-    product brings it, is `optional`: while it is absent the store counts as synced, and empty.
+    product brings it, is `optional`: while it is absent the watch counts as synced, and the store stays empty. With
+    `relist_seconds` everything is listed anew at this interval, to repair what a network has swallowed unnoticed.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         kind: Kind,
+        store: Store,
         *,
         on_change: Callable[[Change], None],
         namespace: str | None = None,
         selector: str = "",
-        labels: Iterable[str] = (),
         trim: Callable[[Object], Object] = without_noise,
         optional: bool = False,
+        relist_seconds: float = math.inf,
         backoff_seconds: float = 0.5,
         longest_backoff_seconds: float = 30,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.kind = kind
-        self.store = Store(labels, clock)
+        self.store = store
+        self.last_activity: float | None = None  # when the server last answered, by the clock
         self._cluster = cluster
         self._on_change = on_change
         self._namespace = namespace
         self._selector = selector
         self._trim = trim
         self._optional = optional
+        self._relist = relist_seconds
         self._backoff = backoff_seconds
         self._longest = longest_backoff_seconds
         self._clock = clock
         self._version: str | None = None
+        self._listed_at = -math.inf
+        self._synced = asyncio.Event()
         self._failures = 0
+
+    @property
+    def synced(self) -> bool:
+        """Whether a whole listing is in the store."""
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        """Returns after the first whole listing."""
+        await self._synced.wait()
 
     async def run(self) -> NoReturn:
         """Watches until cancelled. No error ends it: each is logged and followed by a growing, capped pause."""
@@ -84,7 +100,7 @@ class Watch:
             wait: float | None = None
             began = self._clock()
             try:
-                if self._version is None:
+                if self._version is None or began - self._listed_at >= self._relist:
                     await self._list()
                 await self._stream()
                 if self._clock() - began > self._longest:
@@ -94,9 +110,9 @@ class Watch:
                 self._version = None
             except NotFound as error:
                 self._version = None
+                self.last_activity = self._clock()
                 if self._optional:
-                    self._tell(self.store.keep(set()))
-                    self.store.touch()
+                    self._take_listed(set())
                     wait = self._longest
                 else:
                     logger.error("%s: the kind is not installed: %s", self.kind.plural, error)
@@ -115,11 +131,16 @@ class Watch:
         async for page in self._cluster.pages(self.kind, self._namespace, selector=self._selector):
             for body in page.items:
                 listed.add(Key.of(body))
-                self._tell(self.store.put(self._trim(body)))
+                self._report(self.store.put(self._trim(body)))
             version = page.version
-        self._tell(self.store.keep(listed))
-        self.store.touch()
+        self._take_listed(listed)
         self._version = version
+        self._listed_at = self._clock()
+
+    def _take_listed(self, listed: set[Key]) -> None:
+        self._report(self.store.keep(listed, self._namespace))
+        self.last_activity = self._clock()
+        self._synced.set()
 
     async def _stream(self) -> None:
         query = {
@@ -127,7 +148,7 @@ class Watch:
             "allowWatchBookmarks": "true",
             "labelSelector": self._selector,
             "resourceVersion": self._version or "",
-            "timeoutSeconds": str(_SERVER_SECONDS),
+            "timeoutSeconds": str(math.ceil(min(_SERVER_SECONDS, self._relist))),
         }
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENCE_SECONDS)
         async with self._cluster.stream(self.kind.path(self._namespace), query, timeout=timeout) as response:
@@ -142,15 +163,15 @@ class Watch:
         if event["type"] == "ERROR":
             raise from_response(int(body.get("code") or 500), json.dumps(body), {})
         self._failures = 0
-        self.store.touch()
+        self.last_activity = self._clock()
         self._version = body["metadata"]["resourceVersion"]
         if event["type"] == "BOOKMARK":
             return
         body = self._trim(body)
         gone = event["type"] == "DELETED"
-        self._tell(self.store.remove(Key.of(body), body) if gone else self.store.put(body))
+        self._report(self.store.remove(Key.of(body), body) if gone else self.store.put(body))
 
-    def _tell(self, changes: Iterable[Change]) -> None:
+    def _report(self, changes: Iterable[Change]) -> None:
         for change in changes:
             try:
                 self._on_change(change)

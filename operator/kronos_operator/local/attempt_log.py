@@ -12,7 +12,7 @@ _TAIL_BYTES = 256 * 1024
 
 
 def last_events(log: Path) -> Iterator[dict[str, Any]]:
-    """The first event, which tells which process was started, and the latest ones."""
+    """The first event, which names the process that was started, and the latest ones."""
     try:
         with log.open("rb") as stream:
             first = stream.readline()

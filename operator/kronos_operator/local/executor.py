@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
@@ -24,7 +23,7 @@ from kronos_operator.local.prepare import TRAINER, LocalRun
 from kronos_operator.local.process import Event, Trainer
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.plan import Attempt, AttemptState, Observed, StartAttempt, plan
-from kronos_trainer.config import ExitCode
+from kronos_trainer.config import ExitCode, now_text
 
 Notify = Callable[[str, Event], None]
 
@@ -304,7 +303,7 @@ class _ModelLoop:
             "run": self._attempt.run,
             "attempt": self._attempt.attempt,
             **fields,
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "time": now_text(),
         }
 
 

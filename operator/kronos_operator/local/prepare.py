@@ -20,7 +20,7 @@ from kronos_operator.local.refusals import refusals, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.local.warm_start import warm_start, with_start
 from kronos_operator.plan import Request, StageAction, StartAttempt, begin, preview
-from kronos_trainer.config import ExitCode, Reuse, RunConfig, RunPaths, StageName, WarmStart
+from kronos_trainer.config import ExitCode, RunConfig, RunPaths, StageName, WarmStart
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -55,8 +55,7 @@ class LocalRun:
     @property
     def key(self) -> str:
         """Name of the model, with its namespace unless that is the default one."""
-        ref = self.model.ref
-        return ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}"
+        return self.model.ref.key
 
     @property
     def run(self) -> str:
@@ -90,7 +89,6 @@ class LocalRun:
     def run_configs(self) -> dict[StageName, RunConfig]:
         """run.json of each stage that is asked for, as its next attempt would get it."""
         run = self.begun
-        reuse = next((Reuse(run=stage.reuse, hash=stage.hash) for stage in run.stages if stage.reuse), None)
         return {
             stage.stage: self.run_config(
                 StartAttempt(
@@ -100,7 +98,7 @@ class LocalRun:
                     stage_hashes=run.stage_hashes,
                     out_of_memory_restarts=run.restarts.out_of_memory if position == 0 else 0,
                     publish=stage.publish,
-                    reuse_tokenizer=reuse,
+                    reuse=run.reuse,
                 )
             )
             for position, stage in enumerate(stage for stage in run.stages if stage.wanted)
@@ -138,10 +136,11 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
     )
     begun = begin(request, _latest(files, request), files.trained, files.published, time.time())
     if begun.outcome is Outcome.FAILED:
+        missing = next(stage.stage for stage in begun.stages if not stage.done)
         raise LocalError(
             ExitCode.INPUT_MISSING,
-            f"{begun.message}: train it with `kronos run -f {loaded.file} --stage tokenizer`, or run without --stage, "
-            "or set KRONOS_TOKENIZER_PATH to a trained one and tokenizer.epochs to 0",
+            f"{begun.message}: train it with `kronos run -f {loaded.file} --stage {missing}`, or run without --stage, "
+            f"or set {missing.path_variable} to a trained one and {missing}.epochs to 0",
         )
     ready = LocalRun(
         model=model,
@@ -178,11 +177,11 @@ def _for_this_machine(loaded: Loaded) -> tuple[KronosModel, tuple[str, ...]]:
         notes.append(f"resources.nodes {spec.resources.nodes} counts as 1 on this machine")
     if spec.storage is not None and spec.storage.uri is not None:
         notes.append(f"storage.uri {spec.storage.uri} is not used by a local run")
-    for stage in StageName:
-        part, weights = getattr(spec, stage), weights_path(loaded, stage)
+    for stage, config in spec.weights_stages().items():
+        weights = weights_path(loaded, stage)
         if weights is not None:
-            init = part.init.model_copy(update={"path": str(weights)})
-            changes[stage.value] = part.model_copy(update={"init": init})
+            init = config.init.model_copy(update={"path": str(weights)})
+            changes[stage.value] = config.model_copy(update={"init": init})
     return model.model_copy(update={"spec": spec.model_copy(update=changes)}), tuple(notes)
 
 
@@ -200,17 +199,17 @@ def _planned(run: LocalRun) -> tuple[PlannedStep, ...]:
     for one in preview(run.begun, run.files.trained):
         reason = one.reason
         if one.action is StageAction.TRAIN:
-            reason = _why(one.stage, run, tokenizer_too=any(step.action == StageAction.TRAIN for step in steps))
+            reason = _why(one.stage, run, [step.stage for step in steps if step.action == StageAction.TRAIN])
         action = f"{one.action} {one.run}" if one.action is StageAction.REUSE else one.action.value
         steps.append(PlannedStep(stage=one.stage, action=action, reason=reason))
     return tuple(steps)
 
 
-def _why(stage: StageName, run: LocalRun, *, tokenizer_too: bool) -> str:
+def _why(stage: StageName, run: LocalRun, retrained: list[StageName]) -> str:
     config = run.run_configs[stage]
     again = why_again(config, run.files)
     if again is not None:
         return again
     if run.begun.trigger:
         return "asked for with --force"
-    return why_new(config, run.files, run.bars_record, tokenizer_too=tokenizer_too)
+    return why_new(config, run.files, run.bars_record, retrained=retrained)

@@ -41,6 +41,11 @@ class ModelState:
     started_at: datetime | None  # when this attempt began and ended, so far as its log tells
     ended_at: datetime | None
 
+    @property
+    def key(self) -> str:
+        """Name of the model, with its namespace unless that is the default one."""
+        return ModelRef(namespace=self.namespace, name=self.name).key
+
 
 def read_states(root: Path) -> list[ModelState]:
     """Every model below an output root, by namespace and name."""

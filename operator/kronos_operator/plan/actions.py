@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kronos_operator.api import KronosModel, Run, StopReason
 from kronos_trainer.config import Reuse, RunConfig, StageName
@@ -19,12 +19,13 @@ class StartAttempt:
     stage_hashes: Mapping[StageName, str]
     out_of_memory_restarts: int
     publish: bool
-    reuse_tokenizer: Reuse | None
+    reuse: Mapping[StageName, Reuse] = field(default_factory=dict)  # stages whose weights come from earlier runs
 
     def run_config(self, model: KronosModel, *, bars: str, output: str, gpu_required: bool = False) -> RunConfig:
         """run.json of the attempt, with bars and results where the trainer will find them."""
         return RunConfig(
             **model.spec.run_fields(),
+            **{f"reuse_{stage}": reuse for stage, reuse in self.reuse.items()},
             model=model.ref,
             run=self.run,
             stage=self.stage,
@@ -33,7 +34,6 @@ class StartAttempt:
             attempt=self.attempt,
             out_of_memory_restarts=self.out_of_memory_restarts,
             publish=self.publish,
-            reuse_tokenizer=self.reuse_tokenizer,
             bars=bars,
             output=output,
             gpu_required=gpu_required,
@@ -66,7 +66,6 @@ def start_of(run: Run) -> StartAttempt:
     """The start of the run's current attempt, which is the same each time."""
     stage = run.next_stage
     assert stage is not None  # a run without a next stage has an outcome
-    reused = next((earlier for earlier in run.stages if earlier.reuse is not None), None)
     return StartAttempt(
         run=run.id,
         stage=stage.stage,
@@ -74,5 +73,5 @@ def start_of(run: Run) -> StartAttempt:
         stage_hashes=run.stage_hashes,
         out_of_memory_restarts=run.restarts.out_of_memory,
         publish=stage.publish,
-        reuse_tokenizer=None if reused is None or reused.reuse is None else Reuse(run=reused.reuse, hash=reused.hash),
+        reuse=run.reuse,
     )

@@ -17,13 +17,14 @@ def begin(request: Request, before: Run | None, trained: Sequence[TrainedStage],
     """
     hashes = request.stage_hashes
     anew = request.asks_anew(before)
-    own_stages = [(stage, value) for stage, value in hashes.items() if getattr(request.spec, stage).epochs > 0]
+    own_stages = [(stage, value) for stage, value in hashes.items() if request.spec.runs(stage)]
     identity = run_id(hashes, request.trigger)
     if anew and before is not None and any(fact.run == identity for fact in trained):
         # The text of an earlier request comes again, and names its run, which must not be the answer this time. Only
         # then the attempt tells the two apart: a recreated object, with the same text, has to find its run.
         identity = run_id(hashes, f"{request.trigger} {before.attempt}")
-    finals = [fact.run for fact in trained if own_stages and (fact.stage, fact.hash) == own_stages[-1]]
+    weights = [(stage, value) for stage, value in own_stages if stage.has_weights]
+    finals = [fact.run for fact in trained if weights and (fact.stage, fact.hash) == weights[-1]]
     if before is not None and before.stage_hashes == hashes and not anew:
         identity = before.id
     elif finals and identity not in finals and not anew:

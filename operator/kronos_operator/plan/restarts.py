@@ -132,7 +132,7 @@ def _failed(run: Run, attempt: Attempt, spec: Spec, now: float) -> Change:
     if code in FINAL_CODES or (attempt.final and code in _REASONS):
         return lost(run, _REASONS[ExitCode(code)], attempt.message or f"the trainer ended with exit code {code}")
     if code == ExitCode.OUT_OF_MEMORY:
-        if restarts.out_of_memory >= getattr(spec, attempt.stage).memory_restarts:
+        if restarts.out_of_memory >= spec.memory_restarts(attempt.stage):
             return lost(run, "OutOfMemory", attempt.message or "out of memory with the smallest micro-batch")
         message = attempt.message or "out of GPU memory; the next attempt uses a smaller micro-batch"
         counted = run.evolve(restarts=restarts.evolve(out_of_memory=restarts.out_of_memory + 1))

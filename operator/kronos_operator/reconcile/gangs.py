@@ -118,7 +118,7 @@ def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> t
             left[identity].append(pod)
     gangs = []
     for key, body in own.items():
-        run, stage, number = _identity(body) or ("", StageName.TOKENIZER, 0)
+        run, stage, number = _identity(body) or ("", next(iter(StageName)), 0)
         gangs.append(ObservedGang(run=run, stage=stage, number=number, workload=body, pods=tuple(owned[key])))
     gangs += [
         ObservedGang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
@@ -199,7 +199,7 @@ def lost_at(gang: ObservedGang) -> float | None:
 
 
 def silent_nodes(gang: ObservedGang) -> list[str]:
-    """Nodes from which nothing is heard while a pod of the gang runs there: then its Ready is taken back by others."""
+    """Nodes that do not answer while a pod of the gang runs there: then the node controller sets its Ready to False."""
     silent = []
     for pod in gang.pods:
         runs = "running" in (container_status(pod).get("state") or {}) and not has_ended(pod)

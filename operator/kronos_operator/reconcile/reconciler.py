@@ -6,7 +6,7 @@ is written before anything is started or stopped, and what has ended is deleted 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from kronos_operator.api import KronosModel, Phase, Status
@@ -45,26 +45,12 @@ class Reconciler:
         self._settings = settings
         self._metrics = metrics
         self._now = now
-        self._models = Models()
+        self.models = Models()  # filled by a watch, and by the answers to our own writes
         self._effects = Effects(cluster, settings)
         self._observer = Observer(cluster, lister, self._effects, settings)
         self._placing = Placing(settings.policy, wake, now())
         self._announcer = Announcer(recorder)
         self._postponed: dict[Key, Obstacle] = {}
-
-    @property
-    def keys(self) -> Iterable[Key]:
-        """The models that exist."""
-        return iter(self._models)
-
-    def saw(self, body: Object) -> bool:
-        """Takes a model in as the API server has it, unless a newer version is known; whether it was news."""
-        return self._models.put(body)
-
-    def gone(self, key: Key) -> None:
-        """Forgets a model that was deleted; the API server collects its children."""
-        self._models.remove(key)
-        self._forget(key)
 
     async def reconcile(self, key: Key) -> float | None:
         """One pass. Returns in how many seconds the next is due, None if only something new calls for one."""
@@ -77,10 +63,11 @@ class Reconciler:
                 self._metrics.reconcile_errors.inc()
                 raise
             finally:
-                if key not in self._models:
-                    self._forget(key)  # it was deleted during the pass, which has counted it once more
+                if key not in self.models:
+                    self.forget(key)  # it was deleted during the pass, which has counted it once more
 
-    def _forget(self, key: Key) -> None:
+    def forget(self, key: Key) -> None:
+        """Forgets a model that was deleted; the API server collects its children."""
         self._postponed.pop(key, None)
         self._placing.forget(key, self._now())
         self._observer.forget(key)
@@ -88,7 +75,7 @@ class Reconciler:
 
     async def _passes(self, key: Key) -> float | None:
         for _ in range(_CONFLICTS):
-            known = self._models.get(key)
+            known = self.models.get(key)
             if known is None:
                 return None
             body = known.body()
@@ -99,27 +86,29 @@ class Reconciler:
             except (Conflict, NotFound) as error:
                 fresh = await self._cluster.get(KRONOSMODEL, *key)
                 if fresh is None:
-                    self.gone(key)
+                    self.models.remove(key)
+                    self.forget(key)
                     return None
                 if isinstance(error, NotFound):
                     raise
-                self._models.correct(known, fresh)
+                self.models.correct(known, fresh)
         return 1.0
 
     async def _pass(self, key: Key, body: Object) -> float | None:
         now = float(int(self._now()))
         try:
-            model = with_stages(KronosModel.from_server(body))
+            read = KronosModel.from_server(body)
         except ValueError as error:
             await self._complain(body, error, now)
             return None
+        model = with_stages(read)
         seen = await self._observer.observe(model, self._postponed.get(key), now)
         observed, decided = self._placing.decide(key, model, seen)
         await self._announcer.foreign(body, seen.foreign)
         try:
             if decided.begins and decided.run is not None and decided.run.outcome is None:
                 await self._effects.freeze(model, decided.run.id)
-            model = await self._write(model, decided, seen)
+            model = await self._write(model, decided, seen, anew=model is not read)
             observed = replace(observed, run=decided.run)
             await self._effects.act(model, decided.actions)
             await self._restore(body, model, seen, decided)
@@ -148,15 +137,15 @@ class Reconciler:
             for what in await self._effects.restore(model, start_of(decided.run), seen.current):
                 await self._announcer.restored(body, what)
 
-    async def _write(self, model: KronosModel, decided: Plan, seen: Observation) -> KronosModel:
-        """Writes the status if it has changed, or if a gang is about to be started or stopped.
+    async def _write(self, model: KronosModel, decided: Plan, seen: Observation, *, anew: bool = False) -> KronosModel:
+        """Writes the status if it has changed, if a gang is about to be started or stopped, or `anew`.
 
         In the second case the write proves that nobody has decided otherwise meanwhile. Returns the model as it is
         then. Raises Conflict.
         """
         key = Key(model.metadata.namespace, model.metadata.name)
         before, after = model.status or Status(), status_of(model, decided, seen)
-        if not decided.actions and not worth_writing(before, after, self._settings.progress_seconds):
+        if not (decided.actions or anew) and not worth_writing(before, after, self._settings.progress_seconds):
             self._metrics.saw(key, before, before)
             return model
         decided_on = {"metadata": model.metadata.model_dump(mode="json", by_alias=True)}
@@ -167,8 +156,8 @@ class Reconciler:
 
     async def _apply(self, body: Object, status: Object) -> Object:
         fresh = await self._cluster.apply_status(body | {"status": status})
-        if Key.of(fresh) in self._models:
-            self._models.put(fresh)
+        if Key.of(fresh) in self.models:
+            self.models.put(fresh)
         return fresh
 
     async def _complain(self, body: Object, error: ValueError, now: float) -> None:

@@ -10,17 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kronos_operator.api import CheckpointState, Progress
+from kronos_operator.durations import round_duration
 from kronos_operator.reconcile.times import seconds_of
 from kronos_operator.text import plain
-from kronos_trainer.config import StageName
+from kronos_trainer.config import StageName, StageResult
 
 _MARK = '{"kronos":'
 _DECODER = json.JSONDecoder()
 _LONGEST_ETA = 1e9  # seconds
 _LONGEST_SKIPPED = _LONGEST_NOTE = 256
 MOST_SKIPPED = MOST_NOTES = 8
-# Numbers of a stage's result that are worth a place in status.
-_METRICS = ("initialValidationLoss", "bestValidationLoss", "finalTrainLoss", "samplesPerSecond", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
         steps=_count(said, "steps"),
         percent=percent,
         summary=_text(said, "phase")[:32] or None if percent is None else f"{percent:.0f}%",
-        eta=None if left is None else duration(left),
+        eta=None if left is None else round_duration(left),
         estimated_completion_time=None if left is None else float(int(at + left)),
         loss=_number(said, "loss"),
         validation_loss=_number(said, "validationLoss"),
@@ -78,19 +77,7 @@ def result_of(report: Report, stage: StageName) -> tuple[str | None, dict[str, f
     """Digest of the weights and metrics of a stage's result; none if the report has no result of that stage."""
     if report.result.get("stage") != stage.value:
         return None, {}
-    metrics = {name: value for name in _METRICS if (value := _number(report.result, name)) is not None}
-    return _text(report.result, "digest")[:128] or None, metrics
-
-
-def duration(seconds: float) -> str:
-    """A span of time for the eye: 2h13m, 13m, 45s."""
-    whole = int(min(max(seconds, 0), _LONGEST_ETA))
-    days, hours, minutes = whole // 86400, whole // 3600 % 24, whole // 60 % 60
-    if days:
-        return f"{days}d{hours}h"
-    if hours:
-        return f"{hours}h{minutes}m"
-    return f"{minutes}m" if minutes else f"{whole}s"
+    return _text(report.result, "digest")[:128] or None, StageResult.read(report.result).metrics
 
 
 def _heard(report: Report, message: Mapping[str, Any]) -> Report:

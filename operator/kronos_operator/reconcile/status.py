@@ -106,10 +106,12 @@ def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts
     digests = {stage.stage: stage.digest for stage in run.stages}
     found = {}
     for stage, hash_ in run.stage_hashes.items():
+        if not stage.has_weights:
+            continue
         path = RunPaths(_ROOT, model.ref, run.id).stage(stage).best
         digest = digests.get(stage)
-        old = getattr(before.artifacts, stage, None)
-        if digest is None and isinstance(old, Artifact) and old.hash == hash_:
+        old = None if before.artifacts is None else before.artifacts.of(stage)
+        if digest is None and old is not None and old.hash == hash_:
             digest = old.digest  # a stage that was reused
         found[stage.value] = Artifact(path=str(path), digest=digest, hash=hash_)
     return Artifacts(run=run.id, **found)

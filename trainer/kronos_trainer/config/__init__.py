@@ -1,5 +1,6 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.atomic import ASIDE, replace_file
 from kronos_trainer.config.files import (
     KINDS,
     PARQUET_SUFFIXES,
@@ -8,6 +9,7 @@ from kronos_trainer.config.files import (
     files_below,
     holds_bars,
 )
+from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
@@ -19,7 +21,6 @@ from kronos_trainer.config.run import (
     Reuse,
     RunConfig,
     RunPaths,
-    StageName,
     StagePaths,
     StopCause,
     WarmStart,
@@ -37,6 +38,7 @@ from kronos_trainer.config.spec import (
     Evaluation,
     Fractions,
     Hub,
+    Init,
     InnerPath,
     Name,
     OneOf,
@@ -48,6 +50,7 @@ from kronos_trainer.config.spec import (
     Ranges,
     Source,
     Split,
+    StageConfig,
     Timeframe,
     TimeRange,
     TimeZone,
@@ -56,14 +59,18 @@ from kronos_trainer.config.spec import (
     TokenizerStage,
     Training,
     Uri,
+    WeightsStage,
     Window,
     cel,
 )
+from kronos_trainer.config.staged import Staged, stage_fields
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
+from kronos_trainer.stages import StageName
 
 __all__ = [
+    "ASIDE",
     "CAUSE_ORDER",
     "FINAL_CODES",
     "KINDS",
@@ -85,6 +92,7 @@ __all__ = [
     "ExitCode",
     "Fractions",
     "Hub",
+    "Init",
     "InnerPath",
     "Landed",
     "ModelRef",
@@ -103,9 +111,11 @@ __all__ = [
     "RunPaths",
     "Source",
     "Split",
+    "StageConfig",
     "StageName",
     "StagePaths",
     "StageResult",
+    "Staged",
     "Start",
     "StopCause",
     "StorageCause",
@@ -119,6 +129,7 @@ __all__ = [
     "Uri",
     "Wanted",
     "WarmStart",
+    "WeightsStage",
     "Window",
     "WindowCounts",
     "bar_files_below",
@@ -132,5 +143,9 @@ __all__ = [
     "is_folder",
     "load_run",
     "not_written",
+    "now_text",
+    "replace_file",
+    "stage_fields",
     "storage_cause",
+    "utc_text",
 ]

@@ -13,7 +13,7 @@ CSV_SUFFIXES = tuple(kind + packed for kind in (".csv", ".tsv") for packed in PA
 PARQUET_SUFFIXES = (".parquet", ".pq")
 ARROW_SUFFIXES = (".feather", ".arrow")
 LINES_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in PACKED)
-# Kinds that hold other things as often as bars. In a directory they count where none of the kinds above is there.
+# Kinds that often hold other things than bars. In a directory they count only if none of the kinds above exists.
 MAYBE_SUFFIXES = (*(kind + packed for kind in (".txt", ".json", ".prn") for packed in PACKED), ".zip")
 
 BAR_SUFFIXES = (*CSV_SUFFIXES, *PARQUET_SUFFIXES, *ARROW_SUFFIXES, *LINES_SUFFIXES)
@@ -43,7 +43,7 @@ def holds_bars(name: pathlib.PurePath) -> bool:
 
 
 def stem(name: str) -> str:
-    """The name of a file of bars without the suffixes that say what kind it is."""
+    """The name of a file of bars without the suffixes of its kind."""
     for suffix in _LONGEST_FIRST:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]

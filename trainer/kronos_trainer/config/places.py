@@ -10,7 +10,7 @@ from kronos_trainer.config.files import holds_bars
 
 
 def is_folder(output: pathlib.Path, source: pathlib.Path) -> bool:
-    """Whether a file of each symbol is written: into a directory that is there, or is to be made for another's bars."""
+    """Whether one file per symbol is written: to an existing directory, or to a new one for a directory of bars."""
     return output.is_dir() or (not output.suffix and source.is_dir())
 
 
@@ -28,13 +28,13 @@ def clash(
     for option, place in dict.fromkeys(outputs):
         file = read.get(_identity(place) or ("", ""))
         if file is not None:
-            return f"{option} {place}: is {file}, which is read and would be lost; name another file"
+            return f"{option} {place}: is the input {file} and would be overwritten; choose another file"
         here = pathlib.Path(os.path.realpath(place))
         if folder is not None and _joins(here, folder):
-            return f"{option} {place}: lies in {source}, and would be read as bars the next time; name another place"
+            return f"{option} {place}: lies in {source} and would be read as bars next time; choose another place"
         other = owners.setdefault(str(here), option)
         if other != option and not is_folder(place, source):
-            return f"{other} and {option} name one file: {place}"
+            return f"{other} and {option} are the same file: {place}"
     return None
 
 

@@ -30,6 +30,7 @@ _SHORT = (
     "bestValidationLoss",
     "finalTrainLoss",
     "samplesPerSecond",
+    "scores",
 )
 _METRICS = {
     "initialValidationLoss": "initial_validation_loss",
@@ -57,7 +58,7 @@ class BarsRead(Tolerant):
 
 
 class StageResult(Tolerant):
-    """A complete stage. One without epochs has no times, losses, windows and bars.
+    """A complete stage. One without epochs has no times, losses, windows and bars; one with scores has no weights.
 
     Fields are only ever added, and `version` is raised when one of them means something else.
     """
@@ -88,6 +89,7 @@ class StageResult(Tolerant):
     samples_per_second: Measured = Field(None, description="Windows trained per second, in this attempt.")
     digest: Text = Field("", description="SHA-256 of the weights, in hex.")
     bytes: Count | None = Field(None, description="Of the files of the weights.")
+    scores: Mapping[str, Measured] | None = Field(None, description="Of a stage that produces scores, by name.")
     software: Mapping[str, Text] = Field({}, description="Versions by name.")
 
     @classmethod
@@ -107,5 +109,5 @@ class StageResult(Tolerant):
     @property
     def metrics(self) -> dict[str, float]:
         """The numbers that are worth a place in a model's status."""
-        values = {name: getattr(self, field) for name, field in _METRICS.items()}
+        values = {name: getattr(self, field) for name, field in _METRICS.items()} | dict(self.scores or {})
         return {name: value for name, value in values.items() if value is not None}

@@ -17,13 +17,14 @@ from kronos_trainer.config.spec import (
     Evaluation,
     Name,
     PathText,
-    PredictorStage,
     ProgressPolicy,
     Timeframe,
-    TokenizerStage,
     Training,
+    WeightsStage,
     Window,
 )
+from kronos_trainer.config.staged import Staged, stage_fields
+from kronos_trainer.stages import StageName
 
 # Raised by hand when the same config no longer yields the same numbers; it enters every stage hash.
 NUMERICS_VERSION = 1
@@ -68,18 +69,16 @@ def gang_cause(codes: list[int]) -> int:
     return next((code for code in codes if code != 0), 0)
 
 
-class StageName(StrEnum):
-    """Stages in the order in which they run."""
-
-    TOKENIZER = "tokenizer"
-    PREDICTOR = "predictor"
-
-
 class ModelRef(Contract):
     """Which KronosModel a run belongs to."""
 
     namespace: Name = Field("default", description="Namespace; 'default' without a cluster.")
     name: Name = Field(description="Name of the KronosModel.")
+
+    @property
+    def key(self) -> str:
+        """Its name for people: with the namespace, unless that is the default one."""
+        return self.name if self.namespace == "default" else f"{self.namespace}/{self.name}"
 
 
 class Reuse(Contract):
@@ -99,15 +98,16 @@ class WarmStart(Contract):
     def published(cls, current: str | bytes) -> WarmStart:
         """The run that the text of a current.json names. Raises ValueError, KeyError or TypeError for a damaged one."""
         document = json.loads(current)
-        return cls(run=document["run"], digests={stage: document[stage]["digest"] for stage in StageName})
+        digests = {stage: document[stage]["digest"] for stage in StageName.with_weights()}
+        return cls(run=document["run"], digests=digests)
 
 
-class RunConfig(Contract):
+class RunConfig(Staged):
     """run.json: one stage, complete; the trainer reads nothing else."""
 
     model: ModelRef = Field(description="Which model this is.")
-    run: Name = Field(description="Run id: the same for both stages, and for a repeated identical run.")
-    stage: StageName = Field(description="The stage to train.")
+    run: Name = Field(description="Run id: the same for all stages, and for a repeated identical run.")
+    stage: StageName = Field(description="The stage to do.")
     stage_hashes: dict[StageName, str] = Field(description="Hash of each stage of the run.")
     model_created: AwareDatetime | None = Field(
         None, description="When the KronosModel was created; absent without a cluster. Its attempts are counted anew."
@@ -115,7 +115,12 @@ class RunConfig(Contract):
     attempt: int = Field(0, ge=0, description="Rises with every start; a higher one fences off a lower one.")
     out_of_memory_restarts: int = Field(0, ge=0, description="How often the micro-batch is to be reduced.")
     publish: bool = Field(description="Whether this is the run's last stage, which publishes current.json.")
-    reuse_tokenizer: Reuse | None = Field(None, description="The tokenizer to copy into this run; absent: its own.")
+    stage_fields(
+        vars(),
+        "reuse_{}",
+        lambda stage: (Reuse | None, Field(None, description=f"The {stage} to copy into this run; absent: its own.")),
+        StageName.with_weights(),
+    )
     warm_start: WarmStart | None = Field(
         None, description="What init.published stands for; absent: what is published when the stage begins."
     )
@@ -123,9 +128,12 @@ class RunConfig(Contract):
     timeframe: Timeframe = Field(description="Length of a bar.")
     data: Data = Field(description="The bars.")
     window: Window = Field(description="Window lengths, in bars.")
-    tokenizer: TokenizerStage = Field(description="The tokenizer stage.")
-    predictor: PredictorStage = Field(description="The predictor stage.")
-    training: Training = Field(description="What both stages share.")
+    stage_fields(
+        vars(),
+        "{}",
+        lambda stage: (stage.field_type, Field(... if stage.has_weights else None, description=f"The {stage} stage.")),
+    )
+    training: Training = Field(description="What the stages share.")
     evaluation: Evaluation = Field(description="How the result is judged.")
     checkpoint: CheckpointPolicy = Field(description="When state is saved.")
     progress: ProgressPolicy = Field(ProgressPolicy(), description="How often progress is reported.")
@@ -137,9 +145,19 @@ class RunConfig(Contract):
     grace_seconds: int = Field(120, ge=15, description="Seconds from SIGTERM to SIGKILL.")
 
     @property
-    def stage_config(self) -> TokenizerStage | PredictorStage:
-        """The part of the stage that this run trains."""
-        return self.tokenizer if self.stage is StageName.TOKENIZER else self.predictor
+    def stages(self) -> list[StageName]:
+        """The stages of the run, in their order, also those that it takes over or leaves untrained."""
+        return [stage for stage in StageName if stage in self.stage_hashes]
+
+    @property
+    def weights_stage(self) -> WeightsStage:
+        """The config of the stage that is to be trained: one that produces weights."""
+        return self.weights_stages()[self.stage]
+
+    def reuse_of(self, stage: StageName) -> Reuse | None:
+        """Where the weights of a stage are to be copied from; None for the run's own."""
+        reuse: Reuse | None = getattr(self, f"reuse_{stage}", None)
+        return reuse
 
     def paths(self, root: pathlib.Path | None = None) -> RunPaths:
         """Where this run's files lie, under `output` unless another root is given."""

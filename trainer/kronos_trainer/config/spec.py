@@ -364,19 +364,27 @@ class Hub(Contract):
     )
 
 
-class TokenizerScratch(Contract):
+class Scratch(Contract):
+    """Random initial weights."""
+
+    size: str = Field(description="Size of the architecture.")
+
+
+class TokenizerScratch(Scratch):
     """Random initial weights for the tokenizer."""
 
     size: Literal["tiny", "base", "2k"] = Field(description="Size of the architecture.")
 
 
-class PredictorScratch(Contract):
+class PredictorScratch(Scratch):
     """Random initial weights for the predictor."""
 
     size: Literal["tiny", "mini", "small", "base", "large"] = Field(description="Size of the architecture.")
 
 
-class _Init(OneOf):
+class Init(OneOf):
+    """Initial weights of a net. Exactly one field is set."""
+
     hub: Hub | None = Field(None, description="Pretrained weights from the Hugging Face hub.")
     path: PathText | None = Field(
         None,
@@ -388,15 +396,16 @@ class _Init(OneOf):
         description="Weights that this model has published when a run starts (warm start), e.g. after new bars "
         "arrive. The first run needs another init. Publishing alone does not trigger a retrain.",
     )
+    scratch: Scratch | None = Field(None, description="Random weights.")
 
 
-class TokenizerInit(_Init):
+class TokenizerInit(Init):
     """Initial weights of the tokenizer. Exactly one field is set."""
 
     scratch: TokenizerScratch | None = Field(None, description="Random weights.")
 
 
-class PredictorInit(_Init):
+class PredictorInit(Init):
     """Initial weights of the predictor. Exactly one field is set."""
 
     scratch: PredictorScratch | None = Field(None, description="Random weights.")
@@ -405,7 +414,23 @@ class PredictorInit(_Init):
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Stage(Contract):
+class StageConfig(Contract):
+    """Settings of a stage. A stage that produces scores derives from this class, one with weights from WeightsStage."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether a run has this stage to do."""
+        return True
+
+    @property
+    def memory_restarts(self) -> int:
+        """Most restarts after running out of GPU memory that can help."""
+        return 0
+
+
+class WeightsStage(StageConfig):
+    """Training of a net: a stage that produces weights."""
+
     epochs: int = Field(
         30, ge=0, le=10000, description="Passes over the training windows. 0: use the initial weights unchanged."
     )
@@ -423,16 +448,23 @@ class _Stage(Contract):
     warmup_fraction: float = Field(
         0.03, gt=0, lt=1, description="Fraction of the steps over which the learning rate rises to its peak."
     )
+    init: Init = Field(description="Initial weights.")
+    learning_rate: float = Field(gt=0, le=1, description="Peak learning rate.")
+    gradient_clip: float = Field(gt=0, le=1000, description="Maximum gradient norm of a step.")
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is trained: without epochs the initial weights are used unchanged."""
+        return self.epochs > 0
 
     @property
     def memory_restarts(self) -> int:
-        """Most restarts after running out of memory that can help: each at least halves the micro-batch."""
+        """Most restarts after running out of GPU memory that can help: each at least halves the micro-batch."""
         return self.micro_batch_size.bit_length() - 1
 
     @model_validator(mode="after")
     def _trains(self) -> Self:
-        init = getattr(self, "init", None)
-        if self.epochs == 0 and init is not None and init.scratch is not None:
+        if self.epochs == 0 and self.init.scratch is not None:
             raise ValueError(
                 "epochs 0 keeps the initial weights, and scratch weights are random: train them or name others"
             )
@@ -449,7 +481,7 @@ _STAGE_RULES = ConfigDict(
 )
 
 
-class TokenizerStage(_Stage):
+class TokenizerStage(WeightsStage):
     """Training of the tokenizer."""
 
     model_config = _STAGE_RULES
@@ -461,7 +493,7 @@ class TokenizerStage(_Stage):
     gradient_clip: float = Field(2.0, gt=0, le=1000, description="Maximum gradient norm of a step.")
 
 
-class PredictorStage(_Stage):
+class PredictorStage(WeightsStage):
     """Training of the predictor."""
 
     model_config = _STAGE_RULES
@@ -480,7 +512,7 @@ class EarlyStopping(Contract):
 
 
 class Training(Contract):
-    """Settings shared by both stages."""
+    """Settings shared by the stages."""
 
     seed: int = Field(100, ge=0, le=2**31 - 1, description="Seed of every random draw.")
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(

@@ -17,7 +17,7 @@ from kronos_trainer.config.spec import (
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """First weights and learning rates of a size; `remark` says why a rate is not the default.
+    """First weights and learning rates of a size; `remark` explains a rate that is not the default.
 
     `max_context` is the longest context of the weights, in bars.
     """
@@ -67,7 +67,7 @@ STARTS = {
     ),
 }
 
-# What makes any model a quick trial on a CPU that needs no hub, as --set says it; `make demo` does the same.
+# Overrides, as for --set, that make any model a quick trial on a CPU without the hub; `make demo` uses the same.
 TRIAL = (
     "tokenizer.init.scratch.size=tiny",
     "tokenizer.epochs=4",

@@ -1,4 +1,4 @@
-"""What both ends of a transfer say to each other: lines of JSON around a tar stream of the files themselves."""
+"""The protocol of a transfer: lines of JSON around a tar stream of the files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a write that failed, and whether writing again could help; used by both sides."""
+"""The message for a failed write, and whether a retry could help; used by both sides."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def not_written(path: pathlib.Path, error: OSError) -> str:
     if isinstance(error.filename, str) and not pathlib.Path(error.filename).is_relative_to(path.parent):
         reason = f"{error.filename}: {reason}"  # what was to be copied, or a directory above
     remedies = {
-        StorageCause.NO_ROOM: "free some space",
-        StorageCause.REFUSED: "check the rights",
-        None: "free some space or check the rights",
+        StorageCause.NO_ROOM: "free disk space",
+        StorageCause.REFUSED: "check the permissions",
+        None: "free disk space or check the permissions",
     }
     return f"cannot write {path}: {reason} ({free_space(path)}); {remedies[storage_cause(error)]}"
 

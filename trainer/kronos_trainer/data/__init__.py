@@ -1,5 +1,5 @@
 """From files of bars to windows. `python -m kronos_trainer.data` is the command.
 
-`layouts` recognises a file, `reading` checks its rows, `quality` finds what is odd about a series, and this package's
-own modules make the series, resample and memory-map them, and cut the windows.
+`layouts` recognises a file, `reading` checks its rows, `quality` finds anomalies of a series, and this package's own
+modules build the series, resample and memory-map them, and cut the windows.
 """

@@ -1,6 +1,6 @@
 """`python -m kronos_trainer.data sample | import | check`: what `kronos data` starts.
 
-Each command imports what it needs once its options are read, so that a mistake in them is reported at once.
+Each command imports what it needs once its options are read, so that an error in them is reported immediately.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # who reads it has seen enough, as `head` has
+    except BrokenPipeError:  # the reader has closed the pipe, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.DONE
 

@@ -56,7 +56,7 @@ class Bars:
     digest: str  # sha256 of what was read: the files and the options that change the bars
     notes: tuple[str, ...]  # what was sorted, dropped or resampled, and what is odd about the bars
     series: tuple[Series, ...] = ()  # one for each symbol
-    found: tuple[Found, ...] = ()  # what the notes say of single symbols, and what is too mild for a note
+    found: tuple[Found, ...] = ()  # the notes' findings by symbol, and those too mild for a note
 
 
 def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
@@ -76,7 +76,7 @@ def _silent() -> None:
 
 
 def sound_bars(path: Path, timeframe: Timeframe, data: Data) -> tuple[Bars | None, list[str]]:
-    """What `read_bars` would return without the files, rows and symbols that it refuses, and why it refuses those.
+    """What `read_bars` would return without the files, rows and symbols that it refuses, and the reasons.
 
     None where nothing is left. Raises InputMissing, ConfigError.
     """

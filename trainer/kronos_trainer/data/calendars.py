@@ -1,6 +1,6 @@
-"""When an exchange trades, from the library exchange_calendars. Called where future times and gaps are worked out.
+"""When an exchange trades, from the library exchange_calendars. Called where future times and gaps are computed.
 
-The library is imported when it is first asked: it brings pandas, and takes half a second.
+The library is imported on first use: it imports pandas, and takes half a second.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def known_until(name: str) -> np.datetime64 | None:
 def sessions(name: str, first: Day, last: Day) -> Dates:
     """The dates on which an exchange trades from `first` to `last`, both included.
 
-    Raises as `check_calendar` does, and DataError where the library does not know that span.
+    Raises as `check_calendar` does, and DataError if the library does not cover that span.
     """
     start, end = _day(first), _day(last)
     if end < start:

@@ -1,4 +1,4 @@
-"""Bars behind a URI: a local copy of the version that is there now."""
+"""Bars behind a URI: a local copy of their current version."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from kronos_trainer.storage.stores import open_reader
 def fetch_bars(uri: str, cache: Path, beat: Callable[[], None] = lambda: None) -> Path:
     """Local copy of a file or of the files of bars below a URI, downloaded unless the cache has this version of them.
 
-    `beat` is called while data arrives. Raises InputMissing if there is nothing that may be read, DataError if none of
-    it is a file of bars, StorageError if the transfer fails or the bars change under it.
+    `beat` is called while data arrives. Raises InputMissing if nothing readable is found, DataError if nothing is a
+    file of bars, StorageError if the transfer fails or the bars change under it.
     """
     store = open_reader(uri)
     found = store.find()

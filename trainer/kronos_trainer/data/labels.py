@@ -1,4 +1,4 @@
-"""Stamps at the end of their bars (`data.label: right`): how they look, and the starts that they stand for."""
+"""Timestamps at the end of their bars (`data.label: right`): how to detect them, and the starts of their bars."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def starts(times: Int64, step: int) -> Int64:
 
 
 def _breath(step: int) -> int:
-    """How long before the end of its bar, at most, a stamp says that end."""
+    """How long before the end of its bar a timestamp may lie and still mark that end."""
     return min(MINUTE, step // 4)
 
 

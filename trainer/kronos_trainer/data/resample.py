@@ -16,7 +16,7 @@ Float64 = npt.NDArray[np.float64]
 DAY = 86_400_000_000_000
 WEEK = 7 * DAY
 MONDAY = 4 * DAY  # 1970-01-05, the first Monday after the epoch
-FEW = 10  # bars; too few to tell a coarse series from one with gaps
+FEW = 10  # bars; too few to distinguish a coarse series from one with gaps
 
 
 def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) -> tuple[Int64, Float64]:
@@ -25,7 +25,7 @@ def resampled(times: Int64, values: Float64, timeframe: Timeframe, symbol: str) 
     Times are wall-clock nanoseconds, ascending. A bar is labelled with its start; starts are counted from local
     midnight, weeks from Monday, months from their first day. A bar takes the first open, highest high, lowest low, last
     close and summed volume and amount. A span without bars gives none, and a last bar that ends before bars of its kind
-    usually do is left out.
+    usually do is dropped.
     Bars already `timeframe` apart come back unchanged, as the same arrays.
     Raises DataError when the bars are coarser than `timeframe`, or `timeframe` is not a multiple of them.
     """
@@ -104,7 +104,7 @@ def _months(times: Int64, values: Float64, symbol: str) -> tuple[Int64, Float64]
 
 
 def _month_complete(times: Int64, step: int) -> bool:
-    """Whether the last month holds all that it will: no day of the week on which there are bars is left of it."""
+    """Whether the last month is complete: no weekday with bars is left in it."""
     days = times // DAY
     in_day = times[np.flatnonzero(np.diff(days, append=days[-1] + 1))] % DAY  # of the last bar of each day
     if in_day[-1] + step < DAY and in_day[-1] < np.median(in_day):
@@ -126,7 +126,7 @@ def resampled_frame(bars: pd.DataFrame, timeframe: Timeframe, symbol: str) -> pd
 
 
 def _complete(labels: Int64, reached: Int64, step: int, target: int) -> bool:
-    """Whether the last bar holds all that it will: `reached` is how far into each bar its last source bar begins."""
+    """Whether the last bar is complete: `reached` is how far into each bar its last source bar begins."""
     if reached[-1] + step >= target:
         return True
     # a market that closes early fills its bars only so far

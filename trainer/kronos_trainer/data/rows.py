@@ -58,8 +58,8 @@ def by_symbol(rows: Rows) -> Iterator[tuple[str, Rows]]:
 def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: Findings) -> tuple[Int64, Float64]:
     """One symbol's instants and values, ascending in time.
 
-    Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order stays. Bars
-    that contradict themselves are found, and with `bad_rows="drop"` left out, which may leave nothing.
+    Equal timestamps raise DataError naming both rows; with `bad_rows="drop"` the first in reading order is kept.
+    Contradictory bars are reported, and with `bad_rows="drop"` skipped, which may leave nothing.
     """
     aware = pieces[0].aware
     for piece in pieces:
@@ -115,7 +115,7 @@ def in_order(symbol: str, pieces: Sequence[Rows], bad_rows: BadRows, findings: F
 
 
 def _back(instants: Int64, row: int) -> str:
-    """What may mend a stamp given twice: the hour that clocks repeat in autumn."""
+    """The fix for a repeated timestamp: the hour that clocks repeat in autumn."""
     stamp = pd.Timestamp(instants[row])
     autumn = stamp.month in (9, 10, 11, 3, 4) and stamp.hour <= 3 and stamp.weekday() == 6
     return (
@@ -129,7 +129,7 @@ def _back(instants: Int64, row: int) -> str:
 def _sound(
     symbol: str, pieces: Sequence[Rows], values: Float64, bad_rows: BadRows, findings: Findings
 ) -> npt.NDArray[np.bool_]:
-    """Rows that do not contradict themselves; the others are noted."""
+    """Rows without contradictions; the others are noted."""
     sound = np.ones(len(values), np.bool_)
     for kind, wrong, first in contradictions(values):
         sound &= ~wrong
@@ -143,7 +143,7 @@ def _sound(
 
 
 def _told(pieces: Sequence[Rows], row: int, what: str) -> tuple[str, int]:
-    """What is wrong with a row, told with its place, and its instant."""
+    """What is wrong with a row, with its place, and its instant."""
     for piece in pieces:
         if row < len(piece.numbers):
             at = int(piece.instants[row])
@@ -182,5 +182,5 @@ def wall_clock(
 
 
 def too_many(repeats: int, rows: int) -> bool:
-    """Whether so many rows repeat a timestamp that they are no bad rows, but those of another symbol."""
+    """Whether so many rows repeat a timestamp that they belong to another symbol rather than being bad rows."""
     return repeats > 1 and repeats * 10 > rows

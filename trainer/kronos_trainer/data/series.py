@@ -1,4 +1,4 @@
-"""The checked bars of one symbol -> what is there and what is odd about it; called wherever bars are read."""
+"""The checked bars of one symbol -> a summary and the findings; called wherever bars are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Say = Callable[..., None]  # (kind, *examples), the worst first
 Label = Literal["left", "right"]
 Adjust = Literal["none", "splits"]
 
-OFTEN = 0.1  # of the bars without volume: so many are said even where they do not follow each other
+OFTEN = 0.1  # of the bars without volume: so many are reported even if not consecutive
 EASTERNMOST = 14 * HOUR  # ahead of UTC
 WORST = 3  # gaps that are kept
 HALF = 0.1  # of the least volume of the bars before it: a last bar with less is not over
@@ -65,9 +65,9 @@ def surveyed(
     label: Label = "left",
     adjust: Adjust = "none",
 ) -> tuple[Int64, Float64, Series]:
-    """Times [N] and values [N, 6] of one symbol, ascending, by the label and adjusted for splits if so wished.
+    """Times [N] and values [N, 6] of one symbol, ascending, by the label and, if requested, adjusted for splits.
 
-    What is odd goes into `findings`, as found in the bars that are given back.
+    Anomalies of the returned bars go into `findings`.
     """
     step = spacing(times)
 
@@ -139,7 +139,7 @@ def _gap(gap: Gap) -> Example:
 
 
 def _prices(found: Say, times: Int64, values: Float64) -> Bool:
-    """Finds what is odd about the prices, and returns which bars stand still."""
+    """Finds anomalies of the prices, and returns which bars stand still."""
     low, high = values[:, 2], values[:, 1]
     if len(times) > 1 and low.min() == high.max():
         found("constantPrice", (f"from {low[0]:g}", int(times[0]), int(times[-1])))
@@ -166,7 +166,7 @@ def _volume(found: Say, times: Int64, volumes: Float64, still: Bool) -> None:
     if none.all():
         found("zeroVolume", ("in every bar", int(times[0]), int(times[-1])))
         return
-    none &= ~still  # a halt was said already
+    none &= ~still  # already reported as a halt
     share = np.count_nonzero(none) / len(none)
     if runs := unusual(none):
         found("zeroVolume", *(_run(times, first, count, "") for first, count in runs))

@@ -1,4 +1,4 @@
-"""Instants -> what a clock on the wall showed; called by whatever reads stamps that carry a time zone."""
+"""Instants -> wall-clock time; called wherever timestamps with a time zone are read."""
 
 from __future__ import annotations
 

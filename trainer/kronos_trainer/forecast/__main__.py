@@ -59,7 +59,7 @@ def _request(options: argparse.Namespace) -> Request:
     )
     weights = _weights(options)
     if (columns := parse_given(options.columns)) is not None:
-        weights = replace(weights, columns=columns.given)
+        weights = replace(weights, reading=weights.reading.model_copy(update={"columns": columns.given}))
     window = weights.window
     if options.horizon is None and options.future is None and window is None:
         raise ConfigError("give --horizon, the number of bars to forecast, or --future, their times")
@@ -74,7 +74,7 @@ def _request(options: argparse.Namespace) -> Request:
         max_context=options.max_context or (window.max_context if window else MAX_CONTEXT),
         horizon=options.horizon,
         future=options.future,
-        calendar=options.calendar or weights.calendar,
+        calendar=options.calendar or weights.reading.calendar,
         kind=kind,
         device=options.device,
         output=options.output,

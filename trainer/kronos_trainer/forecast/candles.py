@@ -18,7 +18,7 @@ from kronos_trainer.forecast.fonts import fonts_for
 RISE, FALL, FORECAST = "#2a9d8f", "#d1495b", "#edf2fb"
 BODY = 0.7  # width of a candle, in bars
 LONGEST_NAME = 60  # characters of a symbol that fit into the title
-MOST_HISTORY = 400  # more candles than this cannot be told apart
+MOST_HISTORY = 400  # more candles than this cannot be distinguished
 
 
 def candles_png(history: pd.DataFrame, forecast: pd.DataFrame, symbol: str) -> tuple[bytes, str | None]:

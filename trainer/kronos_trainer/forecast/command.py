@@ -1,4 +1,4 @@
-"""Bars from files, forecasts into files: what the command does once its options are checked."""
+"""The forecast command once its options are checked: bars from files, forecasts to files."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class _Task:
 def write_forecast(request: Request) -> None:
     """Writes the forecasts and, if asked for, the plots; notes go to standard error.
 
-    One of several symbols that cannot be forecast is said at the end. Raises TrainerError when none can be, when
-    `strict` asks for all, and for what concerns all of them.
+    Symbols that cannot be forecast are reported at the end. Raises TrainerError if none can be, if `strict` requires
+    all, and for errors that concern all of them.
     """
     check_calendar(request.calendar)
     notes: dict[str, list[str]] = {}  # and the symbols that each is about
@@ -116,8 +116,8 @@ def _task(
             after=past[-1],
             history=request.input,
             zone=zone,
-            time_zone=weights.time_zone,
-            step=spacing(past.as_unit("ns").asi8) if weights.label == "right" else None,
+            time_zone=weights.reading.time_zone,
+            step=spacing(past.as_unit("ns").asi8) if weights.reading.label == "right" else None,
         )
     else:
         times, note = next_times(past, horizon, request.calendar, zone)

@@ -1,9 +1,9 @@
-"""Sampled bars that contradict themselves, made consistent path by path. Pure; called by the forecaster.
+"""Makes contradictory sampled bars consistent, path by path. Pure; called by the forecaster.
 
-The model draws open, high, low, close, volume and amount of a bar apart, so a high may lie below its close. Open and
-close are what a path is made of and stay as drawn; high and low are widened to hold all four prices, and neither volume
-nor amount stays below 0. Each path is mended before paths are averaged or sorted into quantiles: the average of
-consistent bars is consistent, and so are their quantiles, since a high is nowhere below its open.
+The model samples open, high, low, close, volume and amount of a bar separately, so a high may be below its close. Open
+and close form the path and are kept; high and low are widened to contain all four prices, and neither volume
+nor amount stays below 0. Each path is corrected before paths are averaged or sorted into quantiles: the average of
+consistent bars is consistent, and so are their quantiles, since no high is below its open.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Repairs:
     amount: int = 0
 
     def note(self) -> str | None:
-        """What was changed, in words for the user; None if nothing was."""
+        """What was changed, as text for the user; None if nothing was."""
         said = [
             f"{name} of {count} {what}"
             for name, count, what in (
@@ -47,7 +47,7 @@ class Repairs:
         ]
         if not said:
             return None
-        return f"of {self.bars} sampled bars {', '.join(said)}; --raw (raw=True) leaves them as they were drawn"
+        return f"of {self.bars} sampled bars {', '.join(said)}; --raw (raw=True) keeps them unchanged"
 
 
 def total(repairs: Iterable[Repairs]) -> Repairs:
@@ -57,7 +57,7 @@ def total(repairs: Iterable[Repairs]) -> Repairs:
 
 
 def consistent(bars: Float64, history: Float64) -> tuple[Float64, Repairs]:
-    """The bars [..., 6], mended, and what that took; `history` [T, 6] are the bars that they continue.
+    """The corrected bars [..., 6], and the corrections; `history` [T, 6] are the bars that they continue.
 
     A price may be 0 or less only where one of the history is.
     """
@@ -76,7 +76,7 @@ def consistent(bars: Float64, history: Float64) -> tuple[Float64, Repairs]:
         price=price,
         high=_count(high > fixed[..., HIGH]),
         low=_count(low < fixed[..., LOW]),
-        # of a market without volume the model draws noise around 0, which is nothing to speak of
+        # of a market without volume the model draws noise around 0, which is not worth a note
         volume=_count(bars[..., VOLUME] < 0) if history[:, VOLUME].any() and VOLUME in sizes else 0,
         amount=_count(bars[..., AMOUNT] < 0) if history[:, AMOUNT].any() and AMOUNT in sizes else 0,
     )

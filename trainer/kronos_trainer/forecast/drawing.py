@@ -132,7 +132,7 @@ class Drawer:
         return np.asarray(torch.cat(pieces, dim=1).cpu().numpy())
 
     def _room(self, bars: int) -> int:
-        """How many paths of that many bars are computed together."""
+        """How many paths of this length are computed together."""
         config = self.predictor.config
         each = 8 * config.n_layers * config.d_model * min(bars, self.max_context)
         return max(1, min(MOST_TOGETHER, TOGETHER // each))

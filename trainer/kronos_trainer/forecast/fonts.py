@@ -1,4 +1,4 @@
-"""Fonts that have the signs of a title, in whatever script a symbol is written. Called by the plot."""
+"""Fonts with the glyphs of a title, in whatever script a symbol is written. Called by the plot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bars in, bars out: frames as people have them. Called from notebooks, and by code that judges a model."""
+"""Bars in, bars out, for frames in any common form. Called from notebooks, and by code that evaluates a model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Future = Sequence[Any] | pd.Index | pd.Series
 
 
 class Forecaster:
-    """A tokenizer and a predictor, ready to continue bars; `kronos_trainer.forecast.load` makes one of a model."""
+    """A tokenizer and a predictor, ready to continue bars; `kronos_trainer.forecast.load` creates one."""
 
     def __init__(
         self,
@@ -81,16 +81,16 @@ class Forecaster:
         `bars` is a DataFrame with columns as the readers know them (Open, close, Volume, ...), in any order of rows,
         with the stamps as its index or in a column; volume and amount may be missing. Several symbols are a dict of
         frames, a column `symbol`, or a level of the index or of the columns. The result has the same form: the same
-        index, zone and way of telling symbols apart (a dict for a dict); after `path` or `quantile` if asked for.
+        index, zone and structure of symbols (a dict for a dict), after `path` or `quantile` if requested.
 
-        How many bars, or when: `horizon`, or the times as `future` (a list, Series or Index); else the model's horizon.
-        Times that are not given follow the `calendar` (or the model's, or the history's own). `lookback` is how many of
-        the last bars the model sees: by default as many as it was trained with, else as many as its context holds. The
-        other arguments are those of `Sampling` and `Kind`. The frame is not changed, and the result's `attrs["notes"]`
-        says what was noticed.
+        `horizon` is the number of bars, `future` their times (a list, Series or Index); the default is the model's
+        horizon. Other times follow `calendar`, the model's, or the pattern of the history. `lookback` is the number of
+        last bars that the model uses: by default as many as in training, else as many as its context holds. The other
+        arguments are those of `Sampling` and `Kind`. The frame is not modified; notes are in the result's
+        `attrs["notes"]`.
 
-        Raises errors of `kronos_trainer.errors`: DataError for bars that cannot be used, naming row and column,
-        ConfigError for arguments that make no sense, OutOfMemory.
+        Raises errors of `kronos_trainer.errors`: DataError for unusable bars, naming row and column,
+        ConfigError for invalid arguments, OutOfMemory.
         """
         times: Future | None = None
         if isinstance(future, int | np.integer):
@@ -129,7 +129,7 @@ class Forecaster:
     def _futures(
         self, every: Sequence[Series], future: Future | None, length: int, calendar: str | None
     ) -> tuple[list[pd.DatetimeIndex], list[str]]:
-        """The times of the bars to come, as each series' own stamps are, and notes on them."""
+        """The future timestamps, in the form of each series' own, and notes on them."""
         if future is not None:
             return [stamps_of(future, series, self.label)[:length] for series in every], []
         notes: dict[str, None] = {}
@@ -165,7 +165,7 @@ def _length(horizon: int | None, future: Future | None, window: Window | None) -
         horizon if horizon is not None else len(future) if future is not None else window.horizon if window else None
     )
     if length is None:
-        raise ConfigError("give horizon=, the number of bars to forecast, or future=, their times")
+        raise ConfigError("set horizon= (number of bars) or future= (their timestamps)")
     if not isinstance(length, Integral) or length < 1:
         raise ConfigError(f"horizon {length!r} is not a number of bars, 1 or more")
     return int(length)

@@ -1,6 +1,6 @@
-"""Frames of bars as people have them -> checked series, and forecasts back in the same form. Called for notebooks.
+"""Frames of bars in any common form -> checked series, and forecasts in the same form. Called for notebooks.
 
-Columns, notations of time and what is refused are those of the readers. A frame is never changed.
+Columns, notations of time and errors are those of the readers. A frame is never modified.
 """
 
 from __future__ import annotations
@@ -103,13 +103,13 @@ def frames_of(bars: Bars) -> dict[Hashable, pd.DataFrame]:
 
 
 def symbol_column(bars: pd.DataFrame) -> str | None:
-    """The column that says whose bars rows are."""
+    """The column with the symbol of each row."""
     names = {normalised(name): name for name in reversed(bars.columns) if isinstance(name, str)}
     return next((names[alias] for alias in ALIASES["symbol"] if alias in names), None)
 
 
 def symbol_level(index: pd.MultiIndex) -> int:
-    """The level that says whose bars rows are: of two, the one without stamps. Raises DataError."""
+    """The level with the symbol of each row: of two, the one without timestamps. Raises DataError."""
     if index.nlevels == 2:
         stamps = [_is_stamps(index.levels[level], index.names[level]) for level in (0, 1)]
         if stamps[0] != stamps[1]:
@@ -227,7 +227,7 @@ def _rows(
     given = reader.joined(stamps, columns["clock"]) if "clock" in columns else stamps
     instants = reader.read(given.reset_index(drop=True))
     values = np.zeros((len(labels), len(FEATURES)))
-    faults = [(instants == MISSING, names["timestamps"], "{value} is no valid timestamp", given)]
+    faults = [(instants == MISSING, names["timestamps"], "{value} is not a valid timestamp", given)]
     for index, name in enumerate(FEATURES):
         if name in columns:
             values[:, index] = pd.to_numeric(columns[name], errors="coerce").to_numpy(np.float64, na_value=np.nan)
@@ -246,7 +246,7 @@ def _rows(
         shown = repr(value) if isinstance(value, str) else str(value)
         problem = f"{place}: row {labels[row]}, column {name}: {what.format(value=shown)}"
         if bad_rows == "refuse":
-            raise DataError(f"{problem}; correct it or leave it out, as bad_rows='drop' does")
+            raise DataError(f"{problem}; correct it, or skip it with bad_rows='drop'")
         findings.drop(int(bad.sum()), problem, str(place))
     kept, values, numbers = instants[~bad], values[~bad], np.flatnonzero(~bad)
     if not len(kept):
@@ -278,11 +278,11 @@ def stamps_of(future: Sequence[Any] | pd.Index | pd.Series, series: Series, labe
     )
     instants = reader.read(given) if len(given) else np.empty(0, np.int64)
     if (instants == MISSING).any():
-        raise DataError(f"{place}: {given[int((instants == MISSING).argmax())]!r} is no valid timestamp")
+        raise DataError(f"{place}: {given[int((instants == MISSING).argmax())]!r} is not a valid timestamp")
     times = pd.DatetimeIndex(instants.view("datetime64[ns]"))
     own = series.own
     if reader.aware and own.tz is None:
-        raise DataError(f"{place}: its stamps carry a time zone, and those of the bars none; give both in one way")
+        raise DataError(f"{place}: its timestamps have a time zone, but those of the bars have none; use one form")
     if own.tz is not None and reader.aware:
         times = times.tz_localize("UTC").tz_convert(own.tz)
     elif own.tz is not None:

@@ -1,4 +1,4 @@
-"""When the next bars will come, learned from when the past ones came. Pure; called by the forecast command.
+"""Infers the times of the next bars from those of past ones. Pure; called by the forecast command.
 
 Exchange holidays and half days are unknown: a calendar of the past cannot contain them.
 """

@@ -72,18 +72,18 @@ class FutureFile:
         instants = self._instants[:horizon]
         missing = np.flatnonzero(instants == MISSING)
         if len(missing):
-            raise DataError(f"{self._place(missing[0])}: {self._given.iloc[missing[0]]!r} is no valid timestamp")
+            raise DataError(f"{self._place(missing[0])}: {self._given.iloc[missing[0]]!r} is not a valid timestamp")
         clock = zone or time_zone
         if self._aware and clock is None:
             raise DataError(
-                f"{self.path}: column {self.column}: its stamps carry a time zone, and those of {history} none; "
-                "write both in one way"
+                f"{self.path}: column {self.column}: its timestamps have a time zone, but those of {history} have "
+                "none; use one form"
             )
         dates = after == after.normalize() and (instants % DAY == 0).all()
         if not self._aware and zone == "UTC" and time_zone is None and not dates:
             raise DataError(
-                f"{self.path}: column {self.column}: its stamps carry no time zone, and those of {history} do; "
-                "write both in one way"
+                f"{self.path}: column {self.column}: its timestamps have no time zone, but those of {history} have "
+                "one; use one form"
             )
         times = local_times(instants, clock) if self._aware else instants
         times = times if step is None else starts(times, step)

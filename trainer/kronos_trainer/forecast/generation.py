@@ -28,7 +28,7 @@ def generate(
     `stamps` int64 [B, T+H, 5] are those of the history and of the bars to come, `uniforms` [B, S, H, 2] the random
     numbers for the coarse and fine token of each step. Both nets must be in eval mode and H at most `max_context`.
 
-    The scheme is upstream's `auto_regressive_inference`: the whole history is tokenised, the predictor sees the last
+    The scheme is upstream's `auto_regressive_inference`: the whole history is tokenised, the predictor uses the last
     `max_context` tokens, and positions restart at 0 in every window. Keys and values are therefore cached only until
     the window is full; once it slides, each step recomputes it.
     """

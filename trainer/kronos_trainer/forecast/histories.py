@@ -31,14 +31,15 @@ class Histories:
 
 def read_history(path: Path, symbol: str, weights: Weights, bad_rows: BadRows) -> Histories:
     """One symbol of a file or directory, as the model was trained. Raises DataError, InputMissing, ConfigError."""
+    reading = weights.reading
     bars, notes = read_frame(
         path,
         symbol=symbol,
-        time_zone=weights.time_zone,
+        time_zone=reading.time_zone,
         bad_rows=bad_rows,
-        columns=weights.columns,
-        label=weights.label,
-        adjust=weights.adjust,
+        columns=reading.columns,
+        label=reading.label,
+        adjust=reading.adjust,
     )
     return Histories({symbol: bars}, {}, notes)
 
@@ -51,14 +52,15 @@ def read_histories(path: Path, weights: Weights, bad_rows: BadRows) -> Histories
     Raises DataError when no symbol can be told (or when a file cannot be read at all that may hold a part of any of
     them), InputMissing, and ConfigError for an unknown time zone.
     """
-    check_zone(weights.time_zone)
+    reading = weights.reading
+    check_zone(reading.time_zone)
     findings, histories = Findings(), Histories()
     pieces: dict[str, list[Rows]] = {}
     owners: dict[str, Path] = {}  # symbols that a file's own name gives
     for source in sources(bar_files(path)):
         file = source.label
         try:
-            for rows in read_sources([source], "drop", findings, weights.columns):
+            for rows in read_sources([source], "drop", findings, reading.columns):
                 for name, part in by_symbol(rows):
                     pieces.setdefault(name, []).append(part)
                     named = source.names(rows.symbols)
@@ -79,7 +81,7 @@ def read_histories(path: Path, weights: Weights, bad_rows: BadRows) -> Histories
     for name in sorted(pieces.keys() - histories.failed.keys()):
         try:
             histories.bars[name] = symbol_frame(
-                name, pieces[name], weights.time_zone, bad_rows, findings, weights.label, weights.adjust
+                name, pieces[name], reading.time_zone, bad_rows, findings, reading.label, reading.adjust
             )
         except DataError as error:
             histories.failed[name] = str(error)

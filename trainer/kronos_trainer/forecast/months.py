@@ -1,4 +1,4 @@
-"""When the next bars of months, quarters or years will come. Pure; called where future times are inferred."""
+"""The times of the next bars of months, quarters or years. Pure; called where future times are inferred."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def next_months(times: Times, horizon: int, business: np.busdaycalendar | None =
     """The `horizon` times after `times` (naive, ascending, two or more), at the time of day of the last one.
 
     None if the bars don't step by months. The day is the one that most bars have: the last of the month, its last or
-    first business day, or the same number. `business` says which days those are; None: Monday to Friday.
+    first business day, or the same number. `business` gives these days; None: Monday to Friday.
     """
     business = business or np.busdaycalendar()
     times = times[-RECENT:]

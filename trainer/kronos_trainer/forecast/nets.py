@@ -7,7 +7,8 @@ import torch
 from kronos_trainer.errors import BadEnvironment
 from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.published import Weights
-from kronos_trainer.model.weights import load_predictor, load_tokenizer
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
+from kronos_trainer.model.weights import load_net
 
 
 def forecaster_of(weights: Weights, *, max_context: int, device: str) -> Forecaster:
@@ -17,17 +18,17 @@ def forecaster_of(weights: Weights, *, max_context: int, device: str) -> Forecas
     """
     found = _device(device)
     return Forecaster(
-        load_tokenizer(weights.tokenizer),
-        load_predictor(weights.predictor),
+        load_net(TOKENIZER, weights.tokenizer),
+        load_net(PREDICTOR, weights.predictor),
         max_context=max_context,
-        clip=weights.clip,
+        clip=weights.reading.clip,
         device=found,
         timeframe=weights.timeframe,
         window=weights.window,
-        time_zone=weights.time_zone,
-        calendar=weights.calendar,
-        label=weights.label,
-        adjust=weights.adjust,
+        time_zone=weights.reading.time_zone,
+        calendar=weights.reading.calendar,
+        label=weights.reading.label,
+        adjust=weights.reading.adjust,
     )
 
 

@@ -14,7 +14,7 @@ PATH, QUANTILE = "path", "quantile"
 
 
 def columns_of(drawn: Drawn, kind: Kind) -> tuple[pd.DataFrame, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Rows with FEATURES, after `path` (from 1) or `quantile` if asked for, and which bar each row is of.
+    """Rows with FEATURES, after `path` (from 1) or `quantile` if requested, and which bar each row is of.
 
     The rows of a path follow one another; of quantiles, all of one bar do.
     """

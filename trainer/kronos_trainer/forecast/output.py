@@ -20,7 +20,7 @@ from kronos_trainer.storage import durable
 
 Float64 = npt.NDArray[np.float64]
 
-DIGITS = 5e-9  # of a number: what a file of prices says beyond eight digits is no more than rounding
+DIGITS = 5e-9  # of a number: beyond eight digits, a file of prices has only rounding
 LEAST_DIGITS = 3  # of a typical price, also where the bars before had fewer
 MOST_DECIMALS = 24
 FORBIDDEN = '/\\:*?"<>|'  # in names of files, by one system or another
@@ -28,7 +28,7 @@ FORBIDDEN = '/\\:*?"<>|'  # in names of files, by one system or another
 
 @dataclass(frozen=True)
 class Written:
-    """One symbol's forecast: columns timestamps and FEATURES, and path or quantile if asked for."""
+    """One symbol's forecast: columns timestamps and FEATURES, and path or quantile if requested."""
 
     rows: pd.DataFrame
     history: pd.DataFrame
@@ -50,7 +50,7 @@ def write_one(output: Path, forecasts: Mapping[str, Written], *, with_symbol: bo
 
 
 def files_in(directory: Path, symbols: Sequence[str], suffix: str) -> dict[str, Path]:
-    """A file in a directory for each symbol, whose name may hold what no file's may: BTC/USDT becomes BTC_USDT.
+    """One file per symbol in a directory, with invalid characters of names replaced: BTC/USDT becomes BTC_USDT.
 
     Raises DataError where two symbols would share one.
     """

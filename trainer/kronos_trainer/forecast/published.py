@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, Timeframe, Window
 from kronos_trainer.errors import ConfigError, InputMissing
 from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
+from kronos_trainer.storage.reading import Reading
 
 _RUN = "run.json"
 
@@ -25,12 +25,7 @@ class Weights:
     predictor: Path
     timeframe: Timeframe | None = None
     window: Window | None = None
-    clip: float = 5.0
-    time_zone: str | None = None
-    columns: Mapping[str, str] | None = None  # `data.columns`
-    calendar: str | None = None
-    label: Literal["left", "right"] = "left"
-    adjust: Literal["none", "splits"] = "none"
+    reading: Reading = field(default_factory=Reading)
 
     def require(self) -> None:
         """Raises InputMissing, naming the first file that is absent."""
@@ -72,7 +67,7 @@ def weights_below(directory: Path) -> Weights:
     """
     if (directory / "current.json").is_file():
         return _current(directory / "current.json")
-    stages = {stage: directory / stage.value for stage in StageName}
+    stages = {stage: directory / stage.value for stage in (StageName.TOKENIZER, StageName.PREDICTOR)}
     if not all(stage.is_dir() for stage in stages.values()):
         raise InputMissing(
             f"{directory}: neither a model (with current.json) nor a run (with tokenizer/ and predictor/) is there; "
@@ -92,12 +87,7 @@ def weights_below(directory: Path) -> Weights:
         predictor=predictor,
         timeframe=run.timeframe,
         window=run.window,
-        clip=run.data.clip,
-        time_zone=run.data.time_zone,
-        columns=run.data.columns.given if run.data.columns else None,
-        calendar=run.data.calendar,
-        label=run.data.label,
-        adjust=run.data.adjust,
+        reading=Reading.of(run.data),
     )
 
 
@@ -106,17 +96,10 @@ def _current(file: Path) -> Weights:
         current: dict[str, Any] = json.loads(file.read_text())
     except ValueError as error:
         raise InputMissing(f"{file}: damaged, not JSON ({error}); publish the model again with `kronos run`") from None
-    data = current["data"]
     return Weights(
         tokenizer=file.parent / current["tokenizer"]["path"],
         predictor=file.parent / current["predictor"]["path"],
         timeframe=Timeframe(current["timeframe"]),
         window=Window.model_validate(current["window"]),
-        clip=data["clip"],
-        time_zone=data["timeZone"],
-        # absent where an older release published
-        columns=data.get("columns"),
-        calendar=data.get("calendar"),
-        label=data.get("label", "left"),
-        adjust=data.get("adjust", "none"),
+        reading=Reading.model_validate(current["data"]),
     )

@@ -1,4 +1,4 @@
-"""What the forecast command is asked for."""
+"""A request to the forecast command."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Request:
     """End with an error if one of several symbols cannot be forecast."""
 
     def inputs(self) -> list[Path]:
-        """All files that are read. Raises InputMissing and DataError for bars that are not there."""
+        """All input files. Raises InputMissing and DataError for missing bars."""
         weights = [
             part / name for part in (self.weights.tokenizer, self.weights.predictor) for name in (CONFIG, WEIGHTS)
         ]

@@ -23,7 +23,7 @@ def in_form_of(
     kind: Kind,
     notes: list[str],
 ) -> Any:
-    """A dict of frames where `bars` is one, else a frame with the same index and the same way of telling symbols."""
+    """A dict of frames where `bars` is one, else a frame with the same index and the same structure of symbols."""
     frames = {
         series.symbol: _frame(series, future, one, kind)
         for series, future, one in zip(every, futures, drawn, strict=True)

@@ -1,4 +1,4 @@
-"""How a forecast is to be drawn, checked before torch is imported."""
+"""How a forecast is sampled, checked before torch is imported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST_SAMPLES = 100_000  # more paths would fill the memory and move no quantile
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a forecast is drawn. The defaults are those of upstream's `KronosPredictor.predict`.
+    """How a forecast is sampled. The defaults are those of upstream's `KronosPredictor.predict`.
 
     Raises ConfigError naming the value that is out of range.
     """

@@ -1,4 +1,4 @@
-"""When the next bars will come, by the calendar of an exchange. Called where `--calendar` or `data.calendar` names one.
+"""The times of the next bars by the calendar of an exchange. Called if `--calendar` or `data.calendar` sets one.
 
 There are no bars on holidays, and fewer where trading ends early. How bars are stamped (at the start or end, on which
 day of a week) no calendar knows: the history shows it.
@@ -46,7 +46,7 @@ def scheduled_future(history: pd.DatetimeIndex, horizon: int, calendar: str, zon
     calendar that is unknown or does not fit the history.
     """
     if len(history) < 2:
-        raise DataError(f"future timestamps cannot be told from {len(history)} bar(s); pass --future")
+        raise DataError(f"future timestamps cannot be inferred from {len(history)} bar(s); pass --future")
     given = history.to_numpy().astype("datetime64[ns]").view(np.int64)
     own = calendars.zone(calendar)
     # midnights are dates, and the same in every zone
@@ -108,7 +108,7 @@ def _weekly(calendar: str, times: Int64, horizon: int) -> Int64:
 
     def made(_first: np.datetime64, last: np.datetime64) -> Int64:
         found = rule(calendars.sessions(calendar, dates[-1] - 7, last))
-        # the bar of the last week may be another one once all of it is there
+        # the bar of the last week may differ once the week is complete
         weeks = (found - MONDAY) // WEEK
         here, end = ((_nanoseconds(np.array([dates[-1], last])) - MONDAY) // WEEK).tolist()
         return np.asarray(found[(weeks > here) & (weeks < end)] + clock)
@@ -199,8 +199,8 @@ def _require_fit(calendar: str, dates: Dates) -> None:
     closed = dates[~np.isin(dates, calendars.sessions(calendar, dates[0], dates[-1]))]
     if len(closed) > (1 - FITS) * len(dates):
         raise ConfigError(
-            f"calendar {calendar} is not that of these bars: {len(closed)} of the last {len(dates)} lie on days "
-            f"without trading, such as {closed[-1]}; name another calendar, or none"
+            f"calendar {calendar} does not match these bars: {len(closed)} of the last {len(dates)} are on days "
+            f"without trading, such as {closed[-1]}; use another calendar, or none"
         )
 
 

@@ -1,4 +1,4 @@
-"""The times of the bars to come: by an exchange's calendar where one is named, else as the history's went on."""
+"""The times of future bars: by an exchange's calendar if one is set, else by the pattern of the history."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kronos_trainer.forecast.future import infer_future
 from kronos_trainer.forecast.scheduled import scheduled_future
 
 INFERRED = (
-    "future timestamps are inferred from the history; holidays are unknown: name an exchange's calendar (--calendar, "
+    "future timestamps are inferred from the history; holidays are unknown: set an exchange calendar (--calendar, "
     "calendar=) or the times (--future, future=)"
 )
 
@@ -28,5 +28,5 @@ def next_times(
     times = scheduled_future(history, horizon, calendar, zone)
     end = calendars.known_until(calendar)
     if end is not None and times[-1] >= np.datetime64(end + 1):
-        return times, f"calendar {calendar} knows holidays up to {end}; later times are inferred from the history"
+        return times, f"calendar {calendar} has holidays up to {end}; later times are inferred from the history"
     return times, None

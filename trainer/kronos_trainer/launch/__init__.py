@@ -1,1 +1,1 @@
-"""The ranks of one node, started through torchrun, and why they ended."""
+"""Starts the ranks of one node through torchrun and determines why they ended."""

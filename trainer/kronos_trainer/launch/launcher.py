@@ -1,8 +1,8 @@
 """`python -m kronos_trainer launch`: the ranks of one node, started through torchrun's own API.
 
-torchrun ends with 1 whatever its ranks ended with, kills them 30 seconds after SIGTERM, and lets ranks that are blocked
-in a collective wait as long for a dead one. This launcher ends with the cause, leaves it as the container's last words,
-and keeps the contract's times, whatever the release of torch from 2.6 on.
+torchrun exits with 1 whatever its ranks exited with, kills them 30 seconds after SIGTERM, and lets ranks that are
+blocked in a collective wait as long for a dead one. This launcher exits with the cause, writes it as the container's
+termination message, and keeps the contract's times, with every release of torch from 2.6 on.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def launch(run: RunConfig, command: Sequence[str], stop: StopSignal, *, processe
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    """A directory for what ranks tell their launcher. Raises StorageError where it has no room."""
+    """A directory for messages of ranks to their launcher. Raises StorageError if it cannot be created."""
     with ExitStack() as stack:
         with durable.storing(Path(os.environ.get("TMPDIR", "/tmp"))):
             directory = tempfile.TemporaryDirectory(prefix="kronos-launch-", ignore_cleanup_errors=True)
             scratch = Path(stack.enter_context(directory))
-            # A rank that cannot leave its process id does not start, and cannot say why.
+            # A rank that cannot leave its process id does not start, and cannot report why.
             probe = scratch / "room"
             probe.write_bytes(bytes(ROOM))
             probe.unlink()
@@ -84,7 +84,7 @@ def _scratch() -> Iterator[Path]:
 
 
 def _attend(ranks: LocalRanks, torchrun: Torchrun, stop: StopSignal, progress: Progress, patience: float) -> bool:
-    """Starts the ranks and returns when all have ended, or are to be; whether they were stopped and nothing is lost."""
+    """Starts the ranks and returns when all have ended, or are to end; whether they were stopped without loss."""
     failed_at: float | None = None
     if not stop.requested:
         torchrun.start()
@@ -104,7 +104,7 @@ def _attend(ranks: LocalRanks, torchrun: Torchrun, stop: StopSignal, progress: P
 
 
 class _Ending:
-    """The one cause of a node's end, from what its ranks have left."""
+    """The cause of a node's end, from the files of its ranks."""
 
     def __init__(self, run: RunConfig, ranks: LocalRanks, torchrun: Torchrun, before: Memory, *, stopped: bool) -> None:
         self._run = run
@@ -114,7 +114,7 @@ class _Ending:
         self._stopped = stopped
 
     def spoken(self) -> int:
-        """Says why, where no rank has, leaves it as the container's last words, and returns the exit code."""
+        """Reports the cause if no rank has, writes it as the termination message, and returns the exit code."""
         recorded = {
             rank: self._process_code(rank) if code is None else code for rank, code in self._ranks.codes().items()
         }
@@ -135,7 +135,7 @@ class _Ending:
         return self._for_silent(those[0], cause, recorded)
 
     def _process_code(self, rank: int) -> int | None:
-        """What a rank that could leave no code, for lack of room, has ended its process with."""
+        """The process exit code of a rank that could not write its own, because the disk was full."""
         code = self._torchrun.exit_codes.get(rank)
         return code if code in CAUSE_ORDER else None
 
@@ -151,7 +151,7 @@ class _Ending:
         return ExitCode.CRASHED
 
     def _codes(self, recorded: Mapping[int, int | None]) -> dict[int, int]:
-        """The exit code of each rank, also of those that left none."""
+        """The exit code of each rank, even of those that wrote none."""
         # A rank that SIGTERM ends before it is ready to save has lost nothing; one that had to be killed has.
         default = ExitCode.STOPPED if self._stopped else ExitCode.CRASHED
         codes = {rank: int(default if code is None else code) for rank, code in recorded.items()}
@@ -162,7 +162,7 @@ class _Ending:
         return codes
 
     def _killed_for_memory(self, recorded: Mapping[int, int | None]) -> list[int]:
-        """Ranks that ended by a SIGKILL of somebody else's, if the kernel has killed for lack of memory meanwhile."""
+        """Ranks that ended by a SIGKILL from elsewhere, if the kernel has killed for lack of memory meanwhile."""
         kills, before = memory().kills, self._before.kills
         if kills is None or before is None or kills <= before:
             return []
@@ -173,26 +173,26 @@ class _Ending:
         ]
 
     def _for_silent(self, rank: int, cause: int, recorded: Mapping[int, int | None]) -> int:
-        """Speaks for a rank that has said nothing."""
+        """Reports a failed rank that has not reported its own error."""
         progress = Progress(self._run)
         if cause == ExitCode.MEMORY_LIMIT:
             now = memory()
             progress.error(ExitCode.MEMORY_LIMIT, _lack(rank, now), limit_bytes=now.limit, peak_bytes=now.peak)
         elif cause == ExitCode.STOPPED and recorded[rank] is None:
-            message = "stopped on request before training began; nothing was to be saved"
+            message = "stopped on request before training began; there was nothing to save"
             progress.error(ExitCode.STOPPED, message, cause=StopCause.STOPPED)
         elif recorded[rank] is None:
             end = _end(self._torchrun.exit_codes.get(rank))
-            progress.error(ExitCode.CRASHED, f"rank {rank} {end} without saying why")
+            progress.error(ExitCode.CRASHED, f"rank {rank} {end} without an error message")
         else:
             print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
         return cause
 
 
 def _lack(rank: int, now: Memory) -> str:
-    peak = "" if now.peak is None else f", the peak with cached files was {gibibytes(now.peak)}"
+    peak = "" if now.peak is None else f", the peak including page cache was {gibibytes(now.peak)}"
     owner = "the limit is" if now.limited else "this machine has"
-    more = "raise resources.memory, or" if now.limited else "end what else runs here, or"
+    more = "raise resources.memory, or" if now.limited else "stop other processes, or"
     remedy = f"{more} lower resources.processesPerNode or microBatchSize"
     return f"rank {rank} was killed for lack of memory: {owner} {gibibytes(now.limit)}{peak}; {remedy}"
 

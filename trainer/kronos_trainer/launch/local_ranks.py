@@ -1,4 +1,4 @@
-"""The ranks of this node as their launcher sees them: through what they leave in its scratch directory."""
+"""The ranks of this node, observed by their launcher through files in its scratch directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kronos_trainer.launch import rank_files
 from kronos_trainer.training import termination
 
 UNTRAINED_PATIENCE = 3.0  # seconds to stop for a rank that does not train yet; it may be deep in an import
-_GO = "go"  # ranks may start while it is there
+_GO = "go"  # ranks may start while it exists
 
 # Started for each rank. The shell records the rank's process before it becomes that process, and does so before it
 # looks whether it still may: one that a stop does not find recorded does not start. torchrun's template makes $$ of
@@ -40,15 +40,15 @@ class LocalRanks:
         return bool(self._pids())
 
     def codes(self) -> dict[int, int | None]:
-        """The exit code that each rank that was started has left; None where it left none."""
+        """The exit code that each started rank has written; None if it has not."""
         return {rank: self._code(rank) for rank in self._pids()}
 
     def last_words(self, rank: int) -> dict[str, Any] | None:
-        """How a rank said that it ends: its result or its error; None if it said nothing."""
+        """The result or error that a rank has reported; None if it has not."""
         return termination.read(self._scratch / f"{rank_files.LAST_WORDS}{rank}")
 
     def failures(self) -> list[int | None]:
-        """The exit codes of the ranks that have failed, None for one that left none and is gone."""
+        """The exit codes of the failed ranks, None for one that is gone without writing one."""
         # Whether it is gone is asked first, since a rank leaves its code just before it ends.
         seen = [(not _runs(pid), self._code(rank)) for rank, pid in self._pids().items()]
         return [code for gone, code in seen if code != 0 and (gone or code is not None)]
@@ -56,8 +56,8 @@ class LocalRanks:
     def stop(self, patience: float, urgent: Callable[[], bool]) -> bool:
         """Sends SIGTERM and waits, at most `patience` seconds and not while `urgent`; starts no more ranks.
 
-        Returns whether all that had something to save have ended by then. Those that do not train yet are killed after
-        3 seconds: nothing is lost, and they may be waiting for ranks that are gone.
+        Returns whether all ranks with something to save have ended. Ranks that do not train yet are killed after
+        3 seconds: nothing is lost, and they may be waiting for dead ranks.
         """
         self._close()
         began = time.monotonic()
@@ -106,7 +106,7 @@ class LocalRanks:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a child is still running; it is neither reaped nor waited for, which is torchrun's business."""
+    """Whether a child is still running; it is neither reaped nor waited for: torchrun does that."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13
         try:
             os.kill(pid, 0)

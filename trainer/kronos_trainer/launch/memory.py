@@ -1,6 +1,6 @@
-"""Main memory as the kernel accounts it: what this process and its children may have, had at most, and lost for it.
+"""Main memory as the kernel accounts it for this process and its children: limit, peak, and processes killed.
 
-Reads the files of control groups, version 2 or 1, as they appear inside a container or on the machine itself.
+Reads the files of cgroups, version 2 or 1, as they appear inside a container or on the machine itself.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _V1 = _Names("memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_c
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """`limit` and `peak` are bytes; the limit is the machine's memory where no group sets one, and then `limited` is
-    false. The peak includes cached files; it and `kills`, the processes killed for lack of memory, are None where the
+    """`limit` and `peak` are bytes; the limit is the machine's memory if no group sets one, and then `limited` is
+    false. The peak includes page cache; it and `kills`, the processes killed for lack of memory, are None where the
     kernel does not count them."""
 
     limit: int
@@ -55,7 +55,7 @@ def memory(process: Path = _PROCESS, mount: Path = _MOUNT) -> Memory:
 
 
 def gibibytes(amount: int) -> str:
-    """An amount for the eye: 16.0 GiB, 512.0 MiB."""
+    """A readable amount: 16.0 GiB, 512.0 MiB."""
     return f"{amount / 2**30:.1f} GiB" if amount >= 2**30 else f"{amount / 2**20:.1f} MiB"
 
 

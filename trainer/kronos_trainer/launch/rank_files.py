@@ -1,5 +1,5 @@
-"""What a rank leaves for the launcher that started it: that it trains, and its exit code. Its last words are left
-where `termination` leaves them, which the launcher sets to a file of its own."""
+"""What a rank reports to its launcher by files: that it trains, and its exit code. `termination` writes its termination
+message, to a file that the launcher sets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LAST_WORDS = "words-"
 
 
 def leave_trains() -> None:
-    """Tells the launcher that from now on this rank has to be given the time to save."""
+    """Tells the launcher that this rank now needs time to save."""
     _leave(TRAINS, "")
 
 
 def leave_exit_code(code: int) -> None:
-    """Tells the launcher how this rank ends; where that has no room, the process's own exit code does."""
+    """Tells the launcher this rank's exit code; if the disk is full, the process's own exit code does."""
     with suppress(OSError):
         _leave(EXIT_CODE, str(int(code)))
 

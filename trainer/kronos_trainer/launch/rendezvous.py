@@ -1,4 +1,4 @@
-"""Where this node stands among those of its gang, by torchrun's PET_* variables; without them it is the only one."""
+"""This node's rank in its gang, from torchrun's PET_* variables; without them it is the only node."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from kronos_trainer.errors import NodesDidNotMeet
 
-_SECONDS = 600.0  # torchrun's own default; PET_RDZV_CONF may say another
+_SECONDS = 600.0  # torchrun's own default; PET_RDZV_CONF may set another
 
 
 def nodes(environ: Mapping[str, str]) -> int:

@@ -1,7 +1,7 @@
 """torchrun, as a thread: it starts the ranks of this node and waits for them.
 
-A thread, so that the launcher answers signals also while torchrun imports torch, waits for other nodes in C++ or for
-the name of one to be resolved. From torch 2.6 on it sets no handlers of signals there.
+A thread, so that the launcher handles signals even while torchrun imports torch, waits for other nodes in C++ or
+resolves the name of one. From torch 2.6 on, torchrun sets no signal handlers there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kronos_trainer.launch.local_ranks import START_RANK
 
 
 class Torchrun(threading.Thread):
-    """Starts `command` once per rank of this node. What it came to stands in its attributes when it has ended."""
+    """Starts `command` once per rank of this node. Its attributes have the outcome once it has ended."""
 
     def __init__(self, command: Sequence[str], processes: int | None, scratch: Path) -> None:
         super().__init__(name="torchrun", daemon=True)
@@ -69,7 +69,7 @@ class Torchrun(threading.Thread):
         except ChildFailedError as error:
             self.exit_codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
         except DistStoreError as error:
-            raise NodesDidNotMeet(f"the nodes did not come together: {error} Is every pod running?") from error
+            raise NodesDidNotMeet(f"the nodes did not meet: {error} Is every pod running?") from error
 
 
 def _default_processes(environ: Mapping[str, str]) -> int:

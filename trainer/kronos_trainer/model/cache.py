@@ -1,4 +1,4 @@
-"""Keys and values of positions already seen, so that generating a bar costs one position; used by the predictor."""
+"""Keys and values of earlier positions, so that generating a bar costs one position; used by the predictor."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class KeyValueCache:
 
     @property
     def length(self) -> int:
-        """Positions seen."""
+        """Number of cached positions."""
         return self.dependency.length
 
     def expand(self, copies: int) -> KeyValueCache:

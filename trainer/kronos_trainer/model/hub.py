@@ -23,9 +23,9 @@ class Snapshot:
 
 
 def download(hub: Hub) -> Snapshot:
-    """The repository at its revision, from the local cache where it is there already.
+    """The repository at its revision, from the local cache if it is already there.
 
-    Raises BadEnvironment, with a way out, when it cannot be had, StorageError where there is no room for it.
+    Raises BadEnvironment if it cannot be downloaded, StorageError if the disk is full.
     """
     wanted = f"{hub.repo} at {hub.revision or 'its newest revision'}"
     try:
@@ -45,13 +45,13 @@ def download(hub: Hub) -> Snapshot:
             raise StorageError(f"cannot download {wanted}: {not_written(_cache(), error)}", cause) from error
         raise BadEnvironment(
             f"cannot download {wanted}: {_first_line(error)}; without access to the hub, copy the repository to a "
-            "directory and name it in init.path, or set HF_HOME to a cache that holds it"
+            "directory and set init.path, or set HF_HOME to a cache that contains it"
         ) from error
     directory = Path(path)
     # The cache names each snapshot by its commit.
     if not re.fullmatch(r"[0-9a-f]{40}", directory.name):
         raise BadEnvironment(
-            f"{wanted} was put in {directory}, whose name is not a commit; unset what redirects the cache"
+            f"{wanted} was put in {directory}, whose name is not a commit; unset the variables that redirect the cache"
         )
     return Snapshot(directory, directory.name)
 

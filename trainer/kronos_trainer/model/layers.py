@@ -129,7 +129,7 @@ class FeedForward(nn.Module):
 
 
 class BlockConfig(Protocol):
-    """What both nets' configs say of a block, by upstream's names."""
+    """The settings of a block that both networks share, by upstream's names."""
 
     @property
     def d_model(self) -> int: ...

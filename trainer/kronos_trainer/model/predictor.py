@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from kronos_trainer.model.cache import AttentionMemory, KeyValueCache
 from kronos_trainer.model.layers import Attention, Block, RMSNorm, Stack, rotate
 
-# Upstream builds this layer with its own default, whatever n_heads says.
+# Upstream builds this layer with its own default and ignores n_heads.
 DEPENDENCY_HEADS = 4
 
 

@@ -60,7 +60,7 @@ class KronosTokenizer(nn.Module):
         self.gradient_checkpointing = False
         self.embed = nn.Linear(config.d_in, config.d_model)
         self.head = nn.Linear(config.d_model, config.d_in)
-        # Upstream builds one block fewer than it is told, in both stacks.
+        # Upstream builds one block fewer than configured, in both stacks.
         self.encoder = Stack(Block(config) for _ in range(config.n_enc_layers - 1))
         self.decoder = Stack(Block(config) for _ in range(config.n_dec_layers - 1))
         self.quant_embed = nn.Linear(config.d_model, config.s1_bits + config.s2_bits)

@@ -7,59 +7,44 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch.overrides import TorchFunctionMode
 
-from kronos_trainer.config.spec import PredictorInit, TokenizerInit
+from kronos_trainer.config.spec import Init
 from kronos_trainer.errors import ConfigError, InputMissing
 from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
 from kronos_trainer.model.hub import download
-from kronos_trainer.model.predictor import KronosPredictor, PredictorConfig
-from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
+from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER, Config, Kind, Net
+from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tensors import write_tensors
-from kronos_trainer.model.tokenizer import KronosTokenizer, TokenizerConfig
-
-_Config = TypeVar("_Config", TokenizerConfig, PredictorConfig)
-_Model = TypeVar("_Model", KronosTokenizer, KronosPredictor)
+from kronos_trainer.model.tokenizer import KronosTokenizer
 
 Published = Callable[[], tuple[Path, str]] | None  # finds a directory of weights, and the words for it
 
-_NAMES = {TokenizerConfig: "tokenizer", PredictorConfig: "predictor"}
 _JSON_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "bool": (bool,)}
 
 
 @dataclass(frozen=True)
-class Initial(Generic[_Model]):
+class Initial(Generic[Net]):
     """A stage's first weights, and where they came from: hub:<repo>@<commit>, path:<directory>,
     published:<run>@<digest> or scratch:<size>."""
 
-    model: _Model
+    model: Net
     origin: str
 
 
-def load_tokenizer(directory: Path) -> KronosTokenizer:
-    """The tokenizer in a directory, in eval mode.
+def load_net(kind: Kind[Net, Config], directory: Path) -> Net:
+    """The net in a directory, in eval mode.
 
-    Raises InputMissing when a file is absent or damaged, ConfigError when it does not hold a tokenizer.
+    Raises InputMissing when a file is absent or damaged, ConfigError when it does not hold a net of this kind.
     """
-    config = _read_config(directory, TokenizerConfig)
+    config = _read_config(directory, kind)
     with _Uninitialised():
-        model = KronosTokenizer(config)
-    return _fill(model, directory)
-
-
-def load_predictor(directory: Path) -> KronosPredictor:
-    """The predictor in a directory, in eval mode.
-
-    Raises InputMissing when a file is absent or damaged, ConfigError when it does not hold a predictor.
-    """
-    config = _read_config(directory, PredictorConfig)
-    with _Uninitialised():
-        model = KronosPredictor(config)
+        model = kind.net(config)
     return _fill(model, directory)
 
 
@@ -74,40 +59,22 @@ def save_weights(model: KronosTokenizer | KronosPredictor, directory: Path) -> N
     (directory / "README.md").write_text(_model_card(model))
 
 
-def scratch_tokenizer(size: str, seed: int) -> KronosTokenizer:
-    """A randomly initialised tokenizer, the same for equal seeds whatever was drawn before."""
+def scratch_net(kind: Kind[Net, Config], size: str, seed: int) -> Net:
+    """A randomly initialised net, the same for equal seeds whatever was drawn before."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return KronosTokenizer(TOKENIZERS[size])
+        return kind.net(kind.sizes[size])
 
 
-def scratch_predictor(size: str, seed: int) -> KronosPredictor:
-    """A randomly initialised predictor, the same for equal seeds whatever was drawn before."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return KronosPredictor(PREDICTORS[size])
+def initial_net(kind: Kind[Net, Config], init: Init, seed: int, published: Published = None) -> Initial[Net]:
+    """First weights of the stage that trains a net; `published` finds what `init.published` stands for.
 
-
-def initial_tokenizer(init: TokenizerInit, seed: int, published: Published = None) -> Initial[KronosTokenizer]:
-    """First weights of a tokenizer stage; `published` finds what `init.published` stands for.
-
-    Raises as `load_tokenizer`, and BadEnvironment when a download fails.
+    Raises as `load_net`, and BadEnvironment when a download fails.
     """
     if init.scratch is not None:
-        return Initial(scratch_tokenizer(init.scratch.size, seed), f"scratch:{init.scratch.size}")
+        return Initial(scratch_net(kind, init.scratch.size, seed), f"scratch:{init.scratch.size}")
     directory, origin = _locate(init, published)
-    return Initial(load_tokenizer(directory), origin)
-
-
-def initial_predictor(init: PredictorInit, seed: int, published: Published = None) -> Initial[KronosPredictor]:
-    """First weights of a predictor stage; `published` finds what `init.published` stands for.
-
-    Raises as `load_predictor`, and BadEnvironment when a download fails.
-    """
-    if init.scratch is not None:
-        return Initial(scratch_predictor(init.scratch.size, seed), f"scratch:{init.scratch.size}")
-    directory, origin = _locate(init, published)
-    return Initial(load_predictor(directory), origin)
+    return Initial(load_net(kind, directory), origin)
 
 
 def weights_digest(directory: Path) -> str:
@@ -119,7 +86,7 @@ def weights_digest(directory: Path) -> str:
     return total.hexdigest()
 
 
-def _locate(init: TokenizerInit | PredictorInit, published: Published) -> tuple[Path, str]:
+def _locate(init: Init, published: Published) -> tuple[Path, str]:
     if init.published:
         assert published is not None
         return published()
@@ -130,18 +97,18 @@ def _locate(init: TokenizerInit | PredictorInit, published: Published) -> tuple[
     return Path(init.path), f"path:{init.path}"
 
 
-def _read_config(directory: Path, kind: type[_Config]) -> _Config:
+def _read_config(directory: Path, kind: Kind[Net, Config]) -> Config:
     """The configuration of a kind. Keys it does not know are ignored, as upstream does."""
     path = present(directory, CONFIG)
     try:
         found = json.loads(path.read_bytes())
     except ValueError as error:
         raise InputMissing(f"{path}: damaged, not JSON ({error}); copy the weights there again") from None
-    wanted = fields(kind)
+    wanted = fields(kind.config)
     missing = [field.name for field in wanted if not isinstance(found, dict) or field.name not in found]
     if missing:
         raise ConfigError(
-            f"{path}: not a Kronos {_NAMES[kind]}: lacks {', '.join(missing)}; tokenizer and predictor are separate "
+            f"{path}: not a Kronos {kind.name}: lacks {', '.join(missing)}; tokenizer and predictor are separate "
             "directories, check that they are not swapped"
         )
     for field in wanted:
@@ -149,7 +116,7 @@ def _read_config(directory: Path, kind: type[_Config]) -> _Config:
         if not isinstance(value, types) or isinstance(value, bool) != (bool in types):
             raise ConfigError(f"{path}: {field.name} must be of type {field.type}, not {json.dumps(value)}")
     try:
-        return kind(**{field.name: found[field.name] for field in wanted})
+        return kind.config(**{field.name: found[field.name] for field in wanted})
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -168,7 +135,7 @@ class _Uninitialised(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _fill(model: _Model, directory: Path) -> _Model:
+def _fill(model: Net, directory: Path) -> Net:
     """The model with the weights of a directory."""
     path = present(directory, WEIGHTS)
     try:
@@ -196,7 +163,7 @@ def _plain(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _model_card(model: KronosTokenizer | KronosPredictor) -> str:
-    name = "KronosTokenizer" if isinstance(model, KronosTokenizer) else "Kronos"
+    name = (TOKENIZER if isinstance(model, KronosTokenizer) else PREDICTOR).upstream
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return (
         "---\nlibrary_name: kronos\ntags:\n- kronos\n- time-series\n---\n\n"

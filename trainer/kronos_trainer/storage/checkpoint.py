@@ -1,7 +1,7 @@
 """Training state on disk, the only module that touches checkpoint files. Rank 0 saves; every rank restores.
 
-`checkpoint.json` names the directories that count, with a digest of each, and is replaced in one step; a directory
-that it does not name is not there, whatever its state.
+`checkpoint.json` names the directories that count, with a digest of each, and is replaced in one step; other
+directories do not count, whatever their state.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Meta:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A checkpoint that is named and cannot be used."""
+    """A checkpoint that is named but cannot be used."""
 
     directory: Path
     step: int
@@ -93,7 +93,7 @@ class Checkpoints:
         meta: Meta,
         best: bool,
     ) -> None:
-        """Makes this state the latest, and the best if so said. Returns once it would survive a power cut.
+        """Makes this state the latest, and the best if `best`. Returns once it would survive a power cut.
 
         Raises StorageError, leaving the checkpoints as they were.
         """
@@ -117,7 +117,7 @@ class Checkpoints:
         self._prune()
 
     def restore(self, *, stage_hash: str) -> Restored | None:
-        """The newest checkpoint whose files are intact, or None where none was ever saved.
+        """The newest checkpoint whose files are intact, or None if none was ever saved.
 
         Raises InputMissing if there are checkpoints but none is intact, ConfigError if they belong to another config.
         """
@@ -135,7 +135,7 @@ class Checkpoints:
         if skipped:
             raise InputMissing(
                 f"no intact checkpoint: {'; '.join(map(str, skipped))}. Restore the files, or remove "
-                f"{self._paths.directory} to train this stage from its start"
+                f"{self._paths.directory} to train this stage from the start"
             )
         return None
 
@@ -178,7 +178,7 @@ class Checkpoints:
         except (ValueError, TypeError, AttributeError):
             raise InputMissing(
                 f"{self._paths.pointer} is not readable as JSON; restore it, or remove {self._paths.directory} "
-                "to train this stage from its start"
+                "to train this stage from the start"
             ) from None
 
     def _valid(self, pointer: _Pointer) -> _Pointer:
@@ -234,7 +234,7 @@ def _split(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
         case None | bool() | int() | float() | str():
             return value
         case _:
-            raise TypeError(f"optimizer state {name} is a {type(value).__name__}, which a checkpoint cannot hold")
+            raise TypeError(f"optimizer state {name} is a {type(value).__name__}, which a checkpoint cannot store")
 
 
 def _join(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -252,13 +252,15 @@ def _join(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _problem(directory: Path, entry: _Entry) -> str | None:
-    """What is wrong with a named checkpoint, in words, or None."""
+    """What is wrong with a named checkpoint, as text, or None."""
     try:
         actual = _digest(directory)
     except OSError as error:
         return f"cannot be read ({error.strerror})"
     return (
-        None if actual == entry.sha256 else "its digest differs from the one recorded; files are torn or were changed"
+        None
+        if actual == entry.sha256
+        else "its digest differs from the recorded one; the files were truncated or modified"
     )
 
 

@@ -9,11 +9,11 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import IO, Any
 
-from kronos_trainer.config import RunConfig, RunPaths, StorageCause
+from kronos_trainer.config import RunConfig, RunPaths, StorageCause, now_text
 from kronos_trainer.errors import StorageError
 from kronos_trainer.storage import durable
 
@@ -31,8 +31,7 @@ class ModelLock:
     def still_mine(self) -> None:
         """Raises StorageError if another attempt has taken over. To be called before every checkpoint.
 
-        A node that was thought lost may come back, and its file lock is gone by then; what it would write is not
-        wanted any more.
+        A node that was given up may come back without its file lock; its trainer must not write any more.
         """
         holder = _read(self._path)
         if holder != self._holder:
@@ -46,7 +45,7 @@ class ModelLock:
 def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
     """Holds the model's directory for this run.
 
-    Raises StorageError naming the holder if another process has it, or if a higher attempt at the same stage was there.
+    Raises StorageError naming the holder if another process has it, or if a higher attempt at the same stage has run.
     """
     durable.make_directory(paths.model_dir)
     # The locked file is never replaced, unlike the holder's: a lock stays with the inode.
@@ -59,7 +58,7 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
             "modelCreated": _created(run),
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "since": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "since": now_text(),
         }
         durable.write_json(paths.lock, holder)
         # The holder's file stays after the lock is released: it is what fences off a lower attempt that starts late.
@@ -82,11 +81,11 @@ def occupied(lock_file: Path, holder: Callable[[], str] = lambda: "another proce
 def refuse_if_late(run: RunConfig, last: dict[str, Any], place: str) -> None:
     """Raises StorageError if the last holder of `place` was a higher attempt at the same stage of the same run.
 
-    The attempts of a KronosModel that was deleted and created anew come after all of the earlier object's.
+    The attempts of a recreated KronosModel come after all of the earlier object's.
     """
     same = (last.get("run"), last.get("stage")) == (run.run, run.stage.value)
     if same and (last.get("modelCreated", ""), last["attempt"]) > (_created(run), run.attempt):
-        raise StorageError(f"attempt {run.attempt} comes too late: {_described(last)} has been in {place} already")
+        raise StorageError(f"attempt {run.attempt} is outdated: {_described(last)} has already used {place}")
 
 
 def _acquire(handle: IO[str], path: Path) -> bool:

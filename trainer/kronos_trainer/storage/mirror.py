@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from kronos_trainer.config import RunConfig, RunPaths, StageName, WarmStart
+from kronos_trainer.config import ASIDE, RunConfig, RunPaths, StageName, WarmStart
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.lock import occupied, refuse_if_late
@@ -89,7 +89,7 @@ class Mirror:
     def _push(self) -> None:
         if self._holder()[0] != json.loads(self.paths.lock.read_text()):
             raise StorageError(self._overtaken())
-        files = [path for path in self.paths.run_dir.rglob("*") if path.is_file() and durable.ASIDE not in str(path)]
+        files = [path for path in self.paths.run_dir.rglob("*") if path.is_file() and ASIDE not in str(path)]
         if self.paths.current.exists():
             files.append(self.paths.current)
         for path in sorted(files, key=_turn):
@@ -108,10 +108,12 @@ class Mirror:
     def _pull(self) -> None:
         run, paths = self._run, self.paths
         directories, files = [paths.run_dir], [paths.current]
-        if run.reuse_tokenizer is not None:
-            reused = RunPaths(paths.root, run.model, run.reuse_tokenizer.run).stage(StageName.TOKENIZER)
-            directories.append(reused.best)
-            files.append(reused.result)
+        for stage in StageName:
+            reuse = run.reuse_of(stage)
+            if reuse is not None:
+                reused = RunPaths(paths.root, run.model, reuse.run).stage(stage)
+                directories.append(reused.best)
+                files.append(reused.result)
         directories += self._published()
         there = {item.name: item for place in directories for item in self._store.list(self._name(place))}
         wanted = [item for item in there.values() if self._there.get(item.name) != item or not self._is_here(item.name)]
@@ -144,7 +146,7 @@ class Mirror:
                 start = WarmStart.published(found[0])
             except (ValueError, KeyError, TypeError):
                 return []
-        return [RunPaths(paths.root, run.model, start.run).stage(stage).best for stage in StageName]
+        return [RunPaths(paths.root, run.model, start.run).stage(stage).best for stage in start.digests]
 
     def _pull_file(self, path: Path) -> None:
         name = self._name(path)
@@ -160,7 +162,7 @@ class Mirror:
         """Where an object arrives before it takes its place."""
         path = self.paths.root / name
         durable.make_directory(path.parent)
-        return path.with_name(durable.ASIDE + path.name)
+        return path.with_name(ASIDE + path.name)
 
     def _is_here(self, name: str) -> bool:
         path = self.paths.root / name

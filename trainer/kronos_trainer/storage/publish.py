@@ -1,4 +1,4 @@
-"""What a stage leaves for others: `best/`, `result.json`, and with the last stage report.md and `current.json`.
+"""What a stage leaves for others: weights or scores, result.json, and with the last stage report.md and current.json.
 
 Called by rank 0 around the training loop. Every function may be repeated after an interruption: what is complete is
 left alone, and each of result.json and current.json is written only once all that it speaks of is in place.
@@ -10,19 +10,20 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from kronos_trainer.config import RunConfig, RunPaths, StageName, StagePaths, StageResult
+from kronos_trainer.config import Reuse, RunConfig, RunPaths, StageName, StagePaths, StageResult, now_text
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.model.weights import initial_predictor, initial_tokenizer, save_weights, weights_digest
+from kronos_trainer.model.weights import initial_net, save_weights, weights_digest
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.checkpoint import Checkpoints
+from kronos_trainer.storage.reading import Reading
 from kronos_trainer.storage.warm_start import published_weights
 from kronos_trainer.training import report
+from kronos_trainer.training.stages import kind_of
 
 
 def is_complete(run: RunConfig, paths: RunPaths) -> bool:
@@ -31,11 +32,11 @@ def is_complete(run: RunConfig, paths: RunPaths) -> bool:
 
 
 def settle(run: RunConfig, paths: RunPaths) -> StageResult | None:
-    """The result of a stage that needs no training, published if the run says so; None if it is to be trained.
+    """The result of a stage that has nothing to do, published if the run says so; None if it has.
 
     That is a stage that was complete already, or one without epochs, whose initial weights are exported.
     """
-    if _result(run, paths, run.stage) is None and run.stage_config.epochs > 0:
+    if _result(run, paths, run.stage) is None and run.runs(run.stage):
         return None
     result = _materialise(run, paths, run.stage)
     if run.publish:
@@ -43,14 +44,14 @@ def settle(run: RunConfig, paths: RunPaths) -> StageResult | None:
     return result
 
 
-def ensure_tokenizer(run: RunConfig, paths: RunPaths) -> Path:
-    """Directory of the weights of the tokenizer that this run's predictor reads, inside the run's own directory.
+def ensure_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> Path:
+    """Directory of the weights of a stage that this run's stage reads, inside the run's own directory.
 
-    It is the run's own, or copied from the run that trained it, or the initial weights where the tokenizer stage has
-    no epochs. Raises InputMissing where there is none.
+    They are the run's own, or copied from the run that trained them, or the initial weights where that stage has no
+    epochs. Raises InputMissing where there are none.
     """
-    _materialise(run, paths, StageName.TOKENIZER)
-    return paths.stage(StageName.TOKENIZER).best
+    _materialise(run, paths, stage)
+    return paths.stage(stage).best
 
 
 def finish_stage(
@@ -69,35 +70,31 @@ def finish_stage(
     return written
 
 
+def finish_scores(run: RunConfig, paths: RunPaths, scored: StageResult) -> StageResult:
+    """Writes the result of a stage that produces scores and returns it; publishes if the run says so.
+
+    `scored` is what the stage knows of the result: whose it is is filled in here.
+    """
+    written = _written(run, paths, run.stage, scored)
+    if run.publish:
+        publish(run, paths)
+    return written
+
+
 def publish(run: RunConfig, paths: RunPaths) -> None:
     """Makes this run the model's current one. Writes nothing if it is already."""
     if _is_published(run, paths):
         return
-    results = {stage: _materialise(run, paths, stage) for stage in StageName}
+    results = {stage: _materialise(run, paths, stage) for stage in run.stages}
     report.write(run, paths, results)
     current = {
         "run": run.run,
-        "publishedAt": utc_text(datetime.now(UTC)),
+        "publishedAt": now_text("seconds"),
         "model": run.model.model_dump(),
         "timeframe": run.timeframe.value,
         "window": run.window.model_dump(by_alias=True),
-        **{
-            stage.value: {
-                "path": str(paths.stage(stage).best.relative_to(paths.model_dir)),
-                "digest": results[stage].digest,
-                "hash": results[stage].hash,
-            }
-            for stage in StageName
-        },
-        "data": {
-            "digest": _data_digest(results),
-            "clip": run.data.clip,
-            "timeZone": run.data.time_zone,
-            "columns": run.data.columns.given if run.data.columns else None,
-            "calendar": run.data.calendar,
-            "label": run.data.label,
-            "adjust": run.data.adjust,
-        },
+        **{stage.value: _published(paths, stage, result) for stage, result in results.items()},
+        "data": {"digest": _data_digest(results), **Reading.of(run.data).model_dump(by_alias=True)},
     }
     durable.write_json(paths.current, current)
 
@@ -107,14 +104,22 @@ def _is_published(run: RunConfig, paths: RunPaths) -> bool:
         current = json.loads(paths.current.read_text())
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    return bool(
-        current["run"] == run.run and all(current[stage]["hash"] == run.stage_hashes[stage] for stage in StageName)
-    )
+    published = {stage: current.get(stage, {}).get("hash") for stage in run.stages}
+    return bool(current["run"] == run.run and published == run.stage_hashes)
+
+
+def _published(paths: RunPaths, stage: StageName, result: StageResult) -> dict[str, object]:
+    """What current.json names of a stage: where its weights lie, or which scores report.md has."""
+    if not stage.has_weights:
+        return {"hash": result.hash}
+    best = paths.stage(stage).best.relative_to(paths.model_dir)
+    return {"path": str(best), "digest": result.digest, "hash": result.hash}
 
 
 def _data_digest(results: Mapping[StageName, StageResult]) -> str | None:
     """Digest of the bars that the last trained stage read."""
-    return next((data.digest for stage in reversed(StageName) if (data := results[stage].data) is not None), None)
+    read = (results[stage].data for stage in reversed(StageName.with_weights()))
+    return next((data.digest for data in read if data is not None), None)
 
 
 def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:
@@ -124,38 +129,36 @@ def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | 
 
 
 def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
-    """Sees to it that the stage's weights and result lie in this run's directory, and returns the result."""
+    """Makes sure that the stage's weights and result lie in this run's directory, and returns the result."""
     result = _result(run, paths, stage)
     if result is not None:
-        _verify(paths.stage(stage).best, result)
+        if stage.has_weights:
+            _verify(paths.stage(stage).best, result)
         return result
-    if stage is StageName.TOKENIZER and run.reuse_tokenizer is not None:
-        return _copy_tokenizer(run, paths)
-    stage_config = run.tokenizer if stage is StageName.TOKENIZER else run.predictor
-    if stage_config.epochs == 0:
+    reuse = run.reuse_of(stage)
+    if reuse is not None:
+        return _copied(run, paths, stage, reuse)
+    if stage.has_weights and not run.runs(stage):
         return _initial(run, paths, stage)
+    unchanged = (
+        f", or use one unchanged: set {stage.path_variable} to its directory (or {stage}.init) and {stage}.epochs to 0"
+    )
     raise InputMissing(
-        f"the predictor requires a trained tokenizer, and {paths.stage(stage).result} is not there: train it with "
-        "`kronos run -f FILE --stage tokenizer`, or use one unchanged: set KRONOS_TOKENIZER_PATH to its directory (or "
-        "tokenizer.init) and tokenizer.epochs to 0"
-        if stage is StageName.TOKENIZER
-        else f"the run has no trained predictor: {paths.stage(stage).result} is not there; train it with "
-        "`kronos run -f FILE --stage predictor`"
+        f"the {run.stage} requires a trained {stage}, and {paths.stage(stage).result} is not there: train it with "
+        f"`kronos run -f FILE --stage {stage}`{unchanged if stage.has_weights else ''}"
     )
 
 
-def _copy_tokenizer(run: RunConfig, paths: RunPaths) -> StageResult:
-    reuse = run.reuse_tokenizer
-    assert reuse is not None
-    source = RunPaths(paths.root, run.model, reuse.run).stage(StageName.TOKENIZER)
+def _copied(run: RunConfig, paths: RunPaths, stage: StageName, reuse: Reuse) -> StageResult:
+    source = RunPaths(paths.root, run.model, reuse.run).stage(stage)
     result = source.completed()
     if result is None or result.hash != reuse.hash:
         raise InputMissing(
-            f"the tokenizer of run {reuse.run} (hash {reuse.hash}) is to be reused, but {source.result} is not its "
-            "result; train it again with `kronos run -f FILE --stage tokenizer`"
+            f"the {stage} of run {reuse.run} (hash {reuse.hash}) is to be reused, but {source.result} is not its "
+            f"result; train it again with `kronos run -f FILE --stage {stage}`"
         )
     _verify(source.best, result)
-    target = paths.stage(StageName.TOKENIZER)
+    target = paths.stage(stage)
     durable.write_directory(target.best, lambda aside: _copy(source.best, aside))
     durable.write_text(target.result, result.dump())
     return result
@@ -171,15 +174,10 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     def published() -> tuple[Path, str]:
         return published_weights(run, paths, stage)
 
-    if stage is StageName.TOKENIZER:
-        tokenizer = initial_tokenizer(run.tokenizer.init, run.training.seed, published)
-        model: KronosTokenizer | KronosPredictor = tokenizer.model
-        origin = tokenizer.origin
-    else:
-        predictor = initial_predictor(run.predictor.init, run.training.seed, published)
-        model, origin = predictor.model, predictor.origin
+    first = initial_net(kind_of(stage), run.weights_stages()[stage].init, run.training.seed, published)
+    model: KronosTokenizer | KronosPredictor = first.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=origin)
+    untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=first.origin)
     return _export(run, paths, stage, model, untrained)
 
 
@@ -190,24 +188,28 @@ def _export(
     model: KronosTokenizer | KronosPredictor,
     trained: StageResult,
 ) -> StageResult:
-    files = paths.stage(stage)
-    durable.write_directory(files.best, lambda aside: save_weights(model, aside))
-    result = trained.model_copy(
+    best = paths.stage(stage).best
+    durable.write_directory(best, lambda aside: save_weights(model, aside))
+    weights = {"digest": weights_digest(best), "bytes": sum(path.stat().st_size for path in best.iterdir())}
+    return _written(run, paths, stage, trained.model_copy(update=weights))
+
+
+def _written(run: RunConfig, paths: RunPaths, stage: StageName, known: StageResult) -> StageResult:
+    """Writes result.json, with which the stage is complete, and returns it."""
+    result = known.model_copy(
         update={
             "stage": stage.value,
             "hash": run.stage_hashes[stage],
             "run": run.run,
             "attempt": run.attempt,
             "model": run.model.model_dump(),
-            "digest": weights_digest(files.best),
-            "bytes": sum(path.stat().st_size for path in files.best.iterdir()),
             "software": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "kronos-operator")},
             },
         }
     )
-    durable.write_text(files.result, result.dump())
+    durable.write_text(paths.stage(stage).result, result.dump())
     return result
 
 
@@ -217,8 +219,3 @@ def _verify(best: Path, result: StageResult) -> None:
             f"{best} does not hold the weights that {StagePaths(best.parent).result} describes; restore the files, or "
             f"remove {best.parent} and run again to train the stage anew"
         )
-
-
-def utc_text(instant: datetime) -> str:
-    """An instant as result.json and current.json have it, to the second."""
-    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""Where a run's files are kept while its stage trains: the output directory, or a copy of what is behind a URI."""
+"""Where a run's files are kept while its stage trains: the output directory, or a working copy of a URI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kronos_trainer.training.distributed import Ranks
 
 
 class Storage:
-    """A run's files as all ranks see them. Only rank 0 writes."""
+    """A run's files, shared by all ranks. Only rank 0 writes."""
 
     def __init__(self, run: RunConfig, ranks: Ranks, cache: Path, beat: Callable[[], None]) -> None:
         """`beat` is called while files are transferred. Raises TrainerError, on every rank."""
@@ -35,7 +35,7 @@ class Storage:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps other runs out of the model's directory. Raises StorageError, on every rank, naming who is there."""
+        """Keeps other runs out of the model's directory. Raises StorageError, on every rank, naming the holder."""
         holding = model_lock(self.paths, self._run)
 
         def enter() -> None:
@@ -54,13 +54,13 @@ class Storage:
                 holding.__exit__(None, None, None)
 
     def restore(self) -> Restored | None:
-        """The newest intact checkpoint of the stage. Raises StorageError if ranks see different ones."""
+        """The newest intact checkpoint of the stage. Raises StorageError if ranks find different ones."""
         stage_hash = self._run.stage_hashes[self._run.stage]
         restored = self._ranks.together(lambda: self._checkpoints.restore(stage_hash=stage_hash))
         steps = self._ranks.gather(restored.meta.step if restored else None)
         if len(set(steps)) > 1:
             raise StorageError(
-                f"ranks see checkpoints of different steps in {self.paths.stage(self._run.stage).directory}: {steps}; "
+                f"ranks find checkpoints of different steps in {self.paths.stage(self._run.stage).directory}: {steps}; "
                 "every node must mount the same output volume"
             )
         return restored
@@ -73,7 +73,7 @@ class Storage:
         self.push()
 
     def push(self) -> None:
-        """Brings what was written to where it is kept. Called on rank 0. Raises StorageError."""
+        """Uploads what was written. Called on rank 0. Raises StorageError."""
         if self._mirror is not None:
             self._mirror.push()
 

@@ -2,7 +2,7 @@
 
 obstore is one wheel without dependencies that knows all three kinds of store, writes on a condition, and reports what
 went wrong. (s3fs cannot stand beside the Kubernetes client: they need different releases of python-dateutil.)
-Nothing here caches a listing: what is asked for is what the store has now.
+Nothing here caches a listing: every answer is the current state of the store.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PART = 8 * 2**20  # bytes read or written by one request
 PARALLEL = 16  # downloads at a time: small files wait for the store, not for the network
 # A store that does not answer is given up after a minute: whoever started this process starts it again.
 RETRY = {"retry_timeout": timedelta(seconds=60)}
-# An endpoint that says http:// means it; only whoever sets AWS_ENDPOINT_URL can name one.
+# An endpoint with http:// is deliberate: only AWS_ENDPOINT_URL sets one.
 _CLIENT = {"connect_timeout": "5s", "read_timeout": "30s", "timeout": "5m", "allow_http": True}
 
 _KINDS = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
@@ -42,12 +42,12 @@ _METADATA = re.compile(r"/latest/(api/token|meta-data)|/computeMetadata/|/metada
 
 
 class Changed(StorageError):
-    """An object is not any more what it was when it was last seen: someone else has written or removed it."""
+    """An object has changed since it was last read: another process has written or removed it."""
 
 
 @dataclass(frozen=True)
 class Object:
-    """An object as it was when it was seen. `version` is equal only if the content is."""
+    """An object as it was when it was read. `version` is equal only if the content is."""
 
     name: str  # relative to the URI; empty if the URI names the object itself
     size: int  # bytes
@@ -63,14 +63,14 @@ class Reader(Protocol):
     def find(self) -> list[Object]:
         """The object that the URI names, or all below it, sorted by name.
 
-        Raises InputMissing, naming the URI and the way out, if there is none or it may not be read; StorageError if the
+        Raises InputMissing, naming the URI and the fix, if there is none or it may not be read; StorageError if the
         store does not answer.
         """
 
     def download(self, wanted: Sequence[tuple[Object, Path]], beat: Beat) -> None:
-        """Writes objects, as they were seen, to files whose directories are there. `beat` is called as bytes arrive.
+        """Writes objects, as they were listed, to files in existing directories. `beat` is called as bytes arrive.
 
-        Raises Changed if one is not the same any more, and what `find` raises.
+        Raises Changed if one has changed, and what `find` raises.
         """
 
 
@@ -92,13 +92,13 @@ class Store:
         self.uri = uri
         protocol = _protocol(uri)
         if protocol not in _KINDS:
-            raise ConfigError(f"{uri}: results can be kept behind {_listed(list(_KINDS))}, and the hub only be read")
+            raise ConfigError(f"{uri}: results can be stored in {_listed(list(_KINDS))}; the hub is read-only")
         bucket, _, root = uri.split("://", 1)[1].partition("/")
         self._root = root.strip("/")
         try:
             self._store = _KINDS[protocol](bucket, client_options=_CLIENT, retry_config=RETRY)
         except Exception as error:  # it has read the variables; its words may repeat them
-            raise InputMissing(f"{uri}: one of {_CREDENTIALS[protocol]} is missing or malformed; mend it") from error
+            raise InputMissing(f"{uri}: one of {_CREDENTIALS[protocol]} is missing or malformed; fix it") from error
 
     def find(self) -> list[Object]:
         with _talking(self.uri, "read"):
@@ -109,7 +109,7 @@ class Store:
                     pass  # then it is a directory
         found = self.list("")
         if not found:
-            raise InputMissing(f"{self.uri}: there is nothing here; check the URI")
+            raise InputMissing(f"{self.uri}: nothing found; check the URI")
         return found
 
     def list(self, name: str) -> list[Object]:
@@ -121,7 +121,7 @@ class Store:
         return sorted((_seen(meta, meta["path"][skipped:]) for meta in metas), key=lambda item: item.name)
 
     def read(self, name: str) -> tuple[bytes, Object] | None:
-        """A small object, and what it was, or None if it is not there. Raises as `find` does."""
+        """A small object and its version, or None if it does not exist. Raises as `find` does."""
         with _talking(self.uri, "read"):
             try:
                 got = self._store.get(self._full(name))
@@ -137,8 +137,8 @@ class Store:
     def upload(self, path: Path, name: str, last: Object | None, beat: Beat) -> Object:
         """Writes a file as an object, whole or not at all, and returns what it is now.
 
-        `last` is the object as this process saw it, None if it was not there. Raises Changed if somebody has written it
-        since; not for files above PART, whose parts no condition can be put on. `beat` is called as bytes go.
+        `last` is the object as this process last read it, None if it was absent. Raises Changed if another process has
+        written it since; not for files above PART, whose parts cannot be conditional. `beat` is called as bytes go.
         """
         size = path.stat().st_size
         try:
@@ -160,7 +160,7 @@ class Store:
         return Object(name, size, f"{put['e_tag']} {put['version']} {size}", _condition(put))
 
     def remove(self, name: str) -> None:
-        """Removes an object if it is there."""
+        """Removes an object if it exists."""
         with _talking(self.uri, "delete"):
             self._store.delete(self._full(name))
 
@@ -201,7 +201,7 @@ class _Hub:
             content = (info.get("lfs") or {}).get("sha256") or info.get("blob_id") or info.get("xet_hash")
             objects.append(Object(path[len(self._root) + 1 :], info["size"], str(content)))
         if not objects:
-            raise InputMissing(f"{self.uri}: there is nothing here; check the URI, and HF_TOKEN if it is private")
+            raise InputMissing(f"{self.uri}: nothing found; check the URI, and HF_TOKEN if it is private")
         return sorted(objects, key=lambda item: item.name)
 
     def download(self, wanted: Sequence[tuple[Object, Path]], beat: Beat) -> None:
@@ -217,7 +217,7 @@ class _Hub:
 def _protocol(uri: str) -> str:
     protocol, _, rest = uri.partition("://")
     if protocol not in _CREDENTIALS or not rest.strip("/"):
-        raise ConfigError(f"{uri}: not a place that can be reached; use {_listed(list(_CREDENTIALS))} and a name")
+        raise ConfigError(f"{uri}: an unsupported URI; use {_listed(list(_CREDENTIALS))} and a name")
     if "@" in rest.split("/")[0] or "?" in rest:
         # Without the URI: what stands before the @, or behind the ?, may be a secret.
         raise ConfigError(f"a {protocol}:// URI must not contain keys or a query; set {_CREDENTIALS[protocol]} instead")
@@ -272,7 +272,7 @@ def _talking(uri: str, action: str) -> Iterator[None]:
     except TrainerError:
         raise
     except (AlreadyExistsError, PreconditionError) as error:
-        raise Changed(f"{uri}: an object was written by somebody else meanwhile") from error
+        raise Changed(f"{uri}: another process has written an object in the meantime") from error
     except Exception as error:  # the packages under this have errors of their own
         if isinstance(error, OSError) and error.errno is not None:
             raise  # this machine's disk, which durable names
@@ -289,23 +289,23 @@ def _meaning(error: Exception, uri: str, action: str) -> TrainerError:
     keys = _CREDENTIALS[protocol]
     if _METADATA.search(text):
         return InputMissing(
-            f"{uri}: there are no credentials: no role was found, and no {keys}; give them from a Secret by "
-            "podTemplate.env, or name a service account that has a role"
+            f"{uri}: no credentials: neither a role nor {keys}; set them from a Secret with podTemplate.env, or use a "
+            "service account with a role"
         )
     if status in ("401", "403") or "privileges" in text:
         return InputMissing(
-            f"{uri}: the store denies to {action}: {said}; check {keys}, and that they have the right to {action} there"
+            f"{uri}: permission denied to {action}: {said}; check {keys} and their permission to {action} there"
         )
     if "NoSuchBucket" in text or "ContainerNotFound" in text:
-        return InputMissing(f"{uri}: there is no such bucket: {said}; create it, or mend the URI or the endpoint")
+        return InputMissing(f"{uri}: no such bucket: {said}; create it, or correct the URI or the endpoint")
     if "incorrectly configured region" in text or "PermanentRedirect" in text:
         return InputMissing(f"{uri}: the bucket is in another region; set AWS_REGION to it")
     if isinstance(error, FileNotFoundError):
-        return InputMissing(f"{uri}: it is not there: {said}; check the URI")
+        return InputMissing(f"{uri}: not found: {said}; check the URI")
     return StorageError(f"{uri}: cannot {action}: {said}")
 
 
 def _first_line(text: str) -> str:
-    """The first line of a message, without what a URL says behind its path: some stores sign there."""
+    """The first line of a message, without the query of a URL, which holds the signature of some stores."""
     line = (text.strip().splitlines() or ["no reason given"])[0]
     return re.sub(r"(https?://[^\s?]+)\?\S+", r"\1", line)[:500]

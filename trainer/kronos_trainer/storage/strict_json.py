@@ -1,4 +1,4 @@
-"""JSON without NaN or infinity, which most readers refuse: they become null. Used by everything that writes JSON."""
+"""JSON without NaN or infinity, which most readers reject: they become null. Used by everything that writes JSON."""
 
 from __future__ import annotations
 

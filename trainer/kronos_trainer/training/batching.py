@@ -1,4 +1,4 @@
-"""Which windows a process sees in which forward pass: pure arithmetic, used by the loop.
+"""Which windows a process uses in which forward pass: pure arithmetic, used by the loop.
 
 The batch size counts windows over all processes, so the same run trains the same model on one GPU and on eight.
 """
@@ -26,8 +26,8 @@ class BatchPlan:
     def part(self, micro_step: int, rank: int) -> slice:
         """The windows of a rank in a micro-step, within the step's batch.
 
-        All ranks' parts of one micro-step lie side by side, so that two processes see in a micro-step what one
-        process with twice the micro-batch sees.
+        All ranks' parts of one micro-step lie side by side, so that two processes use in a micro-step what one
+        process with twice the micro-batch uses.
         """
         start = (micro_step * self.world + rank) * self.micro
         return slice(start, start + self.micro)
@@ -42,7 +42,7 @@ def plan_batches(*, batch_size: int, micro_batch_size: int, world: int, out_of_m
         below = batch_size // world * world
         nearest = f"{below} or {below + world}" if below else f"{world}"
         raise ConfigError(
-            f"batchSize {batch_size} cannot be divided among {world} processes; the nearest that can: {nearest}. "
+            f"batchSize {batch_size} is not divisible by {world} processes; the nearest valid values: {nearest}. "
             "Change batchSize or the number of processes"
         )
     micro = _largest_divisor(batch_size // world, at_most=micro_batch_size)
@@ -59,7 +59,7 @@ def reduced(micro: int) -> int:
 
 
 def too_large(*, checkpointing: bool) -> str:
-    """What to tell a user whose GPU is too small for one window; `checkpointing`: gradients are recomputed already."""
+    """The error for a GPU that is too small for one window; `checkpointing`: already enabled."""
     set_it = "" if checkpointing else "set training.gradientCheckpointing, "
     return (
         f"out of memory with 1 window per process and forward pass, which cannot be reduced; {set_it}shorten "
@@ -71,16 +71,16 @@ def steps_per_epoch(*, windows: int, windows_per_epoch: int | None, batch: int) 
     """Whole optimizer steps that an epoch is cut into. Raises DataError when there is none."""
     used = windows if windows_per_epoch is None else min(windows, windows_per_epoch)
     if used < batch:
-        limit = "" if used == windows else f", of which windowsPerEpoch leaves {used}"
+        limit = "" if used == windows else f", limited by windowsPerEpoch to {used}"
         raise DataError(
-            f"no whole optimizer step in an epoch: the train split has {windows} windows{limit}, and batchSize is "
-            f"{batch}; set batchSize to {used} or less, or give more bars"
+            f"an epoch has no complete optimizer step: the train split has {windows} windows{limit}, but batchSize is "
+            f"{batch}; set batchSize to {used} or less, or add bars"
         )
     return used // batch
 
 
 def validation_rounds(*, windows: int, size: int, world: int) -> int:
-    """Forward passes that every rank takes part in until each window was seen once."""
+    """Forward passes that every rank takes part in until each window was used once."""
     return -(-windows // (size * world))
 
 

@@ -101,7 +101,7 @@ class CometReporter:
         if not self._silent:
             self._silent = True
             logging.getLogger("comet_ml").setLevel(logging.CRITICAL + 1)  # it goes on trying, and complaining
-            self._note(f"Comet: {why}; training goes on without reporting", everywhere=True)
+            self._note(f"Comet: {why}; training continues without reporting", everywhere=True)
 
     def _work(self) -> None:
         try:
@@ -127,7 +127,7 @@ def open_reporter(run: RunConfig, note: Note, environ: Mapping[str, str] = os.en
     offline = mode == "offline" or bool(environ.get("COMET_OFFLINE_DIRECTORY"))
     if not offline and not environ.get("COMET_API_KEY"):
         note(
-            "Comet: COMET_API_KEY is not set, so nothing is reported; COMET_MODE=offline would write an archive",
+            "Comet: COMET_API_KEY is not set, so nothing is reported; COMET_MODE=offline writes an archive instead",
             everywhere=True,
         )
         return NullReporter()
@@ -147,7 +147,7 @@ def _experiment(run: RunConfig, offline: bool, environ: Mapping[str, str]) -> An
     import comet_ml
 
     assert run.comet is not None
-    settings: dict[str, Any] = {
+    options: dict[str, Any] = {
         "project_name": run.comet.project,
         "workspace": environ.get("COMET_WORKSPACE") or run.comet.workspace,
         "log_code": False,
@@ -162,9 +162,9 @@ def _experiment(run: RunConfig, offline: bool, environ: Mapping[str, str]) -> An
     }
     if offline:
         directory = environ.get("COMET_OFFLINE_DIRECTORY") or str(run.paths().logs)
-        experiment: comet_ml.CometExperiment = comet_ml.OfflineExperiment(offline_directory=directory, **settings)
+        experiment: comet_ml.CometExperiment = comet_ml.OfflineExperiment(offline_directory=directory, **options)
     else:
-        experiment = comet_ml.Experiment(api_key=environ["COMET_API_KEY"], **settings)
+        experiment = comet_ml.Experiment(api_key=environ["COMET_API_KEY"], **options)
         if not experiment.alive:
             raise ConnectionError("the experiment could not be opened")
     experiment.set_name(f"{run.model.name}-{run.stage.value}")

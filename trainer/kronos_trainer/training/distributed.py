@@ -1,4 +1,4 @@
-"""The processes that train together; the only module that knows torch.distributed. Everything else sees a Ranks.
+"""The processes that train together; the only module that uses torch.distributed. Everything else uses a Ranks.
 
 With one process nothing is initialised and every operation is the identity.
 """
@@ -154,9 +154,9 @@ class Ranks:
         return values
 
     def vote(self, *, stop: bool, save: bool) -> Ballot:
-        """Casts this rank's vote and returns what all said at the previous call: any one vote carries.
+        """Casts this rank's vote and returns the result of the previous call: true if any rank voted for it.
 
-        The exchange runs beside the computation of a step, so nobody waits for it, and every rank learns the outcome
+        The exchange runs beside the computation of a step, so no rank waits for it, and every rank learns the outcome
         at the same boundary. All ranks must call it equally often.
         """
         if self.world == 1:
@@ -180,7 +180,7 @@ def _device(local_rank: int, processes: int, *, gpu_required: bool) -> torch.dev
     if gpus == 0:
         if gpu_required:
             raise BadEnvironment(
-                "no CUDA GPU is visible, and this run must not train on CPU; check the node's driver and device "
+                "no CUDA GPU is visible, and this run must not train on a CPU; check the node's driver and device "
                 "plugin, or set resources.gpusPerNode to 0"
             )
         return torch.device("cpu")

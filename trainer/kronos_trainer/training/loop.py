@@ -1,4 +1,4 @@
-"""The one training loop, for both stages: steps, validations, checkpoints, and an end that all ranks agree on.
+"""The one training loop, for every net: steps, validations, checkpoints, and an end that all ranks agree on.
 
 Everything that decides what is computed next is a function of the step, so a stage that was interrupted at any
 moment goes on as if it had not been, bit for bit.
@@ -25,8 +25,8 @@ from kronos_trainer.training.metrics import Metrics
 from kronos_trainer.training.optimizer import Optimizer
 from kronos_trainer.training.progress import Phase, Progress
 from kronos_trainer.training.seeding import seed_of
-from kronos_trainer.training.stages import Stage
 from kronos_trainer.training.state import Speed, State
+from kronos_trainer.training.task import Task
 
 LOG_EVERY = 10  # optimizer steps between two looks at the device's numbers
 VALIDATION_FACTOR = 4  # validation batches are this much larger: without gradients they need less memory
@@ -46,7 +46,7 @@ class Loop:
     def __init__(
         self,
         run: RunConfig,
-        stage: Stage,
+        task: Task,
         *,
         ranks: Ranks,
         plan: BatchPlan,
@@ -62,8 +62,8 @@ class Loop:
         """`validation_windows` are the numbers of those that are scored, int64 [V]."""
         self.state = State()
         self._run = run
-        self._config = run.stage_config
-        self._stage = stage
+        self._config = run.weights_stage
+        self._task = task
         self._ranks = ranks
         self._plan = plan
         self._train_windows = train_windows
@@ -75,14 +75,15 @@ class Loop:
         self._stop_requested = stop_requested
         self._clock = clock
         self._optimizer = Optimizer(
-            stage.model,
+            task.model,
             self._config,
             steps=self._config.epochs * steps_per_epoch,
             upstream_exact=run.training.upstream_exact,
+            upstream_beta2=task.upstream_beta2,
         )
-        stage.model.gradient_checkpointing = run.training.gradient_checkpointing
+        task.model.gradient_checkpointing = run.training.gradient_checkpointing
         # Validation uses the bare model: it shares its weights with these two.
-        compiled = cast(nn.Module, torch.compile(stage.model)) if run.training.compile else stage.model
+        compiled = cast(nn.Module, torch.compile(task.model)) if run.training.compile else task.model
         self._wrapped = ranks.wrap(compiled)
         self._to_compile = run.training.compile
         # Loss and gradient norm summed since the last log line. They stay on the device until then.
@@ -94,7 +95,7 @@ class Loop:
     def restore(self, restored: Restored) -> None:
         """Goes on from a checkpoint. To be called before `train`."""
         meta = restored.meta
-        self._stage.model.load_state_dict(restored.weights)
+        self._task.model.load_state_dict(restored.weights)
         self._optimizer.load_state_dict(restored.optimizer)
         self.state = State.of(meta)
         if self._ranks.rank == 0:  # the saved sums are those of all ranks together
@@ -173,7 +174,7 @@ class Loop:
 
     def _train_step(self, windows: Tensor) -> None:
         """One update from a batch: window numbers [batch], of which every rank takes its parts."""
-        self._stage.model.train()
+        self._task.model.train()
         self._optimizer.zero_grad()
         micro_steps = self._plan.micro_steps
         for micro_step in range(micro_steps):
@@ -182,7 +183,7 @@ class Loop:
             )
             part = windows[self._plan.part(micro_step, self._ranks.rank)]
             with self._ranks.accumulating(self._wrapped, last=micro_step + 1 == micro_steps):
-                loss = self._stage.loss(self._wrapped, part) / micro_steps
+                loss = self._task.loss(self._wrapped, part) / micro_steps
                 loss.backward()  # type: ignore[no-untyped-call]
             self._sums[0] += loss.detach()
         self._sums[1] += self._optimizer.step(self.state.step)
@@ -225,7 +226,7 @@ class Loop:
     @torch.no_grad()
     def _validation_loss(self) -> float:
         """Mean score over all validation windows, each seen by one rank."""
-        self._stage.model.eval()
+        self._task.model.eval()
         shape = {
             "windows": len(self._validation_windows),
             "size": self._plan.micro * VALIDATION_FACTOR,
@@ -237,7 +238,7 @@ class Loop:
             # Only upstreamExact draws: the same ids at every validation, so that its losses can be compared.
             torch.manual_seed(seed_of(self._run.training.seed, self._run.stage, "validation", index, self._ranks.rank))
             if part:
-                total += self._stage.score(self._validation_windows[part.start : part.stop])
+                total += self._task.score(self._validation_windows[part.start : part.stop])
             self._progress.beat()
             self._boundary("validating")
         return self._ranks.sum(total).item() / len(self._validation_windows)
@@ -273,7 +274,7 @@ class Loop:
     def _write(self, sums: list[float], best: bool) -> None:
         meta = self.state.meta(self._run, world=self._ranks.world, sums=sums, lines=self._metrics.sync())
         self._save_state(
-            weights=self._stage.model.state_dict(), optimizer=self._optimizer.state_dict(), meta=meta, best=best
+            weights=self._task.model.state_dict(), optimizer=self._optimizer.state_dict(), meta=meta, best=best
         )
 
     def _check_divergence(self) -> None:

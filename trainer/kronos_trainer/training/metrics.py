@@ -56,6 +56,6 @@ class Metrics:
     def close(self) -> None:
         """Ends the file and the report."""
         if self._file is not None:
-            with suppress(OSError):  # of a line whose failure was said when it was written
+            with suppress(OSError):  # of a line whose failure was reported when it was written
                 self._file.close()
         self._reporter.close()

@@ -7,10 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kronos_trainer.config import PredictorStage, TokenizerStage
+from kronos_trainer.config import WeightsStage
 from kronos_trainer.training.schedule import cycled_beta1, learning_rate
-
-UPSTREAM_TOKENIZER_BETA2 = 0.999  # upstream's tokenizer script never passes its configured betas
 
 
 class _GuardedAdamW(torch.optim.AdamW):
@@ -28,15 +26,22 @@ class Optimizer:
     """
 
     def __init__(
-        self, model: nn.Module, config: TokenizerStage | PredictorStage, *, steps: int, upstream_exact: bool
+        self,
+        model: nn.Module,
+        config: WeightsStage,
+        *,
+        steps: int,
+        upstream_exact: bool,
+        upstream_beta2: float | None = None,
     ) -> None:
+        """`upstream_beta2` takes the place of the configured one where upstream is followed."""
         self._config = config
         self._steps = steps
         self._upstream_exact = upstream_exact
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._beta2 = config.betas[1]
-        if upstream_exact and isinstance(config, TokenizerStage):
-            self._beta2 = UPSTREAM_TOKENIZER_BETA2
+        if upstream_exact and upstream_beta2 is not None:
+            self._beta2 = upstream_beta2
         self._adamw = _GuardedAdamW(
             _groups(model, config.weight_decay, everything=upstream_exact), lr=config.learning_rate, fused=True
         )

@@ -15,11 +15,11 @@ from typing import IO, Literal
 
 from pydantic.alias_generators import to_camel
 
-from kronos_trainer.config import ExitCode, RunConfig, StageResult, StorageCause, storage_cause
+from kronos_trainer.config import ExitCode, RunConfig, StageResult, StorageCause, storage_cause, utc_text
 from kronos_trainer.storage import strict_json
 from kronos_trainer.training import termination
 
-Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "saving"]
+Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "scoring", "saving"]
 
 
 class Progress:
@@ -107,7 +107,7 @@ class Progress:
         return remaining
 
     def _print(self, event: str, fields: Mapping[str, object]) -> None:
-        time_text = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        time_text = utc_text(self._now())
         message = {"kronos": 1, "event": event, **self._common, **fields, "time": time_text}
         if not self._silent:
             try:

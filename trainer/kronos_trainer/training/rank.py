@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
             raise
         ranks.leave()
     except TrainerError as error:
-        # Other errors are every rank's, and rank 0 speaks for all; this one may be known to this rank alone.
+        # Other errors occur on every rank, and rank 0 reports them; this one may be known to this rank alone.
         speaker = Progress(run) if isinstance(error.__cause__, torch.OutOfMemoryError) else progress
         speaker.error(error.exit_code, str(error), cause=error.cause)
         print(f"{run.model.name} {run.stage}: {error}", file=sys.stderr)

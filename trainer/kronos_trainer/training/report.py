@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 
 from kronos_trainer.config import (
     BarsRead,
-    PredictorStage,
     RunConfig,
     RunPaths,
     StageName,
     StageResult,
-    TokenizerStage,
+    WeightsStage,
     WindowCounts,
 )
 from kronos_trainer.storage import durable
@@ -34,14 +33,14 @@ def text(run: RunConfig, results: Results) -> str:
         _section("Training", _training(results)),
         _section("Weights", _weights(run, results)),
         _section("Forecasting", _forecasting(run)),
-        _section("Evaluation", "not run\n"),
+        _section("Evaluation", _scores(results)),
         _section("Software", _software(results)),
     ]
     return "\n".join(sections)
 
 
 def _head(run: RunConfig, results: Results) -> str:
-    outcome = "\n".join(f"- {stage}: {_change(results[stage])}" for stage in StageName)
+    outcome = "\n".join(f"- {stage}: {_change(result)}" for stage, result in _with_weights(results))
     run_line = f"Run `{run.run}`, namespace {run.model.namespace}."
     return f"# {run.model.name} ({run.timeframe.value} bars)\n\n{run_line}\n\n{outcome}\n"
 
@@ -109,18 +108,19 @@ def _configuration(run: RunConfig) -> str:
         ["compile", training.compile],
         ["upstreamExact", training.upstream_exact],
     ]
-    columns = [_stage_settings(run.tokenizer), _stage_settings(run.predictor)]
-    stages = [[name, columns[0][name], columns[1][name]] for name in columns[0]]
-    return _table(["setting", "value"], shared) + "\n" + _table(["setting", *StageName], stages)
+    columns = {stage: _fields(config) for stage, config in run.weights_stages().items()}
+    names = next(iter(columns.values()))
+    rows = [[name, *(column[name] for column in columns.values())] for name in names]
+    return _table(["setting", "value"], shared) + "\n" + _table(["setting", *columns], rows)
 
 
-def _stage_settings(stage: TokenizerStage | PredictorStage) -> dict[str, object]:
-    settings = stage.model_dump(by_alias=True, exclude={"init", "betas"})
-    return {"init": _init(stage), **settings, "betas": ", ".join(f"{beta:g}" for beta in stage.betas)}
+def _fields(config: WeightsStage) -> dict[str, object]:
+    others = config.model_dump(by_alias=True, exclude={"init", "betas"})
+    return {"init": _init(config), **others, "betas": ", ".join(f"{beta:g}" for beta in config.betas)}
 
 
-def _init(stage: TokenizerStage | PredictorStage) -> str:
-    init = stage.init
+def _init(config: WeightsStage) -> str:
+    init = config.init
     if init.hub is not None:
         return f"hub {init.hub.repo}"
     if init.path is not None:
@@ -154,8 +154,7 @@ def _training(results: Results) -> str:
 
 def _weights(run: RunConfig, results: Results) -> str:
     rows = []
-    for stage in StageName:
-        result = results[stage]
+    for stage, result in _with_weights(results):
         trained_by = "this run" if result.run == run.run else f"run `{result.run}`, copied here"
         directory = f"`{stage}/best`"
         size = f"{(result.bytes or 0) / 1e6:,.1f} MB"
@@ -183,13 +182,26 @@ def _forecasting(run: RunConfig) -> str:
     )
 
 
+def _scores(results: Results) -> str:
+    rows = [
+        [stage, name, _text(value)]
+        for stage, result in results.items()
+        for name, value in (result.scores or {}).items()
+    ]
+    return _table(["stage", "score", "value"], rows) if rows else "not run\n"
+
+
 def _software(results: Results) -> str:
-    rows = [[stage, *results[stage].software.values()] for stage in StageName]
-    return _table(["stage", *results[StageName.PREDICTOR].software], rows)
+    rows = [[stage, *result.software.values()] for stage, result in results.items()]
+    return _table(["stage", *list(results.values())[-1].software], rows)
+
+
+def _with_weights(results: Results) -> list[tuple[StageName, StageResult]]:
+    return [(stage, result) for stage, result in results.items() if stage.has_weights]
 
 
 def _trained(results: Results) -> list[tuple[StageName, StageResult]]:
-    return [(stage, results[stage]) for stage in StageName if results[stage].epochs]
+    return [(stage, result) for stage, result in _with_weights(results) if result.epochs]
 
 
 def _section(title: str, body: str) -> str:

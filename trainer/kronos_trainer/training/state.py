@@ -46,7 +46,7 @@ class State:
             best_loss=self.best_loss,
             initial_loss=self.initial_loss,
             validations_since_best=self.validations_since_best,
-            windows_seen=self.step * run.stage_config.batch_size,
+            windows_seen=self.step * run.weights_stage.batch_size,
             seconds=self.seconds,
             metrics={"sums": sums, "trainLoss": self.train_loss, "lines": lines},
         )

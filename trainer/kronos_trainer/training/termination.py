@@ -20,7 +20,7 @@ _KUBELETS = Path("/dev/termination-log")
 
 
 def place() -> Path | None:
-    """The file that the last words go to: what the variable says, else the kubelet's, None where there is neither."""
+    """The file for the termination message: that of the variable, else the kubelet's, or None."""
     if VARIABLE in os.environ:
         return Path(os.environ[VARIABLE])
     return _KUBELETS if _KUBELETS.is_file() else None

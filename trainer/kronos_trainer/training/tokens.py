@@ -41,7 +41,7 @@ def cache_key(*, owner: str, tokenizer: str, bars: str, split: str, data: Data, 
 
 
 def worth_caching(windows: Windows, *, passes: float, limit: int) -> bool:
-    """Whether a cache saves work: each window is seen more than once, and the file is at most `limit` bytes.
+    """Whether a cache saves work: each window is used more than once, and the file is at most `limit` bytes.
 
     `passes` is how often a window is used on average: epochs x windows per epoch / windows.
     """
@@ -61,7 +61,7 @@ class TokenSource(Protocol):
 
 
 class EncodedTokens:
-    """Ids that are computed anew each time, for windows that are seen once or are too many for a file."""
+    """Ids that are computed on every use, for windows that are used once or do not fit in a file."""
 
     def __init__(self, windows: Windows, encode: Encode) -> None:
         self._windows = windows
@@ -146,7 +146,7 @@ def _shared(path: Path) -> BinaryIO:
 
 
 def _write_at(file: BinaryIO, content: bytes, place: int) -> None:
-    """All of it: a disk that gets full takes the first part and says nothing."""
+    """Writes all of it: a disk that fills up accepts the first part without an error."""
     while content:
         written = os.pwrite(file.fileno(), content, place)
         content, place = content[written:], place + written

@@ -1,4 +1,4 @@
-"""`kronos data check`: what is there, what is odd about it, the windows of each split, and what a training refuses."""
+"""`kronos data check`: a summary of bars, findings, the windows of each split, and what a training refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from kronos_trainer.arguments import add_options
 from kronos_trainer.commands import CHECK_OPTIONS
-from kronos_trainer.config import Data, RunConfig, Source, StageName, Timeframe, Window, load_run
+from kronos_trainer.config import Data, RunConfig, Source, Timeframe, Window, load_run
 from kronos_trainer.data.reading.columns import parse_given
 from kronos_trainer.data.reading.files import bar_files
 from kronos_trainer.errors import ConfigError, DataError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check has come to."""
+    """The result of a check."""
 
     path: Path
     timeframe: Timeframe
@@ -38,7 +38,7 @@ class Checked:
 
     @property
     def notes(self) -> list[str]:
-        """What a training notes as well."""
+        """Notes that a training prints as well."""
         from kronos_trainer.data.quality.findings import notes_of
 
         if self.bars is None:
@@ -84,7 +84,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run: RunConfig | None = None) -> Checked:
-    """Reads bars as a training would; what that would refuse is told and left out. Raises InputMissing, ConfigError."""
+    """Reads bars like a training, but reports and skips what that would refuse. Raises InputMissing, ConfigError."""
     from kronos_trainer.data.bars import read_bars, sound_bars
     from kronos_trainer.data.reading.table_reader import DROP
     from kronos_trainer.data.series import ahead
@@ -114,9 +114,8 @@ def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run
 def _steps(run: RunConfig, windows: int) -> None:
     from kronos_trainer.training.batching import steps_per_epoch
 
-    for stage in StageName:
-        config = getattr(run, stage)
-        if config.epochs:
+    for config in run.weights_stages().values():
+        if config.runs:
             limit = run.training.windows_per_epoch
             steps_per_epoch(windows=windows, windows_per_epoch=limit, batch=config.batch_size)
 

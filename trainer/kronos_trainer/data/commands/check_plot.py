@@ -1,4 +1,4 @@
-"""Draws checked bars into a PNG: close and volume, what was found, and the splits. Called by `kronos data check`."""
+"""Draws checked bars into a PNG: close and volume, findings, and splits. Called by `kronos data check`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from kronos_trainer.data.quality.findings import KINDS, Found
 from kronos_trainer.data.quality.trading_hours import DAY
 
 MOST = 12  # symbols that are drawn: the worst
-POINTS = 1500  # that a line is drawn with; more cannot be told apart
+POINTS = 1500  # of a line; more cannot be distinguished
 PRICE, VOLUME = "#20639b", "#9fb3c8"
 SPLITS = {"train": "#f3f6fa", "validation": "#fdf3d8", "test": "#e3f2e6"}
 SHADED = {"gap": ("#d1495b", "bars missing"), "halt": ("#8d6a9f", "the same prices")}
@@ -112,7 +112,7 @@ def _draw(cell: SubFigure, checked: Checked, index: int, *, alone: bool) -> None
 def _thinned(
     times: npt.NDArray[np.int64], values: Float64, gaps: Sequence[tuple[int, int]]
 ) -> tuple[Float64, Float64, Float64, Float64, Float64]:
-    """Days since 1970, close, low, high and volume of as many points as can be told apart: no extreme is lost.
+    """Days since 1970, close, low, high and volume of as many points as can be distinguished: no extreme is lost.
 
     In each gap stands a point without values, which breaks a line.
     """

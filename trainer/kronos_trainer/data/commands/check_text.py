@@ -1,4 +1,4 @@
-"""What a check has come to, as JSON and as text that is good to look at."""
+"""The result of a check, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kronos_trainer.data.resample import length
 from kronos_trainer.data.series import Series
 
 NARROWEST, WIDEST = 60, 120  # columns
-EACH = 12  # symbols that get a line of their own; more are told together
+EACH = 12  # symbols with a line each; more are summarised
 NAMED = 3  # symbols that are named for a finding
 REFUSALS = 20  # that are listed
 LABEL = 10  # columns of what stands before each line
@@ -94,7 +94,7 @@ def _windows(checked: Checked) -> dict[str, Any] | None:
 
 
 def lines(checked: Checked) -> Iterator[str]:
-    """The whole check as text, as wide as the terminal: what is there, what was found, the windows, what is refused."""
+    """The whole check as text, as wide as the terminal: summary, findings, windows, and what is refused."""
     width = min(max(shutil.get_terminal_size().columns, NARROWEST), WIDEST)
     for line in _text(checked, width):
         # names come from files: nothing in them may move the cursor
@@ -236,7 +236,7 @@ def _split(checked: Checked) -> Iterator[str]:
 
 
 def _common(texts: Iterable[str]) -> str:
-    """The texts, each once, the commonest first; with their counts where they differ."""
+    """The texts, each once, the most common first; with their counts if there are several."""
     counts = Counter(texts).most_common()
     if len(counts) == 1:
         return counts[0][0]

@@ -50,7 +50,7 @@ def import_bars(
 ) -> Imported:
     """Write one file of bars for each symbol of all files together under `out`.
 
-    Every file is complete when it appears, and no input is overwritten. Rows that two files agree on are kept once.
+    Every file is complete when it appears, and no input is overwritten. Rows that are equal in two files are kept once.
     Raises DataError, InputMissing, ConfigError, StorageError.
     """
     check_zone(time_zone)
@@ -106,7 +106,7 @@ def _sources(files: Sequence[Path], layout: str | None) -> Iterator[Source]:
 
 
 def _targets(symbols: Sequence[str], out: Path, kind: Kind, inputs: Sequence[Path]) -> dict[str, Path]:
-    """The file of each symbol. A symbol that cannot be a file's name goes into a column as well."""
+    """The file of each symbol. A symbol that is not a valid file name goes into a column as well."""
     targets: dict[str, Path] = {}
     for symbol in symbols:
         name = re.sub(r"[^\w.+^=@-]", "-", symbol).lstrip("._") or "symbol"

@@ -1,6 +1,6 @@
 """The pickled data sets that upstream's finetune scripts leave behind, as tables; read by `kronos data import` alone.
 
-A pickle may run any code when it is loaded, so only the few constructors that pandas and numpy need are let through.
+A pickle can run any code when loaded, so only the few constructors that pandas and numpy need are allowed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real bars to try things on: five US stocks by day and EURUSD by hour; called by `kronos data sample`."""
+"""Real sample bars: five US stocks daily and EURUSD hourly; called by `kronos data sample`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens a file of bars whatever it is and whatever it is packed in: told by its first bytes, not by its name."""
+"""Opens a file of bars of any type and compression, detected from its first bytes, not its name."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Source:
     period: Period | None = None  # of which it holds the symbol's bars, by its name
 
     def names(self, symbols: object) -> Path | None:
-        """What is named for the symbol that was read: this file, or the directory of its parts; else None.
+        """What the symbol was named after: this file, or the directory of its parts; else None.
 
         Files of one `symbol=` directory are together by intention.
         """
@@ -71,7 +71,7 @@ class Source:
 
 
 def sources(files: Sequence[Path]) -> Iterator[Source]:
-    """Every table in a list of files, in their order. What is wrong with one is raised when it is opened."""
+    """Every table in a list of files, in their order. An invalid one raises when it is opened."""
     for place in store.stores(files):
         try:
             for symbol, table in store.instruments(place, files):

@@ -1,4 +1,4 @@
-"""JSON as tables: records, rows, columns, or any of them somewhere inside of an answer of an exchange or a vendor."""
+"""JSON as tables: records, rows or columns, possibly nested in the response of an exchange or vendor."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _ZONES = np.timedelta64(1, "D")  # a month of some zone begins and ends that muc
 
 @dataclass(frozen=True)
 class Period:
-    """What the name of a file says that it holds."""
+    """The content of a file according to its name."""
 
     symbol: str
     first: np.datetime64  # the first day
@@ -58,12 +58,12 @@ class NamedSymbol:
 
     @property
     def facts(self) -> list[str]:
-        """What a user should know of it."""
+        """Notes for the user."""
         return [] if self._symbol in (None, self._own) else [f"a part of {self._symbol}, by its name"]
 
 
 def by_period(files: Sequence[PurePath]) -> dict[PurePath, Period]:
-    """The files beside which lie others of the same symbol and another period, by their names."""
+    """The files that, by their names, have siblings of the same symbol and another period."""
     found: dict[tuple[PurePath, str], dict[PurePath, Period]] = defaultdict(dict)
     for file in files:
         period = _period(stem(file.name))

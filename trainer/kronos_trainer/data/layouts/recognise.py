@@ -1,4 +1,4 @@
-"""Which layout a table has, and so which of its columns is what."""
+"""Determines the layout of a table, and so the meaning of its columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kronos_trainer.data.reading.numerals import Evidence, Numerals, odd
 from kronos_trainer.errors import DataError
 
 WHOLE = ("qlib", "upstream")  # layouts of whole files, not of tables
-MOSTLY = 0.95  # of the rows have to be as a shape says
+MOSTLY = 0.95  # of the rows must match a shape
 SAMPLE = 20  # stamps that are looked at
 PRICES = ("open", "high", "low", "close")
 ROUNDING = 1e-6
@@ -39,13 +39,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a table is."""
+    """A recognised table."""
 
     layout: Layout
     groups: Sequence[Group]
     rivals: Mapping[str, Sequence[int]] = field(default_factory=dict)
     scale: float = 1.0  # what one unit of a price is worth
-    facts: Sequence[str] = ()  # to be said, where it was not plain
+    facts: Sequence[str] = ()  # to be reported, if it was ambiguous
 
 
 def recognise(table: Table, given: Mapping[str, str] | None = None, only: str | None = None) -> Recognised:
@@ -102,7 +102,7 @@ def _numbered(header: Sequence[str]) -> bool:
 
 
 def _with_stamps(table: Table, found: Found, given: Mapping[str, str]) -> dict[str, int]:
-    """The places found, with the columns that hold the time told apart by what they hold."""
+    """The places found, with the columns that hold the time distinguished by their content."""
     places = dict(found.places)
     names = [normalised(name) for name in table.header]
     own = names[places["timestamps"]]
@@ -222,7 +222,7 @@ def _fitting(head: pd.DataFrame, only: str | None) -> Iterator[tuple[Layout, dic
 
 
 def _holds(kind: str, text: pd.Series, numbers: Mapping[int, pd.Series], places: Mapping[str, int]) -> bool:
-    """Does a column of the first rows hold what its word in a shape says?"""
+    """Whether a column of the first rows has the content of its word in a shape."""
     place = text.name
     assert isinstance(place, int)
     values = numbers[place]

@@ -1,4 +1,4 @@
-"""Where the rows of a text file begin, what separates their fields, and what the lines above them are."""
+"""Finds where the rows of a text file begin, what separates their fields, and what the lines above are."""
 
 from __future__ import annotations
 

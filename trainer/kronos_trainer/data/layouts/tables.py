@@ -1,4 +1,4 @@
-"""What every kind of file is turned into: a table that can be read again and again, a chunk at a time."""
+"""The common form of every kind of file: a table that can be read repeatedly, a chunk at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files as tables: encoding, separator, and where the rows begin are found out from the first lines."""
+"""Text files as tables: encoding, separator and the first row are detected from the first lines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TextTable:
 
     @property
     def likely_decimal(self) -> str | None:
-        """In files separated by semicolons the comma may well be the decimal sign."""
+        """In files separated by semicolons, the comma may be the decimal separator."""
         return None if self.separator == ";" and not self.headless else "."
 
     def head(self) -> pd.DataFrame:
@@ -67,7 +67,7 @@ class TextTable:
         return pd.DataFrame(kept, columns=range(width), dtype="str")
 
     def frames(self, columns: Mapping[int, str], text: Collection[str], skip: int, rows: int) -> Iterator[Chunk]:
-        """As `Table`. Lines with more fields than the header are an error, unless they are plainly no rows."""
+        """As `Table`. Lines with more fields than the header are an error, unless they are clearly not rows."""
         done, odd = skip, False
         while True:
             try:
@@ -118,7 +118,7 @@ class TextTable:
             yield from chunks
 
     def _without_text(self) -> BinaryIO:
-        """The file as UTF-8, with empty lines in place of long ones that are no rows, as a disclaimer with commas."""
+        """The file as UTF-8, with empty lines in place of long lines that are not rows, e.g. a disclaimer."""
         raw = self.source.open("rb") if isinstance(self.source, Path) else self.source()
         width = len(self.header)
 
@@ -161,7 +161,7 @@ class _Stream(io.RawIOBase):
 def open_text(
     file: Path, source: Path | Callable[[], BinaryIO], head: bytes, given: Mapping[str, str] | None = None
 ) -> TextTable:
-    """A text file as a table. `head` is its beginning. Raises DataError for what is no table."""
+    """A text file as a table. `head` is its beginning. Raises DataError for what is not a table."""
     whole = len(head) < HEAD_BYTES
     for encoding in _encodings(file, head):
         try:

@@ -35,7 +35,7 @@ def groups(header: Sequence[str]) -> list[tuple[str | None, Places]]:
 
 
 def said(header: Sequence[str], found: Sequence[tuple[str | None, Places]]) -> Iterator[str]:
-    """What a user should know of a wide table."""
+    """Notes for the user on a wide table."""
     if len(found) > 1:
         yield f"columns of {len(found)} symbols side by side"
     read = {symbol for symbol, _ in found}
@@ -59,7 +59,7 @@ def _columns(header: Sequence[str]) -> tuple[int | None, dict[str, Places]]:
 
 
 def check_sides(found: Sequence[tuple[str | None, Places]], header: Sequence[str], file: Path) -> None:
-    """Raise DataError where the groups are those of bid and ask, of which neither is more right than the other."""
+    """Raise DataError where the groups are those of bid and ask, of which neither is preferable."""
     names = [str(symbol).lower() for symbol, _ in found]
     if len(names) == 2 and set(names) <= set(_SIDES):
         first = found[0][1]

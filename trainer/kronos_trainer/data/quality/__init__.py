@@ -1,1 +1,1 @@
-"""What is odd about a series of bars: gaps, splits, outliers, halts, and how it is reported."""
+"""Anomalies in a series of bars (gaps, splits, outliers, halts) and their report."""

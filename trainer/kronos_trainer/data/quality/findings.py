@@ -1,4 +1,4 @@
-"""What is odd about bars, and what was repaired or left out while they were read, in words for the user."""
+"""Anomalies in bars, and what was repaired or skipped while they were read, as text for the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Severity = Literal["serious", "warning", "info"]
 
 
 class Kind(NamedTuple):
-    """What can be found in the bars of a symbol. `info` is said by `kronos data check` alone."""
+    """What can be found in the bars of a symbol. `info` is reported by `kronos data check` alone."""
 
     severity: Severity
     what: str
@@ -70,7 +70,7 @@ class Found:
 
 @dataclass
 class Findings:
-    """What was found, repaired or left out while reading, to be said to the user."""
+    """What was found, repaired or skipped while reading, to be reported to the user."""
 
     dropped: int = 0
     first_dropped: str = ""
@@ -92,18 +92,18 @@ class Findings:
     halts: dict[str, int] = field(default_factory=dict)  # rows without volume, by file
 
     def drop(self, count: int, example: str, symbol: str) -> None:
-        """Note rows of a symbol that `badRows: drop` left out."""
+        """Note rows of a symbol that `badRows: drop` skipped."""
         self.first_dropped = self.first_dropped or example
         self.bad.setdefault(symbol, example)
         self.dropped += count
 
     def no_bar(self, what: str, first: str, count: int) -> None:
-        """Note rows of a file that hold no bar."""
+        """Note rows of a file without a bar."""
         before, earliest = self.left_out.get(what, (0, first))
         self.left_out[what] = (before + count, earliest)
 
     def without_trade(self, file: str, column: str, count: int) -> None:
-        """Note rows whose volume is empty; where the amount alone is, it is made up as for a file without one."""
+        """Note rows whose volume is empty; if only the amount is, it is computed as for a file without one."""
         if column == "volume":
             self.halts[file] = self.halts.get(file, 0) + count
 
@@ -139,7 +139,7 @@ class Findings:
 
 
 def notes_of(found: Sequence[Found], *, least: Severity = "warning") -> list[str]:
-    """One sentence for each kind that was found, no milder than `least`, the worst first, with its way out."""
+    """One sentence for each kind that was found, no milder than `least`, the worst first, with its fix."""
     said = []
     for name, kind in KINDS.items():
         texts = [one.text for one in found if one.kind == name]

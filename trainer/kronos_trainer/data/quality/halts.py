@@ -10,7 +10,7 @@ import numpy.typing as npt
 Float64 = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-SHORTEST = 5  # bars; a shorter run is never said
+SHORTEST = 5  # bars; a shorter run is never reported
 CHANCE = 0.01  # how often a run may be there by chance in a series that is often still
 
 

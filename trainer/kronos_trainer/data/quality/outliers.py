@@ -1,4 +1,4 @@
-"""Single bars whose price jumps away and comes back, as after a slip of a digit; called when a series is surveyed."""
+"""Single bars whose price spikes and reverts, e.g. after a mistyped digit; called when a series is surveyed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def outliers(values: Float64) -> list[tuple[int, float]]:
     """Rows of one symbol's values [N, 6] that stand alone, and by what factor: the worst first.
 
     A bar stands alone when one of its prices is far above, or far below, both the close before it and the open after
-    it, which agree with each other. Where prices go below 0 none is told.
+    it, which agree with each other. Where prices go below 0, none is reported.
     """
     rows = np.arange(len(values))
     least = min(values[:, column].min(initial=1) for column in range(4))
     if least < 0:
-        return []  # of a spread no factor can be told
+        return []  # a spread has no meaningful factor
     if least == 0:
         rows = np.flatnonzero((values[:, :4] > 0).all(axis=1))
         values = values[rows]

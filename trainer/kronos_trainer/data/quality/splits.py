@@ -1,4 +1,4 @@
-"""Jumps of the price that look like a split for which the bars were not adjusted, and the bars adjusted for them."""
+"""Price jumps that look like an unadjusted split, and the adjustment of bars for them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def splits(times: Int64, values: Float64) -> list[Split]:
     """
     days, opens, closes, volumes = _daily(times, values)
     if len(days) <= 2 * AROUND:
-        return []  # too few to tell, or a spread, which has no shares
+        return []  # too few, or a spread, which has no shares
     jumps = opens[1:] - closes[:-1]
     moves = np.diff(closes)
     usual = float(np.median(np.abs(moves)))

@@ -1,4 +1,4 @@
-"""The calendar that a series keeps by itself, and where bars are missing from it; called when a series is surveyed."""
+"""A series' own trading calendar, and the bars missing from it; called when a series is surveyed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEW = 20  # bars; too few to learn a calendar from
 USUAL = 0.5  # of the bars of a well filled hour of the week: what has fewer is not traded
 MANY = 10  # gaps; so many of one kind may belong to the calendar
 OFTEN = 0.7  # of which come on the next trading day
-LEARNT = 3  # weeks; in fewer no hour of the week is seen often enough
+LEARNT = 3  # weeks; in fewer, no hour of the week occurs often enough
 LONGEST_HOLIDAY = 8  # trading days; a Chinese new year takes seven
 
 
@@ -57,9 +57,9 @@ def spacing(times: Int64) -> int:
 
 
 def trading_hours(times: Int64, step: int) -> Hours:
-    """What is learnt from ascending wall-clock ns [N] that are `step` ns apart.
+    """What is inferred from ascending wall-clock ns [N] that are `step` ns apart.
 
-    A market's nights, weekends and lunch hours are no gaps, nor are days that begin late or end early. A few trading
+    A market's nights, weekends and lunch hours are not gaps, nor are days that begin late or end early. A few trading
     days in a row without a bar are holidays; where every hour of every day is traded, each missing bar is a gap.
     """
     if step >= 27 * DAY:

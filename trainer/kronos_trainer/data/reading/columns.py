@@ -1,4 +1,4 @@
-"""Which column of a file is which field of a bar; called by the recognisers and the readers."""
+"""Maps the columns of a file to the fields of a bar; called by the recognisers and the readers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kronos_trainer.errors import ConfigError, DataError
 FEATURES = ("open", "high", "low", "close", "volume", "amount")
 REQUIRED = ("timestamps", "open", "high", "low", "close")
 
-# Names of what pandas writes where an index has none; they count only where no better name is there.
+# Names of what pandas writes where an index has none; they count only without a better name.
 NAMELESS = ("index", "level_0", "level_1", "__index_level_0__", "__index_level_1__", "unnamed:_0", "unnamed:_1", "")
 
 # The first alias that a file has is taken, and no column twice. One row a language, or a kind of vendor.
@@ -107,7 +107,7 @@ class Found:
 
     @property
     def complete(self) -> bool:
-        """Is there a column for everything that a bar needs, and only one?"""
+        """Whether there is exactly one column for each required field."""
         return not self.missing and not self.doubled
 
 
@@ -193,7 +193,7 @@ def name_column(header: Sequence[str]) -> int | None:
 
 
 def problem(header: Sequence[str], found: Found) -> str:
-    """What keeps the columns of a header from being bars, and what may mend it."""
+    """Why the columns of a header are not bars, and how to fix it."""
     for canonical, (first, second) in found.doubled.items():
         return f"two columns for {canonical}: {header[first]!r} and {header[second]!r}; keep one"
     unused = [name for place, name in enumerate(header) if place not in found.places.values()]

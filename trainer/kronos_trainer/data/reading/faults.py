@@ -1,7 +1,7 @@
-"""What is wrong with the numbers of a row: the one rule for training and forecast.
+"""What is wrong with the numbers of a row: the same rules for training and forecast.
 
-A row that has no meaning (no number, infinity, a volume below 0) is a bad row of its file: the readers refuse it. A bar
-that contradicts itself can be read: it stays unless `badRows: drop` leaves it out, but it is found and said.
+A meaningless row (no number, infinity, a volume below 0) is a bad row of its file: the readers refuse it. A
+contradictory bar can be read: it is kept unless `badRows: drop` skips it, but it is reported.
 """
 
 from __future__ import annotations

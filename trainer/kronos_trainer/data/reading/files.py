@@ -12,7 +12,7 @@ from kronos_trainer.errors import DataError, InputMissing
 def bar_files(path: Path) -> list[Path]:
     """Every file of bars at or under `path`, sorted; names that begin with a dot or underscore are left out.
 
-    A file that is named itself is taken whatever its name. Raises InputMissing when the path is absent, DataError when
+    A file that is given itself is used whatever its name. Raises InputMissing when the path is absent, DataError when
     a directory holds no such file.
     """
     if path.is_file():

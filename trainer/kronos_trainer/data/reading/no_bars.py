@@ -1,4 +1,4 @@
-"""Rows that hold no bar, and are no mistake either; called by the readers."""
+"""Rows that have no bar but are not errors; called by the readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EVENT = r"(?i)dividend|split|distribution"  # Yahoo: '0.24 Dividend' in place o
 def no_bars(cells: pd.DataFrame, header: Mapping[str, str]) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
     """Kinds of rows that are left out, and which of the rows are of them; no row is of two kinds.
 
-    A kind is said by its name.
+    Each kind is reported by its name.
     `cells` are rows as text under canonical names, "" where there is nothing; `header` has the file's own names.
     """
     blank = (cells.drop(columns=["symbol", "clock"], errors="ignore") == "").all(axis=1).to_numpy()

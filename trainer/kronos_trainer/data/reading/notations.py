@@ -1,4 +1,4 @@
-"""How one file writes its dates: words to digits, and which of three numbers is the day. Called by the stamp reader."""
+"""The notation of a file's dates: words to digits, and which number is the day. Called by the timestamp reader."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ OFFSETS |= {"HKT": "+08:00", "SGT": "+08:00", "JST": "+09:00", "KST": "+09:00"}
 ABBREVIATION = re.compile(rf" ?({'|'.join(OFFSETS)})$")
 NAMED_ZONE = re.compile(r" ([A-Z][A-Za-z]+/[A-Za-z_]+(?:/[A-Za-z_]+)?)$")
 
-# The three numbers of a date: the order, and how it is said.
+# The three numbers of a date: their order, and its name.
 ORDERS = {"dmy": "day first", "mdy": "month first", "ymd": "year first"}
 MONTHS = (1, 3)  # between bars that are evenly spaced on the calendar
 _FEW = 0.1  # of the dates may be wrong, as bad rows are, in the notation that all the others have
@@ -103,7 +103,7 @@ def word_format(sample: str) -> tuple[str, int] | None:
 
 @dataclass(frozen=True)
 class Order:
-    """Which number of a date is what, and how the file says so."""
+    """Which number of a date is what, and what in the file decides it."""
 
     order: str  # of ORDERS
     year: str  # "%Y" or "%y"

@@ -1,6 +1,6 @@
-"""Numbers as files write them: decimal comma, thousands, currency signs, K M B. Called by the readers.
+"""Notations of numbers in files: decimal comma, thousands, currency signs, K M B. Called by the readers.
 
-Which of point and comma is the decimal one is settled by all columns of a file together, over the whole file.
+Whether point or comma is the decimal separator is decided by all columns of a file together, over the whole file.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ _WHOLE_SUFFIX = re.compile(r"[+-]?(?:\d|[.,])+(?:[eE][+-]?\d+)?")
 
 MANY = 10  # values of a column, of which none is written like a decimal fraction
 
-# Groups of three: these alone say nothing about what point or comma mean.
+# Groups of three: these alone do not show what point or comma mean.
 _GROUPED = r"^[+-]?[1-9]\d{0,2}[%s]\d{3}$"
 
 
 @dataclass(frozen=True)
 class Numerals:
-    """How a file writes numbers."""
+    """A file's notation of numbers."""
 
     decimal: str = "."
 
@@ -88,7 +88,7 @@ def bare(text: pd.Series) -> pd.Series:
 
 
 def odd(column: pd.Series) -> bool:
-    """Does a column hold numbers that are not written plainly, as 1234.5?"""
+    """Whether a column has numbers in another form than 1234.5."""
     if column.dtype.kind in "iuf":
         return False
     left = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
@@ -98,7 +98,7 @@ def odd(column: pd.Series) -> bool:
 
 
 class Evidence:
-    """What the columns of a file say about point and comma, collected chunk by chunk."""
+    """Evidence from the columns of a file about point and comma, collected chunk by chunk."""
 
     def __init__(self) -> None:
         self.votes = {".": 0, ",": 0}
@@ -133,9 +133,9 @@ class Evidence:
         self.votes[decimal] += len(values)
 
     def settled(self, *, likely: str | None) -> Numerals | None:
-        """The way in which numbers are written; None where nothing says so.
+        """The notation of numbers; None if nothing decides it.
 
-        `likely` is what a lone group of three, as 1.234, would mean in this kind of file; None: it may mean either.
+        `likely` is what a single group of three, e.g. 1.234, would mean in this kind of file; None: it may mean either.
         """
         point, comma = self.votes["."], self.votes[","]
         if point or comma:

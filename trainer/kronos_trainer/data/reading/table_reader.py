@@ -145,7 +145,7 @@ class TableReader:
             yield frame[[names[place] for place in places]].set_axis(list(places), axis=1)
 
     def _plain(self, frame: pd.DataFrame, done: int) -> bool:
-        """Whether this chunk's numbers are plain ones; else how they are written is settled over the whole file."""
+        """Whether this chunk's numbers are plain; otherwise their notation is decided over the whole file."""
         names = [name for name in FEATURES if name in frame]
         if not any(odd(frame[name]) for name in names) and (self.table.likely_decimal or not self._grouped(frame)):
             return True
@@ -164,7 +164,7 @@ class TableReader:
         return numerals.decimal == "."
 
     def _grouped(self, frame: pd.DataFrame) -> bool:
-        """Might all the fractions of a chunk be thousands, as 1.234?"""
+        """Whether all fractions of a chunk could be thousands, e.g. 1.234."""
         for name in FEATURES:
             if name in frame and frame[name].dtype.kind == "f":
                 thousandths = frame[name].to_numpy() * 1000
@@ -173,7 +173,7 @@ class TableReader:
         return any(frame[name].dtype.kind == "f" for name in FEATURES if name in frame)
 
     def _by_prices(self, evidence: Evidence) -> Numerals:
-        """Of decimal point and comma the one with which no price contradicts another. Raises DataError."""
+        """The decimal separator, point or comma, with which no price contradicts another. Raises DataError."""
         prices = [self.places[name] for name in FEATURES[:4]]
         wrong = {".": 0, ",": 0}
         for part in self._peek(prices):
@@ -219,7 +219,7 @@ class TableReader:
         return too_many(repeats, rows) and left * 10 < repeats
 
     def _checked(self, frame: pd.DataFrame, numbers: Int64) -> Rows:
-        """Rows with every value present and plausible; what is no bar is left out, and what is bad refused."""
+        """Rows with every value present and plausible; rows without a bar are skipped, and bad ones refused."""
         read = {name: self._floats(frame[name]) for name in FEATURES if name in self.places}
         suspect: npt.NDArray[np.bool_] = np.logical_or.reduce([np.isnan(read[name]) for name in FEATURES[:4]])
         if suspect.any():
@@ -280,7 +280,7 @@ class TableReader:
         return self.numerals.read(column).to_numpy(dtype=np.float64, na_value=np.nan)
 
     def _bars(self, frame: pd.DataFrame, numbers: Int64, suspect: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-        """Which rows are bars; the others, of those without a price, are said."""
+        """Which rows are bars; others without a price are reported."""
         rows = frame.loc[suspect, list(self.places)]
         cells = rows.astype("object").where(rows.notna(), "").astype("str").apply(lambda column: column.str.strip())
         bars = np.ones(len(frame), bool)

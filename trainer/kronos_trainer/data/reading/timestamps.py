@@ -1,4 +1,4 @@
-"""Turns one column of stamps, in any of the usual notations, into instants; called by the readers, chunk by chunk."""
+"""Turns a column of timestamps, in any common notation, into instants; called by the readers, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ _UNITS = {1_000_000_000: "seconds", 1_000_000: "milliseconds", 1_000: "microseco
 
 
 class StampReader:
-    """Reads one file's stamps. The first chunk settles the notation; a stamp in another one is a bad row.
+    """Reads one file's stamps. The first chunk decides the notation; a timestamp in another one is a bad row.
 
-    `column_again` gives the whole column as text, for dates whose first chunk does not say which number is the day.
+    `column_again` gives the whole column as text, for dates whose first chunk does not decide which number is the day.
     """
 
     def __init__(self, file: Path, column: str, column_again: Callable[[], Iterator[pd.Series]] | None = None) -> None:
@@ -61,7 +61,7 @@ class StampReader:
         self.aware: bool | None = None  # do the stamps carry a zone? None: nothing read yet
         self.midnights = True  # does the file write all stamps so far as midnights of a zone?
         self.notation = ""  # how the dates are written, where that is worth saying
-        self.settled_by: int | None = None  # the row, from 0, that says which number of a date is the day
+        self.settled_by: int | None = None  # the row, from 0, that decides which number of a date is the day
         self._again = column_again
         self._format: str | None = None
         self._clean: list[Callable[[pd.Series], pd.Series]] = []
@@ -70,7 +70,7 @@ class StampReader:
         self._excel = False  # are the numbers days of a spreadsheet?
         self._clock_digits: int | None = None  # of a time of day in a column of its own
         self._units: set[int] = set()  # nanoseconds per unit, of all epoch numbers so far
-        self._old = False  # is there a stamp so near 1970 that its size does not give its unit?
+        self._old = False  # has any timestamp too near 1970 to infer its unit from its size?
 
     def joined(self, dates: pd.Series, clock: pd.Series) -> pd.Series:
         """Stamps of a file that writes the day and the time of day in two columns, as text.
@@ -155,7 +155,7 @@ class StampReader:
         return np.where(fits, np.round(np.where(fits, values, 0) * units, -3).astype(np.int64), MISSING)
 
     def _unit_of_each(self, sizes: npt.NDArray[np.float64]) -> Int64:
-        """Nanoseconds per unit of each epoch number: a file may go over from milliseconds to microseconds on its way.
+        """Nanoseconds per unit of each epoch number: a file may change from milliseconds to microseconds.
 
         A number too small to belong to one unit alone has that of the file. So have all the smaller ones of a file that
         reaches back to the years around 1970, where milliseconds are as small as seconds of today.
@@ -264,7 +264,7 @@ class StampReader:
         return date + space + time
 
     def _ordered(self, given: pd.Series) -> str:
-        """The format of dates like 01/02/2024 or 02-01-24, which the whole column has to settle."""
+        """The format of dates like 01/02/2024 or 02-01-24, which the whole column decides."""
         again = (part.astype("str").str.strip() for part in self._again()) if self._again else iter([given])
         try:
             order = settle_order(again)
