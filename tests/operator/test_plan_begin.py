@@ -52,7 +52,7 @@ def test_a_first_run_has_all_stages_before_it_and_starts_the_first() -> None:
             stage_hashes=hashes,
             out_of_memory_restarts=0,
             publish=False,
-            reuse_tokenizer=None,
+            reuse={},
         ),
     )
 
@@ -81,7 +81,7 @@ def test_a_later_run_counts_its_attempts_on_and_keeps_what_is_known_of_a_stage_w
     (action,) = decided.actions
     assert isinstance(action, StartAttempt)
     assert (action.attempt, action.publish) == (7, True)
-    assert action.reuse_tokenizer == Reuse(run=over.id, hash=hashes[TOKENIZER])
+    assert action.reuse == {TOKENIZER: Reuse(run=over.id, hash=hashes[TOKENIZER])}
 
 
 def test_a_stage_that_several_runs_have_trained_is_reused_from_the_newest() -> None:
