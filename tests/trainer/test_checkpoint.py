@@ -257,7 +257,7 @@ def test_a_state_saved_without_an_optimizer_comes_back_without_one(tmp_path: Pat
 
 def test_a_state_that_a_checkpoint_cannot_hold_is_refused_by_its_place_and_type(tmp_path: Path) -> None:
     state = {"state": {0: [1, {2}]}}
-    with pytest.raises(TypeError, match=r"^optimizer state /state/0/1 is a set, which a checkpoint cannot hold$"):
+    with pytest.raises(TypeError, match=r"^optimizer state /state/0/1 is a set, which a checkpoint cannot store$"):
         Checkpoints(StagePaths(tmp_path)).save(weights={}, optimizer=state, meta=meta(1), best=False)
 
 
