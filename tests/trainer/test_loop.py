@@ -263,7 +263,7 @@ def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(traina
     (skipped,) = [line for line in run_stage(run) if line["event"] == "checkpointSkipped"]
     assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoints / f"step-{step}"))
     assert skipped["reason"].startswith("its digest differs")
-    assert skipped["directory"] in skipped["message"] and "going on from step 0 instead" in skipped["message"]
+    assert skipped["directory"] in skipped["message"] and "resuming from step 0 instead" in skipped["message"]
 
 
 def test_a_rank_is_given_time_to_save_from_the_first_step_on(trainable: MakeRun) -> None:

@@ -213,7 +213,7 @@ def test_an_attempt_that_was_overtaken_on_another_machine_writes_nothing_more(
         stale.push()
         fresh.claim()
         save(stale.paths, 2)
-        with pytest.raises(StorageError, match="attempt 1 ends without writing"):
+        with pytest.raises(StorageError, match="attempt 1 exits without writing"):
             stale.push()
         with pytest.raises(StorageError, match="attempt 1 is outdated"):
             stale.claim()
@@ -305,7 +305,7 @@ def test_of_two_attempts_that_claim_at_once_one_fails(make_run: MakeRun, bucket:
             higher.claim()
 
         bucket.before = meanwhile
-        with pytest.raises(StorageError, match="another attempt takes over"):
+        with pytest.raises(StorageError, match="another attempt is taking over"):
             lower.claim()
         save(higher.paths, 1)
         higher.push()

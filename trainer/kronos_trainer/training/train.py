@@ -159,7 +159,7 @@ class _Attempt:
                         step=skipped.step,
                         directory=skipped.directory,
                         reason=skipped.reason,
-                        message=f"the checkpoint {skipped}; going on from step {restored.meta.step} instead",
+                        message=f"the checkpoint {skipped}; resuming from step {restored.meta.step} instead",
                     )
                 loop.restore(restored)
             lines = restored.meta.metrics["lines"] if restored else 0
@@ -241,7 +241,7 @@ class _Attempt:
         """Shows life during long work before the loop. Raises Stopped when asked to stop: there is nothing to save."""
         self._progress.beat()
         if self._stop_requested():
-            raise Stopped("stopped on request before training began; nothing was to be saved")
+            raise Stopped("stopped on request before training began; there was nothing to save")
 
 
 def read_bars_once(run: RunConfig, ranks: Ranks, cache: Path, beat: Callable[[], None]) -> Bars:
@@ -266,6 +266,6 @@ def _memory(plan: BatchPlan, *, checkpointing: bool) -> Iterator[None]:
         if plan.micro == 1:
             raise ConfigError(too_large(checkpointing=checkpointing)) from error
         raise OutOfMemory(
-            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one more in "
-            f"outOfMemoryRestarts takes {reduced(plan.micro)}, and the batch of {plan.batch} stays as it is"
+            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with "
+            f"outOfMemoryRestarts increased by one uses {reduced(plan.micro)}, and the batch of {plan.batch} is unchanged"
         ) from error
