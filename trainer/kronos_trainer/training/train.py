@@ -266,6 +266,6 @@ def _memory(plan: BatchPlan, *, checkpointing: bool) -> Iterator[None]:
         if plan.micro == 1:
             raise ConfigError(too_large(checkpointing=checkpointing)) from error
         raise OutOfMemory(
-            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with "
-            f"outOfMemoryRestarts increased by one uses {reduced(plan.micro)}, and the batch of {plan.batch} is unchanged"
+            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one "
+            f"more in outOfMemoryRestarts uses {reduced(plan.micro)}, and the batch of {plan.batch} is unchanged"
         ) from error
