@@ -86,7 +86,7 @@ def _object_schema() -> Schema:
     for name in _IMPLICIT:
         del schema["properties"][name]
     schema["required"] = [name for name in schema["required"] if name not in _IMPLICIT]
-    # -1 tells a model that no operator has looked at from one whose first generation was seen.
+    # -1 marks a model that no operator has observed yet.
     schema["properties"]["status"]["default"] = {"observedGeneration": -1}
     return schema
 
@@ -105,7 +105,7 @@ def _structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         node["properties"] = {name: _structural(one, definitions) for name, one in node["properties"].items()}
     if "items" in node:
         node["items"] = _structural(node["items"], definitions)
-    # A structural schema says nothing of a map's keys: the operator checks them with the classes.
+    # A structural schema cannot constrain a map's keys: the operator checks them with the classes.
     by_key = node.pop("patternProperties", {})
     values = next(iter(by_key.values()), node.get("additionalProperties"))
     result = {key: value for key, value in node.items() if key not in _DROPPED}
@@ -153,7 +153,7 @@ def _ordered(node: Schema) -> Schema:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes no aliases: readers and diff tools see each part where it belongs."""
+    """Writes no aliases: readers and diff tools find each part where it belongs."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

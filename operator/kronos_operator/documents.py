@@ -14,7 +14,7 @@ from kronos_operator.yaml_source import Document, YamlError, read_documents
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds; `others` says what its other documents are."""
+    """What a file holds; `others` names its other documents."""
 
     models: list[Document]
     others: list[str]
@@ -23,14 +23,14 @@ class Contents:
 def contents_of(source: Source, *, lenient: bool) -> Contents:
     """The documents of a file. Raises InvalidModel where it cannot be read.
 
-    Other objects are told apart where the file holds a model beside them, or where that is `lenient`; else every
+    Other objects are separated where the file holds a model beside them, or where that is `lenient`; else every
     document counts as a model, so that what it lacks of one is named.
     """
     try:
         raw = source.read()
     except OSError as error:
         raise InvalidModel([unreadable(source.name, error)]) from None
-    if source.found and not _speaks_of_models(raw):
+    if source.found and not _mentions_models(raw):
         return Contents([], [])  # nor is it parsed: it may be a template, or very long
     try:
         text = raw.decode()
@@ -41,14 +41,14 @@ def contents_of(source: Source, *, lenient: bool) -> Contents:
     except YamlError as error:
         raise InvalidModel([Problem(source.name, error.line, "", str(error))]) from None
     if not documents and not lenient:
-        raise InvalidModel([Problem(source.name, None, "", f"holds no {KIND}: the file is empty")])
+        raise InvalidModel([Problem(source.name, None, "", f"contains no {KIND}: the file is empty")])
     models = [document for document in documents if _is_meant(document)]
     if not models and not lenient:
         return Contents(documents, [])
     return Contents(models, [_called(one.value) for one in documents if not _is_meant(one)])
 
 
-def _speaks_of_models(raw: bytes) -> bool:
+def _mentions_models(raw: bytes) -> bool:
     folded = raw.lower()
     return KIND.lower().encode() in folded or f"{GROUP}/".encode() in folded
 
@@ -84,7 +84,7 @@ def _is_meant(document: Document) -> bool:
 def _called(value: Any) -> str:
     """How a reader knows another object: Secret comet."""
     if not isinstance(value, dict) or "kind" not in value:
-        return "something that is no Kubernetes object"
+        return "a document that is no Kubernetes object"
     metadata = value.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     return f"{value['kind']} {name}" if isinstance(name, str) else str(value["kind"])

@@ -16,12 +16,12 @@ Check = Callable[[], str]  # what is wrong; empty if nothing is
 
 
 def silence(last: Callable[[], float | None], limit: float, clock: Callable[[], float] = time.monotonic) -> Check:
-    """A check that fails when something was last heard of more than `limit` seconds ago, or never in that time."""
+    """A check that fails when the last activity was more than `limit` seconds ago, or never in that time."""
     began = clock()
 
     def check() -> str:
         quiet = clock() - (last() or began)
-        return "" if quiet <= limit else f"nothing was heard for {quiet:.0f} s"
+        return "" if quiet <= limit else f"no activity for {quiet:.0f} s"
 
     return check
 
@@ -61,8 +61,8 @@ async def served(app: web.Application, port: int) -> AsyncIterator[None]:
 
 def _answering(checks: Mapping[str, Check]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
-        wrong = {name: told for name, check in checks.items() if (told := check())}
-        text = "".join(f"{name}: {told}\n" for name, told in wrong.items()) or "ok\n"
+        wrong = {name: problem for name, check in checks.items() if (problem := check())}
+        text = "".join(f"{name}: {problem}\n" for name, problem in wrong.items()) or "ok\n"
         return web.Response(text=text, status=503 if wrong else 200)
 
     return answer

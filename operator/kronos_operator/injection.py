@@ -5,8 +5,8 @@ lies on a claim. Only the name counts: a value may come from a Secret or ConfigM
 
 Not denied are variables that choose where data come from and go to (HF_ENDPOINT, COMET_URL_OVERRIDE, AWS_ENDPOINT_URL,
 *_PROXY, SSL_CERT_FILE and the like). What the trainer fetches is data, never code, and many clusters cannot do without
-a mirror, a proxy or an authority of their own. To which servers pods may talk is for a NetworkPolicy to say, and which
-Secrets a model may use is `policy.allowedSecrets`.
+a mirror, a proxy or an authority of their own. A NetworkPolicy decides to which servers pods may connect, and
+`policy.allowedSecrets` which Secrets a model may use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads KronosModel files, applies overrides, and says where every value came from. Called by the command line."""
+"""Reads KronosModel files, applies overrides, and records where every value came from. Called by the command line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from kronos_operator.api import KronosModel, Spec
 from kronos_operator.documents import contents_of
+from kronos_operator.leaves import leaves
 from kronos_operator.names import API_VERSION, KIND
 from kronos_operator.overrides import Edit, apply, edits_from_environment, edits_from_options
 from kronos_operator.problems import InvalidModel, Problem, error_path, field_name, in_words
@@ -54,7 +55,7 @@ class Loaded:
 
 @dataclass
 class Reading:
-    """What a command was given: models, what is wrong, and what is worth a word."""
+    """What a command was given: models, problems, and notes."""
 
     models: list[Loaded] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -81,7 +82,7 @@ def read_models(
     """The models in files, in directories and on standard input (-), in their order.
 
     `overrides` are `--set` texts such as "predictor.epochs=2"; they beat the environment, which beats the files, and
-    apply to every model. What is no KronosModel is left out where it was found beside models: in a directory, in one
+    apply to every model. What is no KronosModel is skipped where it was found beside models: in a directory, in one
     file with them, or in a list of files (`listed`), as the shell makes of *.yaml. Named by itself, it is a problem.
     Raises InvalidModel for what concerns no single file.
     """
@@ -112,9 +113,9 @@ def read_models(
                 first_seen[key] = f"{source.name}:{document.line}"
                 reading.models.append(one)
     if reading.models or reading.problems:
-        reading.notes = [f"{name}: left out, {what}" for name, what in strangers]
+        reading.notes = [f"{name}: skipped, {what}" for name, what in strangers]
     else:
-        reading.problems = [Problem(name, None, "", f"holds {what}") for name, what in strangers]
+        reading.problems = [Problem(name, None, "", f"contains {what}") for name, what in strangers]
     return reading
 
 
@@ -124,14 +125,8 @@ def spec_leaves(spec: Spec) -> dict[str, Any]:
 
 
 def _leaves(spec: Spec) -> Iterator[tuple[tuple[str, ...], Any]]:
-    def walk(tree: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
-        for name, value in tree.items():
-            if isinstance(value, dict):
-                yield from walk(value, (*at, name))
-            elif value != []:
-                yield (*at, name), value
-
-    return walk(spec.model_dump(mode="json", by_alias=True, exclude_none=True), ())
+    tree = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return ((path, value) for path, value in leaves(tree) if value != [])
 
 
 def _load(source: Source, document: Document, options: Sequence[Edit], environ: Mapping[str, str]) -> Loaded:
@@ -148,7 +143,7 @@ def _load(source: Source, document: Document, options: Sequence[Edit], environ: 
 
 
 def _checked_tree(source: Source, document: Document) -> dict[str, Any]:
-    """A copy of the document's value that is, so far as its head tells, a KronosModel without its status."""
+    """A copy of the document's value that is, by its head a KronosModel without its status."""
     if document.flaws:
         flaws = document.flaws
         raise InvalidModel([Problem(source.name, line, field_name(path), message) for path, line, message in flaws])

@@ -37,7 +37,7 @@ class Metrics:
         )
         self._stage_seconds = Histogram(
             "kronos_stage_duration_seconds",
-            "Duration of a finished stage, as its trainer told it.",
+            "Duration of a finished stage, as its trainer reported it.",
             ["stage"],
             buckets=_STAGE_SECONDS,
             registry=self.registry,
@@ -49,7 +49,7 @@ class Metrics:
         self.registry.register(_Now(self))
 
     def saw(self, key: Key, before: Status, after: Status) -> None:
-        """Counts what a status tells that the one before it did not."""
+        """Counts what is new in a status."""
         self._phases[key] = after.phase or Phase.PENDING
         self._count_restarts(key, before, after)
         done = {stage.hash for stage in (before.run.stages if before.run is not None else ()) if stage.done}

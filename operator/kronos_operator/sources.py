@@ -53,8 +53,8 @@ def sources_of(paths: Sequence[Path]) -> list[Source]:
                 continue
             files = [one for one in entries if one.suffix.lower() in SUFFIXES and not one.name.startswith(".")]
             if not files:
-                below = "; directories below it are not entered" if any(one.is_dir() for one in entries) else ""
-                problems.append(Problem(str(path), None, "", f"holds no {', '.join(SUFFIXES)} file{below}"))
+                below = "; subdirectories are not searched" if any(one.is_dir() for one in entries) else ""
+                problems.append(Problem(str(path), None, "", f"contains no {', '.join(SUFFIXES)} file{below}"))
             found += [Source(file, found=True) for file in files if not file.is_dir()]
     if problems:
         raise InvalidModel(problems)

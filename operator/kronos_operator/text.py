@@ -1,7 +1,7 @@
 """Text that others have written, made safe to print on a terminal and to keep in an object's status.
 
 Whoever can write to a trainer's log, or name a symbol in a file of bars, could otherwise colour, overwrite or reorder
-what an administrator sees.
+what an administrator reads.
 """
 
 from __future__ import annotations

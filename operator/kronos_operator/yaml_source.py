@@ -30,7 +30,7 @@ for _tag, _pattern, _first in (
 
 
 class YamlError(Exception):
-    """The text is not YAML. `line` counts from 1; None when it cannot be said."""
+    """The text is not YAML. `line` counts from 1; None if unknown."""
 
     def __init__(self, message: str, line: int | None) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ def _documents(text: str) -> Iterator[Document]:
     try:
         while loader.check_node():
             node = loader.get_node()
-            assert node is not None  # check_node has just said so
+            assert node is not None  # check_node was true
             reader = _Reader(loader)
             document = Document(reader.value(node, ()), node.start_mark.line + 1, reader.lines, reader.flaws)
             if document.value is not None:

@@ -174,7 +174,7 @@ def test_what_is_absent_is_named_with_what_is_there(
         assert f"no KronosModel model-b in namespace {namespace}" in (err := capsys.readouterr().err)
         assert "(found: model-a)" in err
     assert kronos("logs", "model-a") == 66
-    assert capsys.readouterr().err == "error: model-a has no pod: the operator has not seen the model yet\n"
+    assert capsys.readouterr().err == "error: model-a has no pod: the operator has not processed the model yet\n"
 
 
 def test_who_may_only_look_is_told_so(

@@ -31,6 +31,7 @@ from kronos_operator.kube import (
 from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD, SERVICE
 
 Model = Callable[..., dict[str, Any]]
+NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
 ABSENT = Kind(group="absent.example.org", version="v1", plural="absences", kind="Absence")
 NAMESPACE = Kind(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
 

@@ -18,7 +18,6 @@ from kronos_operator.cli import checks, main, quickstart
 from kronos_operator.cli.failure import report
 from kronos_operator.cli.init import Size, usual_window
 from kronos_operator.cli.logs import newest_log, readable
-from kronos_operator.cli.terminal import duration
 from kronos_operator.loading import load_models
 from kronos_trainer.config import STARTS, StageName, Timeframe, load_run
 
@@ -135,7 +134,7 @@ def test_files_are_taken_in_every_way_that_a_shell_gives_them(
             assert main([command, *inputs]) == 0
             out, err = capsys.readouterr()
             assert "model-a" in out
-            assert ("claims.yaml: left out, no KronosModel" in err) == (inputs in mixed)
+            assert ("claims.yaml: skipped, no KronosModel" in err) == (inputs in mixed)
     assert main(["validate"]) == 64
     assert "- reads standard input" in capsys.readouterr().err
 
@@ -143,14 +142,14 @@ def test_files_are_taken_in_every_way_that_a_shell_gives_them(
 def test_init_and_validate_say_that_bars_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     file = write_model("model-a", "absent.csv")
     out, err = capsys.readouterr()
-    assert out == "wrote model-a.yaml; once that is mended: kronos run -f model-a.yaml\n"
-    assert err.startswith("note: model-a.yaml:15: spec.data.source.path: ") and "absent.csv is not there" in err
+    assert out == "wrote model-a.yaml; once that is fixed: kronos run -f model-a.yaml\n"
+    assert err.startswith("note: model-a.yaml:15: spec.data.source.path: ") and "absent.csv does not exist" in err
     assert main(["validate", file]) == 66
     assert capsys.readouterr() == ("", err.replace("note: ", "error: "))
     # A claim is a cluster's: that it has no directory here is no mistake of the file.
     Path(file).write_text(Path(file).read_text().replace('path: "absent.csv"', "claim: {name: bars}"))
     assert main(["validate", file]) == 0
-    assert "data/bars, claim bars on this machine, is not there" in capsys.readouterr().err
+    assert "data/bars (claim bars on this machine) does not exist" in capsys.readouterr().err
 
 
 def test_init_names_bars_as_its_file_sees_them(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -299,11 +298,11 @@ def test_without_bars_and_hub_doctor_fails_and_names_the_commands_that_mend_it(
     assert main(["doctor", "--json"]) == 78
     failed = [one for one in json.loads(capsys.readouterr().out) if one["state"] == "fail"]
     data, tokenizer, predictor = sorted(failed, key=lambda one: (one["name"], "Tokenizer" not in one["found"]))
-    assert (data["found"], tokenizer["name"]) == ("no bars: data is not there", "weights")
+    assert (data["found"], tokenizer["name"]) == ("no bars: data does not exist", "weights")
     assert data["mend"].startswith("kronos data sample --out data ")
     assert predictor["found"].startswith(f"no weights: {SMALL} at 901c26c")
     assert f"hf download {SMALL} --revision 901c26c1332695a2a8f243eb2f37243a37bea320 " in predictor["mend"]
-    assert "HF_ENDPOINT" in predictor["mend"] and predictor["mend"].endswith("kronos quickstart --tiny")
+    assert "HF_ENDPOINT" in predictor["mend"] and "kronos quickstart --tiny" in predictor["mend"]
 
     monkeypatch.setattr(checks, "_HUB", "import time; time.sleep(60)")
     monkeypatch.setattr(checks, "HUB_SECONDS", 0.1)
@@ -381,12 +380,6 @@ def test_what_a_log_holds_cannot_steer_the_terminal(workplace: Path, capsys: pyt
     log.write_text(f"{json.dumps(note)}\n\x1b[2Jcleared \u202etxt\n")
     assert main(["logs", "a"]) == 0
     assert capsys.readouterr().out == "a: [red]FB[/red] gone\ncleared \ufffdtxt\n"
-
-
-def test_spans_of_time_are_short() -> None:
-    spans = {0.4: "0s", 59.6: "1m00s", 245: "4m05s", 7980: "2h13m", 273600: "3d04h"}
-    assert {seconds: duration(seconds) for seconds in spans} == spans
-    assert duration(None) == duration(float("inf")) == "-"
 
 
 def test_the_sizes_of_init_are_those_of_the_contract() -> None:

@@ -154,7 +154,7 @@ def test_without_the_extra_it_is_named(cluster: UserCluster, monkeypatch: pytest
         forecast,
     ):
         assert main([*command, "--cluster"]) == 78
-        assert capsys.readouterr().err == f"error: clusters need the operator extra: {OPERATOR_INSTALL}\n"
+        assert capsys.readouterr().err == f"error: cluster commands need the operator extra: {OPERATOR_INSTALL}\n"
     assert main(["submit", "-f", "model.yaml"]) == 78
 
 
@@ -175,7 +175,7 @@ def test_a_file_that_no_pod_can_train_is_not_sent(cluster: UserCluster, capsys: 
     line = next(number for number, row in enumerate(text.splitlines(), 1) if "bars.csv" in row)
     assert main(["submit", "-f", "model.yaml"]) == 64
     path, storage = capsys.readouterr().err.splitlines()
-    assert path.startswith(f"error: model.yaml:{line}: spec.data.source.path: no pod can reach")
+    assert path.startswith(f"error: model.yaml:{line}: spec.data.source.path: a pod cannot reach")
     assert storage.startswith("error: model.yaml: spec.storage: is required in a cluster")
     assert cluster.connections == []
 
@@ -213,7 +213,7 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
     assert header.split() == [word for name in status.HEADERS for word in name.upper().split()]
     assert first.split()[:7] == ["m", "Restarting", "predictor", "43%", "2h13m", "0.2500", "Waiting,"]
     assert first.split()[7:10] == ["place", "2", "3"]
-    assert "not seen by the operator yet" in second
+    assert "not processed by the operator yet" in second
     assert main(["status", "m", "--cluster"]) == 0
     shown = capsys.readouterr().out
     for words in (
@@ -301,7 +301,7 @@ def test_logs_are_those_of_every_pod_of_the_latest_attempt(
     assert main(["logs", "m", "--cluster", "--rank", "first"]) == 64
     assert main(["logs", "m", "--cluster", "--stage", "predictor"]) == 66
     assert main(["logs", "m", "--rank", "1"]) == 64
-    assert "leave --rank out" in capsys.readouterr().err
+    assert "omit --rank" in capsys.readouterr().err
 
 
 def test_following_goes_through_stages_and_lost_connections_to_the_end_of_the_run(

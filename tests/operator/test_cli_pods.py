@@ -120,8 +120,8 @@ def test_the_pods_refusal_is_told_in_its_own_words_with_its_exit_code(server: Po
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["absent", "--claim", "bars"], 66, "absent is not there"),
-        (["empty", "--claim", "bars"], 66, "no file of bars"),
+        (["absent", "--claim", "bars"], 66, "absent does not exist"),
+        (["empty", "--claim", "bars"], 66, "no bar files"),
         (["blank", "--claim", "bars"], 65, "empty files: A.csv"),
         (["daily", "--claim", "bars", "--path", "../x"], 64, "--path: must be a relative path"),
         (["daily", "--claim", "absent"], 66, "no PersistentVolumeClaim absent in namespace ns (found: bars, models)"),
@@ -144,7 +144,7 @@ def test_the_image_is_the_named_one_or_a_failure_says_how_to_name_it(
     server.objects = {path: body for path, body in server.objects.items() if "configmaps" not in path}
     assert push() == 78
     err = capsys.readouterr().err
-    assert "--image or KRONOS_TRAINER_IMAGE" in err and "is not there" in err
+    assert "--image or KRONOS_TRAINER_IMAGE" in err and "does not exist" in err
     assert push("--image", "mine:1") == 0
     monkeypatch.setenv(TRAINER_IMAGE_ENV, "mine:2")
     assert push() == 0
@@ -274,10 +274,10 @@ FORECAST = ["--input", "daily/IBM.csv", "--output", "out.csv"]
     ("options", "words"),
     [
         (FORECAST, "name it with --model"),
-        ([*FORECAST, "--model", "m", "--root", "x"], "--root names files of this machine"),
-        ([*FORECAST, "--model", "m", "--device", "cuda"], "computes on CPU"),
+        ([*FORECAST, "--model", "m", "--root", "x"], "--root names local files"),
+        ([*FORECAST, "--model", "m", "--device", "cuda"], "runs on CPU"),
         ([*FORECAST, "--model", "m", "--plot", "x.jpg"], "must end with .png"),
-        ([*FORECAST[2:], "--input", "absent.csv", "--model", "m"], "absent.csv: there is no such file"),
+        ([*FORECAST[2:], "--input", "absent.csv", "--model", "m"], "absent.csv: no such file"),
         ([*FORECAST, "--model", "m", "--output", "daily"], "is a directory"),
     ],
 )

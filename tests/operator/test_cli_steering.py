@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     def run(runs: Any, settings: Any, notify: Any) -> Any:
         def notified(key: str, event: dict[str, Any]) -> None:
             notify(key, event)
-            if event["event"] == "progress":
+            if event.event == "progress":
                 made.on_progress()
 
         environ = os.environ | {"FAKE_SCRIPT": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
@@ -73,8 +73,7 @@ def test_a_run_is_stopped_from_elsewhere_and_gone_on_with_by_name(
     assert main(["run", "-f", "m.yaml"]) == 75
     assert codes == [0]
     assert (
-        f"m: process {os.getpid()} is asked to save what there is and stop; `kronos resume m` goes on"
-        in capfd.readouterr().out
+        f"m: process {os.getpid()} saves its progress and stops; `kronos resume m` continues" in capfd.readouterr().out
     )
     assert [start["stage"] for start in place.starts()] == ["tokenizer"]
 
@@ -139,7 +138,7 @@ def test_configured_models_are_listed_beside_trained_ones(place: Place, capsys: 
     assert listed("--set", "predictor.learningRate=0.5")["m"] == ("changed", "m.yaml")
     capsys.readouterr()
     assert main(["list", "."]) == 0
-    assert "absent.csv is not there" in capsys.readouterr().err
+    assert "absent.csv does not exist" in capsys.readouterr().err
 
 
 def test_runs_are_listed_newest_first_with_what_became_of_them(
@@ -189,9 +188,9 @@ def test_a_model_that_is_elsewhere_is_told_from_one_that_is_nowhere(
     assert main(["run", "m.yaml", "--stage", "tokenizer"]) == 0
     capsys.readouterr()
     for name, way_out in (
-        ("model-m", "; there is one in another namespace: --namespace team\n"),
+        ("model-m", "; it exists in another namespace: --namespace team\n"),
         ("modle-m", " (found: team/model-m); did you mean model-m?\n"),
-        ("other", " (found: team/model-m); KRONOS_OUTPUT_PATH names another directory\n"),
+        ("other", " (found: team/model-m); set KRONOS_OUTPUT_PATH for another directory\n"),
     ):
         assert main(["status", name]) == 66
         assert capsys.readouterr().err.endswith(way_out)

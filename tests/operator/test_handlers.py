@@ -280,7 +280,7 @@ def test_the_endpoints_tell_the_truth() -> None:
 
     assert asyncio.run(run()) == [
         (200, "ok\n"),
-        (503, "watches: nothing was heard for 301 s\n"),
+        (503, "watches: no activity for 301 s\n"),
         (200, "answer 42.0"),
     ]
 

@@ -288,7 +288,7 @@ def test_every_problem_of_every_file_is_named() -> None:
     assert [str(problem) for problem in caught.value.problems] == [
         "a.yaml:9: spec.backend: must be one of Job, PyTorchJob; found 'Jib'",
         "a.yaml:8: spec.suspend: must be true or false; found 3",
-        "b.yaml: holds no KronosModel: the file is empty",
+        "b.yaml: contains no KronosModel: the file is empty",
         "c.yaml: is not text in UTF-8",
         "d.yaml:1: is not a KronosModel: a mapping of fields is expected",
         "none.yaml: cannot be read: no such file or directory",
@@ -333,10 +333,10 @@ def test_a_directory_is_read_as_kubectl_reads_it_and_what_is_something_else_is_s
         ["model-b-j", "model-b-1d", "model-b-c"],
         [],
         [
-            "folder/both.yaml: left out, no KronosModel: Secret comet",
-            "folder/kustomization.yaml: left out, no KronosModel",
-            "folder/patch.yaml: left out, no KronosModel: Secret comet",
-            "folder/template.yaml: left out, no KronosModel",
+            "folder/both.yaml: skipped, no KronosModel: Secret comet",
+            "folder/kustomization.yaml: skipped, no KronosModel",
+            "folder/patch.yaml: skipped, no KronosModel: Secret comet",
+            "folder/template.yaml: skipped, no KronosModel",
         ],
     )
     (folder / "template.yaml").write_bytes(b"\xff\xfe")
@@ -344,7 +344,7 @@ def test_a_directory_is_read_as_kubectl_reads_it_and_what_is_something_else_is_s
     (folder / "slip.yaml").write_text(HEAD.replace("KronosModel", "KronosModle"))
     assert read("folder")[1] == ["folder/slip.yaml:2: kind: must be KronosModel; found 'KronosModle'"]
     Path("empty").mkdir()
-    with pytest.raises(InvalidModel, match=r"^empty: holds no .yaml, .yml, .json file$"):
+    with pytest.raises(InvalidModel, match=r"^empty: contains no .yaml, .yml, .json file$"):
         read("folder/below", "empty")
 
 
@@ -353,9 +353,11 @@ def test_something_else_is_a_problem_where_it_is_named_and_a_note_in_a_list_of_t
     Path("model.yaml").write_text(HEAD)
     problem = "secret.yaml:2: kind: must be KronosModel; found 'Secret'"
     assert problem in read("secret.yaml", "model.yaml")[1]
-    note = "secret.yaml: left out, no KronosModel: Secret comet"
+    note = "secret.yaml: skipped, no KronosModel: Secret comet"
     assert read("secret.yaml", "model.yaml", listed=True) == (["model-b-1d"], [], [note])
-    assert read("secret.yaml", "secret.yaml", listed=True)[1] == ["secret.yaml: holds no KronosModel: Secret comet"] * 2
+    assert (
+        read("secret.yaml", "secret.yaml", listed=True)[1] == ["secret.yaml: contains no KronosModel: Secret comet"] * 2
+    )
 
 
 def test_standard_input_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:

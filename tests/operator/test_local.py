@@ -36,7 +36,7 @@ from kronos_operator.local.bars_record import record_bars
 from kronos_operator.local.files import write_model, write_run
 from kronos_operator.local.gpus import divided
 from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
-from kronos_trainer.config import StageName, load_run
+from kronos_trainer.config import Event, NoteEvent, StageName, load_run
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
 FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
@@ -47,7 +47,7 @@ class Machine:
     """A directory with bars, results and the fake trainer's script."""
 
     place: Path
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[str, Event]] = field(default_factory=list)
     on_event: Callable[[str, dict[str, Any]], None] = lambda key, event: None
 
     def settings(self, **changes: Any) -> LocalSettings:
@@ -69,7 +69,7 @@ class Machine:
         environ.pop("OMP_NUM_THREADS", None)
         return execute(runs, self.settings(**changes), self._notify, trainer_command=FAKE, environ=environ)
 
-    def _notify(self, key: str, event: dict[str, Any]) -> None:
+    def _notify(self, key: str, event: Event) -> None:
         self.events.append((key, event))
         self.on_event(key, event)
 
@@ -93,7 +93,7 @@ def machine(tmp_path: Path) -> Machine:
 
 def test_both_stages_are_trained_once(machine: Machine) -> None:
     run = machine.prepare()
-    assert [step.action for step in run.steps] == ["train", "train"]
+    assert [stage.action for stage in run.stages] == ["train", "train"]
     assert machine.run(run)["m"].exit_code == 0
     first, second = machine.starts()
     assert (first["stage"], first["publish"], second["stage"], second["publish"]) == (
@@ -104,7 +104,7 @@ def test_both_stages_are_trained_once(machine: Machine) -> None:
     )
     assert first["bars"] == str(machine.place / "data" / "bars" / "daily")
     assert (first["nproc"], first["gpus"], first["threads"]) == ("1", "", str(os.cpu_count()))
-    kinds = [event["event"] for _, event in machine.events if event["stage"] == "tokenizer"]
+    kinds = [event.event for _, event in machine.events if event.stage == "tokenizer"]
     assert kinds == ["started", "note", "progress", "result", "ended"]
     log = run.paths.log(run.run, TOKENIZER, 0).read_text()
     assert "a line that is no JSON" in log
@@ -116,10 +116,10 @@ def test_both_stages_are_trained_once(machine: Machine) -> None:
         {TOKENIZER, PREDICTOR},
     )
     assert state.progress is not None
-    assert state.progress["step"] == 1
+    assert state.progress.step == 1
 
     again = machine.prepare()
-    assert [step.action for step in again.steps] == ["complete", "complete"]
+    assert [stage.action for stage in again.stages] == ["complete", "complete"]
     assert machine.run(again)["m"].exit_code == 0
     assert len(machine.starts()) == 2
 
@@ -128,7 +128,7 @@ def test_only_what_a_change_affects_is_trained_again(machine: Machine) -> None:
     first = machine.prepare()
     machine.run(first)
     changed = machine.prepare(predictor={"epochs": 7})
-    assert [step.action for step in changed.steps] == [f"reuse {first.run}", "train"]
+    assert [stage.action for stage in changed.stages] == [f"reuse {first.run}", "train"]
     machine.run(changed)
     assert machine.stages() == ["tokenizer", "predictor", "predictor"]
     assert machine.starts()[2]["reuseTokenizer"] == {"run": first.run, "hash": first.stage_hashes[TOKENIZER]}
@@ -136,10 +136,10 @@ def test_only_what_a_change_affects_is_trained_again(machine: Machine) -> None:
     (machine.place / "data" / "bars" / "daily" / "README.txt").write_text("where they are from")
     (machine.place / "data" / "bars").rename(machine.place / "data" / "moved")
     moved = machine.prepare(predictor={"epochs": 7}, data={"source": {"claim": {"name": "moved", "path": "daily"}}})
-    assert [step.action for step in moved.steps] == ["complete", "complete"]
+    assert [stage.action for stage in moved.stages] == ["complete", "complete"]
     (machine.place / "data" / "moved" / "daily" / "aapl.csv").write_text("timestamps,close\n")
     fresh = machine.prepare(data={"source": {"claim": {"name": "moved", "path": "daily"}}})
-    assert [step.action for step in fresh.steps] == ["train", "train"]
+    assert [stage.action for stage in fresh.stages] == ["train", "train"]
 
 
 def test_bars_behind_a_linked_directory_count_as_content(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_force_trains_again_and_can_be_gone_on_with(machine: Machine) -> None:
     machine.script("m", PREDICTOR, "65")
     assert machine.run(forced)["m"].exit_code == 65
     resumed = machine.prepare()
-    assert (resumed.run, [step.action for step in resumed.steps]) == (forced.run, ["complete", "train"])
+    assert (resumed.run, [stage.action for stage in resumed.stages]) == (forced.run, ["complete", "train"])
 
 
 def test_reverting_publishes_the_old_run_again(machine: Machine) -> None:
@@ -200,7 +200,7 @@ def test_a_failed_model_does_not_stop_the_others_and_gpus_are_not_shared(machine
     assert list(outcomes) == list(names)
     used = {(start["gpus"], start["nproc"]) for start in machine.starts()}
     assert used <= {("3,5", "2"), ("7", "1")}
-    notes = [event["message"] for _, event in machine.events if event["event"] == "note"]
+    notes = [event.message for _, event in machine.events if isinstance(event, NoteEvent)]
     assert "gpusPerNode is 4; this run uses 1 GPUs" in notes or "gpusPerNode is 4; this run uses 2 GPUs" in notes
 
 
@@ -221,7 +221,7 @@ def test_the_first_signal_saves_and_starts_nothing_more(machine: Machine, number
     seen = []
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event["event"] == "progress" and key == "a":
+        if event.event == "progress" and key == "a":
             seen.extend(read_states(machine.place / "out"))
             os.kill(os.getpid(), number)
 
@@ -240,9 +240,9 @@ def test_asked_twice_to_stop_it_still_saves(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "slow")
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event["event"] == "progress":
+        if event.event == "progress":
             os.kill(os.getpid(), signal.SIGTERM)
-        if event["event"] == "note" and event["message"] == "saving":
+        if isinstance(event, NoteEvent) and event.message == "saving":
             os.kill(os.getpid(), signal.SIGTERM)
 
     machine.on_event = interrupt
@@ -253,7 +253,7 @@ def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "deaf")
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event["event"] == "progress":
+        if event.event == "progress":
             threading.Thread(target=twice).start()
 
     def twice() -> None:
@@ -271,12 +271,36 @@ def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
         time.sleep(0.05)
 
 
+def test_a_trainer_that_does_not_end_within_its_grace_is_killed(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.script("m", TOKENIZER, "deaf")
+    run = machine.prepare()
+    config = run.run_configs[TOKENIZER].model_copy(update={"grace_seconds": 1})
+    monkeypatch.setattr(LocalRun, "run_config", lambda self, start: config)
+
+    def interrupt(key: str, event: dict[str, Any]) -> None:
+        if event["event"] == "progress":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    machine.on_event = interrupt
+    assert machine.run(run)["m"].exit_code == 137
+
+
+def test_a_smaller_micro_batch_is_kept_by_the_next_command(machine: Machine) -> None:
+    machine.script("m", TOKENIZER, "71", "65")
+    assert machine.run(machine.prepare())["m"].exit_code == 65
+    assert machine.run(machine.prepare())["m"].exit_code == 0
+    restarts = [(start["stage"], start["outOfMemoryRestarts"]) for start in machine.starts()]
+    assert restarts == [("tokenizer", 0), ("tokenizer", 1), ("tokenizer", 1), ("predictor", 0)]
+
+
 def test_a_second_run_is_refused_at_once_and_the_first_is_unharmed(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "wait")
     seen: list[Any] = []
 
     def intrude(key: str, event: dict[str, Any]) -> None:
-        if event["event"] != "progress":
+        if event.event != "progress":
             return
         second = machine.prepare(predictor={"epochs": 7})
         try:
@@ -307,7 +331,7 @@ def test_of_commands_that_come_together_one_runs_the_model(machine: Machine) -> 
             with holding(paths, "m"):
                 done.wait(10)
         except LocalError as error:
-            assert "being trained already by process" in str(error)
+            assert "is already being trained by process" in str(error)
             return False
         return True
 
@@ -353,7 +377,7 @@ def test_a_holder_on_another_host_counts_while_its_file_is_touched(machine: Mach
     paths.model_dir.mkdir(parents=True)
     file = paths.model_dir / "command.json"
     file.write_text(json.dumps({"run": "r", "pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00Z"}))
-    with pytest.raises(LocalError, match=r"process 1 on elsewhere.*if that one is gone"), holding(paths, "m"):
+    with pytest.raises(LocalError, match=r"process 1 on elsewhere.*if that process is gone"), holding(paths, "m"):
         pass
     assert json.loads(file.read_text())["host"] == "elsewhere"
     old = time.time() - 2 * GONE_AFTER
@@ -384,7 +408,7 @@ def test_what_another_start_would_meet_again_is_not_started_again(machine: Machi
 
 
 def reasons(run: LocalRun) -> list[str]:
-    return [step.reason for step in run.steps]
+    return [stage.reason for stage in run.stages]
 
 
 @pytest.mark.parametrize("file", ["command.json", "run.json", "model.json", "bars.json", "-tokenizer-0.log"])
@@ -396,9 +420,7 @@ def test_a_full_disk_at_any_write_of_the_command_ends_with_74(
 
     def opened(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
         # The device lets itself be opened, and has no room.
-        place = (
-            Path("/dev/full") if full[0] and mode != "r" and path.name.removesuffix(".aside").endswith(file) else path
-        )
+        place = Path("/dev/full") if full[0] and mode != "r" and path.name.endswith(file) else path
         return open_(place, mode, *args, **options)
 
     monkeypatch.setattr(Path, "open", opened)
@@ -440,7 +462,7 @@ ROWS = [f"2020-{1 + day // 28:02d}-{1 + day % 28:02d},{day}.5,1" for day in rang
         ),
         (lambda place: (place / "msft.csv").write_text("a\n"), "new bars: msft.csv"),
         (lambda place: (place / "aapl.csv").rename(place / "apple.csv"), "bars renamed: aapl.csv → apple.csv"),
-        (lambda place: (place / "ibm.csv").unlink(), "bars gone: ibm.csv"),
+        (lambda place: (place / "ibm.csv").unlink(), "bars removed: ibm.csv"),
         (lambda place: _edit(place / "aapl.csv", "100.5", "199.5"), "bars changed: aapl.csv between about 2020-04-"),
         (lambda place: _edit(place / "aapl.csv", "100.5", "2"), "bars changed: aapl.csv from about 2020-04-"),
         (lambda place: _edit(place / "aapl.csv", ROWS[-1] + "\n", ""), "bars changed: aapl.csv from about 2020-11-"),
@@ -476,7 +498,7 @@ def test_a_plan_goes_on_only_where_a_checkpoint_is(machine: Machine) -> None:
         json.dumps({"latest": {"directory": "step-7", "step": 7, "sha256": ""}})
     )
     assert reasons(machine.prepare())[0].startswith(
-        "goes on from its checkpoint of step 7; the last attempt failed (65)"
+        "resumes from the checkpoint of step 7; the last attempt failed (65)"
     )
 
 
@@ -489,13 +511,13 @@ def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Mac
     first = machine.prepare()
     machine.run(first)
     second = machine.prepare(**warm)
-    assert reasons(second)[0].endswith(f"it starts from the weights of run {first.run}, which is published")
+    assert reasons(second)[0].endswith(f"it starts from the weights of run {first.run}, now published")
     machine.run(second)
     start = machine.starts()[-1]["warmStart"]
     assert start["run"] == first.run and start["digests"]["predictor"] == f"predictor of {first.run}"
     # That it has published itself changes nothing of what it was trained from.
     again = machine.prepare(**warm)
-    assert (again.run, [step.action for step in again.steps]) == (second.run, ["complete", "complete"])
+    assert (again.run, [stage.action for stage in again.stages]) == (second.run, ["complete", "complete"])
 
     # The bars grow: from the second, now published. Interrupted, it goes on as what it began with.
     (machine.place / "data" / "bars" / "daily" / "msft.csv").write_text("timestamps,open\n")
@@ -506,7 +528,7 @@ def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Mac
     assert (resumed.run, resumed.warm_start) == (third.run, third.warm_start)
     assert third.warm_start is not None and third.warm_start.run == second.run
     machine.run(resumed)
-    assert [step.action for step in machine.prepare(**warm).steps] == ["complete", "complete"]
+    assert [stage.action for stage in machine.prepare(**warm).stages] == ["complete", "complete"]
     # Asked for anew, it starts from what is published now.
     forced = machine.prepare(settings=machine.settings(force=True), **warm)
     assert forced.warm_start is not None and forced.warm_start.run == third.run
@@ -521,7 +543,7 @@ def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:
     assert caught.value.exit_code == 66
     machine.run(machine.prepare(settings=machine.settings(stages=frozenset({TOKENIZER}))))
     run = machine.prepare(settings=only)
-    assert [step.action for step in run.steps] == ["complete", "train"]
+    assert [stage.action for stage in run.stages] == ["complete", "train"]
     assert machine.run(run)["m"].exit_code == 0
     assert machine.stages() == ["tokenizer", "predictor"]
 
@@ -646,14 +668,14 @@ def test_bars_that_are_elsewhere_are_named_with_the_way_out(tmp_path: Path, monk
         return f"{refusal.fault}; {refusal.way_out}"
 
     there = f"{tmp_path}/models/bars/us"
-    start = f"a relative path starts where it is named, at {tmp_path}/models"
-    assert complaint() == f"{there} is not there; {start}: put the bars there, or correct the path"
+    start = f"a relative path is resolved against {tmp_path}/models"
+    assert complaint() == f"{there} does not exist; {start}: put the bars there, or correct the path"
     (tmp_path / "bars" / "us").mkdir(parents=True)
-    way_out = f"{tmp_path}/bars/us is there: write path: ../bars/us, or set KRONOS_DATA_PATH to {tmp_path}"
-    assert complaint() == f"{there} is not there; {start}; {way_out}"
+    way_out = f"{tmp_path}/bars/us exists: write path: ../bars/us, or set KRONOS_DATA_PATH to {tmp_path}"
+    assert complaint() == f"{there} does not exist; {start}; {way_out}"
     (tmp_path / "models" / "bars" / "us").mkdir(parents=True)
-    assert complaint().startswith(f"{there} holds no file of bars; ")
-    assert "relative paths start at KRONOS_DATA_PATH, which is data; " in complaint(data=Path("data"))
+    assert complaint().startswith(f"{there} contains no bar files; ")
+    assert "relative paths are resolved against KRONOS_DATA_PATH=data; " in complaint(data=Path("data"))
 
 
 def test_sample_bars_are_advised_only_where_they_would_help(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

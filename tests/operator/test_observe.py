@@ -12,7 +12,7 @@ from kronos_operator.api import Failure, RunStage
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.causes import cause_of, log_tail, overran
 from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of
-from kronos_operator.reconcile.reports import Report, duration, progress_of, read_report, result_of
+from kronos_operator.reconcile.reports import Report, progress_of, read_report, result_of
 from kronos_trainer.config import StageName
 
 NOW = 1_800_000_000.0
@@ -48,7 +48,7 @@ def said(kind: str, reason: str = "", message: str = "") -> dict[str, Any]:
 
 
 def gang(body: dict[str, Any] | None = None, *pods: dict[str, Any]) -> ObservedGang:
-    return ObservedGang(run="r", stage=StageName.TOKENIZER, number=3, workload=body, pods=pods)
+    return ObservedGang(run="r", stage=StageName.TOKENIZER, attempt=3, workload=body, pods=pods)
 
 
 DELETED = {"deletionTimestamp": timestamp(NOW + 120), "deletionGracePeriodSeconds": 120}
@@ -89,6 +89,12 @@ def test_a_gang_has_started_when_its_last_pod_has() -> None:
     assert attempt_of(gang(workload(), pod(), pod(5)), None, NOW).started_at == NOW + 5
 
 
+def test_a_pod_without_a_time_of_its_container_started_when_the_kubelet_took_it() -> None:
+    late = pod(1)
+    late["status"] |= {"startTime": timestamp(NOW + 9), "containerStatuses": [{"name": "trainer", "state": {}}]}
+    assert attempt_of(gang(workload(), pod(), late), None, NOW).started_at == NOW + 9
+
+
 def test_a_gang_that_its_queue_takes_back_has_not_crashed_even_if_all_pods_end_in_the_second_they_are_told_to() -> None:
     deleted = {"deletionTimestamp": timestamp(NOW + 130), "deletionGracePeriodSeconds": 120}
     pods = [pod(code=143, **deleted), pod(code=143, **deleted)]
@@ -102,7 +108,7 @@ def test_gangs_are_found_by_owner_and_orphaned_pods_by_label() -> None:
     found, foreign = gangs_of(MODEL, [workload()], [pod(), pod(1, owner="gone"), pod(2, owner="gone", code=1)])
     assert [(one.workload is not None, len(one.pods)) for one in found] == [(True, 1), (False, 1)]
     assert found[0].first_pod is not None
-    assert found[0].number == 3
+    assert found[0].attempt == 3
     assert foreign == []
 
 
@@ -232,7 +238,7 @@ def test_the_lines_of_a_trainer_are_read_among_others() -> None:
         ]
     )
     report = read_report(log.splitlines())
-    assert (report.stepped, report.said_at) == (True, NOW + 0.123)
+    assert (report.has_progress, report.said_at) == (True, NOW + 0.123)
     assert read_report([], report) == report
     progress = progress_of(report, 3, StageName.TOKENIZER)
     assert (progress.percent, progress.summary, progress.eta) == (50.0, "50%", None)
@@ -275,11 +281,3 @@ def test_no_control_character_of_a_trainer_enters_a_status() -> None:
 
 def test_a_line_of_nothing_but_brackets_is_passed_over() -> None:
     assert read_report(['{"kronos":' + "[" * 100_000], Report()) == Report()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(45, "45s"), (780, "13m"), (7980, "2h13m"), (200000, "2d7h"), (-1, "0s"), (1e300, "11574d1h")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert duration(seconds) == words

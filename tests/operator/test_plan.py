@@ -712,3 +712,10 @@ def test_one_stage_alone() -> None:
     # --force --stage predictor trains the predictor anew, and not the tokenizer.
     _, forced = started(model, stages=frozenset({PREDICTOR}), trained=facts, trigger="t1")
     assert (forced.stage, bool(forced.reuse)) == (PREDICTOR, True)
+
+
+def test_an_attempt_that_was_ended_at_its_deadline_ends_the_run_whatever_its_exit_code() -> None:
+    model = make_model(retry={"maxRuntimeSeconds": 100})
+    run, _ = started(model)
+    decided = after(model, run, AttemptState.FAILED, exit_code=143, disrupted=True, deadline_exceeded=True)
+    assert (decided.phase, decided.run and decided.run.reason) == (Phase.FAILED, "MaxRuntimeExceeded")

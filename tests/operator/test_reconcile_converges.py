@@ -17,8 +17,8 @@ from kronos_operator.kube import ClusterError, Key, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD
 from kronos_operator.metrics import Metrics
 from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
+from kronos_operator.reconcile.actuator import Refused
 from kronos_operator.reconcile.causes import has_ended
-from kronos_operator.reconcile.effects import Refused
 from kronos_operator.reconcile.gangs import is_lost
 from kronos_operator.reconcile.reconciler import Reconciler
 from kronos_operator.settings import Settings

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +36,6 @@ def meta(step: int, best_step: int | None = None) -> Meta:
         best_loss=0.1 + 0.2 if best_step is not None else None,
         initial_loss=1.0,
         validations_since_best=0,
-        windows_seen=step * 64,
         seconds=12.5,
         metrics={"loss": 0.5},
     )
@@ -68,7 +69,7 @@ def whole_state(paths: StagePaths) -> tuple[int, int | None] | None:
     assert restored.meta == meta(step, restored.meta.best_step)
     assert all(torch.equal(restored.weights[name], tensor) for name, tensor in weights(step).items())
     assert torch.equal(restored.optimizer["state"][0]["exp_avg"], torch.full((4, 3), step * 2.0))
-    assert checkpoints.latest_step() == step
+    assert json.loads(paths.pointer.read_text())["latest"]["step"] == step
     if restored.meta.best_step is not None:
         best, best_meta = checkpoints.best_weights()
         assert best_meta.step == restored.meta.best_step
@@ -220,9 +221,44 @@ def test_no_intact_checkpoint_is_an_error_that_names_them_not_a_silent_fresh_sta
         os.truncate(paths.checkpoints / f"step-{step}" / "weights.safetensors", 0)
     with pytest.raises(InputMissing, match=r"step-2.*step-1.*remove"):
         Checkpoints(paths).restore(stage_hash=HASH)
-    paths.pointer.write_text("{torn")
-    with pytest.raises(InputMissing, match=r"checkpoint\.json"):
-        Checkpoints(paths).restore(stage_hash=HASH)
+
+
+@pytest.mark.parametrize("content", ["{torn", "[]", '{"latest": 3}', '{"latest": {"directory": "step-1"}}'])
+def test_a_checkpoint_json_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, content: str) -> None:
+    paths = StagePaths(tmp_path)
+    save(paths, 1, 1)
+    paths.pointer.write_text(content)
+    for use in (lambda checkpoints: checkpoints.restore(stage_hash=HASH), Checkpoints.best_weights):
+        with pytest.raises(InputMissing, match=rf"{paths.pointer} is not readable.* remove {paths.directory} "):
+            use(Checkpoints(paths))
+
+
+def test_best_weights_that_are_not_there_or_damaged_are_an_error_that_names_them(tmp_path: Path) -> None:
+    paths = StagePaths(tmp_path)
+    save(paths, 1, None)
+    with pytest.raises(InputMissing, match=rf"{paths.pointer} names no best checkpoint"):
+        Checkpoints(paths).best_weights()
+    save(paths, 2, 2)
+    shutil.rmtree(paths.checkpoints / "step-2")
+    with pytest.raises(InputMissing, match=rf"not intact: {paths.checkpoints}/step-2: cannot be read \(No such file"):
+        Checkpoints(paths).best_weights()
+
+
+def test_where_nothing_was_saved_nothing_is_restored(tmp_path: Path) -> None:
+    assert Checkpoints(StagePaths(tmp_path)).restore(stage_hash=HASH) is None
+
+
+def test_a_state_saved_without_an_optimizer_comes_back_without_one(tmp_path: Path) -> None:
+    paths = StagePaths(tmp_path)
+    Checkpoints(paths).save(weights=weights(1), optimizer=None, meta=meta(1, 1), best=True)
+    restored = Checkpoints(paths).restore(stage_hash=HASH)
+    assert restored is not None and restored.optimizer == {} and restored.skipped is None
+
+
+def test_a_state_that_a_checkpoint_cannot_hold_is_refused_by_its_place_and_type(tmp_path: Path) -> None:
+    state = {"state": {0: [1, {2}]}}
+    with pytest.raises(TypeError, match=r"^optimizer state /state/0/1 is a set, which a checkpoint cannot store$"):
+        Checkpoints(StagePaths(tmp_path)).save(weights={}, optimizer=state, meta=meta(1), best=False)
 
 
 def test_another_stage_hash_is_refused(tmp_path: Path) -> None:
@@ -297,6 +333,9 @@ def test_a_step_directory_never_changes(tmp_path: Path) -> None:
     save(paths, 5, 5)  # after the validation of the same step
     assert {path.name: path.stat() for path in (paths.checkpoints / "step-5").iterdir()} == before
     assert whole_state(paths) == (5, 5)
+    save(paths, 5, 5)
+    assert whole_state(paths) == (5, 5)
+    assert sorted(path.name for path in paths.checkpoints.iterdir()) == ["step-5.2", "step-5.3"]
 
 
 def test_a_real_write_limit_is_a_storage_error_that_names_path_and_free_space(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from kronos_operator.api import KronosModel
 from kronos_operator.loading import Loaded
-from kronos_operator.local import LocalRun, LocalSettings, Outcome, execute, prepare, read_states
+from kronos_operator.local import LocalRun, LocalSettings, RunResult, execute, prepare, read_states
 from kronos_trainer.config import StageName
 
 Notify = Callable[[str, dict[str, Any]], None]
@@ -50,7 +50,7 @@ def prepared(settings: LocalSettings, *, epochs: int = 1, tokenizer_epochs: int 
     return prepare(Loaded(model, Path("m.yaml"), {}), settings)
 
 
-def run(settings: LocalSettings, ready: LocalRun, notify: Notify = lambda key, event: None) -> Outcome:
+def run(settings: LocalSettings, ready: LocalRun, notify: Notify = lambda key, event: None) -> RunResult:
     outcome = execute([ready], settings, notify)["m"]
     log = "" if outcome.log is None else outcome.log.read_text()[-3000:]
     assert outcome.exit_code in (0, 75), f"{outcome}\n{log}"
@@ -69,7 +69,7 @@ def test_from_interruption_to_a_published_model(settings: LocalSettings) -> None
     assert read_states(settings.output)[0].state == "stopped"
     again = prepared(settings, tokenizer_epochs=50)
     assert again.run == first.run
-    assert again.steps[0].reason.startswith("goes on from its checkpoint of step ")
+    assert again.stages[0].reason.startswith("resumes from the checkpoint of step ")
 
     ready = prepared(settings)
     assert run(settings, ready).exit_code == 0
@@ -78,10 +78,10 @@ def test_from_interruption_to_a_published_model(settings: LocalSettings) -> None
     assert state.results[StageName.PREDICTOR].world_size == 2
 
     complete = prepared(settings)
-    assert [step.action for step in complete.steps] == ["complete", "complete"]
+    assert [stage.action for stage in complete.stages] == ["complete", "complete"]
 
     changed = prepared(settings, epochs=2)
-    assert [step.action for step in changed.steps] == [f"reuse {ready.run}", "train"]
+    assert [stage.action for stage in changed.stages] == [f"reuse {ready.run}", "train"]
     stages = set()
     assert run(settings, changed, lambda key, event: stages.add(event.get("stage"))).exit_code == 0
     assert stages == {"predictor"}

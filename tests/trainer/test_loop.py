@@ -145,7 +145,7 @@ def test_a_stop_during_validation_is_resumed_bit_for_bit(trainable: MakeRun, mon
         scores = 0
         with pytest.raises(Stopped):
             run_stage(run, stop_requested=functools.partial(past, limit))
-    assert Checkpoints(run.paths().stage(run.stage)).latest_step() == 23
+    assert json.loads(run.paths().stage(run.stage).pointer.read_text())["latest"]["step"] == 23
     run_stage(run)
     assert same(weights_of(run), weights_of(whole))
     assert _timeless(metrics_of(run)) == _timeless(metrics_of(whole))
@@ -349,7 +349,7 @@ def test_out_of_memory_halves_the_micro_batch_until_it_is_one(
         run_stage(run)
     run_stage(run.model_copy(update={"out_of_memory_restarts": 1}))
     _, meta = Checkpoints(run.paths().stage(run.stage)).best_weights()
-    assert (meta.step, meta.windows_seen) == (23, 23 * 16)
+    assert meta.step == 23
     room = 0
     with pytest.raises(ConfigError, match="gradientCheckpointing"):
         run_stage(trainable(run="smaller", out_of_memory_restarts=2))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kronos_trainer.config import Data, Fractions, Ranges, Source, Split, TimeRange, Window
 from kronos_trainer.data.bars import Bars, time_stamps
-from kronos_trainer.data.windows import Windows, epoch_order, split_bars, validation_order
+from kronos_trainer.data.windows import Windows, epoch_order, split_bars, split_spans, validation_order
 from kronos_trainer.errors import DataError
 
 DAY = 86_400_000_000_000
@@ -51,7 +51,9 @@ def test_every_window_lies_in_one_symbol_and_one_split_and_none_is_missing(
     days = np.unique(bars.times)
     assert splits.spans["train"][0] == days[0]
     assert splits.spans["train"][1] == splits.spans["validation"][0] == days[int(len(days) * train + 1e-6)]
-    assert splits.spans["validation"][1] == splits.spans["test"][0]
+    last = int(len(days) * (train + validation) + 1e-6)
+    assert splits.spans["validation"][1] == splits.spans["test"][0] == days[last]
+    assert splits.spans["test"][1] == days[-1] + 1
     length = lookback + horizon + 1
     for name, windows in (("train", splits.train), ("validation", splits.validation), ("test", splits.test)):
         start, end = splits.spans[name]
@@ -98,12 +100,59 @@ def test_a_split_without_any_window_is_refused_with_the_way_out() -> None:
         "1970-03-22 and 1970-04-01, but no symbol has more than 10 there and 100 in total; add bars or "
         "change data.split or shorten window"
     )
-    assert len(split_bars(store([(0, 150), (0, 3)]), Data(source=SOURCE), window).validation) == 1
+    splits = split_bars(store([(0, 150), (0, 3)]), Data(source=SOURCE), window)
+    assert len(splits.validation) == 1
+    assert splits.notes[-1] == "skipped in test, with fewer than 14 bars in it: S1 (1 of 2 symbols)"
+    assert split_bars(store([(0, 150)]), Data(source=SOURCE), window).notes == ()
 
 
-def test_one_bar_is_refused_without_advice_that_cannot_help() -> None:
-    with pytest.raises(DataError, match=r"no symbol has a window in the train split.* 1 in total; add bars$"):
-        split_bars(store([(0, 1)]), Data(source=SOURCE), Window(lookback=10, horizon=4))
+@pytest.mark.parametrize(
+    ("count", "split", "most", "advice"),
+    [
+        (1, "train", 0, "add bars"),
+        (7, "train", 5, "add bars"),
+        (8, "train", 6, "add bars or shorten window"),  # of which the shortest window there is fits in two halves
+        (29, "validation", 3, "add bars or shorten window"),
+        (30, "validation", 3, "add bars or change data.split or shorten window"),
+    ],
+)
+def test_too_few_bars_are_refused_without_advice_that_cannot_help(
+    count: int, split: str, most: int, advice: str
+) -> None:
+    with pytest.raises(DataError) as error:
+        split_bars(store([(0, count)]), Data(source=SOURCE), Window(lookback=10, horizon=4))
+    assert f"in the {split} split" in str(error.value)
+    assert str(error.value).endswith(f"no symbol has more than {most} there and {count} in total; {advice}")
+
+
+def test_cuts_by_shares_and_by_ranges_are_exact() -> None:
+    window = Window(lookback=2, horizon=1)
+
+    def spans(bars: Bars, **split: object) -> dict[str, tuple[int, int]]:
+        return split_bars(bars, Data.model_validate({"source": {"path": "unused"}, "split": split}), window).spans
+
+    bars = store([(0, 40)])
+    # 0.7 + 0.2 is a little less than 0.9 in binary, and must not move the cut.
+    assert spans(bars, fractions={"train": 0.7, "validation": 0.2, "test": 0.1})["test"] == (36 * DAY, 39 * DAY + 1)
+    # Without a test split no bar is left over, whatever the shares sum to.
+    assert spans(bars, fractions={"train": 0.5, "validation": 0.4999995, "test": 0})["validation"][1] == 39 * DAY + 1
+    assert spans(
+        bars,
+        ranges={
+            "train": {"start": "1970-01-01 12:00", "end": "1970-01-20 00:00:30"},
+            "validation": {"start": "1970-01-21", "end": "1970-01-31"},
+        },
+    ) == {"train": (DAY // 2, 19 * DAY + 30 * 10**9), "validation": (20 * DAY, 30 * DAY), "test": (0, 0)}
+    # Nanoseconds of today do not fit a float.
+    bars.times[:] += 1_600_000_000_000_000_001
+    assert split_spans(bars, Data(source=SOURCE))["train"] == (bars.times[0], bars.times[32])
+
+
+def test_stamps_that_are_counted_in_blocks_give_the_same_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = store([(0, 150), (20, 150)])
+    whole = split_spans(bars, Data(source=SOURCE))
+    monkeypatch.setattr("kronos_trainer.data.windows.BLOCK", 7)
+    assert split_spans(bars, Data(source=SOURCE)) == whole
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-2, 1e15])
@@ -162,6 +211,12 @@ def test_a_window_number_outside_the_split_is_an_error() -> None:
     for index in (-1, len(windows)):
         with pytest.raises(IndexError):
             windows.gather(torch.tensor([0, index]))
+
+
+def test_one_window_may_take_all_bars() -> None:
+    windows = Windows(store([(0, 5)]), np.array([0]), np.array([1]), length=5, lookback=3, clip=5.0)
+    batch = windows.gather(torch.tensor([0]))
+    assert batch.values.shape == (1, 5, 6) and batch.stamps.shape == (1, 5, 5)
 
 
 def test_the_repeated_hour_does_not_break_a_split() -> None:

@@ -51,7 +51,7 @@ _WEIGHTS, _BARS, _SAMPLING = "Weights", "Bars", "Sampling"
 
 _BAD_ROWS = Option(name="bad_rows", choices=("refuse", "drop"), default="refuse", help="What to do with bad rows.")
 _TIME_ZONE = Option(name="time_zone", help="IANA zone of the exchange.")
-_COLUMNS = Option(name="columns", metavar="FIELD=NAME,...", help="Own names of columns, as close=Price.")
+_COLUMNS = Option(name="columns", metavar="FIELD=NAME,...", help="Names of your columns, e.g. close=Price.")
 
 FORECAST_OPTIONS = (
     Option(
@@ -60,7 +60,7 @@ FORECAST_OPTIONS = (
         metavar="PATH",
         required=True,
         group=_BARS,
-        help="Bars so far: a file or a directory.",
+        help="The history: a file or a directory of bars.",
     ),
     Option(
         name="output",
@@ -68,7 +68,7 @@ FORECAST_OPTIONS = (
         metavar="PATH",
         required=True,
         group=_BARS,
-        help="The predicted bars: Parquet if it ends with .parquet, else CSV; or a directory, one file a symbol.",
+        help="The predicted bars: Parquet if it ends with .parquet, else CSV; or a directory, one file per symbol.",
     ),
     Option(name="model", metavar="NAME", group=_WEIGHTS, help="A model trained here: its published run."),
     Option(
@@ -89,13 +89,13 @@ FORECAST_OPTIONS = (
     ),
     Option(name="tokenizer", kind=Path, metavar="DIR", group=_WEIGHTS, help="Directory of tokenizer weights."),
     Option(name="predictor", kind=Path, metavar="DIR", group=_WEIGHTS, help="Directory of predictor weights."),
-    Option(name="symbol", metavar="NAME", group=_BARS, help="This symbol alone, where the input holds several."),
+    Option(name="symbol", metavar="NAME", group=_BARS, help="Only this symbol, if the input has several."),
     replace(_BAD_ROWS, group=_BARS),
     Option(
         name="columns",
         metavar="FIELD=NAME",
         group=_BARS,
-        help="Own names of columns, as close=Price,volume=Vol.",
+        help="Names of your columns, e.g. close=Price,volume=Vol.",
         default_text="the model's",
     ),
     Option(
@@ -111,7 +111,7 @@ FORECAST_OPTIONS = (
         kind=int,
         least=LEAST_HISTORY,
         group=_BARS,
-        help="Last bars to use as history.",
+        help="Number of most recent bars to use as history.",
         default_text="the model's, else as many as fit",
     ),
     Option(
@@ -120,7 +120,7 @@ FORECAST_OPTIONS = (
         metavar="FILE",
         group=_BARS,
         help="CSV or Parquet with the future timestamps.",
-        default_text="by the calendar, else as the history went on",
+        default_text="by the calendar, else spaced as the history",
     ),
     Option(
         name="calendar",
@@ -130,7 +130,7 @@ FORECAST_OPTIONS = (
         default_text="the model's",
     ),
     Option(name="strict", kind=bool, group=_BARS, help="Fail if one of several symbols cannot be forecast."),
-    Option(name="plot", kind=Path, metavar="PATH", group=_BARS, help="Draw the candles into this PNG, or directory."),
+    Option(name="plot", kind=Path, metavar="PATH", group=_BARS, help="Plot the candles to this PNG file or directory."),
     Option(
         name="max_context",
         kind=int,
@@ -147,17 +147,37 @@ FORECAST_OPTIONS = (
         group=_SAMPLING,
         help="Write quantiles of the paths instead, such as 0.05,0.5,0.95.",
     ),
-    Option(name="raw", kind=bool, group=_SAMPLING, help="Leave bars that contradict themselves as they were drawn."),
-    Option(name="temperature", kind=float, default=1.0, group=_SAMPLING, help="Flattens (> 1) or sharpens (< 1)."),
-    Option(name="top_p", kind=float, default=0.9, group=_SAMPLING, help="Least probability kept."),
-    Option(name="top_k", kind=int, default=0, group=_SAMPLING, help="Most likely tokens kept; 0 keeps all."),
-    Option(name="seed", kind=int, default=0, group=_SAMPLING, help="Of the random draws."),
+    Option(
+        name="raw", kind=bool, group=_SAMPLING, help="Do not repair inconsistent bars, such as a high below the close."
+    ),
+    Option(
+        name="temperature",
+        kind=float,
+        default=1.0,
+        group=_SAMPLING,
+        help="Flattens (> 1) or sharpens (< 1) the distribution of tokens.",
+    ),
+    Option(
+        name="top_p",
+        kind=float,
+        default=0.9,
+        group=_SAMPLING,
+        help="Keep the most likely tokens up to this total probability.",
+    ),
+    Option(
+        name="top_k",
+        kind=int,
+        default=0,
+        group=_SAMPLING,
+        help="Keep this many most likely tokens; 0: all, 1: deterministic.",
+    ),
+    Option(name="seed", kind=int, default=0, group=_SAMPLING, help="Random seed."),
     Option(
         name="device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
         group=_SAMPLING,
-        help="Where to compute.",
+        help="Device to compute on.",
     ),
 )
 
@@ -218,7 +238,7 @@ CHECK_OPTIONS = (
         name="plot",
         kind=Path,
         metavar="FILE.png",
-        help="Draw the bars, what was found and the splits.",
+        help="Plot the bars, the findings and the splits.",
     ),
     Option(name="json", kind=bool, help="Print JSON."),
 )

@@ -19,7 +19,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from kronos_trainer.arguments import Arguments
-from kronos_trainer.config import LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, bars_among
+from kronos_trainer.config import ASIDE, LONGEST_LINE, Content, ExitCode, Landed, Offer, Wanted, bars_among
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError, TrainerError
 from kronos_trainer.storage import durable
 
@@ -102,7 +102,7 @@ def _files(root: Path, name: str) -> list[Path]:
         return [place]
     if not place.is_dir():
         raise InputMissing(f"{place} does not exist")
-    return [file for file in sorted(place.rglob("*")) if file.is_file() and durable.ASIDE not in str(file)]
+    return [file for file in sorted(place.rglob("*")) if file.is_file() and ASIDE not in str(file)]
 
 
 def _offer(source: IO[bytes]) -> Offer:
@@ -177,7 +177,7 @@ def _pieces(stream: IO[bytes]) -> Iterator[bytes]:
 def _put_in_place(staging: Path, target: Path, names: Sequence[str]) -> None:
     if not names:
         return
-    for aside in list(staging.rglob(f"{durable.ASIDE}*")):
+    for aside in list(staging.rglob(f"{ASIDE}*")):
         aside.unlink()  # of a receiver that was killed
     if not target.exists():
         durable.make_directory(target.parent)

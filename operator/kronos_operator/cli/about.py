@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 
 def crd() -> None:
@@ -18,7 +18,7 @@ def version() -> None:
     """Print the version."""
     from importlib.metadata import version as installed
 
-    say(f"kronos-operator {installed('kronos-operator')}")
+    print_line(f"kronos-operator {installed('kronos-operator')}")
 
 
 def show_version(wanted: bool) -> None:

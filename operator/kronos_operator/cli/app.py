@@ -40,7 +40,7 @@ app = typer.Typer(
     name="kronos",
     callback=_options,
     help="Finetune Kronos K-line models from KronosModel files, and forecast with them.\n\n"
-    "Models are looked for on this machine; with --cluster, --context or --kubeconfig in a Kubernetes cluster.",
+    "Commands act on this machine; with --cluster, --context or --kubeconfig on a Kubernetes cluster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = app(list(sys.argv[1:] if arguments is None else arguments), prog_name="kronos", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader went away (`kronos list | head`): nothing more can be said, also not at interpreter exit.
+        # The reader went away (`kronos list | head`): nothing more can be printed, also not at interpreter exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Exception, KeyboardInterrupt) as error:

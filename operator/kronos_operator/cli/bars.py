@@ -1,4 +1,4 @@
-"""What a training would say of a model's bars, where they lie on this machine: asked of `kronos_trainer.data check`."""
+"""What a training would find in a model's bars on this machine, by `kronos_trainer.data check`."""
 
 from __future__ import annotations
 

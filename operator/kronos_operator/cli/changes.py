@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kronos_operator.cli.terminal import say, say_table
+from kronos_operator.cli.terminal import print_line, print_table
 from kronos_operator.cli.values import value_text
+from kronos_operator.leaves import leaves
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
@@ -45,7 +46,7 @@ def changes(before: Object | None, after: Object) -> list[Change]:
 
 def show_changes(found: Sequence[Change]) -> None:
     """Print a table of changed fields."""
-    say_table(
+    print_table(
         ("field", "before", "after"),
         [[one.field, _text(one.before), _text(one.after)] for one in found],
     )
@@ -53,8 +54,8 @@ def show_changes(found: Sequence[Change]) -> None:
 
 def show_effects(effects: Sequence[StageEffect]) -> None:
     """Print what becomes of each stage."""
-    say()
-    say_table(("stage", "plan", "why"), [[one.stage, one.action, one.reason] for one in effects])
+    print_line()
+    print_table(("stage", "plan", "why"), [[one.stage, one.action, one.reason] for one in effects])
 
 
 def _text(value: Any) -> str:
@@ -66,12 +67,5 @@ def _fields(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in _METADATA:
         for key, value in (metadata.get(name) or {}).items():
             yield f"metadata.{name}[{key}]", value
-    yield from _leaves("spec", body.get("spec") or {})
-
-
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _leaves(f"{path}.{name}", part)
-    else:
-        yield path, value
+    for path, value in leaves(body.get("spec") or {}, ("spec",)):
+        yield ".".join(path), value

@@ -24,7 +24,7 @@ def run_tool(module: str, arguments: Sequence[str], *, needs: Sequence[str]) -> 
         from kronos_trainer.config import ExitCode
 
         raise Failure(
-            f"this command needs {', '.join(missing)}, of the trainer extra: {TRAINER_INSTALL}", ExitCode.ENVIRONMENT
+            f"this command needs {', '.join(missing)} from the trainer extra: {TRAINER_INSTALL}", ExitCode.ENVIRONMENT
         )
     child = subprocess.Popen([sys.executable, "-m", module, *arguments])
     while True:

@@ -14,20 +14,20 @@ from kronos_operator.cli.options import Image
 from kronos_operator.cli.target import Target, TheCluster, TheContext, TheKubeconfig, TheNamespace
 from kronos_trainer.commands import CHECK_OPTIONS, IMPORT_OPTIONS, SAMPLE_OPTIONS
 
-data = typer.Typer(no_args_is_help=True, help="Get bars to train on, and look at them.")
+data = typer.Typer(no_args_is_help=True, help="Get, convert and check bars.")
 
 
 @data.command("sample")
 @takes(SAMPLE_OPTIONS)
 def sample(**options: Any) -> None:
-    """Write real bars to try things with: five US stocks by day, EURUSD by hour."""
+    """Write real sample bars: five US stocks by day, EURUSD by hour."""
     _start("sample", options)
 
 
 @data.command("import")
 @takes(IMPORT_OPTIONS)
 def import_(*, files: list[Path], **options: Any) -> None:
-    """Convert bars as vendors, exchanges and libraries write them, and say what was recognised.
+    """Convert bars as vendors, exchanges and libraries write them, and report what was recognised.
 
     Pickles of upstream's finetune scripts are read too; nothing in them is executed.
     """
@@ -37,9 +37,9 @@ def import_(*, files: list[Path], **options: Any) -> None:
 @data.command("check")
 @takes(CHECK_OPTIONS)
 def check(*, path: Path | None, **options: Any) -> None:
-    """Read bars as a training would: what is there, what is odd about it, the windows of each split, what is refused.
+    """Read bars as a training would: report what they are, what is odd, the windows of each split, and what is refused.
 
-    Ends with 65 when a training would refuse the bars.
+    Ends with 65 if a training would refuse the bars.
     """
     _start("check", options, [] if path is None else [path])
 
@@ -55,16 +55,16 @@ def push(
     path: Annotated[
         str, typer.Option(metavar="PATH", help="Directory on the claim, e.g. us/daily.", show_default="its root")
     ] = "",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that hold something else.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files whose content differs.")] = False,
     image: Image = None,
     on_cluster: TheCluster = False,
     kubeconfig: TheKubeconfig = None,
     context: TheContext = None,
     namespace: TheNamespace = None,
 ) -> None:
-    """Copy bars onto a claim of a cluster, by a short pod.
+    """Copy bars to a claim in a cluster, through a short-lived pod.
 
-    A training never reads half of it. Running it again sends only what is not there yet. kronos data check first.
+    A training never reads an incomplete copy. Running it again sends only what is missing. Run kronos data check first.
     """
     from kronos_operator.cli.cluster import pushing
 

@@ -15,7 +15,7 @@ from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, Target, target_of
-from kronos_operator.cli.terminal import say, say_json
+from kronos_operator.cli.terminal import print_json, print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What a file would change of one model; `remark` says when, where that is not at once."""
+    """What a file would change of one model; `remark` is set where it does not take effect at once."""
 
     model: str
     new: bool
@@ -44,7 +44,7 @@ def diff(
 ) -> None:
     """Show what files would change: fields, and stages that would be trained again, by their hashes.
 
-    Compared with the object in a cluster, where the server itself is asked, or with the latest local run.
+    Compared with the object in a cluster, by a dry run of the server, or with the latest local run.
     """
     target = target_of(on_cluster, kubeconfig, context, namespace)
     if target is None:
@@ -60,7 +60,7 @@ def diff(
         if not as_json:
             _show(one)
     if as_json:
-        say_json(documents)
+        print_json(documents)
     raise typer.Exit(code)
 
 
@@ -68,12 +68,12 @@ def _show(one: Difference) -> None:
     trained = any(effect.action == "train" for effect in one.stages)
     unchanged = "no field changes" if trained else "nothing changes"
     what = "new" if one.new else "would change" if one.changes else unchanged
-    say(f"{one.model}: {what}", style="bold")
+    print_line(f"{one.model}: {what}", style="bold")
     if one.changes and not one.new:
         show_changes(one.changes)
     show_effects(one.stages)
     if one.remark:
-        say(one.remark)
+        print_line(one.remark)
 
 
 def _in_cluster(loaded: Sequence[Loaded], target: Target) -> Iterator[Difference | Failure]:
@@ -97,14 +97,13 @@ def _local(loaded: Sequence[Loaded]) -> Iterator[Difference | Failure]:
     from kronos_operator.local import stored_model
 
     settings = local_settings()
-    for run in prepare_each(loaded, settings):
-        if isinstance(run, Exception):
-            yield Failure(str(run), run.exit_code)
+    for one in prepare_each(loaded, settings):
+        if one.error is not None:
+            yield Failure(str(one.error), one.error.exit_code)
+        if (run := one.run) is None:
             continue
         before = stored_model(settings.output_root, run.model.ref)
-        effects = tuple(
-            StageEffect(stage=step.stage.value, action=step.action, reason=step.reason) for step in run.steps
-        )
+        effects = tuple(StageEffect(stage=one.stage.value, action=one.action, reason=one.reason) for one in run.stages)
         old = None if before is None else _body(before.model)
         yield Difference(
             model=run.key,

@@ -18,7 +18,7 @@ from kronos_operator.cli.checks import Check, HubWeights
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import console, draws, near, say, say_json
+from kronos_operator.cli.terminal import console, draws, near, print_json, print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -41,7 +41,7 @@ def doctor(
     loaded = load(files, named, overrides, os.environ) if files or named else []
     outcome = examine(loaded)
     if as_json:
-        say_json([asdict(check) for check in outcome])
+        print_json([asdict(check) for check in outcome])
     else:
         show(outcome)
     if any(check.state == "fail" for check in outcome):
@@ -85,13 +85,13 @@ def show(outcome: Sequence[Check]) -> None:
             soft_wrap=True,
         )
         if check.mend and check.state != "ok":
-            say(f"{'':<16}{check.mend}", style="dim")
+            print_line(f"{'':<16}{check.mend}", style="dim")
     counts = {state: sum(check.state == state for check in outcome) for state in _STYLES}
-    say()
+    print_line()
     if counts["fail"]:
-        say(f"{counts['fail']} to fix before training, {counts['warn']} to note")
+        print_line(f"{counts['fail']} to fix before training, {counts['warn']} to note")
     else:
-        say("ready to train" + (f", {counts['warn']} to note" if counts["warn"] else ""))
+        print_line("ready to train" + (f", {counts['warn']} to note" if counts["warn"] else ""))
 
 
 def _one(check: Callable[..., Check], *arguments: object, **options: object) -> list[Check]:
@@ -103,6 +103,6 @@ def _hub_weights(loaded: Sequence[Loaded]) -> list[HubWeights]:
     from kronos_trainer.config import STARTS
 
     usual = STARTS["small"]
-    stages = [stage for one in loaded for stage in one.model.spec.trained().values()]
+    stages = [stage for one in loaded for stage in one.model.spec.weights_stages().values()]
     hubs = [stage.init.hub for stage in stages or (usual.tokenizer, usual.predictor)]
     return list(dict.fromkeys(HubWeights(hub.repo, hub.revision) for hub in hubs if hub))

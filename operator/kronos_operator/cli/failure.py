@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import typer
 
-from kronos_operator.cli.terminal import say_error
+from kronos_operator.cli.terminal import print_error
 
 UNEXPECTED = 1
 USAGE = 64  # ExitCode.CONFIG
@@ -26,12 +26,12 @@ class Failure(Exception):
 
 
 def report(error: BaseException) -> int:
-    """The exit code for an error that ended a command, after saying it on stderr."""
+    """The exit code for an error that ended a command, after printing it on stderr."""
     code, lines = _explain(error)
-    for line in filter(None, lines):  # typer shows the help where a command is missing, and says nothing
-        say_error(line)
+    for line in filter(None, lines):  # typer shows the help where a command is missing, and prints nothing
+        print_error(line)
     if code == UNEXPECTED:
-        _say_how_to_report(error)
+        _print_how_to_report(error)
     return code
 
 
@@ -62,18 +62,18 @@ def _explain(error: BaseException) -> tuple[int, Iterable[str]]:
 
 
 def _usage(error: typer.TyperException) -> str:
-    """What is wrong with the command line, without Python's words for it, and how to get help."""
+    """What is wrong with the command line, in plain words, and how to get help."""
     message = error.format_message().replace("Value error, ", "").replace("Input should be", "must be").rstrip(".")
     context = getattr(error, "ctx", None)  # absent where a plugin of typer's is at fault, not the command line
     return f"{message}; help: {context.command_path} --help" if message and context is not None else message
 
 
-def _say_how_to_report(error: BaseException) -> None:
+def _print_how_to_report(error: BaseException) -> None:
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
     else:
         print(
-            f"This was not expected. Run the command again with {DEBUG_VARIABLE}=1 for the traceback, and report it "
+            f"Unexpected error. Run the command again with {DEBUG_VARIABLE}=1 for the traceback, and report it "
             "with the output of `kronos version` and `kronos doctor`.",
             file=sys.stderr,
         )

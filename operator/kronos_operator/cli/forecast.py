@@ -25,7 +25,7 @@ def forecast(
 ) -> None:
     """Predict the bars after a history, with a model trained here, with any weights, or with a model of a cluster.
 
-    In a cluster a short pod computes it, on CPU; the files are of this machine all the same.
+    In a cluster a short-lived pod computes it, on CPU; the files stay on this machine.
     """
     target = target_of(on_cluster, kubeconfig, kube_context, options["namespace"])
     if target is None:

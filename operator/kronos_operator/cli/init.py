@@ -14,7 +14,7 @@ from rich.prompt import IntPrompt, Prompt
 
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import interactive, say
+from kronos_operator.cli.terminal import interactive, print_line
 
 if TYPE_CHECKING:
     from kronos_trainer.config import PredictorStage, TokenizerStage
@@ -39,7 +39,7 @@ spec:
       # In a cluster, bars are on a volume: claim: {{name: bars, path: us/daily}}
       {source}
   window:
-    lookback: {lookback}  # bars of history that a forecast sees
+    lookback: {lookback}  # bars of history that a forecast uses
     horizon: {horizon}  # bars to predict
     maxContext: {max_context}  # longest context of these weights, in bars
   # {about}
@@ -67,12 +67,12 @@ def init(
     horizon: Annotated[int | None, typer.Option(help="Bars to predict.", show_default="by timeframe")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
-    """Write a KronosModel file, asking on a terminal for what the options do not say."""
+    """Write a KronosModel file; on a terminal, ask for what the options leave out."""
     from kronos_trainer.config import ExitCode, Timeframe
 
     frames = [frame.value for frame in Timeframe]
     if not interactive() and (timeframe is None or data is None):
-        raise Failure("give --timeframe and --data: there is no terminal to ask on", ExitCode.CONFIG)
+        raise Failure("give --timeframe and --data: no terminal to ask on", ExitCode.CONFIG)
     timeframe = timeframe or _ask("Length of a bar", "1d", frames)
     if timeframe not in frames:
         raise Failure(f"--timeframe {timeframe}: choose one of {', '.join(frames)}", ExitCode.CONFIG)
@@ -89,9 +89,9 @@ def init(
         path = path / f"{name}.yaml"
     if path.exists() and not force:
         raise Failure(f"{path} exists; --force overwrites it, --output FILE writes another", ExitCode.CONFIG)
-    data = _seen_from(path, data)
+    data = _relative_to(path, data)
     _write(path, render(path, timeframe=timeframe, data=data, size=size, name=name, lookback=lookback, horizon=horizon))
-    _say_what_is_next(path)
+    _print_next_step(path)
 
 
 def usual_window(timeframe: str) -> tuple[int, int]:
@@ -147,7 +147,7 @@ def _flow(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and not value.isalpha() else str(value)
 
 
-def _seen_from(path: Path, data: str) -> str:
+def _relative_to(path: Path, data: str) -> str:
     """Bars that are named from here, as the file at `path` has to name them."""
     from kronos_operator.sources import home_of
 
@@ -157,15 +157,15 @@ def _seen_from(path: Path, data: str) -> str:
     return os.path.relpath(data, home_of(path))
 
 
-def _say_what_is_next(path: Path) -> None:
+def _print_next_step(path: Path) -> None:
     from kronos_operator.loading import load_models
     from kronos_operator.local import refusals
 
     (loaded,) = load_models([path])
     missing = list(refusals(loaded, local_settings()))
     for refusal in missing:
-        say(f"note: {loaded.origins[refusal.field].where}: {refusal}", stderr=True)
-    say(f"wrote {path}; {'once that is mended' if missing else 'next'}: kronos run -f {path}")
+        print_line(f"note: {loaded.origins[refusal.field].where}: {refusal}", stderr=True)
+    print_line(f"wrote {path}; {'once that is fixed' if missing else 'next'}: kronos run -f {path}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -202,6 +202,6 @@ def _ask_size() -> Size:
 
     if interactive():
         for size, start in STARTS.items():
-            say(f"  {size:<6} {start.about}", style="dim")
+            print_line(f"  {size:<6} {start.about}", style="dim")
     answer = _ask("Size of the model", "small", list(STARTS))
     return next(size for size in get_args(Size) if size == answer)

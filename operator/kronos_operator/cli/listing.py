@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
-from kronos_operator.cli.status import document_of, key_of, say_that_none_was_run, states_of
-from kronos_operator.cli.terminal import say, say_json, say_table
+from kronos_operator.cli.status import document_of, note_no_runs, states_of
+from kronos_operator.cli.terminal import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -35,7 +35,7 @@ def list_models(
 ) -> None:
     """List the models trained here and what each has published.
 
-    With files, those that they describe come first: trained; changed since; not trained; or how the last run ended.
+    With files, the models that they describe come first: trained, changed, not trained, or how the last run ended.
     """
     if not (files or named):
         _list_states(states_of(None, None), as_json=as_json)
@@ -43,25 +43,25 @@ def list_models(
     loaded = load(files, named, overrides, os.environ)
     rows = list(_listed(loaded))
     if as_json:
-        say_json([_document(row) for row in rows])
+        print_json([_document(row) for row in rows])
         return
-    say_table(
+    print_table(
         ("model", "state", "latest run", "published run", "file"),
         [[row.key, row.state, row.run or "-", row.published or "-", row.file or "-"] for row in rows],
     )
     for row in rows:
         if row.message:
-            say(f"note: {row.message}", stderr=True)
+            print_line(f"note: {row.message}", stderr=True)
 
 
 def _list_states(states: Sequence[ModelState], *, as_json: bool) -> None:
     if as_json:
-        say_json([document_of(state) for state in states])
+        print_json([document_of(state) for state in states])
         return
-    rows = [[key_of(state), state.state, state.run, state.published or "-"] for state in states]
-    say_table(("model", "state", "latest run", "published run"), rows)
+    rows = [[state.key, state.state, state.run, state.published or "-"] for state in states]
+    print_table(("model", "state", "latest run", "published run"), rows)
     if not rows:
-        say_that_none_was_run()
+        note_no_runs()
 
 
 def _listed(loaded: Sequence[Loaded]) -> Iterator[Listed]:
@@ -70,26 +70,26 @@ def _listed(loaded: Sequence[Loaded]) -> Iterator[Listed]:
     settings = local_settings()
     roots = dict.fromkeys([settings.output_root.absolute(), *(settings.root(one.model.spec) for one in loaded)])
     states = {(root, state.namespace, state.name): state for root in roots for state in read_states(root)}
-    for one, run in zip(loaded, prepare_each(loaded, settings), strict=True):
-        ref = one.model.ref
-        state = states.pop((settings.root(one.model.spec), ref.namespace, ref.name), None)
+    for one in prepare_each(loaded, settings):
+        model = one.loaded.model
+        state = states.pop((settings.root(model.spec), model.ref.namespace, model.ref.name), None)
         yield Listed(
-            key=ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}",
-            state="cannot run" if isinstance(run, Exception) else _word(run, state),
+            key=model.ref.key,
+            state="cannot run" if one.run is None else _state(one.run, state),
             run=state.run if state else None,
             published=state.published or None if state else None,
-            file=str(one.file),
-            message=str(run) if isinstance(run, Exception) else "",
+            file=str(one.loaded.file),
+            message="" if one.error is None else str(one.error),
         )
     for state in states.values():
-        yield Listed(key=key_of(state), state=state.state, run=state.run, published=state.published or None)
+        yield Listed(key=state.key, state=state.state, run=state.run, published=state.published or None)
 
 
-def _word(run: LocalRun, state: ModelState | None) -> str:
-    """How a model stands by what its file says today."""
+def _state(run: LocalRun, state: ModelState | None) -> str:
+    """The state of a model, compared with its file."""
     if state is not None and state.state == "running":
         return "running"
-    if all(step.action != "train" for step in run.steps):
+    if all(one.action != "train" for one in run.stages):
         return "trained"
     if state is None:
         return "not trained"

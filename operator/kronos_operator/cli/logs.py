@@ -1,8 +1,7 @@
-"""`kronos logs`: what the trainer of a model has said, here or in a cluster."""
+"""`kronos logs`: the log of a model's trainer, here or in a cluster."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from kronos_operator.cli.options import ModelName
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.progress import Board, StageProgress, remark_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_trainer.stages import StageName
 
 POLL_SECONDS = 0.5
@@ -24,19 +23,19 @@ POLL_SECONDS = 0.5
 
 def logs(
     name: ModelName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is added, until Ctrl-C.")] = False,
-    stage: Annotated[StageName | None, typer.Option(help="Of this stage.", show_default="the latest")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
+    stage: Annotated[StageName | None, typer.Option(help="Only this stage.", show_default="the latest")] = None,
     rank: Annotated[
-        str, typer.Option(metavar="N|all", help="In a cluster: only the pod of this rank; here all share one log.")
+        str, typer.Option(metavar="N|all", help="In a cluster: only the pod of this rank; local ranks share one log.")
     ] = "all",
     on_cluster: OnCluster = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
 ) -> None:
-    """Print the log of a model's latest attempt, progress in readable form; in a cluster of every pod.
+    """Print the log of a model's latest attempt, progress in readable form; in a cluster, the logs of every pod.
 
-    Following goes over to later stages and attempts; in a cluster it ends when the run has ended.
+    --follow continues with later stages and attempts; in a cluster it ends with the run.
     """
     from kronos_trainer.config import ExitCode, ModelRef, RunPaths
 
@@ -49,7 +48,7 @@ def logs(
         in_cluster.show(target, wanted, follow=follow, readable=readable)
         return
     if one_rank is not None:
-        raise Failure("all ranks of a local run write into one log: leave --rank out", ExitCode.CONFIG)
+        raise Failure("all ranks of a local run share one log: omit --rank", ExitCode.CONFIG)
     directory = RunPaths(local_settings().output_root, ModelRef(namespace=namespace or "default", name=name), "").logs
     log = newest_log(directory, stage)
     if log is None:
@@ -60,7 +59,7 @@ def logs(
         )
     lines = followed(directory, log, stage) if follow else iter(log.read_text(errors="replace").splitlines())
     for line in lines:
-        say(readable(name, line))
+        print_line(readable(name, line))
 
 
 def _rank(text: str) -> int | None:
@@ -96,13 +95,12 @@ def followed(directory: Path, log: Path, stage: str | None) -> Iterator[str]:
 
 def readable(model: str, line: str) -> str:
     """A progress line for the eye; any other line as it is, also one that only begins as if it were the trainer's."""
-    if not line.startswith('{"kronos"'):
+    from kronos_trainer.config import OtherEvent, parse_line
+
+    events = list(parse_line(line)) if line.startswith("{") else []
+    if len(events) != 1 or events[0].malformed or isinstance(events[0], OtherEvent):
         return line
-    try:
-        event = json.loads(line)
-        stage = StageProgress(model, str(event.get("stage")))
-        Board([stage]).apply(model, event)
-        remark = remark_of(event)
-        return progress_line(stage) if remark is None else f"{model}: {remark}"
-    except Exception:  # any value may stand in any field, and nest as deep as it likes
-        return line
+    stage = StageProgress(model, events[0].stage)
+    Board([stage]).apply(model, events[0])
+    remark = remark_of(events[0])
+    return progress_line(stage) if remark is None else f"{model}: {remark}"

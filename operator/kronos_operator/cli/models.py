@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded, Reading
@@ -24,7 +24,7 @@ Files = Annotated[
     ),
 ]
 NamedFiles = Annotated[
-    list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="As FILE.", show_default=False)
+    list[Path] | None, typer.Option("--file", "-f", metavar="FILE", help="Same as FILE.", show_default=False)
 ]
 
 
@@ -50,12 +50,12 @@ def load(
     overrides: Sequence[str] | None,
     environ: Mapping[str, str] | None = None,
 ) -> list[Loaded]:
-    """The models, after saying what was left out. Raises Failure (64) and InvalidModel."""
+    """The models; prints notes on what was skipped. Raises Failure (64) and InvalidModel."""
     from kronos_operator.loading import InvalidModel
 
     reading = read(files, named, overrides, environ)
     for note in reading.notes:
-        say(f"note: {note}", stderr=True)
+        print_line(f"note: {note}", stderr=True)
     if reading.problems:
         raise InvalidModel(reading.problems)
     return reading.models

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,90 +13,32 @@ from kronos_operator.cli.options import ModelName
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.status import states_of
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
 
 
-def suspend(
-    name: ModelName,
-    on_cluster: OnCluster = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    namespace: Namespace = None,
-) -> None:
-    """Have a training save and stop, until kronos resume.
+def _operation(verb: str, here: Callable[[str, str | None], None], help: str) -> Callable[..., None]:
+    """The command of this name: `here` does it on this machine."""
 
-    On this machine the `kronos run` that trains the model ends with it, as on Ctrl-C.
-    """
-    target = target_of(on_cluster, kubeconfig, context, namespace)
-    if target is None:
-        _stop_here(name, namespace)
-        return
-    from kronos_operator.cli.cluster import operations as in_cluster
+    def command(
+        name: ModelName,
+        on_cluster: OnCluster = False,
+        kubeconfig: Kubeconfig = None,
+        context: Context = None,
+        namespace: Namespace = None,
+    ) -> None:
+        target = target_of(on_cluster, kubeconfig, context, namespace)
+        if target is None:
+            here(name, namespace)
+            return
+        from kronos_operator.cli.cluster.operations import OPERATIONS
 
-    in_cluster.suspend(target, name)
+        OPERATIONS[verb](target, name)
 
-
-def resume(
-    name: ModelName,
-    on_cluster: OnCluster = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    namespace: Namespace = None,
-) -> None:
-    """Go on with a training that was suspended, from its last checkpoint.
-
-    On this machine it runs here and now, as the model was when it was last run; `kronos run` takes a changed file.
-    """
-    target = target_of(on_cluster, kubeconfig, context, namespace)
-    if target is None:
-        _train_here(name, namespace, force=False)
-        return
-    from kronos_operator.cli.cluster import operations as in_cluster
-
-    in_cluster.resume(target, name)
-
-
-def retrain(
-    name: ModelName,
-    on_cluster: OnCluster = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    namespace: Namespace = None,
-) -> None:
-    """Train every stage of a model again, e.g. because its bars have grown.
-
-    On this machine it runs here and now, as the model was when it was last run; `kronos run` takes a changed file.
-    """
-    target = target_of(on_cluster, kubeconfig, context, namespace)
-    if target is None:
-        _train_here(name, namespace, force=True)
-        return
-    from kronos_operator.cli.cluster import operations as in_cluster
-
-    in_cluster.retrain(target, name)
-
-
-def cancel(
-    name: ModelName,
-    on_cluster: OnCluster = False,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
-    namespace: Namespace = None,
-) -> None:
-    """End the run in progress; its checkpoints stay.
-
-    In a cluster the run counts as cancelled and is not taken up again. On this machine this is kronos suspend.
-    """
-    target = target_of(on_cluster, kubeconfig, context, namespace)
-    if target is None:
-        _stop_here(name, namespace)
-        return
-    from kronos_operator.cli.cluster import operations as in_cluster
-
-    in_cluster.cancel(target, name)
+    command.__doc__ = help
+    return command
 
 
 def _stop_here(name: str, namespace: str | None) -> None:
@@ -105,7 +49,7 @@ def _stop_here(name: str, namespace: str | None) -> None:
     asked = stop(state)
     if asked is None:
         raise Failure(f"{name} is not being trained on this machine ({state.state})", ExitCode.INPUT_MISSING)
-    say(f"{name}: process {asked} is asked to save what there is and stop; `kronos resume {name}` goes on")
+    print_line(f"{name}: process {asked} saves its progress and stops; `kronos resume {name}` continues")
 
 
 def _train_here(name: str, namespace: str | None, *, force: bool) -> None:
@@ -125,5 +69,39 @@ def _stored(name: str, namespace: str | None) -> Loaded:
     output = local_settings().output_root
     loaded = stored_model(output, ModelRef(namespace=namespace or "default", name=name))
     if loaded is None:
-        raise Failure(f"{output} holds no copy of {name} as it was run: kronos run -f FILE", ExitCode.INPUT_MISSING)
+        raise Failure(f"{output} has no stored copy of {name}: kronos run -f FILE", ExitCode.INPUT_MISSING)
     return loaded
+
+
+suspend = _operation(
+    "suspend",
+    _stop_here,
+    """Save and stop a training, until kronos resume.
+
+    On this machine the `kronos run` that trains the model ends with it, as on Ctrl-C.
+    """,
+)
+resume = _operation(
+    "resume",
+    partial(_train_here, force=False),
+    """Continue a suspended training from its last checkpoint.
+
+    On this machine it runs here and now, with the model as it was last run; for a changed file use `kronos run`.
+    """,
+)
+retrain = _operation(
+    "retrain",
+    partial(_train_here, force=True),
+    """Train every stage of a model again, e.g. because its bars have grown.
+
+    On this machine it runs here and now, with the model as it was last run; for a changed file use `kronos run`.
+    """,
+)
+cancel = _operation(
+    "cancel",
+    _stop_here,
+    """End the run in progress; its checkpoints stay.
+
+    In a cluster the run is marked as cancelled and does not resume. On this machine this is kronos suspend.
+    """,
+)

@@ -26,13 +26,13 @@ Overrides = Annotated[
     ),
 ]
 OneStage = Annotated[StageName | None, typer.Option("--stage", help="Only this stage.", show_default="all of them")]
-Force = Annotated[bool, typer.Option("--force", help="Train again what is already complete.")]
+Force = Annotated[bool, typer.Option("--force", help="Train complete stages again.")]
 Image = Annotated[
     str | None,
     typer.Option(
         metavar="IMAGE",
         envvar=TRAINER_IMAGE_ENV,
-        help="Image of the trainer, for the pod that does it.",
+        help="Trainer image of the pod.",
         show_default="the model's, else the operator's",
         rich_help_panel="Which cluster",
     ),

@@ -11,13 +11,12 @@ import typer
 
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Force, OneStage, Overrides
-from kronos_operator.cli.preparation import local_settings, prepare_each
-from kronos_operator.cli.terminal import near, say, say_json, say_table
+from kronos_operator.cli.preparation import Prepared, first_exit_code, local_settings, prepare_each
+from kronos_operator.cli.terminal import near, print_json, print_line, print_table
 from kronos_operator.cli.values import effective_values, value_text
 
 if TYPE_CHECKING:
-    from kronos_operator.loading import Loaded
-    from kronos_operator.local import LocalError, LocalRun
+    from kronos_operator.local import LocalRun
 
 
 def plan(
@@ -38,63 +37,55 @@ def plan(
     """Show what would be trained or reused and why, and where every value comes from. Trains nothing."""
     loaded = load(files, named, overrides, os.environ)
     prepared = prepare_each(loaded, local_settings(stage=stage, force=force))
-    show_plan(loaded, prepared, defaults=every_value, as_json=as_json)
+    show_plan(prepared, defaults=every_value, as_json=as_json)
     if write is not None:
-        _write([run for run in prepared if not isinstance(run, Exception)], write)
-    first_error = next((one for one in prepared if isinstance(one, Exception)), None)
-    if first_error is not None:
-        raise typer.Exit(first_error.exit_code)
+        _write([one.run for one in prepared if one.run is not None], write)
+    raise typer.Exit(first_exit_code(prepared))
 
 
-def show_plan(
-    loaded: Sequence[Loaded],
-    prepared: Sequence[LocalRun | LocalError],
-    *,
-    defaults: bool = False,
-    as_json: bool = False,
-) -> None:
+def show_plan(prepared: Sequence[Prepared], *, defaults: bool = False, as_json: bool = False) -> None:
     """Print the plan of every model."""
-    documents = [_document(one, run, defaults=defaults) for one, run in zip(loaded, prepared, strict=True)]
+    documents = [_document(one, defaults=defaults) for one in prepared]
     if as_json:
-        say_json(documents)
+        print_json(documents)
         return
     for index, document in enumerate(documents):
         if index:
-            say()
+            print_line()
         _show(document)
 
 
-def _document(loaded: Loaded, run: LocalRun | LocalError, *, defaults: bool) -> dict[str, Any]:
-    document: dict[str, Any] = {"model": loaded.model.metadata.name, "file": str(loaded.file)}
-    if isinstance(run, Exception):
-        document["error"] = str(run)
-    else:
+def _document(one: Prepared, *, defaults: bool) -> dict[str, Any]:
+    document: dict[str, Any] = {"model": one.loaded.model.metadata.name, "file": str(one.loaded.file)}
+    if one.error is not None:
+        document["error"] = str(one.error)
+    if (run := one.run) is not None:
         document |= {
             "run": run.run,
-            "steps": [{"stage": step.stage.value, "action": step.action, "reason": step.reason} for step in run.steps],
+            "steps": [{"stage": one.stage.value, "action": one.action, "reason": one.reason} for one in run.stages],
             "bars": run.bars,
             "results": str(run.paths.run_dir),
             "notes": list(run.notes),
         }
-    return document | {"values": effective_values(loaded, defaults=defaults)}
+    return document | {"values": effective_values(one.loaded, defaults=defaults)}
 
 
 def _show(document: dict[str, Any]) -> None:
     heading = f"{document['model']}  ({document['file']})"
-    say(heading, style="bold")
+    print_line(heading, style="bold")
     if "error" in document:
-        say(f"  cannot run: {document['error']}", style="red")
+        print_line(f"  cannot run: {document['error']}", style="red")
     else:
         for label in ("run", "bars", "results"):
-            say(f"  {label:<8} {near(document[label])}")
+            print_line(f"  {label:<8} {near(document[label])}")
         for note in document["notes"]:
-            say(f"  note     {note}")
-        say()
-        say_table(
+            print_line(f"  note     {note}")
+        print_line()
+        print_table(
             ["stage", "plan", "why"], [[step["stage"], step["action"], step["reason"]] for step in document["steps"]]
         )
-    say()
-    say_table(
+    print_line()
+    print_table(
         ["field", "value", "from"],
         [[one["field"], value_text(one["value"]), one["where"]] for one in document["values"]],
     )
@@ -105,4 +96,4 @@ def _write(runs: Sequence[LocalRun], directory: Path) -> None:
 
     for run in runs:
         for path in write_run_configs(run, directory / run.model.metadata.name):
-            say(f"wrote {path}", stderr=True)
+            print_line(f"wrote {path}", stderr=True)

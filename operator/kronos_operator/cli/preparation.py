@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from kronos_operator.cli.options import Mode
@@ -22,7 +22,7 @@ def local_settings(
     max_workers: int = 1,
     force: bool = False,
 ) -> LocalSettings:
-    """The settings of this machine, from the environment, with what the command line says."""
+    """The settings of this machine, from the environment, with the options of the command line."""
     from kronos_operator.local import LocalSettings
 
     chosen = frozenset({stage} if stage else StageName)
@@ -31,14 +31,28 @@ def local_settings(
     )
 
 
-def prepare_each(loaded: Sequence[Loaded], settings: LocalSettings) -> list[LocalRun | LocalError]:
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A model with the run that it could start, or with why it cannot: one of the two is None."""
+
+    loaded: Loaded
+    run: LocalRun | None = None
+    error: LocalError | None = None
+
+
+def prepare_each(loaded: Sequence[Loaded], settings: LocalSettings) -> list[Prepared]:
     """A run for each model, or why it cannot start: one bad model does not keep the others from running."""
     from kronos_operator.local import LocalError, prepare
 
-    prepared: list[LocalRun | LocalError] = []
+    prepared: list[Prepared] = []
     for one in loaded:
         try:
-            prepared.append(prepare(one, settings))
+            prepared.append(Prepared(loaded=one, run=prepare(one, settings)))
         except LocalError as error:
-            prepared.append(error)
+            prepared.append(Prepared(loaded=one, error=error))
     return prepared
+
+
+def first_exit_code(prepared: Sequence[Prepared]) -> int:
+    """That of the first model that cannot start, else 0."""
+    return next((int(one.error.exit_code) for one in prepared if one.error is not None), 0)

@@ -13,7 +13,7 @@ from kronos_operator.cli.target import Target, TheCluster, TheContext, TheKubeco
 
 def pull(
     name: ModelName,
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Directory to copy it below.", show_default=False)],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Directory to copy it to.", show_default=False)],
     image: Image = None,
     on_cluster: TheCluster = False,
     kubeconfig: TheKubeconfig = None,

@@ -18,7 +18,7 @@ from kronos_operator.cli.options import Mode, OneStage, Overrides
 from kronos_operator.cli.plan import show_plan
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.run import train
-from kronos_operator.cli.terminal import interactive, say
+from kronos_operator.cli.terminal import interactive, print_line
 
 EXAMPLES = Path("manifests/examples")
 
@@ -39,7 +39,7 @@ def quickstart(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take the defaults and run.")] = False,
 ) -> None:
-    """Check this machine, choose models, stage and mode, see the plan, and run it.
+    """Check this machine, choose models, stage and mode, show the plan, and run it.
 
     Without files, the models are chosen among the examples.
     """
@@ -47,7 +47,7 @@ def quickstart(
 
     asking = not yes and interactive()
     if not asking and not yes:
-        raise Failure("there is no terminal to ask on; --yes takes the defaults", ExitCode.CONFIG)
+        raise Failure("no terminal to ask on; --yes takes the defaults", ExitCode.CONFIG)
     paths = [*(files or []), *(named or [])] or _choose_files(asking)
     trial = [*TRIAL, *(overrides or [])]
     loaded = load(paths, None, trial if tiny else overrides, os.environ)
@@ -72,9 +72,9 @@ def quickstart(
         )
     settings = local_settings(stage=stage, mode=mode or "sequential", max_workers=max_workers)
 
-    say()
-    show_plan(loaded, prepare_each(loaded, settings))
-    say()
+    print_line()
+    show_plan(prepare_each(loaded, settings))
+    print_line()
     if asking and not Confirm.ask("Run this?", default=True):
         raise typer.Exit(0)
     raise typer.Exit(train(loaded, settings))
@@ -87,12 +87,12 @@ def _choose_files(asking: bool) -> list[Path]:
 
     found = [one.file for one in read_models([EXAMPLES]).models] if EXAMPLES.is_dir() else []
     if not found:
-        advice = "name one with --file, or write one with: kronos init"
-        raise Failure(f"there is no KronosModel file in {EXAMPLES}; {advice}", ExitCode.INPUT_MISSING)
+        advice = "name one with --file, or create one with: kronos init"
+        raise Failure(f"no KronosModel file in {EXAMPLES}; {advice}", ExitCode.INPUT_MISSING)
     if not asking:
         return found
     for index, file in enumerate(found, start=1):
-        say(f"  {index}  {file}")
+        print_line(f"  {index}  {file}")
     answer = Prompt.ask("Models, by number, separated by commas", default="1")
     return _picked(answer, found)
 

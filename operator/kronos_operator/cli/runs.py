@@ -1,4 +1,4 @@
-"""`kronos runs`: every run of a model on this machine, and what became of it."""
+"""`kronos runs`: every run of a model on this machine, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 from kronos_operator.cli.options import AsJson, ModelName
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.status import document_of, states_of
-from kronos_operator.cli.terminal import duration, number, say_json, say_table
+from kronos_operator.cli.terminal import number, print_json, print_table
+from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
     from kronos_operator.local import ModelState
@@ -28,7 +29,7 @@ def runs(
 ) -> None:
     """List the runs of a model on this machine, newest first, a line for each stage that a run has trained.
 
-    A stage that was reused is listed with the run that trained it. Of a model in a cluster, kronos status tells them.
+    A stage that was reused is listed with the run that trained it. For models in a cluster, use kronos status.
     """
     from kronos_operator.local import read_runs
     from kronos_trainer.config import ModelRef
@@ -36,13 +37,13 @@ def runs(
     (latest,) = states_of(name, namespace)
     found = read_runs(local_settings().output_root, ModelRef(namespace=latest.namespace, name=latest.name))
     if as_json:
-        say_json([_document(state) for state in found])
+        print_json([_document(state) for state in found])
         return
     shown, rows = "", []
     for state in found:
         rows.append(_row(state, first=state.run != shown))
         shown = state.run
-    say_table(HEADERS, rows, right=RIGHT)
+    print_table(HEADERS, rows, right=RIGHT)
 
 
 def _row(state: ModelState, *, first: bool) -> list[str]:

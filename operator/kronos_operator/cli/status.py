@@ -1,4 +1,4 @@
-"""`kronos status`: what local runs have come to, read from their files, or what a cluster tells."""
+"""`kronos status`: the state of local runs, read from their files, or of the models of a cluster."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.options import AsJson
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
-from kronos_operator.cli.terminal import duration, near, number, say, say_json, say_table
+from kronos_operator.cli.terminal import near, number, print_json, print_line, print_table
 from kronos_operator.cli.watching import watch_table
+from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
     from kronos_operator.local import ModelState
@@ -29,16 +30,16 @@ def status(
             metavar="[NAME]", help="Only this model, in detail.", show_default=False, autocompletion=model_names
         ),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show changes as they come, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show changes until Ctrl-C.")] = False,
     on_cluster: OnCluster = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how the models trained here stand, also while another terminal trains them; or those of a cluster.
+    """Show the state of the models trained here, also while another terminal trains them, or of those in a cluster.
 
-    In a cluster, JSON is that of the objects.
+    In a cluster, --json prints the objects.
     """
     target = target_of(on_cluster, kubeconfig, context, namespace)
     if target is not None:
@@ -50,24 +51,24 @@ def status(
         watch_table(HEADERS, lambda: [_row(state) for state in states_of(name, namespace)], right=RIGHT)
     states = states_of(name, namespace)
     if as_json:
-        say_json([document_of(state) for state in states])
+        print_json([document_of(state) for state in states])
         return
-    say_table(HEADERS, [_row(state) for state in states], right=RIGHT)
+    print_table(HEADERS, [_row(state) for state in states], right=RIGHT)
     if not states:
-        say_that_none_was_run()
+        note_no_runs()
     if name is not None:
         for state in states:
             _detail(state)
 
 
-def say_that_none_was_run() -> None:
-    """A table without rows leaves open where was looked."""
+def note_no_runs() -> None:
+    """Names the directory that was searched."""
     root = local_settings().output_root
-    say(f"note: nothing has been run in {root}; KRONOS_OUTPUT_PATH names another directory", stderr=True)
+    print_line(f"note: nothing has been run in {root}; set KRONOS_OUTPUT_PATH for another directory", stderr=True)
 
 
 def states_of(name: str | None, namespace: str | None) -> list[ModelState]:
-    """The models below the output directory, or the one that is named. Raises Failure (66) if it is not there."""
+    """The models below the output directory, or the one that is named. Raises Failure (66) if it does not exist."""
     from kronos_operator.local import read_states
     from kronos_trainer.config import ExitCode
 
@@ -85,46 +86,48 @@ def _hint(name: str, states: Sequence[ModelState]) -> str:
     """Where else the model may be: in another namespace, under a similar name, or in another directory."""
     elsewhere = [state.namespace for state in states if state.name == name]
     if elsewhere:
-        return f"; there is one in another namespace: --namespace {' or '.join(elsewhere)}"
+        return f"; it exists in another namespace: --namespace {' or '.join(elsewhere)}"
     from kronos_operator.problems import nearest
 
-    known = ", ".join(key_of(state) for state in states) or "none"
+    known = ", ".join(state.key for state in states) or "none"
     similar = nearest(name, [state.name for state in states])
-    return f" (found: {known}){similar or '; KRONOS_OUTPUT_PATH names another directory'}"
+    return f" (found: {known}){similar or '; set KRONOS_OUTPUT_PATH for another directory'}"
 
 
 def _row(state: ModelState) -> list[str]:
-    progress = state.progress or {}
+    from kronos_trainer.config import ProgressEvent
+
+    progress = state.progress or ProgressEvent(event="progress")
     result = state.results.get(state.stage)
     running = state.state == "running"
-    loss = progress.get("validationLoss") if result is None else result.best_validation_loss
-    epoch = f"{progress['epoch']}/{progress['epochs']}" if "epoch" in progress and "epochs" in progress else "-"
+    loss = progress.validation_loss if result is None else result.best_validation_loss
+    epoch = "-" if None in (progress.epoch, progress.epochs) else f"{progress.epoch}/{progress.epochs}"
     return [
-        key_of(state),
+        state.key,
         state.run,
         state.stage.value,
-        f"{progress.get('phase', 'starting')}" if running else state.state,
-        "100%" if result else f"{number(progress.get('percent'), '.0f')}%" if "percent" in progress else "-",
+        progress.phase or "starting" if running else state.state,
+        "100%" if result else "-" if progress.percent is None else f"{progress.percent:.0f}%",
         epoch,
         number(loss),
-        duration(progress.get("etaSeconds")) if running else "-",
+        duration(progress.eta_seconds) if running else "-",
     ]
 
 
 def _detail(state: ModelState) -> None:
-    say()
+    print_line()
     if state.message:
-        say(state.message, style="red")
+        print_line(state.message, style="red")
     for stage, result in state.results.items():
         before, after = number(result.initial_validation_loss), number(result.best_validation_loss)
-        say(f"{stage.value:<10} val loss {before} → {after}, {duration(result.seconds)}")
+        print_line(f"{stage.value:<10} val loss {before} → {after}, {duration(result.seconds)}")
     read = [result.data for result in state.results.values() if result.data is not None]
     for note in dict.fromkeys(note for bars in read for note in bars.notes):
-        say(f"{'note':<10} {note}")
+        print_line(f"{'note':<10} {note}")
     if state.published:
-        say(f"{'published':<10} {state.published}")
+        print_line(f"{'published':<10} {state.published}")
     if state.log is not None:
-        say(f"{'log':<10} {near(str(state.log))}")
+        print_line(f"{'log':<10} {near(str(state.log))}")
 
 
 def document_of(state: ModelState) -> dict[str, Any]:
@@ -138,13 +141,8 @@ def document_of(state: ModelState) -> dict[str, Any]:
         "state": state.state,
         "exitCode": state.exit_code,
         "message": state.message,
-        "progress": state.progress,
+        "progress": state.progress and state.progress.wire,
         "results": {stage.value: result.wire for stage, result in state.results.items()},
         "published": state.published or None,
         "log": None if state.log is None else str(state.log),
     }
-
-
-def key_of(state: ModelState) -> str:
-    """Name of a model, with its namespace unless that is the default one."""
-    return state.name if state.namespace == "default" else f"{state.namespace}/{state.name}"

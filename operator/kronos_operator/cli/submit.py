@@ -10,7 +10,7 @@ from kronos_operator.cli.failure import Failure, report
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import Overrides
 from kronos_operator.cli.target import SubmitNamespace, Target, TheCluster, TheContext, TheKubeconfig
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 
 
 def submit(
@@ -18,7 +18,7 @@ def submit(
     named: NamedFiles = None,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Have the server check everything, and change nothing.")
+        bool, typer.Option("--dry-run", help="Let the server check everything and change nothing.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force-conflicts", help="Take over fields that another tool has set, e.g. kubectl.")
@@ -30,11 +30,11 @@ def submit(
 ) -> None:
     """Train models in a cluster: check their files, then apply them there (server-side). On this machine: kronos run.
 
-    A model that is refused does not keep the others out; the exit code is that of the first refused one.
+    A refused model does not stop the others; the exit code is that of the first refused model.
     """
     from kronos_operator.cli.cluster.submitting import apply_each
 
-    # The environment of this machine says nothing about the cluster's.
+    # The environment of this machine is not the cluster's.
     loaded = load(files, named, overrides)
     target = Target(kubeconfig=kubeconfig, context=context, namespace=namespace)
     code = 0
@@ -42,10 +42,10 @@ def submit(
         if isinstance(one, Failure):
             code = code or report(one)
             continue
-        word = "created" if one.created else "changed" if one.changes else "unchanged"
+        what = "created" if one.created else "changed" if one.changes else "unchanged"
         trained = [effect.stage for effect in one.effects if effect.action == "train"]
         plan = f"; to be trained: {', '.join(trained)}" if trained else ""
-        say(f"{one.namespace}/{one.name} {word}{' (dry run)' if dry_run else ''}{plan}")
+        print_line(f"{one.namespace}/{one.name} {what}{' (dry run)' if dry_run else ''}{plan}")
         if one.remark:
-            say(f"  {one.remark}")
+            print_line(f"  {one.remark}")
     raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""What a run came to: losses before and after, where everything lies, and how to forecast. The end of `kronos run`."""
+"""The result of a run: losses before and after, where everything lies, and how to forecast. The end of `kronos run`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import duration, near, number, say, say_table
+from kronos_operator.cli.terminal import near, number, print_line, print_table
+from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
     from kronos_operator.local import LocalRun, RunResult
@@ -60,15 +61,15 @@ def show_summary(models: Sequence[ModelSummary]) -> None:
                 ]
             )
     if rows:
-        say()
-        say_table(
+        print_line()
+        print_table(
             ["model", "stage", "state", "loss before → after", "epochs", "time"],
             rows,
             right=frozenset({"epochs", "time"}),
         )
     for one in models:
-        say()
-        say(
+        print_line()
+        print_line(
             one.model if not one.message else f"{one.model}: {one.message}",
             style="bold" if not one.exit_code else "bold red",
         )
@@ -80,7 +81,7 @@ def show_summary(models: Sequence[ModelSummary]) -> None:
             ("forecast", one.forecast),
         ):
             if text:
-                say(f"  {label:<12} {near(text)}")
+                print_line(f"  {label:<12} {near(text)}")
 
 
 def summary_document(summary: ModelSummary) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def summary_document(summary: ModelSummary) -> dict[str, Any]:
 
 def summarise(run: LocalRun, outcome: RunResult) -> ModelSummary:
     """The summary of a model after its run, from the files that its stages left."""
-    stages = tuple(_stage(run.paths, step.stage, step.action) for step in run.steps)
+    stages = tuple(_stage(run.paths, one.stage, one.action) for one in run.stages)
     # A stage whose initial weights are used unchanged is none of the run's.
     published = all(run.paths.stage(stage.stage).completed() for stage in run.begun.stages)
     return ModelSummary(

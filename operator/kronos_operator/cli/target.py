@@ -8,19 +8,19 @@ from typing import Annotated
 
 import typer
 
-_PANEL = "Which models (without these: of local runs on this machine)"
+_PANEL = "Which models (default: local runs on this machine)"
 _CLUSTER_PANEL = "Which cluster"
 
 OnCluster = Annotated[
     bool,
-    typer.Option("--cluster", help="Those in the Kubernetes cluster of the current context.", rich_help_panel=_PANEL),
+    typer.Option("--cluster", help="Models in the Kubernetes cluster of the current context.", rich_help_panel=_PANEL),
 ]
 Kubeconfig = Annotated[
     Path | None,
     typer.Option(
         "--kubeconfig",
         metavar="FILE",
-        help="Those in the cluster of this kubeconfig; implies --cluster.",
+        help="Models in the cluster of this kubeconfig; implies --cluster.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -29,7 +29,7 @@ Context = Annotated[
     str | None,
     typer.Option(
         "--context",
-        help="Those in the cluster of this context of the kubeconfig; implies --cluster.",
+        help="Models in the cluster of this context of the kubeconfig; implies --cluster.",
         show_default=False,
         rich_help_panel=_PANEL,
     ),
@@ -39,7 +39,7 @@ Namespace = Annotated[
     typer.Option(
         "--namespace",
         "-n",
-        help="Those of this namespace.",
+        help="Models of this namespace.",
         show_default="default; in a cluster, the context's own",
         rich_help_panel=_PANEL,
     ),
@@ -49,7 +49,7 @@ TheCluster = Annotated[
     bool,
     typer.Option(
         "--cluster",
-        help="The cluster of the current context; this is what is meant without it, too.",
+        help="The cluster of the current context, which is the default.",
         rich_help_panel=_CLUSTER_PANEL,
     ),
 ]
@@ -58,7 +58,7 @@ TheKubeconfig = Annotated[
     typer.Option(
         "--kubeconfig",
         metavar="FILE",
-        help="How to reach the cluster.",
+        help="Kubeconfig of the cluster.",
         show_default="$KUBECONFIG, else ~/.kube/config",
         rich_help_panel=_CLUSTER_PANEL,
     ),
@@ -89,7 +89,7 @@ TheNamespace = Annotated[
     typer.Option(
         "--namespace",
         "-n",
-        help="Where the claim or the model is.",
+        help="Namespace of the claim or the model.",
         show_default="the context's own",
         rich_help_panel=_CLUSTER_PANEL,
     ),
@@ -98,7 +98,7 @@ TheNamespace = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A cluster, as options name it; None is what the kubeconfig says."""
+    """A cluster, as options name it; None stands for the default of the kubeconfig."""
 
     kubeconfig: Path | None
     context: str | None

@@ -34,22 +34,22 @@ def draws(target: Console) -> bool:
     return target.is_terminal and not target.is_dumb_terminal
 
 
-def say(text: str = "", *, style: str | None = None, stderr: bool = False) -> None:
+def print_line(text: str = "", *, style: str | None = None, stderr: bool = False) -> None:
     """Print one line, unwrapped, so that paths and commands can be copied."""
     console(stderr=stderr).print(plain(text), style=style, soft_wrap=True)
 
 
-def say_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     """Print a JSON document on stdout."""
     print(plain_json(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)))
 
 
-def say_error(text: str) -> None:
-    """Print a line on stderr that says what went wrong."""
+def print_error(text: str) -> None:
+    """Print a line on stderr that names an error."""
     print(f"error: {plain(text)}", file=sys.stderr)
 
 
-def say_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[str] = frozenset()) -> None:
     """Print rows in columns; those named in `right` are aligned to the right."""
     target = console()
     if target.is_terminal:
@@ -81,23 +81,9 @@ def cell(text: str) -> str:
 
 
 def near(path: str) -> str:
-    """The path as it is seen from here, where it lies below the working directory."""
+    """The path, relative if it lies below the working directory."""
     here = f"{Path.cwd()}/"
     return path.removeprefix(here)
-
-
-def duration(seconds: float | None) -> str:
-    """A span of time for the eye: 12s, 4m05s, 2h13m, 3d04h; '-' when unknown."""
-    if seconds is None or not math.isfinite(seconds):
-        return "-"
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
 def size_text(size: float) -> str:

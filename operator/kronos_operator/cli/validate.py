@@ -1,4 +1,4 @@
-"""`kronos validate`: says whether files are good, and what they name, where it lies on this machine."""
+"""`kronos validate`: checks files, and what they name on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from kronos_operator.cli.models import Files, NamedFiles, read
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings
-from kronos_operator.cli.terminal import say, say_error, say_json
+from kronos_operator.cli.terminal import print_error, print_json, print_line
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded, Problem, Reading
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 def validate(
     files: Files = None, named: NamedFiles = None, overrides: Overrides = None, as_json: AsJson = False
 ) -> None:
-    """Check KronosModel files; every problem is named with its file and line.
+    """Check KronosModel files; every problem is reported with file and line.
 
-    Ends with 64 when there is a problem, and with 66 when bars or weights are not where a path names them. Where all is
-    well, the bars that lie on this machine are read, and 65 says that a training would refuse them.
+    Ends with 64 on a problem, and with 66 if bars or weights do not exist. If all is well, the bars on this machine are
+    read; 65 means that a training would refuse them.
     """
     reading = read(files, named, overrides, os.environ)
     code = _judge(reading)
     if as_json:
-        say_json(_document(reading))
+        print_json(_document(reading))
     else:
         for one in reading.models:
-            say(f"ok  {one.file}  {one.model.metadata.name}")
+            print_line(f"ok  {one.file}  {one.model.metadata.name}")
         for note in reading.notes:
-            say(f"note: {note}", stderr=True)
+            print_line(f"note: {note}", stderr=True)
         for problem in reading.problems:
-            say_error(str(problem))
+            print_error(str(problem))
     raise typer.Exit(code)
 
 

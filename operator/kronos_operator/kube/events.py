@@ -1,4 +1,4 @@
-"""Posts Events about models: the story that `kubectl describe` tells. Called after a status write has succeeded."""
+"""Posts Events about models: the history that `kubectl describe` shows. Called after a status write has succeeded."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from kronos_operator.kube.client import Cluster
 from kronos_operator.kube.errors import ClusterError, NotFound
 from kronos_operator.kube.kinds import EVENT, Object
 from kronos_operator.names import MANAGED_BY
+from kronos_trainer.config import utc_text
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ _SERIES_SECONDS = 60.0
 
 @dataclass
 class _Posted:
-    """An event that stands on the server, and how often it has happened since it was last told."""
+    """An event that stands on the server, and how often it has happened since it was last posted."""
 
     name: str
     count: int
@@ -90,7 +91,7 @@ class Recorder:
                 "apiVersion": EVENT.api_version,
                 "kind": EVENT.kind,
                 "metadata": {"name": name, "namespace": metadata["namespace"]},
-                "eventTime": _micro_time(now),
+                "eventTime": utc_text(now, "microseconds"),
                 "type": type,
                 "reason": reason,
                 "action": action,
@@ -113,7 +114,7 @@ class Recorder:
         earlier.count += 1
         if self._monotonic() - earlier.told_at < _SERIES_SECONDS:
             return True
-        series = {"count": earlier.count, "lastObservedTime": _micro_time(self._now())}
+        series = {"count": earlier.count, "lastObservedTime": utc_text(self._now(), "microseconds")}
         try:
             await self._cluster.patch(EVENT, namespace, earlier.name, {"series": series}, manager=MANAGED_BY)
         except NotFound:
@@ -144,7 +145,3 @@ def _shortened(note: str) -> str:
     if len(encoded) <= _NOTE_BYTES:
         return note
     return encoded[: _NOTE_BYTES - 3].decode(errors="ignore") + "…"
-
-
-def _micro_time(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

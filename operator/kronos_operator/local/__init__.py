@@ -3,7 +3,7 @@
 from kronos_operator.local.digests import weights_digest
 from kronos_operator.local.executor import RunResult, execute
 from kronos_operator.local.files import stored_model
-from kronos_operator.local.prepare import LocalRun, PlannedStep, prepare, write_run_configs
+from kronos_operator.local.prepare import LocalRun, PlannedStage, prepare, write_run_configs
 from kronos_operator.local.refusals import Refusal, bars_fault, refusals, sample_command, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.local.state import ModelState, read_runs, read_states
@@ -14,7 +14,7 @@ __all__ = [
     "LocalRun",
     "LocalSettings",
     "ModelState",
-    "PlannedStep",
+    "PlannedStage",
     "Refusal",
     "RunResult",
     "bars_fault",

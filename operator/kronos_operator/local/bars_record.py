@@ -1,6 +1,6 @@
-"""What a run has read of its bars, file by file and by bytes, so that a later plan can say what has changed since.
+"""What a run has read of its bars, file by file and by bytes, so that a later plan can show what has changed since.
 
-No row is parsed: the plan must not need pandas. A file's sums by blocks tell whether rows were appended, and from
+No row is parsed: the plan must not need pandas. A file's sums by blocks show whether rows were appended, and from
 where on it differs otherwise.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from kronos_trainer.config import bar_files_below
 
 _MOST_BLOCKS = 4096  # of all files together, so far as that leaves each file the least
-_LEAST_BLOCKS_OF_A_FILE, _MOST_BLOCKS_OF_A_FILE = 16, 256  # fewer could not say since when
+_LEAST_BLOCKS_OF_A_FILE, _MOST_BLOCKS_OF_A_FILE = 16, 256  # fewer could not date a change
 _LEAST_BLOCK = 256  # bytes
 _STAMP = re.compile(
     rb"\b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[ T]\d{1,2}:\d{2})?|\b(?:19|20)\d{6}\b|\b1\d{9}(?:\d{3}){0,3}\b"
@@ -92,7 +92,7 @@ def what_changed(before: BarsRecord, after: BarsRecord, path: Path) -> list[str]
         "bars appended": appended,
         "bars changed": changed,
         "new bars": [name for name in added if name not in moved.values()],
-        "bars gone": [name for name in gone if name not in moved],
+        "bars removed": [name for name in gone if name not in moved],
         "bars renamed": [f"{name} → {other}" for name, other in moved.items()],
     }
     return [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]

@@ -1,6 +1,6 @@
-"""One `kronos run` at a time for a model: who has it, taken before anything is written, and told to who comes second.
+"""One `kronos run` at a time for a model: taken before anything is written, and named to the next one.
 
-A lock of the file system tells whether the holder lives, also after a SIGKILL. Where results lie on a network file
+A file lock shows whether the holder is alive, also after a SIGKILL. Where results lie on a network file
 system whose locks do not reach other machines, the age of the holder's file does: it is touched all the time.
 """
 
@@ -16,13 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 from kronos_operator.local.settings import LocalError
 from kronos_operator.local.writing import storing, write
-from kronos_trainer.config import ExitCode, RunPaths, StageName
+from kronos_trainer.config import ExitCode, RunPaths, StageName, now_text
 
 TOUCHED_EVERY = 10.0  # seconds
 GONE_AFTER = 60.0  # seconds without a touch
@@ -49,7 +48,7 @@ class Holder:
 def holding(paths: RunPaths, model: str, note: Callable[[str], None] = lambda message: None) -> Iterator[None]:
     """Keeps other commands from running the model. Raises LocalError (74) naming who runs it, having written nothing.
 
-    `model` is its name for people. `note` is told what is waited for.
+    `model` is its name for people. `note` receives what is waited for.
     """
     with storing(paths.model_dir):
         paths.model_dir.mkdir(parents=True, exist_ok=True)
@@ -57,7 +56,7 @@ def holding(paths: RunPaths, model: str, note: Callable[[str], None] = lambda me
     with stream:
         _take(stream, paths, model)
         _wait_for_trainer(paths, note)
-        mine = Holder(run=paths.run_dir.name, pid=os.getpid(), host=socket.gethostname(), since=_now())
+        mine = Holder(run=paths.run_dir.name, pid=os.getpid(), host=socket.gethostname(), since=now_text("seconds"))
         write(json.dumps(asdict(mine)) + "\n", _holder_file(paths))
         if _read(paths) != mine:  # locks do not reach the machine of one that came in the same moment
             raise _refusal(model, _read(paths))
@@ -136,18 +135,18 @@ def _wait_for_trainer(paths: RunPaths, note: Callable[[str], None]) -> None:
         if time.monotonic() >= deadline or not _was_started_here(rank, paths):
             raise LocalError(
                 ExitCode.STORAGE,
-                f"is being trained already by process {rank.get('pid', '?')} on {rank.get('host', '?')}, since "
-                f"{rank.get('since', '?')}, run {rank.get('run', '?')}, which no kronos command has started, or whose "
-                "command was killed; wait for it or stop it first",
+                f"is already being trained by process {rank.get('pid', '?')} on {rank.get('host', '?')}, since "
+                f"{rank.get('since', '?')}, run {rank.get('run', '?')}, which was not started by a kronos command, "
+                "or whose command was killed; wait for it or stop it",
             )
         if not noted:
-            note(f"waits for process {rank.get('pid', '?')}, left by a command that was killed, to save and end")
+            note(f"waiting for process {rank.get('pid', '?')}, left behind by a killed command, to save and exit")
             noted = True
         time.sleep(0.2)
 
 
 def _training(paths: RunPaths) -> dict[str, Any] | None:
-    """What the rank that has the model's files says of itself, None where none has."""
+    """What the rank that holds the model's lock wrote there, None without one."""
     try:
         with paths.flock.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -170,11 +169,11 @@ def _refusal(model: str, holder: Holder | None) -> LocalError:
     name = model.rpartition("/")[2]
     elsewhere = holder is not None and holder.host != socket.gethostname()
     way_out = (
-        f"if that one is gone, run this again in {GONE_AFTER:.0f} s"
+        f"if that process is gone, run this again in {GONE_AFTER:.0f} s"
         if elsewhere
-        else f"follow it with `kronos logs -f {name}`, or have it save and stop with `kronos suspend {name}`"
+        else f"follow it with `kronos logs -f {name}`, or save and stop it with `kronos suspend {name}`"
     )
-    return LocalError(ExitCode.STORAGE, f"is being trained already by {who}; {way_out}")
+    return LocalError(ExitCode.STORAGE, f"is already being trained by {who}; {way_out}")
 
 
 def _touch(file: Path, released: threading.Event) -> None:
@@ -207,10 +206,6 @@ def _lives(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _lock_file(paths: RunPaths) -> Path:

@@ -29,7 +29,7 @@ TRAINER = (sys.executable, "-m", "kronos_trainer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedStep:
+class PlannedStage:
     """What becomes of one stage, and why."""
 
     stage: StageName
@@ -48,15 +48,14 @@ class LocalRun:
     bars_record: BarsRecord | None  # what the bars' digest was taken of
     warm_start: WarmStart | None  # what init.published stands for
     begun: Run  # as it begins
-    steps: tuple[PlannedStep, ...] = ()
+    stages: tuple[PlannedStage, ...] = ()
     notes: tuple[str, ...]
     files: ModelFiles  # as they were when this was decided
 
     @property
     def key(self) -> str:
         """Name of the model, with its namespace unless that is the default one."""
-        ref = self.model.ref
-        return ref.name if ref.namespace == "default" else f"{ref.namespace}/{ref.name}"
+        return self.model.ref.key
 
     @property
     def run(self) -> str:
@@ -154,7 +153,7 @@ def prepare(loaded: Loaded, settings: LocalSettings) -> LocalRun:
         notes=notes,
         files=files,
     )
-    return replace(ready, steps=_planned(ready))
+    return replace(ready, stages=_planned(ready))
 
 
 def write_run_configs(run: LocalRun, directory: Path) -> list[Path]:
@@ -178,7 +177,7 @@ def _for_this_machine(loaded: Loaded) -> tuple[KronosModel, tuple[str, ...]]:
         notes.append(f"resources.nodes {spec.resources.nodes} counts as 1 on this machine")
     if spec.storage is not None and spec.storage.uri is not None:
         notes.append(f"storage.uri {spec.storage.uri} is not used by a local run")
-    for stage, config in spec.trained().items():
+    for stage, config in spec.weights_stages().items():
         weights = weights_path(loaded, stage)
         if weights is not None:
             init = config.init.model_copy(update={"path": str(weights)})
@@ -195,15 +194,15 @@ def _latest(files: ModelFiles, request: Request) -> Run | None:
     return Run(id=run.run, stage_hashes=run.stage_hashes, attempt=files.next_attempt)
 
 
-def _planned(run: LocalRun) -> tuple[PlannedStep, ...]:
-    steps: list[PlannedStep] = []
+def _planned(run: LocalRun) -> tuple[PlannedStage, ...]:
+    stages: list[PlannedStage] = []
     for one in preview(run.begun, run.files.trained):
         reason = one.reason
         if one.action is StageAction.TRAIN:
-            reason = _why(one.stage, run, [step.stage for step in steps if step.action == StageAction.TRAIN])
+            reason = _why(one.stage, run, [stage.stage for stage in stages if stage.action == StageAction.TRAIN])
         action = f"{one.action} {one.run}" if one.action is StageAction.REUSE else one.action.value
-        steps.append(PlannedStep(stage=one.stage, action=action, reason=reason))
-    return tuple(steps)
+        stages.append(PlannedStage(stage=one.stage, action=action, reason=reason))
+    return tuple(stages)
 
 
 def _why(stage: StageName, run: LocalRun, retrained: list[StageName]) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from kronos_operator.leaves import leaves
 from kronos_operator.local.attempt_log import failure
 from kronos_operator.local.bars_record import BarsRecord, load_record, what_changed
 from kronos_operator.local.files import ModelFiles, bars_file, saved_step
 from kronos_trainer.config import RunConfig, RunPaths, StageName
 
-_LONGEST = 200  # characters of what a trainer has said
+_LONGEST = 200  # characters of a trainer's message
 _SHARED = ("timeframe", "data", "window", "training")
 
 
@@ -25,8 +26,8 @@ def why_again(config: RunConfig, files: ModelFiles) -> str | None:
     failed = failure(paths.log(last.run, last.stage, last.attempt))
     how = "" if failed is None else f"the last attempt failed ({failed[0]}): {_cut(failed[1])}"
     if step is not None:
-        return f"goes on from its checkpoint of step {step}" + (f"; {how}" if how else "")
-    return f"starts again: {how or 'the last attempt ended before it had saved anything'}"
+        return f"resumes from the checkpoint of step {step}" + (f"; {how}" if how else "")
+    return f"starts again: {how or 'the last attempt ended before saving anything'}"
 
 
 def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, retrained: Sequence[StageName]) -> str:
@@ -40,16 +41,16 @@ def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, re
     if not retrained:
         reasons += _bars_that_differ(last, config, bars)
         reasons = reasons or [
-            f"it has another {stage}"
+            f"its {stage} changed"
             for stage in config.stages[: config.stages.index(config.stage)]
             if config.stage_hashes[stage] != last.stage_hashes.get(stage)
         ]
     warm, before = config.warm_start, last.warm_start
-    own = config.trained().get(config.stage)
+    own = config.weights_stages().get(config.stage)
     if warm is not None and own is not None and own.init.published and warm != before:
-        reasons.append(f"it starts from the weights of run {warm.run}, which is published")
+        reasons.append(f"it starts from the weights of run {warm.run}, now published")
     return "; ".join(reasons) or (
-        f"run {last.run} was of other bars, other initial weights, or a release that computes otherwise"
+        f"run {last.run} used other bars, other initial weights, or a release with other numerics"
     )
 
 
@@ -71,15 +72,7 @@ def _bars_that_differ(last: RunConfig, config: RunConfig, bars: BarsRecord | Non
 
 def _leaves(config: RunConfig, parts: tuple[str, ...]) -> dict[str, Any]:
     document = config.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return dict(leaf for part in parts for leaf in _below(part, document[part]))
-
-
-def _below(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, part in value.items():
-            yield from _below(f"{path}.{name}", part)
-    else:
-        yield path, value
+    return {".".join(path): value for path, value in leaves({part: document[part] for part in parts})}
 
 
 def _text(value: Any) -> str:

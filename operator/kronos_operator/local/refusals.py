@@ -40,9 +40,9 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
     if not any(spec.runs(stage) for stage in StageName):
         yield Refusal(
             exit_code=ExitCode.CONFIG,
-            field=f"{list(spec.trained())[-1]}.epochs",
-            fault="both stages have epochs 0, so there is nothing to train",
-            way_out="give one of them epochs",
+            field=f"{list(spec.weights_stages())[-1]}.epochs",
+            fault="both stages have epochs 0: there is nothing to train",
+            way_out="set the epochs of one",
         )
     claim = spec.data.source.claim
     if spec.data.source.uri is None:
@@ -50,14 +50,14 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
         fault = bars_fault(bars)
         if fault:
             field = "data.source.path" if claim is None else "data.source.claim.name"
-            called = str(bars) if claim is None else f"{bars}, claim {claim.name} on this machine,"
+            called = str(bars) if claim is None else f"{bars} (claim {claim.name} on this machine)"
             yield Refusal(
                 exit_code=ExitCode.INPUT_MISSING,
                 field=field,
                 fault=f"{called} {fault}",
                 way_out=_way_out(loaded, settings, bars),
             )
-    for stage, config in spec.trained().items():
+    for stage, config in spec.weights_stages().items():
         if config.init.published and not _published(loaded, settings):
             yield Refusal(
                 exit_code=ExitCode.INPUT_MISSING,
@@ -73,7 +73,7 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
                 exit_code=ExitCode.INPUT_MISSING,
                 field=f"{stage}.init.path",
                 fault=f"{path} has no {' and no '.join(lacking)}",
-                way_out="name a directory that a stage (best/) or `hf download REPO --local-dir DIR` has written",
+                way_out="name the best/ directory of a stage, or one that `hf download REPO --local-dir DIR` wrote",
             )
 
 
@@ -87,9 +87,9 @@ def bars_fault(bars: Path) -> str:
     try:
         bars.stat()
         if bars.is_dir() and not bar_files_below(bars):
-            return "holds no file of bars"
+            return "contains no bar files"
     except FileNotFoundError:
-        return "is not there"
+        return "does not exist"
     except OSError as error:
         return f"cannot be read: {(error.strerror or str(error)).lower()}"
     return ""
@@ -97,7 +97,7 @@ def bars_fault(bars: Path) -> str:
 
 def weights_path(loaded: Loaded, stage: StageName) -> Path | None:
     """The directory of a stage's first weights, where they are given by path."""
-    config = loaded.model.spec.trained().get(stage)
+    config = loaded.model.spec.weights_stages().get(stage)
     path = None if config is None else config.init.path
     return None if path is None else full_path(path, loaded.base_of(f"{stage}.init.path"))
 
@@ -115,7 +115,7 @@ def sample_command(bars: Path) -> str:
 def _way_out(loaded: Loaded, settings: LocalSettings, bars: Path) -> str:
     source = loaded.model.spec.data.source
     sample = sample_command(bars)
-    or_sample = f"; bars to try with: {sample}" if sample else ""
+    or_sample = f"; for sample bars: {sample}" if sample else ""
     if source.claim is not None:
         now = "" if settings.data is None else f" (now {settings.data})"
         directory = f"the directory that has {source.claim.name}/ in it"
@@ -125,11 +125,11 @@ def _way_out(loaded: Loaded, settings: LocalSettings, bars: Path) -> str:
         return f"put the bars there, or correct the path{or_sample}"
     named = loaded.base_of("data.source.path")
     base = settings.data or named
-    start = f"a relative path starts where it is named, at {named}"
+    start = f"a relative path is resolved against {named}"
     if settings.data is not None:
-        start = f"relative paths start at {DATA_PATH_ENV}, which is {settings.data}"
+        start = f"relative paths are resolved against {DATA_PATH_ENV}={settings.data}"
     for place in (named, Path.cwd()):
         if (place / path).exists():
             there, other = full_path(str(path), place), os.path.relpath(place / path, base)
-            return f"{start}; {there} is there: write path: {other}, or set {DATA_PATH_ENV} to {place}"
+            return f"{start}; {there} exists: write path: {other}, or set {DATA_PATH_ENV} to {place}"
     return f"{start}: put the bars there, or correct the path{or_sample}"

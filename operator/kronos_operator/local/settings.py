@@ -19,7 +19,7 @@ _OUTPUT, _DATA = Path("outputs"), Path("data")
 
 
 class LocalError(Exception):
-    """A local run that cannot be; the message says what to do about it."""
+    """A local run that cannot be; the message names the way out."""
 
     def __init__(self, exit_code: ExitCode, message: str) -> None:
         super().__init__(message)

@@ -17,14 +17,14 @@ from kronos_trainer.config import ExitCode, StageName, WarmStart
 
 def warm_stages(spec: Spec) -> list[StageName]:
     """The stages that start from what the model has published."""
-    return [stage for stage, config in spec.trained().items() if config.init.published]
+    return [stage for stage, config in spec.weights_stages().items() if config.init.published]
 
 
 def warm_start(model: KronosModel, digests: Digests, files: ModelFiles, *, anew: bool) -> WarmStart | None:
     """The start of the run that the model asks for, None if it does not start from published weights.
 
     That of an earlier run that differs in nothing, which so is gone on with or found complete, unless `anew`; else what
-    is published now. That something is, `refusals` has seen to. Raises LocalError (66) where it cannot be read.
+    is published now. `refusals` has checked that something is. Raises LocalError (66) where it cannot be read.
     """
     stages = warm_stages(model.spec)
     if not stages:

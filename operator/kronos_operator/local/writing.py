@@ -1,14 +1,13 @@
-"""Writing on the operator's side so that nothing half-written is read, and a full disk is said."""
+"""Writes of local runs: nothing half-written is ever read, and a full disk is a LocalError."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from kronos_operator.local.settings import LocalError
-from kronos_trainer.config import ExitCode, not_written
+from kronos_trainer.config import ExitCode, not_written, replace_file
 
 
 @contextmanager
@@ -22,16 +21,5 @@ def storing(path: Path) -> Iterator[None]:
 
 def write(text: str, path: Path) -> None:
     """Replaces a file's content in one step. Raises LocalError (74)."""
-    aside = path.with_name(f".{path.name}.aside")
     with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with aside.open("w") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            aside.replace(path)
-        except OSError:
-            with suppress(OSError):
-                aside.unlink()
-            raise
+        replace_file(path, lambda aside: aside.write_text(text))

@@ -33,7 +33,7 @@ class ObservedGang:
 
     run: str
     stage: StageName
-    number: int
+    attempt: int
     workload: Object | None
     pods: tuple[Object, ...] = ()
 
@@ -118,11 +118,11 @@ def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> t
             left[identity].append(pod)
     gangs = []
     for key, body in own.items():
-        run, stage, number = _identity(body) or ("", next(iter(StageName)), 0)
-        gangs.append(ObservedGang(run=run, stage=stage, number=number, workload=body, pods=tuple(owned[key])))
+        run, stage, attempt = _identity(body) or ("", next(iter(StageName)), 0)
+        gangs.append(ObservedGang(run=run, stage=stage, attempt=attempt, workload=body, pods=tuple(owned[key])))
     gangs += [
-        ObservedGang(run=run, stage=stage, number=number, workload=None, pods=tuple(group))
-        for (run, stage, number), group in left.items()
+        ObservedGang(run=run, stage=stage, attempt=attempt, workload=None, pods=tuple(group))
+        for (run, stage, attempt), group in left.items()
     ]
     return gangs, foreign
 
@@ -146,7 +146,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
-        attempt=gang.number,
+        attempt=gang.attempt,
         state=AttemptState.FAILED if lost else _state(gang, alive),
         disrupted=disruption is not None,
         reason="" if disruption is None else disruption.reason,
@@ -154,7 +154,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
         whole=len(alive) == len(gang.pods),
         placed=sum(map(_is_placed, alive)),
         unplaced_since=created_at(gang.workload) if unplaced and gang.workload is not None else None,
-        has_progress=report.stepped,
+        has_progress=report.has_progress,
         succeeding=gang.finished == "Complete" or gang.succeeding,
         started_at=_started_at(gang),
         reported_at=report.heard_at,
@@ -199,7 +199,7 @@ def lost_at(gang: ObservedGang) -> float | None:
 
 
 def silent_nodes(gang: ObservedGang) -> list[str]:
-    """Nodes from which nothing is heard while a pod of the gang runs there: then its Ready is taken back by others."""
+    """Nodes that do not answer while a pod of the gang runs there: then the node controller sets its Ready to False."""
     silent = []
     for pod in gang.pods:
         runs = "running" in (container_status(pod).get("state") or {}) and not has_ended(pod)

@@ -45,7 +45,7 @@ class Listening:
 
         A log that cannot be read says nothing, which is not silence: then the gang counts as heard.
         """
-        attempt = (gang.run, gang.number)
+        attempt = (gang.run, gang.attempt)
         heard = self._heard.get(key)
         if heard is None or heard.attempt != attempt:
             heard = _Heard(
@@ -109,5 +109,5 @@ def _words(report: Report) -> tuple[object, ...]:
 def _remembered(before: Status, gang: ObservedGang) -> Report:
     """What an operator that was restarted knows from the status it wrote."""
     progress = before.progress
-    same = progress is not None and progress.attempt == gang.number and progress.stage is gang.stage
-    return Report(stepped=same and progress is not None and bool(progress.step), checkpoint=before.checkpoint)
+    same = progress is not None and progress.attempt == gang.attempt and progress.stage is gang.stage
+    return Report(has_progress=same and progress is not None and bool(progress.step), checkpoint=before.checkpoint)

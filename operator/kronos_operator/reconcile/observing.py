@@ -10,9 +10,9 @@ from kronos_operator.api import KronosModel, Phase, Run, Status
 from kronos_operator.kube import Cluster, Key, Object
 from kronos_operator.kube.conditions import true_condition
 from kronos_operator.plan import Attempt, AttemptState, Observed, Obstacle, Plan
+from kronos_operator.reconcile.actuator import Actuator
 from kronos_operator.reconcile.causes import has_ended, log_tail, node_of, overran
 from kronos_operator.reconcile.diagnostics import Diagnostics
-from kronos_operator.reconcile.effects import Effects
 from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of, lost_at, silent_nodes
 from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.refusals import refusal
@@ -57,9 +57,9 @@ class Observation:
 class Observer:
     """Observes models."""
 
-    def __init__(self, cluster: Cluster, lister: Lister, effects: Effects, settings: Settings) -> None:
+    def __init__(self, cluster: Cluster, lister: Lister, actuator: Actuator, settings: Settings) -> None:
         self._lister = lister
-        self._effects = effects
+        self._actuator = actuator
         self._settings = settings
         self._diagnostics = Diagnostics(cluster)
         self._listening = Listening(cluster, settings.progress_seconds)
@@ -117,7 +117,7 @@ class Observer:
         current = _current(run, gangs)
         if run is not None and run.outcome is None and (current is None or current.workload is None):
             # What was just created may not be listed yet, and what is not listed need not be gone.
-            found = await self._effects.find_workload(model, run)
+            found = await self._actuator.find_workload(model, run)
             if found is not None:
                 gangs, foreign = gangs_of(uid, [*workloads, found], pods)
                 current = _current(run, gangs)
@@ -199,4 +199,4 @@ def _attempt(gang: ObservedGang, report: Report | None, now: float) -> Attempt:
 def _current(run: Run | None, gangs: list[ObservedGang]) -> ObservedGang | None:
     if run is None or run.outcome is not None:
         return None
-    return next((gang for gang in gangs if (gang.run, gang.number) == (run.id, run.attempt)), None)
+    return next((gang for gang in gangs if (gang.run, gang.attempt) == (run.id, run.attempt)), None)

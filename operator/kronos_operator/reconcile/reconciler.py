@@ -13,9 +13,9 @@ from kronos_operator.api import KronosModel, Phase, Status
 from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recorder
 from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.metrics import Metrics
-from kronos_operator.plan import AttemptState, Observed, Obstacle, Plan, plan, start_of
+from kronos_operator.plan import AttemptState, Obstacle, Plan, plan, start_of
+from kronos_operator.reconcile.actuator import Actuator, Postponed, Refused
 from kronos_operator.reconcile.announcing import Announcer
-from kronos_operator.reconcile.effects import Effects, Postponed, Refused
 from kronos_operator.reconcile.models import Models
 from kronos_operator.reconcile.observing import Lister, Observation, Observer, look_again_at, may_lack_children
 from kronos_operator.reconcile.older_status import with_stages
@@ -46,8 +46,8 @@ class Reconciler:
         self._metrics = metrics
         self._now = now
         self.models = Models()  # filled by a watch, and by the answers to our own writes
-        self._effects = Effects(cluster, settings)
-        self._observer = Observer(cluster, lister, self._effects, settings)
+        self._actuator = Actuator(cluster, settings)
+        self._observer = Observer(cluster, lister, self._actuator, settings)
         self._placing = Placing(settings.policy, wake, now())
         self._announcer = Announcer(recorder)
         self._postponed: dict[Key, Obstacle] = {}
@@ -96,55 +96,65 @@ class Reconciler:
 
     async def _pass(self, key: Key, body: Object) -> float | None:
         now = float(int(self._now()))
-        try:
-            model = with_stages(KronosModel.from_server(body))
-        except ValueError as error:
-            await self._complain(body, error, now)
+        read = await self._read(body, now)
+        if read is None:
             return None
+        model = with_stages(read)
         seen = await self._observer.observe(model, self._postponed.get(key), now)
         observed, decided = self._placing.decide(key, model, seen)
         await self._announcer.foreign(body, seen.foreign)
         try:
-            if decided.begins and decided.run is not None and decided.run.outcome is None:
-                await self._effects.freeze(model, decided.run.id)
-            model = await self._write(model, decided, seen)
+            await self._freeze(model, decided)
+            model = await self._write(model, decided, seen, anew=model is not read)
             observed = replace(observed, run=decided.run)
-            await self._effects.act(model, decided.actions)
+            await self._actuator.act(model, decided.actions)
             await self._restore(body, model, seen, decided)
         except Postponed as error:
-            self._postponed[key] = Obstacle(reason=error.reason, message=error.message)
-            await self._plan_again(model, replace(observed, postponed=self._postponed[key]), seen)
+            self._postponed[key] = error.obstacle
+            await self._write(model, plan(model, replace(observed, postponed=error.obstacle), now), seen)
             raise  # the queue comes back to it
         except Refused as error:
-            await self._plan_again(
-                model, replace(observed, rejected=Obstacle(reason=error.reason, message=str(error))), seen
-            )
+            await self._write(model, plan(model, replace(observed, rejected=error.obstacle), now), seen)
             return 0.0
         self._postponed.pop(key, None)
-        await self._effects.delete(model, decided.deletions, decided.run, seen.gangs)
+        await self._actuator.delete(model, decided.deletions, decided.run, seen.gangs)
         self._count(key, model, seen)
         return self._next(seen, decided, in_line=observed.place is not None)
 
-    async def _plan_again(self, model: KronosModel, observed: Observed, seen: Observation) -> None:
-        """Writes what follows from an obstacle that was met when the plan was carried out."""
-        await self._write(model, plan(model, observed, seen.now), seen)
+    async def _read(self, body: Object, now: float) -> KronosModel | None:
+        """The model in an object; None, with the complaint in its status, for one that cannot be read."""
+        try:
+            return KronosModel.from_server(body)
+        except ValueError as error:
+            message = complaint(error)
+        status = unreadable_status(body, message, now)
+        self._metrics.saw(Key.of(body), Status(), Status(phase=Phase.FAILED))
+        if status != body.get("status"):
+            fresh = await self._apply(body, status)
+            await self._announcer.unreadable(fresh, REASON, message)
+        return None
+
+    async def _freeze(self, model: KronosModel, decided: Plan) -> None:
+        """Keeps what a run that begins is to train."""
+        if decided.begins and decided.run is not None and decided.run.outcome is None:
+            await self._actuator.freeze(model, decided.run.id)
 
     async def _restore(self, body: Object, model: KronosModel, seen: Observation, decided: Plan) -> None:
         """Makes again what the current gang lacks, and reports it."""
         if may_lack_children(seen, decided):
             assert seen.current is not None and decided.run is not None
-            for what in await self._effects.restore(model, start_of(decided.run), seen.current):
+            for what in await self._actuator.restore(model, start_of(decided.run), seen.current):
                 await self._announcer.restored(body, what)
 
-    async def _write(self, model: KronosModel, decided: Plan, seen: Observation) -> KronosModel:
-        """Writes the status if it has changed, or if a gang is about to be started or stopped.
+    async def _write(self, model: KronosModel, decided: Plan, seen: Observation, *, anew: bool = False) -> KronosModel:
+        """Writes the status if it has changed, if a gang is about to be started or stopped, or `anew`.
 
         In the second case the write proves that nobody has decided otherwise meanwhile. Returns the model as it is
         then. Raises Conflict.
         """
         key = Key(model.metadata.namespace, model.metadata.name)
         before, after = model.status or Status(), status_of(model, decided, seen)
-        if not decided.actions and not worth_writing(before, after, self._settings.progress_seconds):
+        if not (decided.actions or anew) and not worth_writing(before, after, self._settings.progress_seconds):
             self._metrics.saw(key, before, before)
             return model
         decided_on = {"metadata": model.metadata.model_dump(mode="json", by_alias=True)}
@@ -158,15 +168,6 @@ class Reconciler:
         if Key.of(fresh) in self.models:
             self.models.put(fresh)
         return fresh
-
-    async def _complain(self, body: Object, error: ValueError, now: float) -> None:
-        """Writes and reports what is wrong with an object that cannot be read."""
-        message = complaint(error)
-        status = unreadable_status(body, message, now)
-        self._metrics.saw(Key.of(body), Status(), Status(phase=Phase.FAILED))
-        if status != body.get("status"):
-            fresh = await self._apply(body, status)
-            await self._announcer.unreadable(fresh, REASON, message)
 
     def _count(self, key: Key, model: KronosModel, seen: Observation) -> None:
         gpus = model.spec.resources.nodes * model.spec.resources.gpus_per_node

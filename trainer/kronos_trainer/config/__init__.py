@@ -1,5 +1,18 @@
 """The contract between whoever starts a stage and the trainer. It imports pydantic alone: reading it costs no torch."""
 
+from kronos_trainer.config.atomic import ASIDE, replace_file
+from kronos_trainer.config.events import (
+    CheckpointSkippedEvent,
+    EndedEvent,
+    ErrorEvent,
+    Event,
+    NoteEvent,
+    OtherEvent,
+    ProgressEvent,
+    ResultEvent,
+    StartedEvent,
+    parse_line,
+)
 from kronos_trainer.config.files import (
     KINDS,
     PARQUET_SUFFIXES,
@@ -8,6 +21,7 @@ from kronos_trainer.config.files import (
     files_below,
     holds_bars,
 )
+from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
 from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
@@ -55,9 +69,9 @@ from kronos_trainer.config.spec import (
     TokenizerInit,
     TokenizerScratch,
     TokenizerStage,
-    TrainedStage,
     Training,
     Uri,
+    WeightsStage,
     Window,
     cel,
 )
@@ -68,6 +82,7 @@ from kronos_trainer.config.writing import StorageCause, free_space, not_written,
 from kronos_trainer.stages import StageName
 
 __all__ = [
+    "ASIDE",
     "CAUSE_ORDER",
     "FINAL_CODES",
     "KINDS",
@@ -78,6 +93,7 @@ __all__ = [
     "TRIAL",
     "BarsRead",
     "CheckpointPolicy",
+    "CheckpointSkippedEvent",
     "ClaimPath",
     "Columns",
     "Comet",
@@ -85,7 +101,10 @@ __all__ = [
     "Contract",
     "Data",
     "EarlyStopping",
+    "EndedEvent",
+    "ErrorEvent",
     "Evaluation",
+    "Event",
     "ExitCode",
     "Fractions",
     "Hub",
@@ -94,15 +113,19 @@ __all__ = [
     "Landed",
     "ModelRef",
     "Name",
+    "NoteEvent",
     "Offer",
     "OneOf",
+    "OtherEvent",
     "PathText",
     "PredictorInit",
     "PredictorScratch",
     "PredictorStage",
+    "ProgressEvent",
     "ProgressPolicy",
     "Ranges",
     "RelativePath",
+    "ResultEvent",
     "Reuse",
     "RunConfig",
     "RunPaths",
@@ -114,6 +137,7 @@ __all__ = [
     "StageResult",
     "Staged",
     "Start",
+    "StartedEvent",
     "StopCause",
     "StorageCause",
     "TimeRange",
@@ -122,11 +146,11 @@ __all__ = [
     "TokenizerInit",
     "TokenizerScratch",
     "TokenizerStage",
-    "TrainedStage",
     "Training",
     "Uri",
     "Wanted",
     "WarmStart",
+    "WeightsStage",
     "Window",
     "WindowCounts",
     "bar_files_below",
@@ -140,6 +164,10 @@ __all__ = [
     "is_folder",
     "load_run",
     "not_written",
+    "now_text",
+    "parse_line",
+    "replace_file",
     "stage_fields",
     "storage_cause",
+    "utc_text",
 ]

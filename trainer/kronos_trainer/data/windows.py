@@ -41,7 +41,6 @@ class Windows:
     def __init__(self, bars: Bars, starts: Int64, counts: Int64, *, length: int, lookback: int, clip: float) -> None:
         """`starts` [S] is the row of each symbol's first window, `counts` [S] how many begin there, one row apart."""
         used = counts > 0
-        self.bars = bars
         self.length = length  # bars per window
         self.lookback = lookback
         self.clip = np.float32(clip)
@@ -153,7 +152,7 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
                 f"horizon {window.horizon} + 1) between {_date(spans[name][0])} and {_date(spans[name][1])}, but no "
                 f"symbol has more than {most} there and {all_of} in total; {' or '.join(remedies)}"
             )
-        if short and spans[name][0] != spans[name][1]:
+        if short:
             notes.append(
                 f"skipped in {name}, with fewer than {length} bars in it: {some(short)} "
                 f"({len(short)} of {len(bars.symbols)} symbols)"
@@ -206,7 +205,7 @@ def _distinct(times: Int64) -> Int64:
 
 
 def _instant(stamp: str) -> int:
-    return int(np.datetime64(stamp.replace(" ", "T"), "ns").astype(np.int64))
+    return int(np.datetime64(stamp, "ns").astype(np.int64))
 
 
 def _date(instant: int) -> str:

@@ -9,11 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from kronos_trainer.config import StorageCause, free_space, not_written, storage_cause
+from kronos_trainer.config import ASIDE, StorageCause, atomic, free_space, not_written, storage_cause
 from kronos_trainer.errors import StorageError
 from kronos_trainer.storage import strict_json
-
-ASIDE = ".aside-"  # prefix of what is not in place yet; a killed writer leaves it behind
 
 
 @contextmanager
@@ -44,10 +42,7 @@ def storing_anywhere(output: Path) -> Iterator[None]:
 def make_directory(directory: Path) -> None:
     """Creates a directory and its parents so that they survive a power cut. Raises StorageError."""
     with storing(directory):
-        missing = [place for place in (directory, *directory.parents) if not place.exists()]
-        directory.mkdir(parents=True, exist_ok=True)
-        for place in missing:
-            _sync(place.parent)
+        atomic.make_directory(directory)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -63,16 +58,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_file(path: Path, fill: Callable[[Path], object]) -> None:
     """Replaces a file in one step by the one that `fill` writes at the path it is given. Raises StorageError."""
     make_directory(path.parent)
-    aside = path.with_name(f"{ASIDE}{path.name}")
     with storing(path):
-        try:
-            fill(aside)
-            _sync(aside)
-            aside.replace(path)
-        except OSError:
-            aside.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+        atomic.replace_file(path, fill)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -94,33 +81,25 @@ def write_directory(final: Path, fill: Callable[[Path], object]) -> None:
             fill(aside)
             # At once: a disk confirms many files together almost as fast as one.
             with ThreadPoolExecutor(16) as pool:
-                list(pool.map(_sync, aside.rglob("*")))
-            _sync(aside)
+                list(pool.map(atomic.sync, aside.rglob("*")))
+            atomic.sync(aside)
             remove(final)
             aside.rename(final)
         except BaseException:
             # Half a directory would keep the space that a later, smaller write could use.
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        _sync(final.parent)
+        atomic.sync(final.parent)
 
 
 def move(source: Path, final: Path) -> None:
     """Puts a complete file or directory in its final place, on the same disk, in one step. Raises StorageError."""
     with storing(final):
         source.replace(final)
-        _sync(final.parent)
+        atomic.sync(final.parent)
 
 
 def remove(directory: Path) -> None:
     """Removes a directory with everything in it, if it exists."""
     if directory.exists():
         shutil.rmtree(directory)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

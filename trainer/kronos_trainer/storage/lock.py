@@ -9,11 +9,11 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import IO, Any
 
-from kronos_trainer.config import RunConfig, RunPaths, StorageCause
+from kronos_trainer.config import RunConfig, RunPaths, StorageCause, now_text
 from kronos_trainer.errors import StorageError
 from kronos_trainer.storage import durable
 
@@ -58,7 +58,7 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
             "modelCreated": _created(run),
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "since": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "since": now_text(),
         }
         durable.write_json(paths.lock, holder)
         # The holder's file stays after the lock is released: it is what fences off a lower attempt that starts late.

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from kronos_trainer.config import RunConfig, RunPaths, StageName, WarmStart
+from kronos_trainer.config import ASIDE, RunConfig, RunPaths, StageName, WarmStart
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.lock import occupied, refuse_if_late
@@ -91,7 +91,7 @@ class Mirror:
     def _push(self) -> None:
         if self._holder()[0] != json.loads(self.paths.lock.read_text()):
             raise StorageError(self._overtaken())
-        files = [path for path in self.paths.run_dir.rglob("*") if path.is_file() and durable.ASIDE not in str(path)]
+        files = [path for path in self.paths.run_dir.rglob("*") if path.is_file() and ASIDE not in str(path)]
         if self.paths.current.exists():
             files.append(self.paths.current)
         for path in sorted(files, key=_turn):
@@ -164,7 +164,7 @@ class Mirror:
         """Where an object arrives before it takes its place."""
         path = self.paths.root / name
         durable.make_directory(path.parent)
-        return path.with_name(durable.ASIDE + path.name)
+        return path.with_name(ASIDE + path.name)
 
     def _is_here(self, name: str) -> bool:
         path = self.paths.root / name

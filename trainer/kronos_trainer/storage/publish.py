@@ -10,11 +10,10 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from kronos_trainer.config import Reuse, RunConfig, RunPaths, StageName, StagePaths, StageResult
+from kronos_trainer.config import Reuse, RunConfig, RunPaths, StageName, StagePaths, StageResult, now_text
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
@@ -90,7 +89,7 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
     report.write(run, paths, results)
     current = {
         "run": run.run,
-        "publishedAt": utc_text(datetime.now(UTC)),
+        "publishedAt": now_text("seconds"),
         "model": run.model.model_dump(),
         "timeframe": run.timeframe.value,
         "window": run.window.model_dump(by_alias=True),
@@ -175,7 +174,7 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     def published() -> tuple[Path, str]:
         return published_weights(run, paths, stage)
 
-    first = initial_net(kind_of(stage), run.trained()[stage].init, run.training.seed, published)
+    first = initial_net(kind_of(stage), run.weights_stages()[stage].init, run.training.seed, published)
     model: KronosTokenizer | KronosPredictor = first.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
     untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=first.origin)
@@ -220,8 +219,3 @@ def _verify(best: Path, result: StageResult) -> None:
             f"{best} does not contain the weights that {StagePaths(best.parent).result} describes; restore the files, "
             f"or remove {best.parent} and run again to retrain the stage"
         )
-
-
-def utc_text(instant: datetime) -> str:
-    """An instant as result.json and current.json have it, to the second."""
-    return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

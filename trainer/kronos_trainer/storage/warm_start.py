@@ -11,7 +11,7 @@ from kronos_trainer.model.weights import weights_digest
 
 def is_warm(run: RunConfig) -> bool:
     """Whether any stage starts from what the model has published."""
-    return any(config.init.published for config in run.trained().values())
+    return any(config.init.published for config in run.weights_stages().values())
 
 
 def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tuple[Path, str]:

@@ -62,7 +62,7 @@ class Loop:
         """`validation_windows` are the numbers of those that are scored, int64 [V]."""
         self.state = State()
         self._run = run
-        self._config = run.trained_stage
+        self._config = run.weights_stage
         self._task = task
         self._ranks = ranks
         self._plan = plan

@@ -93,7 +93,7 @@ def _tokens(work: Work, predictor: KronosPredictor) -> Iterator[tuple[TokenSourc
     def encode(values: Tensor) -> tuple[Tensor, Tensor]:
         return frozen.encode(to_device(values, ranks.device))
 
-    epochs = run.trained_stage.epochs
+    epochs = run.weights_stage.epochs
     counts = len(work.splits.train), len(work.splits.validation)
     seen = min(counts[0], run.training.windows_per_epoch or counts[0])
     scored = min(counts[1], run.training.validation_windows or counts[1])

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts
-from kronos_trainer.data.bars import Bars, load_bars
+from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts, now_text, utc_text
+from kronos_trainer.data.bars import Bars, PreparedBars, prepare_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
 from kronos_trainer.data.series import ahead
@@ -21,7 +21,7 @@ from kronos_trainer.data.windows import split_bars, validation_order
 from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
 from kronos_trainer.model.weights import initial_net
 from kronos_trainer.storage import durable
-from kronos_trainer.storage.publish import ensure_weights, finish_scores, finish_stage, is_complete, settle, utc_text
+from kronos_trainer.storage.publish import ensure_weights, finish_scores, finish_stage, is_complete, settle
 from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.storage.stores import is_uri
 from kronos_trainer.storage.warm_start import published_weights
@@ -102,8 +102,8 @@ class _Attempt:
             scores = row.score(work)
         finished = datetime.now(UTC)
         scored = StageResult(
-            started_at=utc_text(started),
-            finished_at=utc_text(finished),
+            started_at=utc_text(started, "seconds"),
+            finished_at=utc_text(finished, "seconds"),
             seconds=round((finished - started).total_seconds(), 3),
             data=self._bars_read(work),
             device=ranks.device_name,
@@ -116,8 +116,8 @@ class _Attempt:
         run, ranks = self._run, self._ranks
         started = datetime.now(UTC)
         plan = plan_batches(
-            batch_size=run.trained_stage.batch_size,
-            micro_batch_size=run.trained_stage.micro_batch_size,
+            batch_size=run.weights_stage.batch_size,
+            micro_batch_size=run.weights_stage.micro_batch_size,
             world=ranks.world,
             out_of_memory_restarts=run.out_of_memory_restarts,
         )
@@ -170,8 +170,8 @@ class _Attempt:
             finally:
                 metrics.close()
             trained = StageResult(
-                started_at=utc_text(started),
-                finished_at=utc_text(datetime.now(UTC)),
+                started_at=utc_text(started, "seconds"),
+                finished_at=now_text("seconds"),
                 seconds=round(state.seconds, 3),
                 epochs=state.epoch,
                 steps=state.step,
@@ -200,15 +200,11 @@ class _Attempt:
         self._ranks.on_first(lambda: durable.write_text(file, self._run.dump()))
 
     def _work(self) -> Work:
-        """Bars and windows; the first rank of a node prepares what the others map."""
+        """Bars and windows."""
         run, paths = self._run, self._storage.paths
         precision = choose_precision(run.training, self._ranks.device)
 
-        def load() -> Bars:
-            path = fetch_bars(run.bars, self._cache / "bars", self._beat) if is_uri(run.bars) else Path(run.bars)
-            return load_bars(path, run.timeframe, run.data, self._cache / "bars", self._beat)
-
-        bars = self._ranks.one_by_one_per_node(load)
+        bars = read_bars_once(run, self._ranks, self._cache / "bars", self._beat)
         splits = split_bars(bars, run.data, run.window)
         notes = (*bars.notes, *notes_of(ahead(bars.series, time.time_ns())), *splits.notes)
         for note in notes:
@@ -236,7 +232,7 @@ class _Attempt:
 
         with heartbeat(self._progress.beat):
             first = self._ranks.one_by_one_per_node(
-                lambda: initial_net(row.kind, run.trained_stage.init, run.training.seed, published)
+                lambda: initial_net(row.kind, run.weights_stage.init, run.training.seed, published)
             )
         with row.task(work, first.model) as task:
             yield task, first.origin
@@ -248,6 +244,19 @@ class _Attempt:
             raise Stopped("stopped on request before training began; there was nothing to save")
 
 
+def read_bars_once(run: RunConfig, ranks: Ranks, cache: Path, beat: Callable[[], None]) -> Bars:
+    """The bars of a run, memory-mapped; the first rank of a node reads and prepares what the others map.
+
+    Raises TrainerError, on every rank.
+    """
+
+    def prepare() -> PreparedBars:
+        path = fetch_bars(run.bars, cache, beat) if is_uri(run.bars) else Path(run.bars)
+        return prepare_bars(path, run.timeframe, run.data, cache, beat)
+
+    return ranks.once_per_node(prepare).open()
+
+
 @contextmanager
 def _memory(plan: BatchPlan, *, checkpointing: bool) -> Iterator[None]:
     """Turns the device's lack of memory into an error that says what the next attempt does about it."""
@@ -257,7 +266,6 @@ def _memory(plan: BatchPlan, *, checkpointing: bool) -> Iterator[None]:
         if plan.micro == 1:
             raise ConfigError(too_large(checkpointing=checkpointing)) from error
         raise OutOfMemory(
-            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with "
-            f"outOfMemoryRestarts increased by one uses {reduced(plan.micro)}, and the batch of {plan.batch} is "
-            "unchanged"
+            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one "
+            f"more in outOfMemoryRestarts uses {reduced(plan.micro)}, and the batch of {plan.batch} is unchanged"
         ) from error

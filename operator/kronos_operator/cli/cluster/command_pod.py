@@ -14,7 +14,8 @@ from kronos_operator import names
 from kronos_operator.cli.cluster.session import Session
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.options import TRAINER_IMAGE_ENV
-from kronos_operator.cli.terminal import duration, say
+from kronos_operator.cli.terminal import print_line
+from kronos_operator.durations import duration
 from kronos_operator.manifests.command_pod import CONTAINER, CommandPod, Mount, Size, command_pod
 from kronos_trainer.config import ExitCode
 
@@ -56,8 +57,8 @@ def require_claim(session: Session, name: str) -> None:
         found, _ = session.run(session.cluster.list(PVC, session.namespace))
         known = ", ".join(sorted(body["metadata"]["name"] for body in found)) or "none"
         raise Failure(
-            f"no PersistentVolumeClaim {name} in namespace {session.namespace} (found: {known}); create it first, as "
-            "manifests/examples/claims.yaml creates those of the examples, or name another --namespace",
+            f"no PersistentVolumeClaim {name} in namespace {session.namespace} (found: {known}); create it first (an "
+            "example is manifests/examples/claims.yaml), or name another --namespace",
             ExitCode.INPUT_MISSING,
         )
 
@@ -76,14 +77,14 @@ def trainer_image(session: Session, named: str | None, model: KronosModel | None
     place = f"ConfigMap {names.CLIENT_CONFIG_MAP} of namespace {names.CLIENT_NAMESPACE}"
     try:
         found = session.run(session.cluster.get(CONFIGMAP, names.CLIENT_NAMESPACE, names.CLIENT_CONFIG_MAP))
-        why = "is not there"
+        why = "does not exist"
     except (NotFound, Rejected) as error:
         found, why = None, f"cannot be read ({error.message})"
     published = ((found or {}).get("data") or {}).get(names.CLIENT_IMAGE_KEY)
     if not published:
         raise Failure(
-            f"which image has the trainer? Name it with --image or {TRAINER_IMAGE_ENV}: {place}, in which the "
-            f"operator's chart publishes it, {why}",
+            f"no trainer image is known: name it with --image or {TRAINER_IMAGE_ENV} ({place}, where the operator's "
+            f"chart publishes it, {why})",
             ExitCode.ENVIRONMENT,
         )
     return str(published)
@@ -93,11 +94,11 @@ async def _started(cluster: Cluster, namespace: str, name: str) -> None:
     from kronos_operator.kube.kinds import POD
 
     begun = time.monotonic()
-    told = ""
+    shown = ""
     while True:
         pod = await cluster.get(POD, namespace, name)
         if pod is None:
-            raise Failure(f"pod {name} was deleted by somebody else", ExitCode.STOPPED)
+            raise Failure(f"pod {name} was deleted by another client", ExitCode.STOPPED)
         status = pod.get("status") or {}
         statuses: list[dict[str, Any]] = status.get("containerStatuses") or [{}]
         container = statuses[0].get("state") or {}
@@ -113,14 +114,14 @@ async def _started(cluster: Cluster, namespace: str, name: str) -> None:
             story = await _warning(cluster, namespace, pod) or story
         if waited > START_SECONDS:
             raise Failure(f"pod {name} did not start within {duration(START_SECONDS)}: {story}", ExitCode.ENVIRONMENT)
-        if story != told and waited > 2:
-            say(f"waiting for pod {name}: {story}", stderr=True)
-            told = story
+        if story != shown and waited > 2:
+            print_line(f"waiting for pod {name}: {story}", stderr=True)
+            shown = story
         await asyncio.sleep(POLL_SECONDS)
 
 
 def _story(status: dict[str, Any], container: dict[str, Any]) -> str:
-    """Why a pod is where it is, in the words of the scheduler or the kubelet."""
+    """Why a pod is where it is, as the scheduler or the kubelet reports it."""
     unscheduled = (
         one.get("message") or one.get("reason")
         for one in status.get("conditions") or []
@@ -152,8 +153,8 @@ async def _deleted(cluster: Cluster, namespace: str, name: str, seconds: int) ->
     try:
         await cluster.delete(POD, namespace, name)
     except ClusterError as error:
-        say(
-            f"pod {name} could not be deleted ({error.message}): kubectl delete pod {name} -n {namespace}; by itself "
+        print_line(
+            f"pod {name} could not be deleted ({error.message}): kubectl delete pod {name} -n {namespace}; otherwise "
             f"it ends after {duration(seconds)}",
             stderr=True,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -17,8 +16,8 @@ from kronos_operator.cli.cluster.session import connected
 from kronos_operator.cli.cluster.transfer import Pod, contents
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import say
-from kronos_trainer.config import Content, ExitCode, Offer, bar_files_below, clash, is_folder
+from kronos_operator.cli.terminal import print_line
+from kronos_trainer.config import Content, ExitCode, Offer, bar_files_below, clash, is_folder, replace_file
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -32,7 +31,7 @@ _OURS = ("input", "output", "future", "plot")  # options that name files of this
 
 
 def forecast(target: Target, options: Mapping[str, Any], *, image: str | None) -> None:
-    """Forecast as the options of `kronos forecast` say, and write its files here. Raises Failure."""
+    """Forecast with the options of `kronos forecast`, and write its files here. Raises Failure."""
     inputs = _inputs(options)
     outputs = _outputs(options)
     offer = Offer(path=_PLACE, files={name: Content.of(file) for name, file in inputs.items()})
@@ -48,7 +47,7 @@ def forecast(target: Target, options: Mapping[str, Any], *, image: str | None) -
             _write(archive, outputs, inputs.values())
     for text, is_error in ((err, True), (out, False)):
         for line in text.splitlines():
-            say(_at_home(line, outputs), stderr=is_error)
+            print_line(_at_home(line, outputs), stderr=is_error)
 
 
 def _inputs(options: Mapping[str, Any]) -> dict[str, Path]:
@@ -57,9 +56,9 @@ def _inputs(options: Mapping[str, Any]) -> dict[str, Path]:
         raise Failure("--cluster forecasts with a model of the cluster: name it with --model", ExitCode.CONFIG)
     for option in ("root", "tokenizer", "predictor"):
         if options[option] is not None:
-            raise Failure(f"--{option} names files of this machine, and --cluster a model there", ExitCode.CONFIG)
+            raise Failure(f"--{option} names local files and cannot be combined with --cluster", ExitCode.CONFIG)
     if options["device"] == "cuda":
-        raise Failure("a forecast in a cluster computes on CPU: leave --device out", ExitCode.CONFIG)
+        raise Failure("a forecast in a cluster runs on CPU: omit --device", ExitCode.CONFIG)
     plot: Path | None = options["plot"]
     if plot is not None and not is_folder(plot, options["input"]) and plot.suffix.lower() != ".png":
         raise Failure(f"--plot {plot}: must end with .png", ExitCode.CONFIG)
@@ -69,10 +68,10 @@ def _inputs(options: Mapping[str, Any]) -> dict[str, Path]:
         inputs[f"future/{future.name}"] = future
     for file in inputs.values():
         if not file.is_file():
-            raise Failure(f"{file}: there is no such file", ExitCode.INPUT_MISSING)
+            raise Failure(f"{file}: no such file", ExitCode.INPUT_MISSING)
     for name, file in inputs.items():
         if not name.isprintable():
-            raise Failure(f"{file!s}: rename it, its name has characters that cannot be sent", ExitCode.CONFIG)
+            raise Failure(f"{file!s}: rename it: its name has characters that cannot be sent", ExitCode.CONFIG)
     places = [(f"--{option}", options[option]) for option in ("output", "plot") if options[option] is not None]
     for option, place in places:
         if place.is_dir() and not options["input"].is_dir():
@@ -88,7 +87,7 @@ def _bars(source: Path) -> dict[str, Path]:
         return {f"input/{source.name}": source}
     found = {f"input/bars/{file.relative_to(source).as_posix()}": file for file in bar_files_below(source)}
     if not found:
-        raise Failure(f"--input {source}: no file of bars is there", ExitCode.DATA)
+        raise Failure(f"--input {source}: contains no bar files", ExitCode.DATA)
     return found
 
 
@@ -131,9 +130,9 @@ async def _forecast(
     async with running(cluster, namespace, wanted) as name:
         pod = Pod(cluster, namespace, name)
         await pod.upload(names.SCRATCH_MOUNT, offer, inputs, lambda _moved, _total: None)
-        said = await pod.run(command)
+        printed = await pod.run(command)
         await pod.download(f"{names.SCRATCH_MOUNT}/{_PLACE}", outputs, archive)
-    return said
+    return printed
 
 
 def _write(archive: Any, outputs: Mapping[str, Path], inputs: Collection[Path]) -> None:
@@ -145,16 +144,14 @@ def _write(archive: Any, outputs: Mapping[str, Path], inputs: Collection[Path]) 
             problem = clash([("--output", final)], final.parent / "absent", inputs)
             if problem is not None:
                 raise Failure(problem, ExitCode.CONFIG)
-            aside = final.with_name(f".{final.name}.aside")
-            try:
-                final.parent.mkdir(parents=True, exist_ok=True)
-                with aside.open("wb") as target:
-                    target.write(stream.read())
-                    target.flush()
-                    os.fsync(target.fileno())
-                aside.replace(final)
-            except OSError as error:
-                raise Failure(f"cannot write {final}: {error.strerror}", ExitCode.STORAGE) from error
+            _replace(final, stream.read())
+
+
+def _replace(final: Path, content: bytes) -> None:
+    try:
+        replace_file(final, lambda aside: aside.write_bytes(content))
+    except OSError as error:
+        raise Failure(f"cannot write {final}: {error.strerror}", ExitCode.STORAGE) from error
 
 
 def _final(name: str, outputs: Mapping[str, Path]) -> Path | None:

@@ -13,7 +13,7 @@ from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.cluster.status import condition
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 
 Print = Callable[[str, str], None]
-"""Takes who speaks, empty where only one can, and a line."""
+"""Takes a prefix that names the rank, empty for a single pod, and a line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +40,20 @@ def show(target: Target, wanted: Wanted, *, follow: bool, readable: Callable[[st
         body = session.model(wanted.model)
         gang = _AttemptPods(session, wanted, body)
 
-        def print_line(speaker: str, line: str) -> None:
-            say(speaker + readable(wanted.model, line))
+        def emit(prefix: str, line: str) -> None:
+            print_line(prefix + readable(wanted.model, line))
 
         if follow:
-            session.run(_follow(gang, print_line))
+            session.run(_follow(gang, emit))
             return
         pods = session.run(gang.pods())
         if not pods:
             raise Failure(_nothing(body, wanted), ExitCode.INPUT_MISSING)
         for pod in pods:
             if _started(pod, gang.container(pod)):
-                session.run(gang.copy(pod, print_line, follow=False))
+                session.run(gang.copy(pod, emit, follow=False))
             else:
-                say(f"{pod['metadata']['name']} has not started yet", stderr=True)
+                print_line(f"{pod['metadata']['name']} has not started yet", stderr=True)
 
 
 class _AttemptPods:
@@ -96,7 +96,7 @@ class _AttemptPods:
         assert backend is not None  # others are not read
         return backend.container
 
-    async def copy(self, pod: Object, print_line: Print, *, follow: bool) -> None:
+    async def copy(self, pod: Object, emit: Print, *, follow: bool) -> None:
         """Prints the lines of a pod's log that were not printed yet, until it ends or the connection breaks off."""
         from kronos_operator.kube import NotFound, Unavailable
 
@@ -110,14 +110,14 @@ class _AttemptPods:
                 number += 1
                 if number > self._printed.get(metadata["uid"], 0):
                     self._printed[metadata["uid"]] = number
-                    print_line(self._speaker(pod), line)
+                    emit(self._prefix(pod), line)
         except NotFound:
             return
         except Unavailable:
             if not follow:
                 raise
 
-    def _speaker(self, pod: Object) -> str:
+    def _prefix(self, pod: Object) -> str:
         if self._nodes == 1:
             return ""
         from kronos_operator.backends import node_rank
@@ -126,25 +126,25 @@ class _AttemptPods:
         return f"[rank {first}] " if self._processes == 1 else f"[ranks {first}-{first + self._processes - 1}] "
 
 
-async def _follow(gang: _AttemptPods, print_line: Print) -> None:
-    """Prints what every pod says, also those of following stages and attempts, until the model's run has ended."""
+async def _follow(gang: _AttemptPods, emit: Print) -> None:
+    """Prints the logs of every pod, also those of following stages and attempts, until the model's run has ended."""
     from kronos_operator.kube import Unavailable
 
     reading: dict[str, asyncio.Task[None]] = {}
-    told = ""
+    notified = ""
     try:
         while True:
             try:
                 body, pods = await gang.model(), await gang.pods()
             except Unavailable as error:
-                told = _say_once(error.message, told)
+                notified = _notify_once(error.message, notified)
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             for pod in pods:
                 uid = pod["metadata"]["uid"]
                 broken_off = uid in reading and reading[uid].done() and _runs(pod, gang.container(pod))
                 if _started(pod, gang.container(pod)) and (uid not in reading or broken_off):
-                    reading[uid] = asyncio.create_task(gang.copy(pod, print_line, follow=True))
+                    reading[uid] = asyncio.create_task(gang.copy(pod, emit, follow=True))
             busy = False
             for task in reading.values():
                 if task.done():
@@ -154,7 +154,7 @@ async def _follow(gang: _AttemptPods, print_line: Print) -> None:
             if not busy and (body is None or _nothing_follows(body)):
                 return
             if not busy and body is not None:
-                told = _say_once(condition(body, "Ready").get("message") or "", told)
+                notified = _notify_once(condition(body, "Ready").get("message") or "", notified)
             await asyncio.sleep(POLL_SECONDS)
     finally:
         for task in reading.values():
@@ -167,16 +167,16 @@ def _nothing_follows(body: Object) -> bool:
     return finished.get("status") == "True" or finished.get("reason") == "UpdateWaiting"
 
 
-def _say_once(message: str, told: str) -> str:
-    if message and message != told:
-        say(message, stderr=True)
+def _notify_once(message: str, notified: str) -> str:
+    if message and message != notified:
+        print_line(message, stderr=True)
     return message
 
 
 def _nothing(body: Object, wanted: Wanted) -> str:
     of = f" of the {wanted.stage}" if wanted.stage else ""
     of += "" if wanted.rank is None else f" with rank {wanted.rank}"
-    why = condition(body, "Ready").get("message") or "the operator has not seen the model yet"
+    why = condition(body, "Ready").get("message") or "the operator has not processed the model yet"
     return f"{wanted.model} has no pod{of}: {why}"
 
 

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from kronos_operator import names
 from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import say
-from kronos_trainer.config import ExitCode
+from kronos_operator.cli.terminal import print_line
+from kronos_trainer.config import ExitCode, now_text
 
 FIELD_MANAGER = "kronos"
 
 
 def suspend(target: Target, name: str) -> None:
     """Set spec.suspend."""
-    with connected(target) as session:
-        before = bool(session.model(name)["spec"].get("suspend"))
-        _patch(session, name, {"spec": {"suspend": True}})
-    say(f"{name}: is suspended already" if before else f"{name}: suspended; what is running saves and stops")
+    changed = _set_suspend(target, name, True)
+    print_line(f"{name}: suspended; a running training saves and stops" if changed else f"{name}: is already suspended")
 
 
 def resume(target: Target, name: str) -> None:
     """Clear spec.suspend."""
-    with connected(target) as session:
-        before = bool(session.model(name)["spec"].get("suspend"))
-        _patch(session, name, {"spec": {"suspend": False}})
-    say(f"{name}: resumed from its last checkpoint" if before else f"{name}: was not suspended")
+    changed = _set_suspend(target, name, False)
+    print_line(f"{name}: resumed from its last checkpoint" if changed else f"{name}: was not suspended")
 
 
 def retrain(target: Target, name: str) -> None:
@@ -37,11 +32,11 @@ def retrain(target: Target, name: str) -> None:
         body = session.model(name)
         _annotate(session, name, names.RETRAIN_ANNOTATION)
     if body["spec"].get("suspend"):
-        say(f"{name}: retraining requested; it is suspended and waits for `kronos resume`")
+        print_line(f"{name}: retraining requested; it is suspended and waits for `kronos resume`")
     elif _in_progress(body):
-        say(f"{name}: retraining requested; updatePolicy says what becomes of the run in progress")
+        print_line(f"{name}: retraining requested; updatePolicy decides what happens to the run in progress")
     else:
-        say(f"{name}: retraining requested")
+        print_line(f"{name}: retraining requested")
 
 
 def cancel(target: Target, name: str) -> None:
@@ -50,7 +45,18 @@ def cancel(target: Target, name: str) -> None:
         if not _in_progress(session.model(name)):
             raise Failure(f"{name}: no run is in progress", ExitCode.INPUT_MISSING)
         _annotate(session, name, names.CANCEL_ANNOTATION)
-    say(f"{name}: cancelling; checkpoints stay, and `kronos retrain` starts a new run")
+    print_line(f"{name}: cancelling; checkpoints stay, and `kronos retrain` starts a new run")
+
+
+OPERATIONS = {"suspend": suspend, "resume": resume, "retrain": retrain, "cancel": cancel}
+
+
+def _set_suspend(target: Target, name: str, value: bool) -> bool:
+    """Whether that changes the object."""
+    with connected(target) as session:
+        before = bool(session.model(name)["spec"].get("suspend"))
+        _patch(session, name, {"spec": {"suspend": value}})
+    return before is not value
 
 
 def _in_progress(body: dict[str, Any]) -> bool:
@@ -59,8 +65,7 @@ def _in_progress(body: dict[str, Any]) -> bool:
 
 
 def _annotate(session: Session, name: str, annotation: str) -> None:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    _patch(session, name, {"metadata": {"annotations": {annotation: now}}})
+    _patch(session, name, {"metadata": {"annotations": {annotation: now_text()}}})
 
 
 def _patch(session: Session, name: str, change: dict[str, Any]) -> None:

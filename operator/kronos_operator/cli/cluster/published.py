@@ -22,7 +22,7 @@ class Published:
     model: KronosModel
     run: str
     digests: Mapping[StageName, str | None]
-    root: str  # of all results, as a pod sees it
+    root: str  # of all results, as a pod mounts it
     claim: str
 
     def pod(self, session: Session, *, command: str, image: str | None, size: Size, seconds: int) -> CommandPod:
@@ -44,7 +44,7 @@ def published(session: Session, name: str) -> Published:
     model = parsed(body)
     artifacts = None if model.status is None else model.status.artifacts
     if artifacts is None or artifacts.run is None:
-        why = condition(body, "Ready").get("message") or "the operator has not seen it yet"
+        why = condition(body, "Ready").get("message") or "the operator has not processed it yet"
         raise Failure(f"{name} has published nothing yet: {why}", ExitCode.INPUT_MISSING)
     storage = model.spec.storage
     if storage is None or storage.claim is None:

@@ -19,9 +19,9 @@ from kronos_operator.cli.cluster.session import connected
 from kronos_operator.cli.cluster.transfer import Pod, contents
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import near, say
+from kronos_operator.cli.terminal import near, print_line
 from kronos_operator.local import weights_digest
-from kronos_trainer.config import ExitCode, RunPaths, StageName, StagePaths, StageResult
+from kronos_trainer.config import ExitCode, RunPaths, StageName, StagePaths, StageResult, replace_file
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -35,15 +35,15 @@ def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
         wanted = published(session, name)
         local = RunPaths(to, wanted.model.ref, wanted.run)
         if _complete(local, wanted):
-            say(f"{near(str(local.run_dir))}: run {wanted.run} is here already, with the digests that status names")
+            print_line(f"{near(str(local.run_dir))}: run {wanted.run} is already here, with the digests from status")
         else:
             pod = wanted.pod(session, command="pull", image=image, size=SMALL, seconds=LONGEST_SECONDS)
             with _spool(to) as archive:
                 session.run(_download(session.cluster, session.namespace, pod, wanted, archive))
                 _unpack(archive, wanted, local)
-            say(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
-    say(f"{'report':<11}{near(str(local.report))}")
-    say(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
+            print_line(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
+    print_line(f"{'report':<11}{near(str(local.report))}")
+    print_line(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
 
 
 async def _download(cluster: Cluster, namespace: str, pod: CommandPod, wanted: Published, archive: IO[bytes]) -> None:
@@ -71,16 +71,16 @@ def _unpack(archive: IO[bytes], wanted: Published, local: RunPaths) -> None:
                     _write(aside / Path(name).relative_to(there.run_dir), stream)
         if json.loads(current)["run"] != wanted.run:
             raise Failure(
-                f"{wanted.model.metadata.name} has just published another run than {wanted.run}: try again",
+                f"{wanted.model.metadata.name} has just published a run other than {wanted.run}: try again",
                 ExitCode.STOPPED,
             )
         staged = {stage: aside / stage for stage in StageName.with_weights()}
         for stage, directory in staged.items():
             _verify(stage, directory, wanted)
         _replace(aside, local, wanted)
-        _write_current(current, local)
+        replace_file(local.current, lambda aside: aside.write_bytes(current))
     except (tarfile.TarError, ValueError, KeyError) as error:
-        raise Failure(f"what came from the claim cannot be read: {error}", ExitCode.DATA) from error
+        raise Failure(f"the files from the claim cannot be read: {error}", ExitCode.DATA) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -102,7 +102,7 @@ def _verify(stage: StageName, directory: Path, wanted: Published) -> None:
     if found != expected:
         raise Failure(
             f"the {stage} on the claim is not what was published: its weights have SHA-256 {found[:16]}..., and "
-            f"{expected[:16]}... was published; `kronos retrain` trains it anew",
+            f"{expected[:16]}... was published; `kronos retrain` trains it again",
             ExitCode.DATA,
         )
 
@@ -126,20 +126,11 @@ def _replace(aside: Path, local: RunPaths, wanted: Published) -> None:
             return  # the same weights are here
         except (Failure, OSError):
             raise Failure(
-                f"{near(str(local.run_dir))} holds something else by the id of this run: name another --to",
+                f"{near(str(local.run_dir))} has different content under the id of this run: name another --to",
                 ExitCode.STORAGE,
             ) from None
     aside.chmod(0o755)  # a temporary directory is its maker's alone
     aside.rename(local.run_dir)
-
-
-def _write_current(content: bytes, local: RunPaths) -> None:
-    aside = local.current.with_name(f".{local.current.name}.aside")
-    with aside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(local.current)
 
 
 def _write(path: Path, stream: IO[bytes]) -> None:

@@ -14,7 +14,7 @@ from kronos_operator.cli.cluster.session import connected
 from kronos_operator.cli.cluster.transfer import Pod
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import say, size_text
+from kronos_operator.cli.terminal import print_line, size_text
 from kronos_trainer.config import KINDS, Content, ExitCode, Landed, Offer, bars_among, files_below
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ def push(target: Target, source: Path, *, claim: str, path: str, overwrite: bool
         landed = session.run(_push(session.cluster, session.namespace, wanted, offer, files))
     total = sum(content.size for content in offer.files.values())
     place = f"{offer.path} of claim {claim}" if offer.path else f"the root of claim {claim}"
-    say(
+    print_line(
         f"{place}: {len(files)} files, {size_text(total)}; {landed.added} added, {landed.replaced} replaced, "
         f"{landed.unchanged} unchanged"
     )
     if left_out:
-        say(f"note: {len(left_out)} files are not of bars and stay here: {_some(left_out)}", stderr=True)
+        print_line(f"note: {len(left_out)} files are not bar files and were not copied: {_some(left_out)}", stderr=True)
     if landed.others:
-        say(f"note: {landed.others} more files of bars are there, and a training reads them too", stderr=True)
+        print_line(f"note: {landed.others} other bar files are on the claim; a training reads them too", stderr=True)
     where = f"{{name: {claim}, path: {offer.path}}}" if offer.path else f"{{name: {claim}}}"
-    say(f"in a KronosModel:  data: {{source: {{claim: {where}}}}}")
+    print_line(f"in a KronosModel:  data: {{source: {{claim: {where}}}}}")
 
 
 def bars_in(source: Path) -> tuple[dict[str, Path], list[str]]:
@@ -59,13 +59,13 @@ def bars_in(source: Path) -> tuple[dict[str, Path], list[str]]:
     elif source.is_dir():
         found = {file.relative_to(source): file for file in files_below(source)}
     else:
-        raise Failure(f"{source} is not there", ExitCode.INPUT_MISSING)
+        raise Failure(f"{source} does not exist", ExitCode.INPUT_MISSING)
     bars = bars_among(found) if source.is_dir() else list(found)
     files = {name.as_posix(): found[Path(name)] for name in bars}
     left_out = [name.as_posix() for name in found if name.as_posix() not in files]
     if not files:
         raise Failure(
-            f"{source}: no file of bars ({KINDS}) among {len(left_out)} files",
+            f"{source}: no bar files ({KINDS}) among {len(left_out)} files",
             ExitCode.INPUT_MISSING,
         )
     empty = [name for name, file in files.items() if file.stat().st_size == 0]

@@ -58,7 +58,7 @@ class Session:
 def connected(target: Target) -> Iterator[Session]:
     """Connects, and disconnects afterwards. What the cluster refuses becomes a Failure, also within the block."""
     if importlib.util.find_spec("kubernetes") is None:
-        raise Failure(f"clusters need the operator extra: {OPERATOR_INSTALL}", ExitCode.ENVIRONMENT)
+        raise Failure(f"cluster commands need the operator extra: {OPERATOR_INSTALL}", ExitCode.ENVIRONMENT)
     from kronos_operator.kube import Cluster, ClusterError
 
     try:
@@ -83,12 +83,12 @@ def parsed(body: Object) -> KronosModel:
     except ValidationError as error:
         name = body["metadata"]["name"]
         raise Failure(
-            f"{name}: this version of kronos cannot read what the server made of it: {error}", ExitCode.CONFIG
+            f"{name}: this version of kronos cannot read the object that the server returned: {error}", ExitCode.CONFIG
         ) from None
 
 
 def failure_of(error: ClusterError) -> Failure:
-    """What to tell the user, with an exit code: 64 where the request is wrong, 66 for what is absent, else 78."""
+    """The error as a Failure: 64 where the request is wrong, 66 for what is absent, else 78."""
     from kronos_operator.kube import Conflict, NotFound, Rejected
 
     match error:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import duration, number, say, say_json, say_table
+from kronos_operator.cli.terminal import number, print_json, print_line, print_table
 from kronos_operator.cli.watching import watch_table
+from kronos_operator.durations import duration
 from kronos_trainer.stages import StageName
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def show(target: Target, name: str | None, *, watch: bool, as_json: bool) -> Non
             _watch(session, name)
         bodies = _chosen(session, name)
         if as_json:
-            say_json([_document(body) for body in bodies])
+            print_json([_document(body) for body in bodies])
             return
-        say_table(HEADERS, [row_of(body, datetime.now(UTC)) for body in bodies], right=RIGHT)
+        print_table(HEADERS, [row_of(body, datetime.now(UTC)) for body in bodies], right=RIGHT)
         if name is not None:
             _detail(bodies[0])
 
@@ -43,7 +44,7 @@ def row_of(body: Object, now: datetime) -> list[str]:
     """A line of the table."""
     status = _status(body)
     progress, run = status.get("progress") or {}, status.get("run") or {}
-    reason = condition(body, "Ready").get("reason") or "not seen by the operator yet"
+    reason = condition(body, "Ready").get("reason") or "not processed by the operator yet"
     age = now - datetime.fromisoformat(body["metadata"]["creationTimestamp"])
     return [
         body["metadata"]["name"],
@@ -85,36 +86,36 @@ def _detail(body: Object) -> None:
     ready, run = condition(body, "Ready"), status.get("run") or {}
     if not ready:
         return  # the operator has not written anything yet
-    say()
+    print_line()
     if ready.get("message"):
-        say(ready["message"], style="red" if ready["status"] == "False" else None)
+        print_line(ready["message"], style="red" if ready["status"] == "False" else None)
     if run:
         begun = f", since {run['startedAt']}" if run.get("startedAt") else ""
-        say(f"{'run':<11}{run['id']}, attempt {run.get('attempt', 0)}{begun}")
+        print_line(f"{'run':<11}{run['id']}, attempt {run.get('attempt', 0)}{begun}")
     counts = run.get("restarts") or {}
     restarts = {cause: count for cause, count in counts.items() if isinstance(count, int) and count}
     if restarts:
-        say(f"{'restarts':<11}{', '.join(f'{count} {cause}' for cause, count in restarts.items())}")
+        print_line(f"{'restarts':<11}{', '.join(f'{count} {cause}' for cause, count in restarts.items())}")
     artifacts = status.get("artifacts") or {}
     for stage in StageName:
         if artifacts.get(stage):
-            say(f"{stage.value:<11}{artifacts[stage]['path']}")
+            print_line(f"{stage.value:<11}{artifacts[stage]['path']}")
     if status.get("metrics"):
-        say(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
+        print_line(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
     for note in status.get("notes") or []:
-        say(f"{'note':<11}{note}")
+        print_line(f"{'note':<11}{note}")
     following = (status.get("schedule") or {}).get("nextTime")
     if following:
-        say(f"{'next run':<11}{following}")
+        print_line(f"{'next run':<11}{following}")
     for entry in (status.get("history") or [])[:_NEWEST_RUNS]:
-        said = " ".join(filter(None, (entry["outcome"], entry.get("reason"), entry.get("finishedAt"))))
-        say(f"{'ended':<11}{entry['run']} {said}")
+        ending = " ".join(filter(None, (entry["outcome"], entry.get("reason"), entry.get("finishedAt"))))
+        print_line(f"{'ended':<11}{entry['run']} {ending}")
     failure = status.get("failure")
     if failure:
-        say()
-        say(f"{failure['reason']}: {failure.get('message', '')}", style="red")
+        print_line()
+        print_line(f"{failure['reason']}: {failure.get('message', '')}", style="red")
         if failure.get("logTail"):
-            say(failure["logTail"])
+            print_line(failure["logTail"])
 
 
 def _document(body: Object) -> dict[str, Any]:

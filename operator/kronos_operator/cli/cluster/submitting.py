@@ -50,8 +50,8 @@ def apply_each(
             except ClusterError as error:
                 failure = failure_of(error)
                 yield Failure(f"{one.model.metadata.name}: {failure}", failure.exit_code)
-            except Failure as failure:
-                yield failure
+            except Failure as error:
+                yield error
 
 
 def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, force: bool) -> Applied:
@@ -66,9 +66,9 @@ def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, forc
                 KRONOSMODEL, body_of(one, namespace), manager=FIELD_MANAGER, force=force, dry_run=dry_run
             )
         )
-    except Conflict as conflict:
-        way_out = "--force-conflicts takes these fields over from whoever set them"
-        raise Failure(f"{name}: {conflict.message}; {way_out}", ExitCode.CONFIG) from conflict
+    except Conflict as error:
+        way_out = "--force-conflicts takes ownership of these fields"
+        raise Failure(f"{name}: {error.message}; {way_out}", ExitCode.CONFIG) from error
     effects, remark = _effects(before, after)
     return Applied(
         name=name,
@@ -81,7 +81,7 @@ def _apply(one: Loaded, session: Session, target: Target, *, dry_run: bool, forc
 
 
 def body_of(one: Loaded, namespace: str) -> Object:
-    """The object to apply: what the file and the overrides say, without defaults, which are the server's to fill in."""
+    """The object to apply: what the file and the overrides set, without defaults, which are the server's to fill in."""
     metadata = one.model.metadata
     given: dict[str, Any] = {"name": metadata.name, "namespace": namespace}
     given |= {key: value for key in ("labels", "annotations") if (value := getattr(metadata, key))}
@@ -111,7 +111,7 @@ def _require_reachable(loaded: Sequence[Loaded]) -> None:
     for one in loaded:
         for field in local_paths(one.model.spec):
             origin = one.origins[field]
-            message = "no pod can reach a path of this machine: name a claim or a uri"
+            message = "a pod cannot reach a local path: name a claim or a uri"
             problems.append(Problem(origin.where, None, f"spec.{field}", message))
         if one.model.spec.storage is None:
             message = "is required in a cluster: name the PersistentVolumeClaim for checkpoints and results"
@@ -168,7 +168,7 @@ def _remark(model: Any, live: Run | None, *, changed: bool) -> str:
     if live is None or live.outcome is not None:
         return ""
     if policy is UpdatePolicy.CANCEL:
-        return f"updatePolicy Cancel: run {live.id}, in progress, is stopped for it"
+        return f"updatePolicy Cancel: run {live.id}, in progress, will be stopped"
     if not live.has_progress:
-        return f"run {live.id} has trained nothing yet and gives way to it"
-    return f"updatePolicy Finish: run {live.id}, in progress, ends first"
+        return f"run {live.id} has not trained anything yet and will be replaced"
+    return f"updatePolicy Finish: run {live.id}, in progress, finishes first"

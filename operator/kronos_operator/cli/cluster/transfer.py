@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from kronos_operator.cli.failure import UNEXPECTED, Failure
-from kronos_operator.cli.terminal import say
+from kronos_operator.cli.terminal import print_line
 from kronos_operator.manifests.command_pod import CONTAINER
 from kronos_trainer.config import LONGEST_LINE, Contract, ExitCode, Landed, Offer, Wanted
 
@@ -46,7 +46,7 @@ class Pod:
             try:
                 return await self._upload(root, offer, files, moved)
             except Unavailable as error:
-                say(f"{error.message}; once more in {pause} s", stderr=True)
+                print_line(f"{error.message}; retrying in {pause} s", stderr=True)
                 await asyncio.sleep(pause)
         return await self._upload(root, offer, files, moved)
 
@@ -55,7 +55,7 @@ class Pod:
 
         line = offer.model_dump_json(by_alias=True, exclude_none=True).encode() + b"\n"
         if len(line) > LONGEST_LINE:
-            raise Failure(f"{len(files)} files are too many at once: push directories in it apart", ExitCode.CONFIG)
+            raise Failure(f"{len(files)} files are too many at once: push subdirectories one by one", ExitCode.CONFIG)
         command = [*_MODULE, "receive", root]
         async with execute(
             self._cluster, self._namespace, self._name, command, container=CONTAINER, stdin=True
@@ -103,7 +103,7 @@ class Pod:
             _require_done(sender)
 
     async def run(self, command: Sequence[str]) -> tuple[str, str]:
-        """What a command prints on stdout and on stderr. Raises Failure with its own words and exit code."""
+        """What a command prints on stdout and on stderr. Raises Failure with its own message and exit code."""
         from kronos_operator.kube import execute
 
         async with execute(
@@ -146,7 +146,7 @@ def contents(archive: tarfile.TarFile, expected: Callable[[str], bool]) -> Itera
     for member in archive:
         stream = archive.extractfile(member) if member.isreg() else None
         if stream is None or not expected(member.name):
-            raise Failure(f"the pod sent {member.name!r}, which was not asked for", ExitCode.DATA)
+            raise Failure(f"the pod sent {member.name!r}, which was not requested", ExitCode.DATA)
         yield member.name, stream
 
 
@@ -157,7 +157,7 @@ async def _lines(command: Command) -> AsyncIterator[bytes]:
         for line in whole:
             yield line
         if len(rest) > LONGEST_LINE:
-            raise Failure("the pod answers with a line that has no end", UNEXPECTED)
+            raise Failure("the pod sent a line without an end", UNEXPECTED)
 
 
 async def _answer(kind: type[A], answers: AsyncIterator[bytes], command: Command) -> A:
@@ -171,10 +171,10 @@ def _require_done(command: Command) -> None:
     code = command.exit_code
     if not code:
         return
-    said = [line for line in command.stderr.splitlines() if line.strip()]
-    last = said[-1].removeprefix("error: ") if said else "no reason was given"
+    lines = [line for line in command.stderr.splitlines() if line.strip()]
+    last = lines[-1].removeprefix("error: ") if lines else "no reason was given"
     if code == _KILLED:
         last = f"pod {command.pod} was deleted or evicted, or ran out of memory: {last}"
     if "No module named" in last:
-        last = f"{last}: is the pod's image of the trainer, and as new as this kronos?"
+        last = f"{last}: is the pod's image a trainer image of this version of kronos?"
     raise Failure(last, code)

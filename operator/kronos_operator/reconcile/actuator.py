@@ -11,26 +11,31 @@ from kronos_operator.hashing import stage_hashes, template_hash
 from kronos_operator.kube import Cluster, ClusterError, Created, NotFound, Object, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 from kronos_operator.manifests import AttemptTemplate, frozen, run_config_map
-from kronos_operator.plan import Action, Deletions, StartAttempt, StopAttempt
+from kronos_operator.plan import Action, Deletions, Obstacle, StartAttempt, StopAttempt
 from kronos_operator.policy import violations
 from kronos_operator.reconcile.gangs import ObservedGang, is_child
 from kronos_operator.settings import Settings
 
 
 class Refused(Exception):
-    """The API server will never have a child, until the spec changes."""
+    """The API server will never accept a child, until the spec changes."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.obstacle = Obstacle(reason=reason, message=message)
 
 
 class Postponed(ClusterError):
-    """A child cannot be made now: a quota, a right or a kind is missing, or its name is another's."""
+    """A child cannot be created now: a quota, a right or a kind is missing, or its name is taken."""
+
+    @property
+    def obstacle(self) -> Obstacle:
+        """Why."""
+        return Obstacle(reason=self.reason, message=self.message)
 
 
-class Effects:
-    """The operator's hands."""
+class Actuator:
+    """Changes the cluster as a plan asks for."""
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
         self._cluster = cluster
@@ -70,7 +75,7 @@ class Effects:
         self, model: KronosModel, deletions: Deletions, run: Run | None, gangs: Sequence[ObservedGang]
     ) -> None:
         """Carries out a plan's deletions."""
-        by_attempt = {(gang.run, gang.number): gang for gang in gangs}
+        by_attempt = {(gang.run, gang.attempt): gang for gang in gangs}
         for attempt in deletions.stuck:
             await self._delete_workload(by_attempt[attempt])
         if deletions.expired:
