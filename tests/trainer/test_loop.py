@@ -247,7 +247,7 @@ def test_a_warm_start_begins_where_the_published_run_ended(
     assert result["initialValidationLoss"] == first["predictor"]["bestValidationLoss"]
     assert result["origin"] == f"published:run-1@{first['predictor']['digest'][:12]}"
     start = {"run": "run-1", "digests": {"tokenizer": "0" * 64, "predictor": "0" * 64}}
-    with pytest.raises(InputMissing, match="does not hold the weights that run run-1 has published"):
+    with pytest.raises(InputMissing, match="does not contain the weights published by run run-1"):
         run_stage(trainable(**second | {"run": "run-3", "warm_start": start}))
 
 
