@@ -30,14 +30,14 @@ class Metrics:
             "kronos_reconcile_duration_seconds", "Duration of one reconciliation.", registry=self.registry
         )
         self.reconcile_errors = Counter(
-            "kronos_reconcile_errors", "Reconciliations that failed and are repeated.", registry=self.registry
+            "kronos_reconcile_errors", "Reconciliations that failed; each is retried.", registry=self.registry
         )
         self._restarts = Counter(
             "kronos_restarts", "Restarts of gangs, by cause.", ["namespace", "cause"], registry=self.registry
         )
         self._stage_seconds = Histogram(
             "kronos_stage_duration_seconds",
-            "Duration of a finished stage, as its trainer reported it.",
+            "Duration of a finished stage, as reported by its trainer.",
             ["stage"],
             buckets=_STAGE_SECONDS,
             registry=self.registry,
@@ -114,7 +114,7 @@ class _Now(Collector):
         yield models
         ages = GaugeMetricFamily(
             "kronos_checkpoint_age_seconds",
-            "Seconds since the newest checkpoint of a stage that is going on.",
+            "Seconds since the newest checkpoint of a running stage.",
             labels=["namespace", "model"],
         )
         for key, age in self._metrics.checkpoint_ages().items():

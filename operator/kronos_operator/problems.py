@@ -1,4 +1,4 @@
-"""What is wrong with a KronosModel file, in words that name file, line and field. Raised by `loading`."""
+"""The errors in a KronosModel file, each with its file, line and field. Raised by `loading`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong. `file` is a file, a variable or an override: whatever the value came from."""
+    """One error. `file` is the source of the value: a file, a variable or an override."""
 
     file: str
     line: int | None
@@ -30,7 +30,7 @@ class Problem:
 
 
 class InvalidModel(Exception):
-    """Files, variables or overrides that do not make valid models; `problems` names every fault that was found."""
+    """Files, variables or overrides that do not give valid models; `problems` lists every error."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = list(dict.fromkeys(problems))
@@ -38,7 +38,7 @@ class InvalidModel(Exception):
 
 
 def field_name(path: Position) -> str:
-    """How a reader writes a path: spec.podTemplate.env[0].name."""
+    """A path as text: spec.podTemplate.env[0].name."""
     text = ""
     for part in path:
         if isinstance(part, int) or not part.replace("_", "a").isalnum():
@@ -54,7 +54,7 @@ def error_path(error: ErrorDetails) -> Position:
 
 
 def in_words(error: ErrorDetails) -> str:
-    """What is wrong, for somebody who knows YAML and not Python."""
+    """The error as text for users who know YAML, not Python."""
     path, context, found = error_path(error), error.get("ctx", {}), _show(error["input"])
     match error["type"]:
         case "missing":

@@ -26,7 +26,7 @@ from kronos_trainer.config import Contract, StageName, stage_fields
 
 
 class Phase(StrEnum):
-    """The state in one word, for display; conditions are what to act on."""
+    """Summary of the state in one word, for display. Automation should use conditions."""
 
     PENDING = "Pending"
     QUEUED = "Queued"
@@ -39,54 +39,56 @@ class Phase(StrEnum):
 
 
 class Condition(Contract):
-    """One aspect of the state, as Kubernetes defines conditions."""
+    """A condition, as defined by Kubernetes."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(
         description=f"Ready, Stalled, Progressing, {', '.join(stage.condition for stage in StageName)}, Available or "
         "Finished."
     )
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    observed_generation: int | None = Field(None, ge=0, description="Generation of the spec that it was decided for.")
-    last_transition_time: Moment = Field(description="When the status last changed.")
-    reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")] = (
-        Field(description="Why, in one CamelCase word.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Status of the condition.")
+    observed_generation: int | None = Field(
+        None, ge=0, description="Generation of the spec on which the condition is based."
     )
-    message: LongText = Field("", description="Why, in a sentence, with the way out.")
+    last_transition_time: Moment = Field(description="Time of the last change of status.")
+    reason: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")] = (
+        Field(description="Cause of the status, in one CamelCase word.")
+    )
+    message: LongText = Field("", description="Explanation of the status and, if there is a problem, how to fix it.")
 
 
 class Progress(Contract):
-    """How far the running stage is."""
+    """Progress of the running stage."""
 
-    stage: StageName | None = Field(None, description="The stage.")
-    epoch: Count | None = Field(
-        None, description="Epoch in progress, from 1; 0 while the initial weights are validated."
-    )
-    epochs: Count | None = Field(None, description="Epochs of the stage.")
-    attempt: Count | None = Field(None, description="The attempt that said so.")
-    step: Count | None = Field(None, description="Optimizer steps done.")
-    steps: Count | None = Field(None, description="Optimizer steps of the stage.")
+    stage: StageName | None = Field(None, description="Name of the stage.")
+    epoch: Count | None = Field(None, description="Current epoch, from 1. 0 while the initial weights are validated.")
+    epochs: Count | None = Field(None, description="Total epochs of the stage.")
+    attempt: Count | None = Field(None, description="Attempt that reported the progress.")
+    step: Count | None = Field(None, description="Completed optimizer steps.")
+    steps: Count | None = Field(None, description="Total optimizer steps of the stage.")
     percent: Annotated[float, Field(ge=0, le=100)] | None = Field(
-        None, description="Share of the steps done, in percent."
+        None, description="Completed share of the steps, in percent."
     )
-    summary: Annotated[str, Field(max_length=32)] | None = Field(None, description="The same for the eye, e.g. 43%.")
-    eta: Annotated[str, Field(max_length=32)] | None = Field(None, description="Time left for the stage, e.g. 2h13m.")
-    estimated_completion_time: Moment | None = Field(None, description="When the stage is expected to end.")
-    loss: float | None = Field(None, description="Training loss, smoothed.")
+    summary: Annotated[str, Field(max_length=32)] | None = Field(None, description="Completed share as text, e.g. 43%.")
+    eta: Annotated[str, Field(max_length=32)] | None = Field(
+        None, description="Remaining time of the stage, e.g. 2h13m."
+    )
+    estimated_completion_time: Moment | None = Field(None, description="Expected end of the stage.")
+    loss: float | None = Field(None, description="Smoothed training loss.")
     validation_loss: float | None = Field(None, description="Loss of the last validation.")
     samples_per_second: Annotated[float, Field(ge=0)] | None = Field(
         None, description="Windows trained per second, over all processes."
     )
-    updated_at: Moment | None = Field(None, description="When the trainer said so.")
+    updated_at: Moment | None = Field(None, description="Time of the report.")
 
 
 class Artifact(Contract):
     """A trained network."""
 
     path: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
-        description="Directory of its weights, relative to the storage's root."
+        description="Directory of the weights, relative to the root of the storage."
     )
     digest: Digest | None = Field(
-        None, description="SHA-256 of its files, in hex. Absent: the trainer's word of it was missed."
+        None, description="SHA-256 of the weights, in hex. Absent if the trainer's report was not received."
     )
     hash: Hash = Field(description="Hash of the stage that trained it.")
 
@@ -94,7 +96,7 @@ class Artifact(Contract):
 class Artifacts(Contract):
     """The published model."""
 
-    run: Id | None = Field(None, description="The run that trained it.")
+    run: Id | None = Field(None, description="Run that trained it.")
     stage_fields(
         vars(),
         "{}",
@@ -111,84 +113,82 @@ class Artifacts(Contract):
 class CheckpointState(Contract):
     """The newest checkpoint."""
 
-    step: Count = Field(description="Optimizer steps done when it was saved.")
-    time: Moment = Field(description="When it was saved.")
+    step: Count = Field(description="Completed optimizer steps at the time of saving.")
+    time: Moment = Field(description="Time of saving.")
 
 
 class ScheduleState(Contract):
-    """Retraining by schedule."""
+    """Scheduled retraining."""
 
     last_time: Moment | None = Field(None, description="Last scheduled time that started a run.")
     next_time: Moment | None = Field(None, description="Next scheduled time.")
 
 
 class Failure(Contract):
-    """Why the last attempt that failed did so."""
+    """Cause of the last failed attempt."""
 
     reason: Annotated[Reason, Field(min_length=1)] = Field(description="Cause, in one CamelCase word.")
-    message: Text = Field("", description="What was wrong, where, and what to do.")
-    log_tail: LogTail | None = Field(None, description="Last lines of the failed process.")
+    message: Text = Field("", description="What failed, where, and how to fix it.")
+    log_tail: LogTail | None = Field(None, description="Last log lines of the failed process.")
 
 
 class HistoryEntry(Contract):
     """A run that has ended."""
 
     run: Id = Field(description="Run id.")
-    outcome: Literal["Succeeded", "Failed", "Cancelled"] = Field(description="How it ended.")
-    reason: Reason | None = Field(None, description="Cause of a failure, in one word.")
-    trigger: RequestText | None = Field(None, description="What started it.")
-    started_at: Moment | None = Field(None, description="When it began.")
-    finished_at: Moment | None = Field(None, description="When it ended.")
-    metrics: Metrics = Field({}, description="Its final metrics, by name.")
+    outcome: Literal["Succeeded", "Failed", "Cancelled"] = Field(description="Outcome of the run.")
+    reason: Reason | None = Field(None, description="Cause of a failure, in one CamelCase word.")
+    trigger: RequestText | None = Field(None, description="Retrain request or scheduled time that started the run.")
+    started_at: Moment | None = Field(None, description="Start of the run.")
+    finished_at: Moment | None = Field(None, description="End of the run.")
+    metrics: Metrics = Field({}, description="Final metrics, by name.")
 
 
 class Tracking(Contract):
-    """What the operator remembers from run to run, to go on after its own restart."""
+    """What the operator keeps between runs, to continue after its own restart."""
 
-    last_trigger: RequestText | None = Field(
-        None, description="Last retrain request that was acted on, or that a cancel request has answered."
-    )
+    last_trigger: RequestText | None = Field(None, description="Last retrain request that was acted on or cancelled.")
     trained: Annotated[tuple[TrainedStage, ...], Field(max_length=64)] = Field(
-        (), description="Stages that need not be trained again, newest first."
+        (), description="Trained stages that later runs can reuse, newest first."
     )
 
 
 class Status(Contract):
-    """What the operator has seen and done."""
+    """Observed state of the model."""
 
     observed_generation: int = Field(
-        -1, ge=-1, description="Generation of the spec that this status answers; -1: none yet."
+        -1, ge=-1, description="Generation of the spec that this status reflects. -1: none yet."
     )
-    phase: Phase | None = Field(None, description="The state in one word, for display.")
-    stage: StageName | None = Field(None, description="The stage that is running or next.")
+    phase: Phase | None = Field(None, description="Summary of the state in one word, for display.")
+    stage: StageName | None = Field(None, description="Current or next stage.")
     conditions: Annotated[list[Condition], Field(max_length=16)] = Field(
         [],
-        description="The state in detail.",
+        description="Conditions of the model.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    progress: Progress | None = Field(None, description="How far the running stage is.")
-    run: Run | None = Field(None, description="The current or last run.")
+    progress: Progress | None = Field(None, description="Progress of the running stage.")
+    run: Run | None = Field(None, description="Current or last run.")
     # The last by name, since `kubectl describe` sorts. Not defaulted by the API server, which would show it on objects
     # that nobody has touched.
-    tracking: Tracking = Field(default_factory=Tracking, description="The operator's own notes.")
+    tracking: Tracking = Field(default_factory=Tracking, description="Internal state of the operator.")
     artifacts: Artifacts | None = Field(None, description="The published model.")
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
-    checkpoint: CheckpointState | None = Field(None, description="The newest checkpoint of the running stage.")
+    checkpoint: CheckpointState | None = Field(None, description="Newest checkpoint of the running stage.")
     skipped_checkpoints: Annotated[list[Note], Field(max_length=8)] = Field(
-        [], description="Checkpoints of the run that were damaged, and that a restart has passed over for an older one."
+        [], description="Damaged checkpoints of the run, skipped by a restart in favour of an older one."
     )
     notes: Annotated[list[Note], Field(max_length=8)] = Field(
-        [], description="What the trainers of the run noted, as what is odd about the bars; report.md has the whole."
+        [], description="Notes from the trainers of the run, e.g. anomalies in the bars. report.md lists all of them."
     )
-    schedule: ScheduleState | None = Field(None, description="Retraining by schedule.")
-    failure: Failure | None = Field(None, description="Why the last attempt that failed did so.")
+    schedule: ScheduleState | None = Field(None, description="Scheduled retraining.")
+    failure: Failure | None = Field(None, description="Cause of the last failed attempt.")
     queue_position: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="Place in its Kueue LocalQueue, or without one among the models that wait for their turn, 1 being "
-        "the next; beyond the tenth to within a tenth.",
+        description="Position in the Kueue LocalQueue or, without a queue, among models that wait for a turn; 1 "
+        "is next. Beyond 10, accurate to within a tenth.",
     )
     history: Annotated[list[HistoryEntry], Field(max_length=100)] = Field(
-        [], description="Ended runs, newest first, at most spec.historyLimit."
+        [], description="Finished runs, newest first; at most spec.historyLimit."
     )
 
     @property
