@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from benchmarks import upstream
 from benchmarks.series import hourly_bars, hourly_frame
 from benchmarks.timing import interleave, show
-from kronos_trainer.config import Data, PredictorStage, TokenizerStage, TrainedStage, Training, Window
+from kronos_trainer.config import Data, PredictorStage, TokenizerStage, Training, WeightsStage, Window
 from kronos_trainer.data.windows import Splits, epoch_order, split_bars
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
@@ -91,7 +91,7 @@ def _predictor(splits: Splits, size: str, goals: dict[str, float]) -> None:
     show(f"Predictor step, {size}, {BATCH} windows", "windows/s", BATCH, timings, goals)
 
 
-def _step(name: str, task: Task, config: TrainedStage, windows: int, *, compiled: bool) -> Callable[[], None]:
+def _step(name: str, task: Task, config: WeightsStage, windows: int, *, compiled: bool) -> Callable[[], None]:
     """One optimizer step of the training loop a call, in one process without accumulation."""
     optimizer = Optimizer(task.model, config, steps=STEPS, upstream_exact=False)
     model = cast(nn.Module, torch.compile(task.model)) if compiled else task.model

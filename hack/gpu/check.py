@@ -147,11 +147,11 @@ def make_run(stage: str, size: str, tokenizer: str, *, micro: int, batch: int = 
 @functools.cache
 def splits() -> Any:
     from kronos_trainer.config import Data, Timeframe, Window
-    from kronos_trainer.data.bars import load_bars
+    from kronos_trainer.data.bars import prepare_bars
     from kronos_trainer.data.windows import split_bars
 
     data = Data.model_validate({"source": {"path": "-"}})
-    bars = load_bars(bars_file(), Timeframe.H1, data, workplace() / "bars", lambda: None)
+    bars = prepare_bars(bars_file(), Timeframe.H1, data, workplace() / "bars", lambda: None).open()
     return split_bars(bars, data, Window(lookback=LOOKBACK, horizon=HORIZON))
 
 

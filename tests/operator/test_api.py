@@ -71,7 +71,7 @@ def test_every_part_of_the_spec_that_the_trainer_knows_reaches_it_unchanged() ->
         output="/out",
     )
     assert set(spec.run_fields()) == set(RunConfig.model_fields) & set(Spec.model_fields)
-    assert run.trained_stage == spec.predictor
+    assert run.weights_stage == spec.predictor
     assert "apiKeySecret" not in run.dump() and '"project": "p"' in run.dump()
     assert RunConfig.model_validate_json(run.dump()) == run
 

@@ -352,8 +352,8 @@ def test_logs_choose_the_latest_and_read_progress_aloud(workplace: Path) -> None
     event = {"kronos": 1, "event": "progress", "stage": "predictor", "phase": "training", "percent": 12.0, "loss": 4.5}
     assert readable("a", json.dumps(event)) == "a predictor training  12%  loss 4.5000"
     assert readable("a", "W1124 torch says something") == "W1124 torch says something"
-    skipped = {"kronos": 1, "event": "checkpointSkipped", "step": 3, "message": "step-3: torn; going on from step 2"}
-    assert readable("a", json.dumps(skipped)) == "a: step-3: torn; going on from step 2"
+    skipped = {"kronos": 1, "event": "checkpointSkipped", "step": 3, "message": "step-3: torn; resuming from step 2"}
+    assert readable("a", json.dumps(skipped)) == "a: step-3: torn; resuming from step 2"
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from rich.console import Console
 
 from kronos_operator.cli.display import LineDisplay, display_on, progress_line, stage_table
 from kronos_operator.cli.progress import Board, StageProgress
+from kronos_trainer.config import EndedEvent, NoteEvent, ProgressEvent, StartedEvent
 
 
-def progress(stage: str = "tokenizer", **fields: Any) -> dict[str, Any]:
-    return {"kronos": 1, "event": "progress", "stage": stage, "phase": "training", **fields}
+def progress(stage: str = "tokenizer", **fields: Any) -> ProgressEvent:
+    return ProgressEvent(**{"event": "progress", "stage": stage, "phase": "training", **fields})
 
 
 def stages(*models: str) -> list[StageProgress]:
@@ -37,14 +38,14 @@ def lines_of(script: Callable[[LineDisplay, Clock], None]) -> list[str]:
 
 def test_lines_are_spaced_but_news_are_told_at_once() -> None:
     def script(display: LineDisplay, clock: Clock) -> None:
-        display.notify("model-a", {"event": "phase", "stage": "tokenizer", "phase": "loading"})
+        display.notify("model-a", progress(event="phase", phase="loading"))
         for step in range(1, 12):
             clock.now += 1
             phase = "validating" if step % 2 else "training"
             display.notify("model-a", progress(phase=phase, step=step, steps=11, percent=9 * step, loss=1 / step))
-        display.notify("model-a", {"event": "note", "stage": "tokenizer", "message": "FB is too short; left out"})
-        display.notify("model-a", {"event": "note", "stage": "predictor", "message": "FB is too short; left out"})
-        display.notify("model-a", {"event": "phase", "stage": "predictor", "phase": "loading"})
+        display.notify("model-a", NoteEvent(stage="tokenizer", message="FB is too short; left out"))
+        display.notify("model-a", NoteEvent(stage="predictor", message="FB is too short; left out"))
+        display.notify("model-a", progress("predictor", event="phase", phase="loading"))
 
     lines = lines_of(script)
     assert lines[0] == "model-a tokenizer loading  0%"
@@ -61,12 +62,12 @@ def test_lines_are_spaced_but_news_are_told_at_once() -> None:
 
 def test_what_holds_everywhere_is_said_once_and_what_an_earlier_attempt_said_is_gone() -> None:
     board = Board(stages("model-a", "model-b"))
-    everywhere = {"event": "note", "message": "Comet: no key", "everywhere": True}
-    own = {"event": "note", "message": "FB is too short"}
+    everywhere = NoteEvent(message="Comet: no key", everywhere=True)
+    own = NoteEvent(message="FB is too short")
     said = [board.remark(model, note) for note in (everywhere, own) for model in ("model-a", "model-b")]
     assert said == ["Comet: no key", None, "FB is too short", "FB is too short"]
     board.apply("model-a", progress(percent=50.0, loss=1.0))
-    stage = board.apply("model-a", {"event": "started", "stage": "tokenizer"})
+    stage = board.apply("model-a", StartedEvent(stage="tokenizer"))
     assert stage is not None and progress_line(stage) == "model-a tokenizer starting  0%"
 
 
@@ -74,8 +75,8 @@ def test_what_holds_everywhere_is_said_once_and_what_an_earlier_attempt_said_is_
 def test_the_table_fits_the_terminal_and_names_everything(width: int) -> None:
     rows = stages("model-a-4h", "a-name-that-is-as-long-as-it-can-be")
     board = Board(rows)
-    fields = {"epoch": 3, "epochs": 30, "loss": 4.21234, "validationLoss": 5.4321, "samplesPerSecond": 1412.3}
-    board.apply("model-a-4h", progress(percent=43.2, etaSeconds=8000, **fields))
+    fields = {"epoch": 3, "epochs": 30, "loss": 4.21234, "validation_loss": 5.4321, "samples_per_second": 1412.3}
+    board.apply("model-a-4h", progress(percent=43.2, eta_seconds=8000, **fields))
     out = io.StringIO()
     Console(file=out, force_terminal=True, color_system=None, width=width).print(stage_table(rows, width=width))
     lines = out.getvalue().splitlines()
@@ -92,7 +93,7 @@ def test_a_failed_model_does_not_look_finished() -> None:
     rows = stages("model-a")
     board = Board(rows)
     board.apply("model-a", progress(percent=50.0))
-    board.apply("model-a", {"event": "ended", "stage": "tokenizer", "exitCode": 65})
+    board.apply("model-a", EndedEvent(stage="tokenizer", exit_code=65))
     assert [stage.state for stage in rows] == ["failed", "waiting"]
 
 

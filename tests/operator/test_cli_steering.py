@@ -51,7 +51,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     def run(runs: Any, settings: Any, notify: Any) -> Any:
         def notified(key: str, event: dict[str, Any]) -> None:
             notify(key, event)
-            if event["event"] == "progress":
+            if event.event == "progress":
                 made.on_progress()
 
         environ = os.environ | {"FAKE_SCRIPT": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}

@@ -101,10 +101,10 @@ def test_ten_thousand_lines_are_followed_to_the_last_one_and_its_result() -> Non
         kubelet.write(ear.now, LINE % (step, timestamp(ear.now)))
         if step % 6 == 0:
             report = ear.hear()
-            assert (report.progress["step"], report.heard_at) == (step, ear.now)
+            assert (report.progress.step, report.heard_at) == (step, ear.now)
     kubelet.write(ear.now, RESULT)
     report = ear.hear(AttemptState.SUCCEEDED)
-    assert (report.progress["step"], report.result["digest"]) == (10_000, "abc")
+    assert (report.progress.step, report.result.digest) == (10_000, "abc")
 
 
 def test_a_log_that_was_never_read_is_read_from_its_end() -> None:
@@ -112,7 +112,7 @@ def test_a_log_that_was_never_read_is_read_from_its_end() -> None:
     ear = Ear(kubelet)
     kubelet.write(ear.now, *(LINE % (step, timestamp(ear.now)) for step in range(10_000)), RESULT)
     report = ear.hear(AttemptState.SUCCEEDED)
-    assert (report.progress["step"], report.result["digest"]) == (9_999, "abc")
+    assert (report.progress.step, report.result.digest) == (9_999, "abc")
     assert kubelet.asked == [250]
 
 
@@ -124,7 +124,7 @@ def test_lines_of_the_second_that_was_read_last_are_read_too() -> None:
     ear.hear()
     kubelet.write(ear.now - 30.5, LINE % (2, timestamp(ear.now)))
     ear.now += 31
-    assert ear.hear().progress["step"] == 2
+    assert ear.hear().progress.step == 2
 
 
 @pytest.mark.parametrize("noise", [200 * ["W1125 a library has something to say"], ["x" * 1_000_000]])
@@ -133,7 +133,7 @@ def test_what_libraries_print_does_not_drown_a_line_of_the_trainer(noise: list[s
     ear = Ear(kubelet)
     kubelet.write(ear.now, LINE % (7, timestamp(ear.now)), *noise)
     report = ear.hear()
-    assert (report.progress["step"], report.heard_at) == (7, ear.now)
+    assert (report.progress.step, report.heard_at) == (7, ear.now)
 
 
 def test_two_writers_of_one_line_do_not_hide_each_other() -> None:
@@ -142,7 +142,7 @@ def test_two_writers_of_one_line_do_not_hide_each_other() -> None:
     first, second = (LINE % (step, timestamp(ear.now)) for step in (1, 2))
     kubelet.write(ear.now, f"Downloading: 45%|####     |{first}{second}", '{"kronos":1,"event":"progress","st' + RESULT)
     report = ear.hear()
-    assert (report.progress["step"], report.result["digest"]) == (2, "abc")
+    assert (report.progress.step, report.result.digest) == (2, "abc")
 
 
 def test_a_log_that_was_rotated_goes_on_in_the_new_file() -> None:
@@ -152,7 +152,7 @@ def test_a_log_that_was_rotated_goes_on_in_the_new_file() -> None:
     ear.hear()
     ear.now += 31
     kubelet.written = [(ear.now, LINE % (2, timestamp(ear.now)))]
-    assert ear.hear().progress["step"] == 2
+    assert ear.hear().progress.step == 2
 
 
 def test_the_termination_message_has_the_result_of_a_pod_whose_log_is_gone() -> None:
@@ -161,7 +161,7 @@ def test_the_termination_message_has_the_result_of_a_pod_whose_log_is_gone() -> 
     ended = {"name": "trainer", "state": {"terminated": {"exitCode": 0, "message": RESULT + "\n"}}}
     pod = POD | {"status": {"containerStatuses": [ended]}}
     report = Ear(kubelet).hear(AttemptState.SUCCEEDED, replace(GANG, pods=(pod,)))
-    assert report.result["digest"] == "abc"
+    assert report.result.digest == "abc"
 
 
 def test_only_the_last_words_are_kept_and_they_outlive_a_failed_read() -> None:

@@ -36,7 +36,7 @@ from kronos_operator.local.bars_record import record_bars
 from kronos_operator.local.files import write_model, write_run
 from kronos_operator.local.gpus import divided
 from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
-from kronos_trainer.config import StageName, load_run
+from kronos_trainer.config import Event, NoteEvent, StageName, load_run
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
 FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
@@ -47,7 +47,7 @@ class Machine:
     """A directory with bars, results and the fake trainer's script."""
 
     place: Path
-    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[str, Event]] = field(default_factory=list)
     on_event: Callable[[str, dict[str, Any]], None] = lambda key, event: None
 
     def settings(self, **changes: Any) -> LocalSettings:
@@ -69,7 +69,7 @@ class Machine:
         environ.pop("OMP_NUM_THREADS", None)
         return execute(runs, self.settings(**changes), self._notify, trainer_command=FAKE, environ=environ)
 
-    def _notify(self, key: str, event: dict[str, Any]) -> None:
+    def _notify(self, key: str, event: Event) -> None:
         self.events.append((key, event))
         self.on_event(key, event)
 
@@ -104,7 +104,7 @@ def test_both_stages_are_trained_once(machine: Machine) -> None:
     )
     assert first["bars"] == str(machine.place / "data" / "bars" / "daily")
     assert (first["nproc"], first["gpus"], first["threads"]) == ("1", "", str(os.cpu_count()))
-    kinds = [event["event"] for _, event in machine.events if event["stage"] == "tokenizer"]
+    kinds = [event.event for _, event in machine.events if event.stage == "tokenizer"]
     assert kinds == ["started", "note", "progress", "result", "ended"]
     log = run.paths.log(run.run, TOKENIZER, 0).read_text()
     assert "a line that is no JSON" in log
@@ -116,7 +116,7 @@ def test_both_stages_are_trained_once(machine: Machine) -> None:
         {TOKENIZER, PREDICTOR},
     )
     assert state.progress is not None
-    assert state.progress["step"] == 1
+    assert state.progress.step == 1
 
     again = machine.prepare()
     assert [stage.action for stage in again.stages] == ["complete", "complete"]
@@ -200,7 +200,7 @@ def test_a_failed_model_does_not_stop_the_others_and_gpus_are_not_shared(machine
     assert list(outcomes) == list(names)
     used = {(start["gpus"], start["nproc"]) for start in machine.starts()}
     assert used <= {("3,5", "2"), ("7", "1")}
-    notes = [event["message"] for _, event in machine.events if event["event"] == "note"]
+    notes = [event.message for _, event in machine.events if isinstance(event, NoteEvent)]
     assert "gpusPerNode is 4; this run uses 1 GPUs" in notes or "gpusPerNode is 4; this run uses 2 GPUs" in notes
 
 
@@ -221,7 +221,7 @@ def test_the_first_signal_saves_and_starts_nothing_more(machine: Machine, number
     seen = []
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event["event"] == "progress" and key == "a":
+        if event.event == "progress" and key == "a":
             seen.extend(read_states(machine.place / "out"))
             os.kill(os.getpid(), number)
 
@@ -240,9 +240,9 @@ def test_asked_twice_to_stop_it_still_saves(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "slow")
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event["event"] == "progress":
+        if event.event == "progress":
             os.kill(os.getpid(), signal.SIGTERM)
-        if event["event"] == "note" and event["message"] == "saving":
+        if isinstance(event, NoteEvent) and event.message == "saving":
             os.kill(os.getpid(), signal.SIGTERM)
 
     machine.on_event = interrupt
@@ -253,7 +253,7 @@ def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
     machine.script("m", TOKENIZER, "deaf")
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event["event"] == "progress":
+        if event.event == "progress":
             threading.Thread(target=twice).start()
 
     def twice() -> None:
@@ -300,7 +300,7 @@ def test_a_second_run_is_refused_at_once_and_the_first_is_unharmed(machine: Mach
     seen: list[Any] = []
 
     def intrude(key: str, event: dict[str, Any]) -> None:
-        if event["event"] != "progress":
+        if event.event != "progress":
             return
         second = machine.prepare(predictor={"epochs": 7})
         try:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from kronos_trainer.config import RunConfig, StageName, load_run
-from kronos_trainer.data.bars import load_bars
+from kronos_trainer.data.bars import prepare_bars
 from kronos_trainer.data.windows import Splits, split_bars
 from kronos_trainer.model import predictor
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
@@ -60,7 +60,9 @@ def main(config: Path) -> None:
     base = load_run(config)
     ranks = Ranks.join(gpu_required=False)
     predictor.draw = fixed_draw
-    bars = load_bars(Path(base.bars), base.timeframe, base.data, Path(tempfile.gettempdir()) / str(ranks.rank))
+    bars = prepare_bars(
+        Path(base.bars), base.timeframe, base.data, Path(tempfile.gettempdir()) / str(ranks.rank)
+    ).open()
     splits = split_bars(bars, base.data, base.window)
     for name in StageName:
         run = base.model_copy(update={"stage": name})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from kronos_trainer.config import Data, Source, Timeframe
 from kronos_trainer.data import bars as bars_module
-from kronos_trainer.data.bars import FORMAT, Bars, load_bars, read_bars, source_digest, time_stamps
+from kronos_trainer.data.bars import FORMAT, Bars, prepare_bars, read_bars, source_digest, time_stamps
 from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError, StorageError
 
@@ -56,7 +57,7 @@ def test_symbols_spread_over_files_and_chunks_come_together(tmp_path: Path, monk
     everything.iloc[30:].to_csv(directory / "two.csv", index=False)
     for bars in (
         read_bars(directory, Timeframe.D1, DATA),
-        load_bars(directory, Timeframe.D1, DATA, tmp_path / "cache"),
+        prepare_bars(directory, Timeframe.D1, DATA, tmp_path / "cache").open(),
     ):
         assert bars.symbols == ("A", "B", "C")
         assert bars.offsets.tolist() == [0, 25, 65, 66]
@@ -79,7 +80,8 @@ def test_the_cache_is_prepared_once_even_by_two_at_a_time(tmp_path: Path, monkey
     monkeypatch.setattr(bars_module, "_prepare", counted)
     results: list[Bars] = []
     workers = [
-        threading.Thread(target=lambda: results.append(load_bars(source, Timeframe.D1, DATA, cache))) for _ in range(4)
+        threading.Thread(target=lambda: results.append(prepare_bars(source, Timeframe.D1, DATA, cache).open()))
+        for _ in range(4)
     ]
     for worker in workers:
         worker.start()
@@ -93,10 +95,26 @@ def test_the_cache_is_prepared_once_even_by_two_at_a_time(tmp_path: Path, monkey
     frame("A", 301).to_csv(source, index=False)
     digest = source_digest(source, Timeframe.D1, DATA)
     (cache / f".aside-bars-{FORMAT}-{digest[:32]}").mkdir()
-    bars = load_bars(source, Timeframe.D1, DATA, cache)
+    bars = prepare_bars(source, Timeframe.D1, DATA, cache).open()
     assert (bars.digest, len(prepared)) == (digest, 2)
     check_symbol(bars, "A", frame("A", 301))
     assert not any(entry.name.startswith(".aside") for entry in cache.iterdir())
+
+
+def test_bars_that_changed_and_kept_size_time_and_inode_are_read_anew(tmp_path: Path) -> None:
+    """As after `rsync --inplace --times`: whoever trusts those would train on the bars of before."""
+    source, cache = tmp_path / "A.csv", tmp_path / "cache"
+    frame("A", 30).to_csv(source, index=False)
+    before, digest = source.stat(), prepare_bars(source, Timeframe.D1, DATA, cache).digest
+    text = source.read_text()
+    with source.open("r+") as stream:
+        stream.write(text.replace("2020-01-30", "2020-02-03"))
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = source.stat()
+    assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
+    changed = prepare_bars(source, Timeframe.D1, DATA, cache)
+    assert changed.digest != digest
+    assert changed.open().times[-1] == np.datetime64("2020-02-03", "ns").astype(np.int64)
 
 
 def test_a_refused_file_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
@@ -105,14 +123,14 @@ def test_a_refused_file_leaves_nothing_in_the_cache(tmp_path: Path) -> None:
         source, index=False
     )
     with pytest.raises(DataError, match=r"A\.csv: line 4, column close: 'x' is not a number"):
-        load_bars(source, Timeframe.D1, DATA, cache)
+        prepare_bars(source, Timeframe.D1, DATA, cache).open()
     assert [entry for entry in cache.iterdir() if entry.is_dir()] == []
-    kept = load_bars(source, Timeframe.D1, DATA.model_copy(update={"bad_rows": "drop"}), cache)
+    kept = prepare_bars(source, Timeframe.D1, DATA.model_copy(update={"bad_rows": "drop"}), cache).open()
     assert len(kept.times) == 4
     blocked = tmp_path / "blocked"
     blocked.write_text("a file")
     with pytest.raises(StorageError, match="cannot write"):
-        load_bars(source, Timeframe.D1, DATA.model_copy(update={"bad_rows": "drop"}), blocked)
+        prepare_bars(source, Timeframe.D1, DATA.model_copy(update={"bad_rows": "drop"}), blocked).open()
 
 
 def test_the_digest_follows_bytes_names_and_options_but_not_the_place(tmp_path: Path) -> None:
@@ -161,4 +179,4 @@ def test_an_unknown_calendar_ends_a_training_before_its_bars_are_read(tmp_path: 
     with pytest.raises(ConfigError, match="did you mean XNYS"):
         read_bars(tmp_path / "absent", Timeframe.D1, data)
     with pytest.raises(ConfigError, match="did you mean XNYS"):
-        load_bars(tmp_path / "absent", Timeframe.D1, data, tmp_path)
+        prepare_bars(tmp_path / "absent", Timeframe.D1, data, tmp_path).open()

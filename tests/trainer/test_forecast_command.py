@@ -126,7 +126,7 @@ def test_without_a_namespace_it_is_the_only_one_that_has_the_model(
     assert main(arguments) == 0
     shutil.copytree(root / "models/quant", root / "models/default", symlinks=True)
     assert main(arguments) == 64
-    assert "published in default and quant: give --namespace" in capsys.readouterr().err
+    assert "published in default and quant: set --namespace" in capsys.readouterr().err
 
 
 def test_finer_bars_are_resampled_to_the_model_s_timeframe(
@@ -543,4 +543,4 @@ def test_an_unpublished_model_names_the_published_ones(
     assert main([*base, "--namespace", "quant", "--model", "model-y"]) == 66
     assert "model model-y is not published" in (said := capsys.readouterr().err) and "there: model-x" in said
     assert main([*base, "--model", "Model_X"]) == 64
-    assert "not a model's name" in capsys.readouterr().err
+    assert "not a valid model name" in capsys.readouterr().err

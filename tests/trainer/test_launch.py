@@ -32,7 +32,7 @@ def leave(code):
 def trains():
     (pathlib.Path(os.environ["KRONOS_CAUSE_DIR"]) / f"trains-{rank}").touch()
 def last_words(**message):
-    pathlib.Path(os.environ["KRONOS_TERMINATION_LOG"]).write_text(json.dumps(message))
+    pathlib.Path(os.environ["KRONOS_TERMINATION_LOG"]).write_text(json.dumps({"kronos": 1, **message}))
 def ready():
     (pathlib.Path(os.environ["READY"]) / str(rank)).touch()
 def meet():
@@ -319,12 +319,12 @@ runpy.run_module("kronos_trainer", run_name="__main__")
 def test_the_last_words_are_those_of_the_cause(gang: Gang) -> None:
     say = "last_words(event='error', exitCode={0}, message='rank ' + str(rank)); cause({0}); meet(); leave({0})"
     assert gang.run(say.format(74), say.format(65))[0] == 65
-    assert gang.last_words() == {"event": "error", "exitCode": 65, "message": "rank 1"}
+    assert gang.last_words() == {"kronos": 1, "event": "error", "exitCode": 65, "message": "rank 1"}
 
 
 def test_the_last_words_of_a_success_are_the_result_of_rank_0(gang: Gang) -> None:
     assert gang.run("last_words(event='result', result={'digest': str(rank)}); leave(0)")[0] == 0
-    assert gang.last_words() == {"event": "result", "result": {"digest": "0"}}
+    assert gang.last_words() == {"kronos": 1, "event": "result", "result": {"digest": "0"}}
 
 
 LAUNCH_LIMITED = (

@@ -14,7 +14,7 @@ import pytest
 
 from kronos_operator.api import KronosModel
 from kronos_operator.loading import Loaded
-from kronos_operator.local import LocalRun, LocalSettings, Outcome, execute, prepare, read_states
+from kronos_operator.local import LocalRun, LocalSettings, RunResult, execute, prepare, read_states
 from kronos_trainer.config import StageName
 
 Notify = Callable[[str, dict[str, Any]], None]
@@ -50,7 +50,7 @@ def prepared(settings: LocalSettings, *, epochs: int = 1, tokenizer_epochs: int 
     return prepare(Loaded(model, Path("m.yaml"), {}), settings)
 
 
-def run(settings: LocalSettings, ready: LocalRun, notify: Notify = lambda key, event: None) -> Outcome:
+def run(settings: LocalSettings, ready: LocalRun, notify: Notify = lambda key, event: None) -> RunResult:
     outcome = execute([ready], settings, notify)["m"]
     log = "" if outcome.log is None else outcome.log.read_text()[-3000:]
     assert outcome.exit_code in (0, 75), f"{outcome}\n{log}"

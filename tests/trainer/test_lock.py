@@ -88,7 +88,7 @@ def test_without_flock_a_holder_that_was_overtaken_ends_before_it_writes(
     with model_lock(old.paths(), old) as stale:
         stale.still_mine()
         with model_lock(new.paths(), new) as fresh:
-            with pytest.raises(StorageError, match=r"attempt 2 .*has taken over .*attempt 1 ends without writing"):
+            with pytest.raises(StorageError, match=r"attempt 2 .*has taken over .*attempt 1 exits without writing"):
                 stale.still_mine()
             fresh.still_mine()
     new.paths().lock.unlink()

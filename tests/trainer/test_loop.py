@@ -145,7 +145,7 @@ def test_a_stop_during_validation_is_resumed_bit_for_bit(trainable: MakeRun, mon
         scores = 0
         with pytest.raises(Stopped):
             run_stage(run, stop_requested=functools.partial(past, limit))
-    assert Checkpoints(run.paths().stage(run.stage)).latest_step() == 23
+    assert json.loads(run.paths().stage(run.stage).pointer.read_text())["latest"]["step"] == 23
     run_stage(run)
     assert same(weights_of(run), weights_of(whole))
     assert _timeless(metrics_of(run)) == _timeless(metrics_of(whole))
@@ -263,7 +263,7 @@ def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(traina
     (skipped,) = [line for line in run_stage(run) if line["event"] == "checkpointSkipped"]
     assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoints / f"step-{step}"))
     assert skipped["reason"].startswith("its digest differs")
-    assert skipped["directory"] in skipped["message"] and "going on from step 0 instead" in skipped["message"]
+    assert skipped["directory"] in skipped["message"] and "resuming from step 0 instead" in skipped["message"]
 
 
 def test_a_rank_is_given_time_to_save_from_the_first_step_on(trainable: MakeRun) -> None:
@@ -349,7 +349,7 @@ def test_out_of_memory_halves_the_micro_batch_until_it_is_one(
         run_stage(run)
     run_stage(run.model_copy(update={"out_of_memory_restarts": 1}))
     _, meta = Checkpoints(run.paths().stage(run.stage)).best_weights()
-    assert (meta.step, meta.windows_seen) == (23, 23 * 16)
+    assert meta.step == 23
     room = 0
     with pytest.raises(ConfigError, match="gradientCheckpointing"):
         run_stage(trainable(run="smaller", out_of_memory_restarts=2))

@@ -57,7 +57,7 @@ def train(run: RunConfig) -> StageResult:
     for step, best in ((100, True), (200, False)):
         meta = Meta(
             step=step, epoch=step // 100, stage_hash=run.stage_hashes[run.stage], world_size=2, best_step=100,
-            best_loss=0.25, initial_loss=0.5, validations_since_best=0, windows_seen=step * 64, seconds=1.0,
+            best_loss=0.25, initial_loss=0.5, validations_since_best=0, seconds=1.0,
         )  # fmt: skip
         weights = trained(run, SEEDS[run.stage] if best else 99).state_dict()
         checkpoints.save(weights=weights, optimizer=None, meta=meta, best=best)

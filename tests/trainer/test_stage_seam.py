@@ -164,12 +164,18 @@ from kronos_operator.api import KronosModel
 from kronos_operator.crd import custom_resource_definition
 from kronos_operator.hashing import run_id, stage_hashes
 from kronos_operator.plan import Observed, plan
-from kronos_trainer.config import StageName
+from kronos_operator.reconcile.reports import read_report, result_of
+from kronos_trainer.config import StageName, StageResult
 
 with_it, without = (KronosModel.model_validate(body) for body in json.load(sys.stdin))
 stage = StageName.BACKTEST
 hashes = stage_hashes(with_it.spec)
 decided = plan(with_it, Observed(), 0.0)
+(pending,) = [one for one in plan(with_it, Observed(run=plan(without, Observed(), 0.0).run), 0.0).conditions
+              if one.type == stage.condition]
+said = json.dumps({"kronos": 1, "event": "result", "time": "2026-03-01T08:00:00.000Z",
+                   "result": StageResult(stage=stage, scores={"sharpe": 1.5, "none": float("nan")}).short})
+_, metrics = result_of(read_report([said]), stage)
 schema = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 json.dump({
     "hashes": hashes,
@@ -178,6 +184,9 @@ json.dump({
     "child": names.child_name("seam", stage, hashes[stage], 3),
     "conditions": [one.type for one in decided.conditions],
     "conditions without": [one.type for one in plan(without, Observed(), 0.0).conditions],
+    "pending": [pending.status, pending.reason],
+    "publishes": [one.stage for one in decided.run.stages if one.publish],
+    "metrics": metrics,
     "described": schema["status"]["properties"]["conditions"]["items"]["properties"]["type"]["description"],
     "spec": sorted(schema["spec"]["properties"]["backtest"]["properties"]),
     "artifacts": sorted(schema["status"]["properties"]["artifacts"]["properties"]),
@@ -200,6 +209,9 @@ def test_the_operators_side_has_the_stage_where_a_model_configures_it_and_nothin
     assert found["child"] == f"seam-back-{found['hashes']['backtest'][:8]}-3"
     assert found["conditions without"] == BEFORE
     assert found["conditions"] == [*BEFORE[:5], "BacktestCompleted", *BEFORE[5:]]
+    assert found["pending"] == [False, "Pending"]  # the run that goes on was begun without it
+    assert found["publishes"] == ["backtest"]
+    assert found["metrics"] == {"sharpe": 1.5}
     assert "BacktestCompleted" in found["described"]
     assert found["spec"] == ["windows"]
     assert found["artifacts"] == ["predictor", "run", "tokenizer"]

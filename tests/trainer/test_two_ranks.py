@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.data.bars import prepare_bars
 
 MakeRun = Callable[..., RunConfig]
 RunGang = Callable[..., Any]
@@ -32,3 +33,14 @@ def test_two_ranks_train_as_one_process(trainable: MakeRun, run_gang: RunGang, t
             assert all(torch.equal(first[kind][name], second[kind][name]) for name in first[kind])
         moved = max(float((alone["weights"][n] - first["weights"][n]).abs().max()) for n in alone["weights"])
         assert moved < 1e-3, "after four steps one process and two are still close"
+
+
+def test_the_bars_of_a_node_are_read_once_for_all_of_its_ranks(
+    trainable: MakeRun, run_gang: RunGang, tmp_path: Path
+) -> None:
+    """By the first rank: to tell whether the cache holds these bytes, and before that to prepare them."""
+    run = trainable()
+    digest = prepare_bars(Path(run.bars), run.timeframe, run.data, tmp_path / "cache").digest
+    gang = run_gang(run, script="reading_rank.py")
+    assert gang.code == 0, gang.stderr
+    assert [(tmp_path / f"opened-{rank}").read_text() for rank in (0, 1)] == [f"1 {digest} 460", f"0 {digest} 460"]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class StageName(StrEnum):
     """One row for each stage: its name, its short name in those of children, its class in config.spec, its description.
 
-    The name is also that of its field in the spec and of its directory in a run. A stage whose class is a TrainedStage
+    The name is also that of its field in the spec and of its directory in a run. A stage whose class is a WeightsStage
     produces weights and is part of every model. Any other produces scores and is part of the models that configure it.
     """
 
@@ -53,9 +53,9 @@ class StageName(StrEnum):
     @property
     def has_weights(self) -> bool:
         """Whether it produces weights, and not scores."""
-        from kronos_trainer.config.spec import TrainedStage
+        from kronos_trainer.config.spec import WeightsStage
 
-        return issubclass(self.config, TrainedStage)
+        return issubclass(self.config, WeightsStage)
 
     @property
     def path_variable(self) -> str:
@@ -63,9 +63,14 @@ class StageName(StrEnum):
         return f"KRONOS_{self.upper()}_PATH"
 
     @property
+    def outcome(self) -> str:
+        """What is said of it when it is done, in one CamelCase word."""
+        return "Trained" if self.has_weights else "Completed"
+
+    @property
     def condition(self) -> str:
         """Type of the condition that says whether it is done."""
-        return f"{self.capitalize()}{'Trained' if self.has_weights else 'Completed'}"
+        return f"{self.capitalize()}{self.outcome}"
 
     @classmethod
     def with_weights(cls) -> list[StageName]:

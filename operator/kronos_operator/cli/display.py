@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -19,6 +19,9 @@ from kronos_operator.cli.progress import Board, StageProgress, State
 from kronos_operator.cli.terminal import draws, number
 from kronos_operator.durations import duration
 from kronos_operator.text import plain
+
+if TYPE_CHECKING:
+    from kronos_trainer.config import Event
 
 WIDE = 120  # columns from which on every field has room
 REDRAWS_PER_SECOND = 2
@@ -43,7 +46,7 @@ class Display(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-    def notify(self, model: str, event: Mapping[str, Any]) -> None: ...
+    def notify(self, model: str, event: Event) -> None: ...
 
 
 def display_on(target: Console, stages: Sequence[StageProgress]) -> Display:
@@ -71,13 +74,13 @@ class LineDisplay:
     ) -> None:
         return None
 
-    def notify(self, model: str, event: Mapping[str, Any]) -> None:
+    def notify(self, model: str, event: Event) -> None:
         with self._lock:
             stage = self._board.apply(model, event)
             remark = self._board.remark(model, event)
             if remark is not None:
                 self._print(f"{model}: {remark}")
-            elif stage is not None and event.get("event") != "note" and self._due(stage):
+            elif stage is not None and event.event != "note" and self._due(stage):
                 self._print(progress_line(stage))
 
     def _due(self, stage: StageProgress) -> bool:
@@ -119,13 +122,13 @@ class LiveDisplay:
     ) -> None:
         self._live.stop()
 
-    def notify(self, model: str, event: Mapping[str, Any]) -> None:
+    def notify(self, model: str, event: Event) -> None:
         with self._lock:
             self._board.apply(model, event)
             remark = self._board.remark(model, event)
         if remark is not None:
             self._console.print(
-                plain(f"{model}: {remark}"), style="red" if event.get("event") == "error" else "dim", soft_wrap=True
+                plain(f"{model}: {remark}"), style="red" if event.event == "error" else "dim", soft_wrap=True
             )
 
     def _render(self) -> RenderableType:
@@ -162,7 +165,7 @@ def stage_table(stages: Sequence[StageProgress], *, width: int) -> Table:
     previous = None
     for stage in stages:
         story = Text(plain(stage.story), style=_STYLES[stage.state])
-        measures = stage.fields
+        measures = stage.measures
         cells: list[RenderableType] = [Text("" if stage.model == previous else stage.model, style="bold"), stage.stage]
         if wide:
             cells += [story, _bar(stage, 20)]
@@ -170,10 +173,10 @@ def stage_table(stages: Sequence[StageProgress], *, width: int) -> Table:
             cells += [_bar(stage, 11)]
         else:
             cells += [story]
-        cells += [plain(stage.epochs), number(measures.get("loss")), number(measures.get("validationLoss"))]
+        cells += [plain(stage.epochs), number(measures.loss), number(measures.validation_loss)]
         if wide:
-            cells += [number(measures.get("samplesPerSecond"), ",.0f")]
-        cells += [duration(measures.get("etaSeconds")) if stage.state == "running" else "-"]
+            cells += [number(measures.samples_per_second, ",.0f")]
+        cells += [duration(measures.eta_seconds) if stage.state == "running" else "-"]
         table.add_row(*cells)
         previous = stage.model
     return table
@@ -181,23 +184,23 @@ def stage_table(stages: Sequence[StageProgress], *, width: int) -> Table:
 
 def progress_line(stage: StageProgress) -> str:
     """A stage in one line, for logs."""
-    fields = stage.fields
+    measures = stage.measures
     parts = [f"{stage.model} {stage.stage} {stage.story}"]
     if stage.epochs != "-":
         parts.append(f"epoch {stage.epochs}")
-    if fields.get("step") is not None and fields.get("steps") is not None:
-        parts.append(f"step {fields['step']}/{fields['steps']}")
-    if stage.state == "running" or fields.get("percent") is not None:
+    if measures.step is not None and measures.steps is not None:
+        parts.append(f"step {measures.step}/{measures.steps}")
+    if stage.state == "running" or measures.percent is not None:
         parts.append(f"{stage.percent:.0f}%")
-    for label, key, form in (
-        ("loss", "loss", ".4f"),
-        ("val loss", "validationLoss", ".4f"),
-        ("windows/s", "samplesPerSecond", ",.0f"),
+    for label, value, form in (
+        ("loss", measures.loss, ".4f"),
+        ("val loss", measures.validation_loss, ".4f"),
+        ("windows/s", measures.samples_per_second, ",.0f"),
     ):
-        if fields.get(key) is not None:
-            parts.append(f"{label} {number(fields[key], form)}")
-    if stage.state == "running" and fields.get("etaSeconds") is not None:
-        parts.append(f"eta {duration(fields['etaSeconds'])}")
+        if value is not None:
+            parts.append(f"{label} {number(value, form)}")
+    if stage.state == "running" and measures.eta_seconds is not None:
+        parts.append(f"eta {duration(measures.eta_seconds)}")
     return "  ".join(parts)
 
 

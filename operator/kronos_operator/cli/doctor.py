@@ -103,6 +103,6 @@ def _hub_weights(loaded: Sequence[Loaded]) -> list[HubWeights]:
     from kronos_trainer.config import STARTS
 
     usual = STARTS["small"]
-    stages = [stage for one in loaded for stage in one.model.spec.trained().values()]
+    stages = [stage for one in loaded for stage in one.model.spec.weights_stages().values()]
     hubs = [stage.init.hub for stage in stages or (usual.tokenizer, usual.predictor)]
     return list(dict.fromkeys(HubWeights(hub.repo, hub.revision) for hub in hubs if hub))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,13 +95,12 @@ def followed(directory: Path, log: Path, stage: str | None) -> Iterator[str]:
 
 def readable(model: str, line: str) -> str:
     """A progress line for the eye; any other line as it is, also one that only begins as if it were the trainer's."""
-    if not line.startswith('{"kronos"'):
+    from kronos_trainer.config import OtherEvent, parse_line
+
+    events = list(parse_line(line)) if line.startswith("{") else []
+    if len(events) != 1 or events[0].malformed or isinstance(events[0], OtherEvent):
         return line
-    try:
-        event = json.loads(line)
-        stage = StageProgress(model, str(event.get("stage")))
-        Board([stage]).apply(model, event)
-        remark = remark_of(event)
-        return progress_line(stage) if remark is None else f"{model}: {remark}"
-    except Exception:  # any value may stand in any field, and nest as deep as it likes
-        return line
+    stage = StageProgress(model, events[0].stage)
+    Board([stage]).apply(model, events[0])
+    remark = remark_of(events[0])
+    return progress_line(stage) if remark is None else f"{model}: {remark}"

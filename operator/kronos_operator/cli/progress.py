@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from kronos_trainer.config import Event, ProgressEvent
 
 State = Literal["waiting", "running", "complete", "reused", "skipped", "failed", "stopped"]
+
+
+@dataclass
+class Measures:
+    """What an attempt has reported so far, by the names of a ProgressEvent's fields; None for what it has not."""
+
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    loss: float | None = None
+    validation_loss: float | None = None
+    samples_per_second: float | None = None
+    percent: float | None = None
+    eta_seconds: float | None = None
+
+    def update(self, event: ProgressEvent) -> None:
+        """Take over what an event reports; what it does not stays."""
+        for one in fields(self):
+            value = getattr(event, one.name)
+            if value is not None:
+                setattr(self, one.name, value)
 
 
 @dataclass
@@ -17,15 +42,14 @@ class StageProgress:
     stage: str
     state: State = "waiting"
     phase: str = ""
-    fields: dict[str, Any] = field(default_factory=dict)
+    measures: Measures = field(default_factory=Measures)
 
     @property
     def percent(self) -> float:
         """How much of the stage is done, 0 to 100."""
         if self.state in ("complete", "reused"):
             return 100.0
-        value = self.fields.get("percent")
-        return min(100.0, max(0.0, float(value))) if isinstance(value, int | float) else 0.0
+        return min(100.0, max(0.0, self.measures.percent or 0.0))
 
     @property
     def story(self) -> str:
@@ -35,7 +59,7 @@ class StageProgress:
     @property
     def epochs(self) -> str:
         """Current epoch of all, e.g. 3/30."""
-        epoch, epochs = self.fields.get("epoch"), self.fields.get("epochs")
+        epoch, epochs = self.measures.epoch, self.measures.epochs
         return f"{epoch}/{epochs}" if epoch is not None and epochs is not None else "-"
 
 
@@ -62,50 +86,45 @@ class Board:
         self.stages = list(stages)
         self._notes: set[tuple[str, str]] = set()
 
-    def apply(self, model: str, event: Mapping[str, Any]) -> StageProgress | None:
+    def apply(self, model: str, event: Event) -> StageProgress | None:
         """Take in one event; the stage that it concerns, or None when it concerns the model as a whole."""
-        name = event.get("stage")
-        stage = next((one for one in self.stages if one.model == model and one.stage == name), None)
+        from kronos_trainer.config import EndedEvent, ProgressEvent, ResultEvent, StartedEvent
+
+        stage = next((one for one in self.stages if one.model == model and one.stage == event.stage), None)
         if stage is None:
             return None
-        match event.get("event"):
-            case "started":
-                stage.state, stage.phase, stage.fields = (
-                    "running",
-                    "",
-                    {},
-                )  # what an earlier attempt reported is outdated
-            case "ended":
-                stage.state = _END_STATES.get(event.get("exitCode"), "failed")
-            case "progress" | "phase":
+        match event:
+            case StartedEvent():
+                stage.state, stage.phase, stage.measures = "running", "", Measures()  # an earlier attempt's are past
+            case EndedEvent():
+                stage.state = _END_STATES.get(event.exit_code, "failed")
+            case ProgressEvent():
                 stage.state = "running"
-                stage.phase = str(event.get("phase") or stage.phase)
-                stage.fields.update({key: value for key, value in event.items() if value is not None})
-            case "result":
+                stage.phase = event.phase or stage.phase
+                stage.measures.update(event)
+            case ResultEvent():
                 stage.state = "complete"
-                result = event["result"]
-                stage.fields |= {
-                    "loss": result.get("finalTrainLoss"),
-                    "validationLoss": result.get("bestValidationLoss"),
-                }
+                stage.measures.loss = event.result.final_train_loss
+                stage.measures.validation_loss = event.result.best_validation_loss
         return stage
 
-    def remark(self, model: str, event: Mapping[str, Any]) -> str | None:
+    def remark(self, model: str, event: Event) -> str | None:
         """The message of an event: an error, or a note that this model has not yet had in another stage.
 
         A note that holds everywhere is shown for the first model only.
         """
+        from kronos_trainer.config import NoteEvent
+
         text = remark_of(event)
-        concerned = "" if event.get("everywhere") else model
-        if text is None or (event["event"] == "note" and (concerned, text) in self._notes):
+        concerned = "" if isinstance(event, NoteEvent) and event.everywhere else model
+        if text is None or (isinstance(event, NoteEvent) and (concerned, text) in self._notes):
             return None
         self._notes.add((concerned, text))
         return text
 
 
-def remark_of(event: Mapping[str, Any]) -> str | None:
+def remark_of(event: Event) -> str | None:
     """The message of a note, an error or a skipped checkpoint; None for other events."""
-    if event.get("event") not in ("note", "error", "checkpointSkipped"):
-        return None
-    message = event.get("message")
-    return str(message) if message else None
+    from kronos_trainer.config import CheckpointSkippedEvent, ErrorEvent, NoteEvent
+
+    return (event.message or None) if isinstance(event, NoteEvent | ErrorEvent | CheckpointSkippedEvent) else None

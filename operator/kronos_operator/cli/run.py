@@ -52,6 +52,7 @@ def run(
 def train(loaded: Sequence[Loaded], settings: LocalSettings, *, as_json: bool = False) -> int:
     """Run every model and print the summary; progress goes to stderr where stdout is to hold JSON."""
     from kronos_operator.local import execute
+    from kronos_trainer.config import NoteEvent
 
     prepared = prepare_each(loaded, settings)
     runs = [one.run for one in prepared if one.run is not None]
@@ -64,7 +65,7 @@ def train(loaded: Sequence[Loaded], settings: LocalSettings, *, as_json: bool = 
     with display:
         for one in runs:
             for note in one.notes:
-                display.notify(one.key, {"event": "note", "message": note})
+                display.notify(one.key, NoteEvent(message=note))
         outcomes = execute(runs, settings, display.notify)
     summaries = [_summary(one, outcomes) for one in prepared]
     if as_json:

@@ -95,20 +95,22 @@ def _hint(name: str, states: Sequence[ModelState]) -> str:
 
 
 def _row(state: ModelState) -> list[str]:
-    progress = state.progress or {}
+    from kronos_trainer.config import ProgressEvent
+
+    progress = state.progress or ProgressEvent(event="progress")
     result = state.results.get(state.stage)
     running = state.state == "running"
-    loss = progress.get("validationLoss") if result is None else result.best_validation_loss
-    epoch = f"{progress['epoch']}/{progress['epochs']}" if "epoch" in progress and "epochs" in progress else "-"
+    loss = progress.validation_loss if result is None else result.best_validation_loss
+    epoch = "-" if None in (progress.epoch, progress.epochs) else f"{progress.epoch}/{progress.epochs}"
     return [
         state.key,
         state.run,
         state.stage.value,
-        f"{progress.get('phase', 'starting')}" if running else state.state,
-        "100%" if result else f"{number(progress.get('percent'), '.0f')}%" if "percent" in progress else "-",
+        progress.phase or "starting" if running else state.state,
+        "100%" if result else "-" if progress.percent is None else f"{progress.percent:.0f}%",
         epoch,
         number(loss),
-        duration(progress.get("etaSeconds")) if running else "-",
+        duration(progress.eta_seconds) if running else "-",
     ]
 
 
@@ -139,7 +141,7 @@ def document_of(state: ModelState) -> dict[str, Any]:
         "state": state.state,
         "exitCode": state.exit_code,
         "message": state.message,
-        "progress": state.progress,
+        "progress": state.progress and state.progress.wire,
         "results": {stage.value: result.wire for stage, result in state.results.items()},
         "published": state.published or None,
         "log": None if state.log is None else str(state.log),

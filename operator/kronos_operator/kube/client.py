@@ -97,7 +97,7 @@ class Cluster:
         while True:
             page = await self._json("GET", kind.path(namespace), query=query)
             metadata = page.get("metadata") or {}
-            # Items of a list say nothing of their kind; events of a watch do.
+            # Items of a list do not carry their kind; events of a watch do.
             of_kind = {"apiVersion": kind.api_version, "kind": kind.kind}
             items = [of_kind | item for item in page.get("items") or []]
             yield Page(items, str(metadata.get("resourceVersion", "")))
@@ -123,7 +123,7 @@ class Cluster:
     async def create(self, kind: Kind, body: Object) -> Created:
         """Creates the object unless it is there, so that a repeated call does no harm.
 
-        Raises Rejected (`final` tells whether for good), NotFound if namespace or kind are not there, and Conflict if
+        Raises Rejected (`final` if for good), NotFound if namespace or kind are not there, and Conflict if
         the server could not decide because of other writers.
         """
         metadata = body["metadata"]
@@ -278,8 +278,8 @@ class Cluster:
             await self._renew()
         # What the server answered in words does not outlive the handshake.
         hint = ": a role needs create and get on it" if refusal.status == 403 else ""
-        told = {"message": f"{path} was refused with HTTP status {refusal.status}{hint}", "reason": refusal.message}
-        raise from_response(refusal.status, json.dumps(told), refusal.headers or {})
+        status = {"message": f"{path} was refused with HTTP status {refusal.status}{hint}", "reason": refusal.message}
+        raise from_response(refusal.status, json.dumps(status), refusal.headers or {})
 
     async def _json(
         self,

@@ -6,7 +6,7 @@ from kronos_operator.kube.kinds import Object
 
 
 def condition(body: Object, kind: str) -> Object:
-    """The condition of this type, whatever it says; empty if there is none."""
+    """The condition of this type, True or not; empty if there is none."""
     conditions = (body.get("status") or {}).get("conditions") or []
     return next((item for item in conditions if item.get("type") == kind), {})
 

@@ -1,4 +1,4 @@
-"""What may go wrong with a request, told apart by what the caller can do about it."""
+"""What may go wrong with a request, classified by what the caller can do about it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Rejected(ClusterError):
 
 def from_response(status: int, body: str, headers: Mapping[str, str]) -> ClusterError:
     """The error that a response of status 400 or above means."""
-    message, reason = _told(status, body)
+    message, reason = _message_and_reason(status, body)
     # A server-side apply of a field that the schema lacks is refused for good, and called an error of the server.
     if status == 500 and "field not declared in schema" in message:
         status = 422
@@ -66,7 +66,7 @@ def _kind(status: int, reason: str) -> type[ClusterError]:
     return Expired if reason == "Expired" else by_status.get(status, Rejected)
 
 
-def _told(status: int, body: str) -> tuple[str, str]:
+def _message_and_reason(status: int, body: str) -> tuple[str, str]:
     try:
         answer = json.loads(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Posts Events about models: the story that `kubectl describe` tells. Called after a status write has succeeded."""
+"""Posts Events about models: the history that `kubectl describe` shows. Called after a status write has succeeded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SERIES_SECONDS = 60.0
 
 @dataclass
 class _Posted:
-    """An event that stands on the server, and how often it has happened since it was last told."""
+    """An event that stands on the server, and how often it has happened since it was last posted."""
 
     name: str
     count: int

@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One object that appeared (no `old`), changed, or went (no `new`; `old` is how it was last seen)."""
+    """One object that appeared (no `old`), changed, or went (no `new`; `old` is how it was last known)."""
 
     key: Key
     old: Object | None

@@ -32,6 +32,6 @@ class Watches:
 
     @property
     def last_activity(self) -> float | None:
-        """When the watch that was silent for longest has last heard of the server, by the monotonic clock."""
+        """When the server last answered the watch that has been silent for longest, by the monotonic clock."""
         moments = [watch.last_activity for watch in self._watches]
         return None if None in moments else min(moment for moment in moments if moment is not None)

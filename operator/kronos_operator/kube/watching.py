@@ -69,7 +69,7 @@ class Watch:
     ) -> None:
         self.kind = kind
         self.store = store
-        self.last_activity: float | None = None  # when the server was last heard, by the clock
+        self.last_activity: float | None = None  # when the server last answered, by the clock
         self._cluster = cluster
         self._on_change = on_change
         self._namespace = namespace
@@ -131,14 +131,14 @@ class Watch:
         async for page in self._cluster.pages(self.kind, self._namespace, selector=self._selector):
             for body in page.items:
                 listed.add(Key.of(body))
-                self._tell(self.store.put(self._trim(body)))
+                self._report(self.store.put(self._trim(body)))
             version = page.version
         self._take_listed(listed)
         self._version = version
         self._listed_at = self._clock()
 
     def _take_listed(self, listed: set[Key]) -> None:
-        self._tell(self.store.keep(listed, self._namespace))
+        self._report(self.store.keep(listed, self._namespace))
         self.last_activity = self._clock()
         self._synced.set()
 
@@ -169,9 +169,9 @@ class Watch:
             return
         body = self._trim(body)
         gone = event["type"] == "DELETED"
-        self._tell(self.store.remove(Key.of(body), body) if gone else self.store.put(body))
+        self._report(self.store.remove(Key.of(body), body) if gone else self.store.put(body))
 
-    def _tell(self, changes: Iterable[Change]) -> None:
+    def _report(self, changes: Iterable[Change]) -> None:
         for change in changes:
             try:
                 self._on_change(change)

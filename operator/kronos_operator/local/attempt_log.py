@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+
+from kronos_trainer.config import EndedEvent, ErrorEvent, Event, ExitCode, parse_line
 
 _TAIL_BYTES = 256 * 1024
 
 
-def last_events(log: Path) -> Iterator[dict[str, Any]]:
+def last_events(log: Path) -> Iterator[Event]:
     """The first event, which names the process that was started, and the latest ones."""
     try:
         with log.open("rb") as stream:
@@ -21,20 +21,15 @@ def last_events(log: Path) -> Iterator[dict[str, Any]]:
     except FileNotFoundError:
         return
     for line in lines:
-        if line.startswith(b'{"kronos"'):
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            yield event
+        yield from parse_line(line.decode(errors="replace"))
 
 
 def failure(log: Path) -> tuple[int, str] | None:
     """The exit code of an attempt that has failed, and why; None if it has not, was stopped or was cut off."""
     code, message = None, ""
     for event in last_events(log):
-        if event.get("event") == "error":
-            message = str(event.get("message", ""))
-        elif event.get("event") == "ended":
-            code, message = event.get("exitCode"), message or str(event.get("message", ""))
-    return (code, message) if isinstance(code, int) and code not in (0, 75) else None
+        if isinstance(event, ErrorEvent):
+            message = event.message
+        elif isinstance(event, EndedEvent):
+            code, message = event.exit_code, message or event.message
+    return None if code in (None, ExitCode.DONE, ExitCode.STOPPED) else (code, message)

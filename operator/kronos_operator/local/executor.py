@@ -14,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
+from typing import Any
 
 from kronos_operator.api import Outcome
 from kronos_operator.local.files import saved_step, write_bars, write_model, write_run
 from kronos_operator.local.gpus import divided, visible_gpus
 from kronos_operator.local.holding import holding
 from kronos_operator.local.prepare import TRAINER, LocalRun
-from kronos_operator.local.process import Event, Trainer
+from kronos_operator.local.process import Trainer
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.plan import Attempt, AttemptState, Observed, StartAttempt, plan
-from kronos_trainer.config import ExitCode, now_text
+from kronos_trainer.config import EndedEvent, Event, ExitCode, NoteEvent, StartedEvent, now_text
 
 Notify = Callable[[str, Event], None]
 
@@ -184,7 +185,7 @@ class _ModelLoop:
             exit_code=code,
             message=message,
             final=trainer.meets_it_again,
-            has_progress=trainer.stepped,
+            has_progress=trainer.has_progress,
             started_at=trainer.started_at,
             reported_at=trainer.reported_at,
         )
@@ -205,24 +206,26 @@ class _ModelLoop:
             on_event=self._heard,
             on_end=self._changed.set,
         )
-        fields = {
-            "pid": self._trainer.pid,
-            "log": str(self._log),
-            "gpus": list(self._gpus),
-            "processes": processes,
-        }
-        self._trainer.note(self._event("started", **fields))
+        started = StartedEvent(
+            **self._whose(),
+            pid=self._trainer.pid,
+            log=str(self._log),
+            gpus=tuple(self._gpus),
+            processes=processes,
+            time=now_text(),
+        )
+        self._trainer.note(started)
         asked = self._prepared.model.spec.resources.gpus_per_node
         if len(self._gpus) < asked:
             used = f"{len(self._gpus)} GPUs" if self._gpus else "the CPU"
-            self._trainer.note(self._event("note", message=f"gpusPerNode is {asked}; this run uses {used}"))
+            self._trainer.note(self._note_event(f"gpusPerNode is {asked}; this run uses {used}"))
         self._trainer.watch()
 
     def _note(self, message: str) -> None:
-        self._shared.notify(self._prepared.key, {"event": "note", "message": message})
+        self._shared.notify(self._prepared.key, NoteEvent(message=message))
 
     def _heard(self, event: Event) -> None:
-        if event.get("event") == "note" and event.get("everywhere"):
+        if isinstance(event, NoteEvent) and event.everywhere:
             # What a stage has found out about Comet, the next ones need not find out again.
             self._shared.without_comet = True
         self._shared.notify(self._prepared.key, event)
@@ -245,11 +248,12 @@ class _ModelLoop:
         trainer, run = self._trainer, self._run
         assert trainer is not None
         self._last_code = ExitCode.STORAGE if trainer.unlogged else trainer.exit_code
-        trainer.note(self._event("ended", exitCode=trainer.exit_code, message=trainer.error))
+        ended = EndedEvent(**self._whose(), exit_code=trainer.exit_code, message=trainer.error, time=now_text())
+        trainer.note(ended)
         if run.outcome is None and trainer.exit_code != 0 and not self._shared.stops:
             wait = max(0.0, (run.retry_at or 0.0) - time.time())
             when = f"in {wait:.0f} s" if wait else "now"
-            trainer.note(self._event("note", message=f"exit code {trainer.exit_code}: starts again {when}"))
+            trainer.note(self._note_event(f"exit code {trainer.exit_code}: starts again {when}"))
         trainer.close()
         self._trainer = None
 
@@ -294,17 +298,12 @@ class _ModelLoop:
             message = f"stopped without saving; the same command goes on from its checkpoint of step {step}"
         return RunResult(exit_code=self._last_code or ExitCode.STOPPED, message=message, log=self._log)
 
-    def _event(self, name: str, **fields: object) -> Event:
+    def _note_event(self, message: str) -> NoteEvent:
+        return NoteEvent(**self._whose(), message=message, time=now_text())
+
+    def _whose(self) -> dict[str, Any]:
         assert self._attempt is not None
-        return {
-            "kronos": 1,
-            "event": name,
-            "stage": self._attempt.stage.value,
-            "run": self._attempt.run,
-            "attempt": self._attempt.attempt,
-            **fields,
-            "time": now_text(),
-        }
+        return {"stage": self._attempt.stage.value, "run": self._attempt.run, "attempt": self._attempt.attempt}
 
 
 def _require_trainer() -> None:

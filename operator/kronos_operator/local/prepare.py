@@ -177,7 +177,7 @@ def _for_this_machine(loaded: Loaded) -> tuple[KronosModel, tuple[str, ...]]:
         notes.append(f"resources.nodes {spec.resources.nodes} counts as 1 on this machine")
     if spec.storage is not None and spec.storage.uri is not None:
         notes.append(f"storage.uri {spec.storage.uri} is not used by a local run")
-    for stage, config in spec.trained().items():
+    for stage, config in spec.weights_stages().items():
         weights = weights_path(loaded, stage)
         if weights is not None:
             init = config.init.model_copy(update={"path": str(weights)})

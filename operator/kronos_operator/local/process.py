@@ -11,12 +11,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from kronos_operator.local.writing import storing
-from kronos_trainer.config import StorageCause, not_written
-
-Event = dict[str, Any]
+from kronos_trainer.config import ErrorEvent, Event, ProgressEvent, StorageCause, not_written, parse_line
 
 
 class Trainer:
@@ -39,7 +36,7 @@ class Trainer:
         self._on_event = on_event
         self._on_end = on_end
         self.started_at = self.reported_at = time.time()
-        self.stepped = False
+        self.has_progress = False
         self.error = ""  # what the trainer gave as its reason to fail
         self.cause = ""  # its word for it, where it has one
         self._last_line = ""
@@ -78,7 +75,7 @@ class Trainer:
 
     def note(self, event: Event) -> None:
         """Put one of the executor's own events into the log as well."""
-        self._write(json.dumps(event) + "\n")
+        self._write(json.dumps(event.wire) + "\n")
         self._on_event(event)
 
     def terminate(self) -> None:
@@ -116,30 +113,23 @@ class Trainer:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             self._write(line)
-            event = _event(line)
-            if event is None:
+            events = list(parse_line(line))
+            if not events:
                 self._last_line = line.strip() or self._last_line
-                continue
-            self.reported_at = time.time()
-            step = event.get("step")
-            self.stepped = self.stepped or (isinstance(step, int) and step > 0)
-            if event.get("event") == "error":
-                self.error, self.cause = str(event.get("message", "")), str(event.get("cause", ""))
-            self._on_event(event)
+            for event in events:
+                self._hear(event)
         code = self._process.wait()
         self._process.stdout.close()
         self.exit_code = code if code >= 0 else 128 - code
         self._on_end()
 
-
-def _event(line: str) -> Event | None:
-    if not line.startswith("{"):
-        return None
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and "kronos" in event else None
+    def _hear(self, event: Event) -> None:
+        self.reported_at = time.time()
+        if isinstance(event, ProgressEvent):
+            self.has_progress = self.has_progress or bool(event.step)
+        elif isinstance(event, ErrorEvent):
+            self.error, self.cause = event.message, event.cause
+        self._on_event(event)
 
 
 def _family(pid: int) -> list[int]:

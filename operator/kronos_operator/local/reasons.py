@@ -46,7 +46,7 @@ def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, re
             if config.stage_hashes[stage] != last.stage_hashes.get(stage)
         ]
     warm, before = config.warm_start, last.warm_start
-    own = config.trained().get(config.stage)
+    own = config.weights_stages().get(config.stage)
     if warm is not None and own is not None and own.init.published and warm != before:
         reasons.append(f"it starts from the weights of run {warm.run}, now published")
     return "; ".join(reasons) or (

@@ -40,7 +40,7 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
     if not any(spec.runs(stage) for stage in StageName):
         yield Refusal(
             exit_code=ExitCode.CONFIG,
-            field=f"{list(spec.trained())[-1]}.epochs",
+            field=f"{list(spec.weights_stages())[-1]}.epochs",
             fault="both stages have epochs 0: there is nothing to train",
             way_out="set the epochs of one",
         )
@@ -57,7 +57,7 @@ def refusals(loaded: Loaded, settings: LocalSettings) -> Iterator[Refusal]:
                 fault=f"{called} {fault}",
                 way_out=_way_out(loaded, settings, bars),
             )
-    for stage, config in spec.trained().items():
+    for stage, config in spec.weights_stages().items():
         if config.init.published and not _published(loaded, settings):
             yield Refusal(
                 exit_code=ExitCode.INPUT_MISSING,
@@ -97,7 +97,7 @@ def bars_fault(bars: Path) -> str:
 
 def weights_path(loaded: Loaded, stage: StageName) -> Path | None:
     """The directory of a stage's first weights, where they are given by path."""
-    config = loaded.model.spec.trained().get(stage)
+    config = loaded.model.spec.weights_stages().get(stage)
     path = None if config is None else config.init.path
     return None if path is None else full_path(path, loaded.base_of(f"{stage}.init.path"))
 

@@ -5,17 +5,30 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from kronos_operator.local.attempt_log import last_events
 from kronos_operator.local.files import published_run, read_model
 from kronos_operator.local.holding import holder_of
-from kronos_trainer.config import ExitCode, ModelRef, RunConfig, RunPaths, StageName, StageResult
+from kronos_trainer.config import (
+    EndedEvent,
+    ErrorEvent,
+    Event,
+    ExitCode,
+    ModelRef,
+    ProgressEvent,
+    RunConfig,
+    RunPaths,
+    StageName,
+    StageResult,
+    StartedEvent,
+)
 
+Kind = TypeVar("Kind", bound=Event)
 State = Literal["running", "succeeded", "stopped", "failed"]
 
 
@@ -32,7 +45,7 @@ class ModelState:
     state: State
     exit_code: int | None  # of the latest attempt, None while it runs or if it was cut off
     message: str
-    progress: dict[str, Any] | None  # the latest progress event
+    progress: ProgressEvent | None  # the latest
     results: dict[StageName, StageResult]  # of this run's complete stages
     published: str  # id of the published run, empty without one
     log: Path | None
@@ -76,14 +89,14 @@ def _state(root: Path, model: ModelRef, latest: RunConfig, *, newest: bool) -> M
     paths = RunPaths(root, model, latest.run)
     log = paths.log(latest.run, latest.stage, latest.attempt)
     events = list(last_events(log))
-    ended = next((event for event in reversed(events) if event.get("event") == "ended"), None)
-    progress = next((event for event in reversed(events) if event.get("event") in ("progress", "phase")), None)
-    error = next((event for event in reversed(events) if event.get("event") == "error"), None)
+    ended = _last(events, EndedEvent)
+    progress = _last(events, ProgressEvent)
+    error = _last(events, ErrorEvent)
+    started = _last(events, StartedEvent)
     results = {stage: result for stage in StageName if (result := paths.stage(stage).completed()) is not None}
-    code = None if ended is None else ended.get("exitCode")
+    code = None if ended is None else ended.exit_code
     trainer = _trainer(paths, latest, events) if code is None else None
     holder = holder_of(paths) if newest else None
-    started: dict[str, Any] = next((event for event in reversed(events) if event.get("event") == "started"), {})
     return ModelState(
         namespace=model.namespace,
         name=model.name,
@@ -92,8 +105,8 @@ def _state(root: Path, model: ModelRef, latest: RunConfig, *, newest: bool) -> M
         hash=latest.stage_hashes.get(latest.stage, ""),
         attempt=latest.attempt,
         state=_word(code, running=trainer is not None or holder is not None, complete=latest.stage in results),
-        exit_code=code if isinstance(code, int) else None,
-        message="" if error is None else str(error.get("message", "")),
+        exit_code=code,
+        message="" if error is None else error.message,
         progress=progress,
         results=results,
         published=published_run(root, model),
@@ -101,18 +114,22 @@ def _state(root: Path, model: ModelRef, latest: RunConfig, *, newest: bool) -> M
         trainer=trainer,
         executor=None if holder is None else holder.pid,
         started_at=_time(started),
-        ended_at=_time(ended or {}),
+        ended_at=_time(ended),
     )
 
 
-def _time(event: Mapping[str, Any]) -> datetime | None:
+def _last(events: Sequence[Event], kind: type[Kind]) -> Kind | None:
+    return next((event for event in reversed(events) if isinstance(event, kind)), None)
+
+
+def _time(event: StartedEvent | EndedEvent | None) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(event.get("time")))
+        return None if event is None else datetime.fromisoformat(event.time)
     except ValueError:
         return None
 
 
-def _word(code: object, *, running: bool, complete: bool) -> State:
+def _word(code: int | None, *, running: bool, complete: bool) -> State:
     if running:
         return "running"
     if complete:
@@ -121,9 +138,9 @@ def _word(code: object, *, running: bool, complete: bool) -> State:
     return "stopped" if code in (None, ExitCode.STOPPED) else "failed"
 
 
-def _trainer(paths: RunPaths, latest: RunConfig, events: list[dict[str, Any]]) -> int | None:
+def _trainer(paths: RunPaths, latest: RunConfig, events: Sequence[Event]) -> int | None:
     """The launcher that started last, or else the rank that holds the model's lock, if it works on this attempt."""
-    pids = [event.get("pid") for event in reversed(events) if event.get("event") == "started"]
+    pids = [event.pid for event in reversed(events) if isinstance(event, StartedEvent)]
     try:
         holder = json.loads(paths.lock.read_text())
         same = (holder["run"], holder["attempt"]) == (latest.run, latest.attempt)

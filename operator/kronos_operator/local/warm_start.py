@@ -17,7 +17,7 @@ from kronos_trainer.config import ExitCode, StageName, WarmStart
 
 def warm_stages(spec: Spec) -> list[StageName]:
     """The stages that start from what the model has published."""
-    return [stage for stage, config in spec.trained().items() if config.init.published]
+    return [stage for stage, config in spec.weights_stages().items() if config.init.published]
 
 
 def warm_start(model: KronosModel, digests: Digests, files: ModelFiles, *, anew: bool) -> WarmStart | None:

@@ -52,7 +52,7 @@ def pod_template(attempt: AttemptTemplate, *, container: str, rendezvous: Variab
             # Else the trainer is process 1 of its container, to which the kernel delivers no SIGTERM before it has a
             # handler: a stop while Python itself starts would be lost, and the pod killed at the end of its grace
             # period. This way such a stop ends it at once, with 143, and nothing had begun. It works with any image,
-            # also one without an init; there is no other container whose processes could be seen.
+            # also one without an init; there is no other container whose processes it would expose.
             "shareProcessNamespace": True,
             "securityContext": pod_security(user),
             **placement(user),
@@ -77,7 +77,7 @@ def pod_security(template: PodTemplate) -> Manifest:
 
 
 def placement(template: PodTemplate) -> Manifest:
-    """Where and as whom the pods run: what the user's template says beyond what is merged elsewhere."""
+    """Where and as whom the pods run: what the user's template has beyond what is merged elsewhere."""
     merged = {"labels", "annotations", "security_context", "env"}
     return template.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=merged)
 

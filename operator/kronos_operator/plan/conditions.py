@@ -151,7 +151,7 @@ def _reason(situation: Situation, phase: Phase) -> tuple[str, str]:
         return run.reason, run.message + also
     reason, stage = phase.value, run.next_stage
     if phase is Phase.TRAINING and stage is not None:
-        reason = f"Training{stage.stage.capitalize()}"
+        reason = f"{'Training' if stage.stage.has_weights else 'Scoring'}{stage.stage.capitalize()}"
     return reason, f"run {run.id}, attempt {run.attempt}{also}"
 
 
@@ -160,13 +160,14 @@ def _trained(situation: Situation, stage: StageName) -> Condition:
     stages = () if situation.run is None else situation.run.stages
     own = next((one for one in stages if one.stage is stage), None)
     if own is None:
-        untrained = situation.run is not None
+        # The run of an earlier spec may lack a stage that produces scores.
+        untrained = situation.run is not None and stage.has_weights
         reason = "InitialWeights" if untrained else "Pending"
         return Condition(type=kind, status=untrained, reason=reason, message="epochs is 0" if untrained else "")
     if own.reuse is not None:
         return Condition(type=kind, status=True, reason="Reused", message=f"trained by run {own.reuse}")
     return Condition(
-        type=kind, status=own.done, reason="Trained" if own.done else "Pending", message=f"hash {own.hash}"
+        type=kind, status=own.done, reason=stage.outcome if own.done else "Pending", message=f"hash {own.hash}"
     )
 
 

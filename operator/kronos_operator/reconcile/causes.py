@@ -48,7 +48,7 @@ def cause_of(workload: Object | None, pods: Sequence[Object]) -> Cause:
         disruption = Disruption(reason=reported or "Stopped", message=message)
     if disruption is None and not codes:
         turned_away = next((pod for pod in pods if _phase(pod) == "Failed"), None)
-        # A kubelet that turned the pod away says nothing of the training.
+        # A kubelet that rejected the pod is no sign of how the training went.
         disruption = None if turned_away is None else _by_kubelet(turned_away)
     return Cause(exit_code=code, message=message, disruption=disruption, memory_killed=killed is not None)
 
@@ -172,11 +172,11 @@ def _words(pod: Object | None, workload: Object | None) -> str:
     if pod is not None:
         ended = _terminated(pod)
         text = str(ended.get("message") or "")
-        told = read_report(text.splitlines())
+        report = read_report(text.splitlines())
         if ended.get("reason") == "OOMKilled" and ended.get("exitCode") != ExitCode.MEMORY_LIMIT:
             return ""  # the trainer knew only of a SIGKILL; plan knows the limit
-        if told.error:
-            return told.error
+        if report.error:
+            return report.error
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("{")]
         if lines:
             return lines[-1].strip()[:500]

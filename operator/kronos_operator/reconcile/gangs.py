@@ -154,7 +154,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
         whole=len(alive) == len(gang.pods),
         placed=sum(map(_is_placed, alive)),
         unplaced_since=created_at(gang.workload) if unplaced and gang.workload is not None else None,
-        has_progress=report.stepped,
+        has_progress=report.has_progress,
         succeeding=gang.finished == "Complete" or gang.succeeding,
         started_at=_started_at(gang),
         reported_at=report.heard_at,
@@ -199,7 +199,7 @@ def lost_at(gang: ObservedGang) -> float | None:
 
 
 def silent_nodes(gang: ObservedGang) -> list[str]:
-    """Nodes from which nothing is heard while a pod of the gang runs there: then its Ready is taken back by others."""
+    """Nodes that do not answer while a pod of the gang runs there: then the node controller sets its Ready to False."""
     silent = []
     for pod in gang.pods:
         runs = "running" in (container_status(pod).get("state") or {}) and not has_ended(pod)

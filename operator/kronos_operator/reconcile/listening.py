@@ -110,4 +110,4 @@ def _remembered(before: Status, gang: ObservedGang) -> Report:
     """What an operator that was restarted knows from the status it wrote."""
     progress = before.progress
     same = progress is not None and progress.attempt == gang.attempt and progress.stage is gang.stage
-    return Report(stepped=same and progress is not None and bool(progress.step), checkpoint=before.checkpoint)
+    return Report(has_progress=same and progress is not None and bool(progress.step), checkpoint=before.checkpoint)

@@ -34,7 +34,7 @@ def _stages(model: KronosModel, status: Status, run: Run) -> list[RunStage]:
     order = list(StageName)
     stages = []
     for stage, value in run.stage_hashes.items():
-        if getattr(model.spec, stage).epochs == 0:
+        if not model.spec.runs(stage):
             continue
         runs = [fact.run for fact in status.tracking.trained if (fact.stage, fact.hash) == (stage, value)]
         before = status.stage is not None and order.index(stage) < order.index(status.stage)

@@ -20,7 +20,7 @@ _SLACK = 64
 class WorkQueue:
     """Calls `work` for every key that was added, when it is due, for at most `at_once` keys at a time.
 
-    `work` returns in how many seconds it wants to see its key again, None for when something happens. Its errors are
+    `work` returns in how many seconds it wants its key again, None for when something happens. Its errors are
     logged and followed by a growing, capped pause.
     """
 

@@ -19,8 +19,8 @@ from kronos_trainer.config.spec import (
     PathText,
     ProgressPolicy,
     Timeframe,
-    TrainedStage,
     Training,
+    WeightsStage,
     Window,
 )
 from kronos_trainer.config.staged import Staged, stage_fields
@@ -150,9 +150,9 @@ class RunConfig(Staged):
         return [stage for stage in StageName if stage in self.stage_hashes]
 
     @property
-    def trained_stage(self) -> TrainedStage:
+    def weights_stage(self) -> WeightsStage:
         """The config of the stage that is to be trained: one that produces weights."""
-        return self.trained()[self.stage]
+        return self.weights_stages()[self.stage]
 
     def reuse_of(self, stage: StageName) -> Reuse | None:
         """Where the weights of a stage are to be copied from; None for the run's own."""

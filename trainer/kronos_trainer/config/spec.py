@@ -415,7 +415,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class StageConfig(Contract):
-    """Settings of a stage. A stage that produces scores derives from this class, one with weights from TrainedStage."""
+    """Settings of a stage. A stage that produces scores derives from this class, one with weights from WeightsStage."""
 
     @property
     def runs(self) -> bool:
@@ -428,7 +428,7 @@ class StageConfig(Contract):
         return 0
 
 
-class TrainedStage(StageConfig):
+class WeightsStage(StageConfig):
     """Training of a net: a stage that produces weights."""
 
     epochs: int = Field(
@@ -481,7 +481,7 @@ _STAGE_RULES = ConfigDict(
 )
 
 
-class TokenizerStage(TrainedStage):
+class TokenizerStage(WeightsStage):
     """Training of the tokenizer."""
 
     model_config = _STAGE_RULES
@@ -493,7 +493,7 @@ class TokenizerStage(TrainedStage):
     gradient_clip: float = Field(2.0, gt=0, le=1000, description="Maximum gradient norm of a step.")
 
 
-class PredictorStage(TrainedStage):
+class PredictorStage(WeightsStage):
     """Training of the predictor."""
 
     model_config = _STAGE_RULES

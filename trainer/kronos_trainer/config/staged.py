@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kronos_trainer.config.spec import Contract, StageConfig, TrainedStage
+from kronos_trainer.config.spec import Contract, StageConfig, WeightsStage
 from kronos_trainer.stages import StageName
 
 
@@ -42,7 +42,7 @@ class Staged(Contract):
         config = self.config_of(stage)
         return 0 if config is None else config.memory_restarts
 
-    def trained(self) -> dict[StageName, TrainedStage]:
+    def weights_stages(self) -> dict[StageName, WeightsStage]:
         """The settings of the stages that produce weights, in their order."""
         configs = {stage: self.config_of(stage) for stage in StageName}
-        return {stage: config for stage, config in configs.items() if isinstance(config, TrainedStage)}
+        return {stage: config for stage, config in configs.items() if isinstance(config, WeightsStage)}

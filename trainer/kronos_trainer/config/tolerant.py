@@ -47,7 +47,7 @@ class Tolerant(BaseModel):
 
     @property
     def malformed(self) -> bool:
-        """Whether a known field was read whose value is of another kind."""
+        """Whether a field that is known here was read with a value of another kind."""
         read = self._wire or {}
         fields = type(self).model_fields.items()
         return any(field.alias in read and name not in self.model_fields_set for name, field in fields)
@@ -59,4 +59,13 @@ class Tolerant(BaseModel):
         return copy
 
     def _given(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        fields = type(self).model_fields.items()
+        return {
+            field.alias or name: _json(getattr(self, name)) for name, field in fields if name in self.model_fields_set
+        }
+
+
+def _json(value: object) -> object:
+    if isinstance(value, Tolerant):
+        return value.wire
+    return list(value) if isinstance(value, tuple) else value

@@ -89,10 +89,26 @@ def sound_bars(path: Path, timeframe: Timeframe, data: Data) -> tuple[Bars | Non
         return _opened(Path(directory), "", mapped=False), refused
 
 
-def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: Callable[[], object] = _silent) -> Bars:
-    """Bars of a file or directory, memory-mapped from `cache`, a directory of this node, where they are prepared once.
+@dataclass(frozen=True)
+class PreparedBars:
+    """Bars that lie in the cache of a node, by what they were read from."""
 
-    One process per node calls first, the others after it. `beat` is called often while files are read.
+    directory: Path
+    digest: str
+
+    def open(self) -> Bars:
+        """The bars, memory-mapped."""
+        return _opened(self.directory, self.digest, mapped=True)
+
+
+def prepare_bars(
+    path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: Callable[[], object] = _silent
+) -> PreparedBars:
+    """Sees to it that the bars of a file or directory lie in `cache`, a directory of this node.
+
+    One process per node calls it, and the others open what it returns. The files are read to the last byte each time:
+    their sizes and times can stay the same where their content does not, and nothing may train on bars of before.
+    `beat` is called often while files are read.
     Raises DataError, InputMissing, ConfigError, or StorageError when the cache cannot be written.
     """
     check_calendar(data.calendar)
@@ -103,7 +119,7 @@ def load_bars(path: Path, timeframe: Timeframe, data: Data, cache: Path, beat: C
         with _locked(ready.with_suffix(".lock")):
             if not ready.exists():
                 write_directory(ready, lambda aside: _prepare(path, timeframe, data, aside, beat))
-    return _opened(ready, digest, mapped=True)
+    return PreparedBars(ready, digest)
 
 
 def source_digest(path: Path, timeframe: Timeframe, data: Data, beat: Callable[[], object] = _silent) -> str:

@@ -62,9 +62,9 @@ def _request(options: argparse.Namespace) -> Request:
         weights = replace(weights, reading=weights.reading.model_copy(update={"columns": columns.given}))
     window = weights.window
     if options.horizon is None and options.future is None and window is None:
-        raise ConfigError("give --horizon, the number of bars to forecast, or --future, their times")
+        raise ConfigError("set --horizon (number of bars) or --future (their timestamps)")
     if options.future is not None and options.calendar is not None:
-        raise ConfigError("--future and --calendar both say when the bars will come: choose one")
+        raise ConfigError("--future and --calendar both set the timestamps: use one")
     request = Request(
         weights=weights,
         input=options.input,
@@ -108,11 +108,11 @@ def _check_places(request: Request) -> None:
 def _weights(options: argparse.Namespace) -> Weights:
     directories = (options.tokenizer, options.predictor)
     if (options.model is None) == (directories == (None, None)):
-        raise ConfigError("give either --model, or --tokenizer and --predictor")
+        raise ConfigError("set either --model, or --tokenizer and --predictor")
     if options.model is not None:
         return published_weights(options.root, options.namespace, options.model)
     if None in directories:
-        raise ConfigError("--tokenizer and --predictor go together: a predictor knows the tokens of one tokenizer")
+        raise ConfigError("--tokenizer and --predictor must be set together: a predictor works with one tokenizer only")
     return Weights(tokenizer=options.tokenizer, predictor=options.predictor)
 
 

@@ -90,7 +90,7 @@ def _histories(request: Request) -> Histories:
 
 def _trained_horizon(request: Request) -> int:
     if request.weights.window is None:
-        raise ConfigError("give --horizon, the number of bars to forecast")
+        raise ConfigError("set --horizon, the number of bars to forecast")
     return request.weights.window.horizon
 
 
@@ -143,7 +143,7 @@ def _places(request: Request, symbols: list[str], many: bool) -> dict[str, dict[
         if is_folder(place, request.input):
             places[option] = files_in(place, symbols, suffix)
         elif option == "--plot" and many:
-            raise ConfigError(f"--plot {place}: {len(symbols)} symbols take as many plots; name a directory")
+            raise ConfigError(f"--plot {place}: {len(symbols)} symbols need as many plots; set a directory")
         else:
             places[option] = dict.fromkeys(symbols, place)
     files = ((option, file) for option, its in places.items() for file in its.values())

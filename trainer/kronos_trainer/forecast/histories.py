@@ -66,7 +66,7 @@ def read_histories(path: Path, weights: Weights, bad_rows: BadRows) -> Histories
                     named = source.names(rows.symbols)
                     other = named if named is None else owners.setdefault(name, named)
                     if other != named:
-                        histories.failed[name] = f"{file} and {other} are both named for it; rename one"
+                        histories.failed[name] = f"{file} and {other} are both named after it; rename one"
         except DataError as error:
             histories.failed[file.name] = str(error)
             lost = error

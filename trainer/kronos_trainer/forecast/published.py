@@ -42,11 +42,13 @@ def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
     try:
         model = ModelRef(namespace=namespace or "default", name=name)
     except ValidationError:
-        raise ConfigError(f"{namespace}/{name} is not a model's name: lower case letters, digits, - and .") from None
+        raise ConfigError(
+            f"{namespace}/{name} is not a valid model name: use lower-case letters, digits, - and ."
+        ) from None
     if namespace is None:
         found = sorted(file.parents[1].name for file in (root / "models").glob(f"*/{name}/current.json"))
         if len(found) > 1:
-            raise ConfigError(f"model {name} is published in {' and '.join(found)}: give --namespace")
+            raise ConfigError(f"model {name} is published in {' and '.join(found)}: set --namespace")
         namespace = found[0] if found else "default"
         model = ModelRef(namespace=namespace, name=name)
     paths = RunPaths(root, model, run="")
@@ -54,7 +56,7 @@ def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
         others = sorted(file.parent.name for file in (root / "models" / namespace).glob("*/current.json"))
         hint = f"published there: {', '.join(others)}" if others else f"no model of namespace {namespace} is"
         raise InputMissing(
-            f"model {name} is not published ({paths.current} is absent); {hint}; train it with `kronos run`, or name "
+            f"model {name} is not published ({paths.current} is absent); {hint}; train it with `kronos run`, or set "
             "another --root"
         )
     return _current(paths.current)
@@ -70,8 +72,8 @@ def weights_below(directory: Path) -> Weights:
     stages = {stage: directory / stage.value for stage in (StageName.TOKENIZER, StageName.PREDICTOR)}
     if not all(stage.is_dir() for stage in stages.values()):
         raise InputMissing(
-            f"{directory}: neither a model (with current.json) nor a run (with tokenizer/ and predictor/) is there; "
-            "name two directories of weights one after the other"
+            f"{directory}: neither a model (with current.json) nor a run (with tokenizer/ and predictor/) found; pass "
+            "the directories of tokenizer and predictor weights instead"
         )
     best = {stage: part / "best" if (part / "best").is_dir() else part for stage, part in stages.items()}
     tokenizer, predictor = best[StageName.TOKENIZER], best[StageName.PREDICTOR]
@@ -81,7 +83,7 @@ def weights_below(directory: Path) -> Weights:
     try:
         run = RunConfig.model_validate_json(written.read_text())
     except ValueError as error:
-        raise InputMissing(f"{written}: damaged ({error}); name the model, or another run") from None
+        raise InputMissing(f"{written}: damaged ({error}); use the model, or another run") from None
     return Weights(
         tokenizer=tokenizer,
         predictor=predictor,

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kronos_trainer.arguments import Arguments
-from kronos_trainer.config import CAUSE_ORDER, ExitCode, RunConfig, StopCause, gang_cause, load_run
+from kronos_trainer.config import CAUSE_ORDER, ErrorEvent, ExitCode, RunConfig, StopCause, gang_cause, load_run
 from kronos_trainer.errors import StorageError
 from kronos_trainer.launch import rendezvous
 from kronos_trainer.launch.local_ranks import LocalRanks
@@ -123,12 +123,14 @@ class _Ending:
         codes = self._codes(recorded)
         cause = gang_cause(list(codes.values()))
         if cause == ExitCode.DONE:
-            termination.leave(termination.place(), self._ranks.last_words(0) or {})
+            words = self._ranks.last_words(0)
+            if words is not None:
+                termination.leave(termination.place(), words)
             return cause
         those = [rank for rank in dict.fromkeys([*self._torchrun.exit_codes, *recorded]) if codes.get(rank) == cause]
         for rank in those:
             words = self._ranks.last_words(rank)
-            if words is not None and words.get("exitCode") == cause:
+            if isinstance(words, ErrorEvent) and words.exit_code == cause:
                 termination.leave(termination.place(), words)
                 print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
                 return cause

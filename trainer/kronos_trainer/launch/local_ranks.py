@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from kronos_trainer.launch import rank_files
 from kronos_trainer.training import termination
@@ -43,7 +42,7 @@ class LocalRanks:
         """The exit code that each started rank has written; None if it has not."""
         return {rank: self._code(rank) for rank in self._pids()}
 
-    def last_words(self, rank: int) -> dict[str, Any] | None:
+    def last_words(self, rank: int) -> termination.LastWords | None:
         """The result or error that a rank has reported; None if it has not."""
         return termination.read(self._scratch / f"{rank_files.LAST_WORDS}{rank}")
 

@@ -103,7 +103,7 @@ def _read_config(directory: Path, kind: Kind[Net, Config]) -> Config:
     try:
         found = json.loads(path.read_bytes())
     except ValueError as error:
-        raise InputMissing(f"{path}: damaged, not JSON ({error}); copy the weights there again") from None
+        raise InputMissing(f"{path}: damaged, not JSON ({error}); copy the weights again") from None
     wanted = fields(kind.config)
     missing = [field.name for field in wanted if not isinstance(found, dict) or field.name not in found]
     if missing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class Meta:
     best_loss: float | None
     initial_loss: float | None
     validations_since_best: int
-    windows_seen: int
     seconds: float
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -150,11 +149,6 @@ class Checkpoints:
             raise InputMissing(f"the best checkpoint is not intact: {directory}: {problem}")
         return load_file(directory / WEIGHTS), _read_meta(directory)
 
-    def latest_step(self) -> int | None:
-        """Step of the newest checkpoint that is named, without reading it."""
-        latest = self._valid(self._pointer()).get("latest")
-        return latest.step if latest else None
-
     def _read(self, directory: Path, stage_hash: str, skipped: Skipped | None) -> Restored:
         meta = _read_meta(directory)
         if meta.stage_hash != stage_hash:
@@ -216,7 +210,9 @@ def _write(directory: Path, weights: Mapping[str, Tensor], optimizer: Mapping[st
 
 
 def _read_meta(directory: Path) -> Meta:
-    return Meta(**json.loads((directory / META).read_text()))
+    kept = json.loads((directory / META).read_text())
+    known = {one.name for one in fields(Meta)}
+    return Meta(**{name: value for name, value in kept.items() if name in known})  # older releases kept more
 
 
 def _split(value: Any, tensors: dict[str, Tensor], name: str) -> Any:

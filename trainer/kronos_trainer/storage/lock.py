@@ -37,7 +37,7 @@ class ModelLock:
         if holder != self._holder:
             raise StorageError(
                 f"{_described(holder)} has taken over {self._path.parent}; attempt {self._holder['attempt']} "
-                "ends without writing"
+                "exits without writing"
             )
 
 

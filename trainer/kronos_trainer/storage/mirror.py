@@ -72,7 +72,7 @@ class Mirror:
         try:
             self._store.upload(self.paths.lock, self._name(self.paths.lock), last, self._beat)
         except Changed as error:
-            raise StorageError(f"another attempt takes over {self._run.output} at this moment") from error
+            raise StorageError(f"another attempt is taking over {self._run.output}") from error
 
     def push(self) -> None:
         """Makes the store's run equal to the working copy: content first, what names it next, removals last.
@@ -82,9 +82,11 @@ class Mirror:
         try:
             self._push()
         except Changed as error:
-            raise StorageError(f"{self._overtaken()}: an object is not what it left there") from error
+            raise StorageError(f"{self._overtaken()}: an object has changed since its last write") from error
         except InputMissing as error:  # it was there and could be written when the stage began
-            raise StorageError(f"cannot keep results: {error}; they go on from what is there") from error
+            raise StorageError(
+                f"cannot upload results: {error}; the next attempt resumes from what is stored"
+            ) from error
 
     def _push(self) -> None:
         if self._holder()[0] != json.loads(self.paths.lock.read_text()):
@@ -179,7 +181,7 @@ class Mirror:
         return holder if isinstance(holder, dict) else {}, found[1]
 
     def _overtaken(self) -> str:
-        return f"another attempt has taken over {self._run.output}; attempt {self._run.attempt} ends without writing"
+        return f"another attempt has taken over {self._run.output}; attempt {self._run.attempt} exits without writing"
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.paths.root).as_posix()

@@ -144,7 +144,7 @@ def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResu
         f", or use one unchanged: set {stage.path_variable} to its directory (or {stage}.init) and {stage}.epochs to 0"
     )
     raise InputMissing(
-        f"the {run.stage} requires a trained {stage}, and {paths.stage(stage).result} is not there: train it with "
+        f"the {run.stage} requires a trained {stage}, and {paths.stage(stage).result} is missing: train it with "
         f"`kronos run -f FILE --stage {stage}`{unchanged if stage.has_weights else ''}"
     )
 
@@ -174,7 +174,7 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     def published() -> tuple[Path, str]:
         return published_weights(run, paths, stage)
 
-    first = initial_net(kind_of(stage), run.trained()[stage].init, run.training.seed, published)
+    first = initial_net(kind_of(stage), run.weights_stages()[stage].init, run.training.seed, published)
     model: KronosTokenizer | KronosPredictor = first.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
     untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=first.origin)
@@ -216,6 +216,6 @@ def _written(run: RunConfig, paths: RunPaths, stage: StageName, known: StageResu
 def _verify(best: Path, result: StageResult) -> None:
     if not best.is_dir() or weights_digest(best) != result.digest:
         raise InputMissing(
-            f"{best} does not hold the weights that {StagePaths(best.parent).result} describes; restore the files, or "
-            f"remove {best.parent} and run again to train the stage anew"
+            f"{best} does not contain the weights that {StagePaths(best.parent).result} describes; restore the files, "
+            f"or remove {best.parent} and run again to retrain the stage"
         )

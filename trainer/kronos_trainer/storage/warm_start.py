@@ -11,7 +11,7 @@ from kronos_trainer.model.weights import weights_digest
 
 def is_warm(run: RunConfig) -> bool:
     """Whether any stage starts from what the model has published."""
-    return any(config.init.published for config in run.trained().values())
+    return any(config.init.published for config in run.weights_stages().values())
 
 
 def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tuple[Path, str]:
@@ -30,8 +30,8 @@ def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tupl
     directory = RunPaths(paths.root, run.model, start.run).stage(stage).best
     if weights_digest(directory) != start.digests[stage]:
         raise InputMissing(
-            f"{directory} does not hold the weights that run {start.run} has published; restore the files, or name "
-            f"others in {stage}.init"
+            f"{directory} does not contain the weights published by run {start.run}; restore the files, or set others "
+            f"in {stage}.init"
         )
     return directory, f"published:{start.run}@{start.digests[stage][:12]}"
 
@@ -39,6 +39,6 @@ def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tupl
 def nothing_published(model: str, stage: StageName) -> str:
     """What to tell a user whose model has no published run yet."""
     return (
-        f"{stage}.init.published: model {model} has published nothing yet; train it once from other weights, which "
-        f"{stage}.init.hub, .path or .scratch name"
+        f"{stage}.init.published: model {model} has not published weights yet; train it once from other weights: "
+        f"set {stage}.init.hub, .path or .scratch"
     )

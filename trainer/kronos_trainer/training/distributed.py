@@ -135,6 +135,15 @@ class Ranks:
         others = self.together(work if self.local_rank != 0 else lambda: None)
         return cast(Value, value if self.local_rank == 0 else others)
 
+    def once_per_node(self, work: Callable[[], Value]) -> Value:
+        """What `work` returns on the first rank of this node, on all of its ranks.
+
+        A TrainerError on any node is raised on every rank.
+        """
+        value = self.together(work if self.local_rank == 0 else lambda: None)
+        first = self.rank - self.local_rank  # torchrun numbers the ranks of a node in a row
+        return cast(Value, self.gather(value)[first])
+
     def together(self, work: Callable[[], Value]) -> Value:
         """What `work` returns on this rank, once all are done. A TrainerError on any rank is raised on every rank."""
         if self.world == 1:

@@ -62,7 +62,7 @@ class Loop:
         """`validation_windows` are the numbers of those that are scored, int64 [V]."""
         self.state = State()
         self._run = run
-        self._config = run.trained_stage
+        self._config = run.weights_stage
         self._task = task
         self._ranks = ranks
         self._plan = plan
@@ -254,9 +254,9 @@ class Loop:
             self._progress.phase(phase)
         if ballot.stop:
             raise Stopped(
-                "stopped on request before the first step; nothing was to be saved"
+                "stopped on request before the first step; there was nothing to save"
                 if self.state.step == 0
-                else f"stopped on request after step {self.state.step}, which is saved; the same command goes on from "
+                else f"stopped on request after step {self.state.step}, which is saved; the same command resumes from "
                 "there"
             )
 

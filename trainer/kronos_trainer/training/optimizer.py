@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kronos_trainer.config import TrainedStage
+from kronos_trainer.config import WeightsStage
 from kronos_trainer.training.schedule import cycled_beta1, learning_rate
 
 
@@ -28,7 +28,7 @@ class Optimizer:
     def __init__(
         self,
         model: nn.Module,
-        config: TrainedStage,
+        config: WeightsStage,
         *,
         steps: int,
         upstream_exact: bool,

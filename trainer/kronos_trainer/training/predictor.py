@@ -93,7 +93,7 @@ def _tokens(work: Work, predictor: KronosPredictor) -> Iterator[tuple[TokenSourc
     def encode(values: Tensor) -> tuple[Tensor, Tensor]:
         return frozen.encode(to_device(values, ranks.device))
 
-    epochs = run.trained_stage.epochs
+    epochs = run.weights_stage.epochs
     counts = len(work.splits.train), len(work.splits.validation)
     seen = min(counts[0], run.training.windows_per_epoch or counts[0])
     scored = min(counts[1], run.training.validation_windows or counts[1])
@@ -141,8 +141,8 @@ def _check_vocabularies(tokenizer: KronosTokenizer, predictor: KronosPredictor) 
     bits = [(net.config.s1_bits, net.config.s2_bits) for net in (tokenizer, predictor)]
     if bits[0] != bits[1]:
         raise ConfigError(
-            f"the tokenizer writes ids of {bits[0][0]} + {bits[0][1]} bits, and the predictor reads {bits[1][0]} + "
-            f"{bits[1][1]}; name two that belong together in tokenizer.init and predictor.init"
+            f"the tokenizer's ids have {bits[0][0]} + {bits[0][1]} bits, but the predictor expects {bits[1][0]} + "
+            f"{bits[1][1]}; set a matching pair in tokenizer.init and predictor.init"
         )
 
 

@@ -8,18 +8,44 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, TypedDict, Unpack
 
-from pydantic.alias_generators import to_camel
-
-from kronos_trainer.config import ExitCode, RunConfig, StageResult, StorageCause, storage_cause, utc_text
+from kronos_trainer.config import (
+    CheckpointSkippedEvent,
+    ErrorEvent,
+    Event,
+    ExitCode,
+    NoteEvent,
+    ProgressEvent,
+    ResultEvent,
+    RunConfig,
+    StageResult,
+    StopCause,
+    StorageCause,
+    storage_cause,
+    utc_text,
+)
 from kronos_trainer.storage import strict_json
 from kronos_trainer.training import termination
 
 Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "scoring", "saving"]
+
+
+class Measures(TypedDict, total=False):
+    """What a ProgressEvent reports beside the phase."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    validation_loss: float
+    learning_rate: float
+    gradient_norm: float
+    samples_per_second: float
 
 
 class Progress:
@@ -36,7 +62,7 @@ class Progress:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.unheard = False  # whoever listened is gone, and nobody would know how this process ends
-        self._common = {"stage": run.stage.value, "run": run.run, "attempt": run.attempt}
+        self._whose = {"stage": run.stage.value, "run": run.run, "attempt": run.attempt}
         self._every = run.progress.every_seconds
         self._silent = silent
         self._stream = stream or sys.stdout
@@ -47,21 +73,19 @@ class Progress:
         self._printed_at = float("-inf")
         self._first_step: tuple[int, float] | None = None
 
-    def phase(self, name: Phase, **fields: object) -> None:
-        """Says at once that another phase begins. Fields as for `update`."""
-        self._state.update(fields, phase=name)
+    def phase(self, name: Phase, **measures: Unpack[Measures]) -> None:
+        """Says at once that another phase begins, with what is known then."""
+        self._state.update(measures, phase=name)
         self._print_progress("phase")
 
-    def update(self, **fields: object) -> None:
+    def update(self, **measures: Unpack[Measures]) -> None:
         """Takes over what is known now and reports it if it is time.
 
-        Fields (snake_case, camelCase in the output): epoch, epochs, step, steps, loss, validation_loss, learning_rate,
-        gradient_norm, samples_per_second. Percent and the remaining time follow from step and steps.
+        Percent and the remaining time follow from step and steps.
         """
-        self._state.update(fields)
-        step = fields.get("step")
-        if isinstance(step, int) and self._first_step is None:
-            self._first_step = (step, self._clock())
+        self._state.update(measures)
+        if "step" in measures and self._first_step is None:
+            self._first_step = (measures["step"], self._clock())
         self.beat()
 
     def beat(self) -> None:
@@ -71,30 +95,37 @@ class Progress:
 
     def note(self, message: str, *, everywhere: bool = False) -> None:
         """Tells the user something once. `everywhere`: it holds for every model that is trained from here."""
-        self._print("note", {"message": message} | ({"everywhere": True} if everywhere else {}))
+        self._print(NoteEvent, "note", message=message, **({"everywhere": True} if everywhere else {}))
 
     def result(self, result: StageResult) -> None:
         """The stage's result, as the last line."""
-        self._print("result", {"result": result.wire})
+        self._print(ResultEvent, "result", result=result.wire)
 
     def skipped_checkpoint(self, *, step: int, directory: Path, reason: str, message: str) -> None:
         """A checkpoint that is damaged and was passed over; `message` is the whole of it, for people."""
         fields = {"step": step, "directory": str(directory), "reason": reason, "message": message}
-        self._print("checkpointSkipped", fields)
+        self._print(CheckpointSkippedEvent, "checkpointSkipped", **fields)
 
-    def error(self, code: ExitCode, message: str, **fields: object) -> None:
+    def error(
+        self,
+        code: ExitCode,
+        message: str,
+        *,
+        cause: StopCause | StorageCause | None = None,
+        limit_bytes: int | None = None,
+        peak_bytes: int | None = None,
+    ) -> None:
         """Why the process ends, as the last line.
 
-        Fields (snake_case, camelCase in the output; None is left out): `cause`, a StopCause or StorageCause, which
-        tells apart what ends with STOPPED or STORAGE, and `limit_bytes` and `peak_bytes` of a MEMORY_LIMIT.
+        `cause` tells apart what ends with STOPPED or STORAGE, and the bytes are of a MEMORY_LIMIT.
         """
-        known = {to_camel(name): value for name, value in fields.items() if value is not None}
-        self._print("error", {"exitCode": int(code), "message": message, **known})
+        known = {"cause": cause, "limit_bytes": limit_bytes, "peak_bytes": peak_bytes}
+        given = {name: value for name, value in known.items() if value is not None}
+        self._print(ErrorEvent, "error", exit_code=int(code), message=message, **given)
 
-    def _print_progress(self, event: str) -> None:
+    def _print_progress(self, event: Literal["progress", "phase"]) -> None:
         self._printed_at = self._clock()
-        fields = {to_camel(name): value for name, value in self._state.items()}
-        self._print(event, fields | self._remaining())
+        self._print(ProgressEvent, event, **self._state, **self._remaining())
 
     def _remaining(self) -> dict[str, object]:
         step, steps = self._state.get("step"), self._state.get("steps")
@@ -103,16 +134,15 @@ class Progress:
         remaining: dict[str, object] = {"percent": round(100 * step / steps, 1)}
         if self._first_step is not None and step > self._first_step[0]:
             seconds_per_step = (self._clock() - self._first_step[1]) / (step - self._first_step[0])
-            remaining["etaSeconds"] = round(seconds_per_step * (steps - step), 1)
+            remaining["eta_seconds"] = round(seconds_per_step * (steps - step), 1)
         return remaining
 
-    def _print(self, event: str, fields: Mapping[str, object]) -> None:
-        time_text = utc_text(self._now())
-        message = {"kronos": 1, "event": event, **self._common, **fields, "time": time_text}
+    def _print(self, kind: type[Event], name: str, **fields: object) -> None:
+        event = kind.of(name, **self._whose, **fields, time=utc_text(self._now()))
         if not self._silent:
             try:
                 # With its end of line at once: print writes that by itself, and the ranks of a pod share one stdout.
-                self._stream.write(strict_json.line(message) + "\n")
+                self._stream.write(strict_json.line(event.wire) + "\n")
                 self._stream.flush()
             except OSError as error:
                 # A log on a full disk must not end the training; results that cannot be kept will, and say so.
@@ -120,5 +150,5 @@ class Progress:
                     self.unheard = True
                 elif storage_cause(error) is not StorageCause.NO_ROOM:
                     raise
-        if event in ("result", "error"):
-            termination.leave(self._termination_log, message)
+        if isinstance(event, ResultEvent | ErrorEvent):
+            termination.leave(self._termination_log, event)

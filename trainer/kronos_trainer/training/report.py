@@ -10,7 +10,7 @@ from kronos_trainer.config import (
     RunPaths,
     StageName,
     StageResult,
-    TrainedStage,
+    WeightsStage,
     WindowCounts,
 )
 from kronos_trainer.storage import durable
@@ -108,18 +108,18 @@ def _configuration(run: RunConfig) -> str:
         ["compile", training.compile],
         ["upstreamExact", training.upstream_exact],
     ]
-    columns = {stage: _fields(config) for stage, config in run.trained().items()}
+    columns = {stage: _fields(config) for stage, config in run.weights_stages().items()}
     names = next(iter(columns.values()))
     rows = [[name, *(column[name] for column in columns.values())] for name in names]
     return _table(["setting", "value"], shared) + "\n" + _table(["setting", *columns], rows)
 
 
-def _fields(config: TrainedStage) -> dict[str, object]:
+def _fields(config: WeightsStage) -> dict[str, object]:
     others = config.model_dump(by_alias=True, exclude={"init", "betas"})
     return {"init": _init(config), **others, "betas": ", ".join(f"{beta:g}" for beta in config.betas)}
 
 
-def _init(config: TrainedStage) -> str:
+def _init(config: WeightsStage) -> str:
     init = config.init
     if init.hub is not None:
         return f"hub {init.hub.repo}"

@@ -46,7 +46,6 @@ class State:
             best_loss=self.best_loss,
             initial_loss=self.initial_loss,
             validations_since_best=self.validations_since_best,
-            windows_seen=self.step * run.trained_stage.batch_size,
             seconds=self.seconds,
             metrics={"sums": sums, "trainLoss": self.train_loss, "lines": lines},
         )

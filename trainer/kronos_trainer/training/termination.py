@@ -5,18 +5,19 @@ Unlike log lines they are never dropped. They are one line of the same form, at 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kronos_trainer.config import StageResult
+from kronos_trainer.config import ErrorEvent, ResultEvent, parse_line
 from kronos_trainer.storage import strict_json
 
 BYTES = 4096  # the kubelet keeps no more
 VARIABLE = "KRONOS_TERMINATION_LOG"
 _KUBELETS = Path("/dev/termination-log")
+
+LastWords = ResultEvent | ErrorEvent
 
 
 def place() -> Path | None:
@@ -26,34 +27,34 @@ def place() -> Path | None:
     return _KUBELETS if _KUBELETS.is_file() else None
 
 
-def leave(path: Path | None, message: Mapping[str, Any]) -> None:
-    """Writes a message, cut to size. Where that cannot be done nothing happens: a report must not end the training.
+def leave(path: Path | None, event: LastWords) -> None:
+    """Writes an event, cut to size. Where that cannot be done nothing happens: a report must not end the training.
 
     In place, since the kubelet's file is a mount and cannot be renamed over.
     """
     if path is None:
         return
     try:
-        path.write_text(fitting(message) + "\n")
+        path.write_text(fitting(event) + "\n")
     except OSError:
         return
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Path) -> LastWords | None:
     """What was left in a file, None where nothing readable was."""
     try:
-        message = json.loads(path.read_text())
+        events = parse_line(path.read_text())
     except (OSError, ValueError):
         return None
-    return message if isinstance(message, dict) else None
+    return next((event for event in events if isinstance(event, ResultEvent | ErrorEvent)), None)
 
 
-def fitting(message: Mapping[str, Any]) -> str:
-    """The message as a line of at most `BYTES`, its newline included: of a result the essential, long texts cut."""
-    result = message.get("result")
-    short = {name: value for name, value in message.items() if not isinstance(value, Mapping | list | tuple)}
-    if isinstance(result, Mapping):
-        short["result"] = StageResult.read(result).short
+def fitting(event: LastWords) -> str:
+    """The event as a line of at most `BYTES`, its newline included: of a result the essential, long texts cut."""
+    wire = event.wire
+    short = {name: value for name, value in wire.items() if not isinstance(value, Mapping | list | tuple)}
+    if isinstance(event, ResultEvent):
+        short["result"] = event.result.short
     longest = BYTES
     while len(line := strict_json.line(_cut(short, longest))) >= BYTES:  # ASCII: as many bytes
         if longest == 0:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts, now_text, utc_text
-from kronos_trainer.data.bars import Bars, load_bars
+from kronos_trainer.data.bars import Bars, PreparedBars, prepare_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
 from kronos_trainer.data.series import ahead
@@ -102,8 +102,8 @@ class _Attempt:
             scores = row.score(work)
         finished = datetime.now(UTC)
         scored = StageResult(
-            started_at=utc_text(started),
-            finished_at=utc_text(finished),
+            started_at=utc_text(started, "seconds"),
+            finished_at=utc_text(finished, "seconds"),
             seconds=round((finished - started).total_seconds(), 3),
             data=self._bars_read(work),
             device=ranks.device_name,
@@ -116,8 +116,8 @@ class _Attempt:
         run, ranks = self._run, self._ranks
         started = datetime.now(UTC)
         plan = plan_batches(
-            batch_size=run.trained_stage.batch_size,
-            micro_batch_size=run.trained_stage.micro_batch_size,
+            batch_size=run.weights_stage.batch_size,
+            micro_batch_size=run.weights_stage.micro_batch_size,
             world=ranks.world,
             out_of_memory_restarts=run.out_of_memory_restarts,
         )
@@ -159,7 +159,7 @@ class _Attempt:
                         step=skipped.step,
                         directory=skipped.directory,
                         reason=skipped.reason,
-                        message=f"the checkpoint {skipped}; going on from step {restored.meta.step} instead",
+                        message=f"the checkpoint {skipped}; resuming from step {restored.meta.step} instead",
                     )
                 loop.restore(restored)
             lines = restored.meta.metrics["lines"] if restored else 0
@@ -200,15 +200,11 @@ class _Attempt:
         self._ranks.on_first(lambda: durable.write_text(file, self._run.dump()))
 
     def _work(self) -> Work:
-        """Bars and windows; the first rank of a node prepares what the others map."""
+        """Bars and windows."""
         run, paths = self._run, self._storage.paths
         precision = choose_precision(run.training, self._ranks.device)
 
-        def load() -> Bars:
-            path = fetch_bars(run.bars, self._cache / "bars", self._beat) if is_uri(run.bars) else Path(run.bars)
-            return load_bars(path, run.timeframe, run.data, self._cache / "bars", self._beat)
-
-        bars = self._ranks.one_by_one_per_node(load)
+        bars = read_bars_once(run, self._ranks, self._cache / "bars", self._beat)
         splits = split_bars(bars, run.data, run.window)
         notes = (*bars.notes, *notes_of(ahead(bars.series, time.time_ns())), *splits.notes)
         for note in notes:
@@ -236,7 +232,7 @@ class _Attempt:
 
         with heartbeat(self._progress.beat):
             first = self._ranks.one_by_one_per_node(
-                lambda: initial_net(row.kind, run.trained_stage.init, run.training.seed, published)
+                lambda: initial_net(row.kind, run.weights_stage.init, run.training.seed, published)
             )
         with row.task(work, first.model) as task:
             yield task, first.origin
@@ -245,7 +241,20 @@ class _Attempt:
         """Shows life during long work before the loop. Raises Stopped when asked to stop: there is nothing to save."""
         self._progress.beat()
         if self._stop_requested():
-            raise Stopped("stopped on request before training began; nothing was to be saved")
+            raise Stopped("stopped on request before training began; there was nothing to save")
+
+
+def read_bars_once(run: RunConfig, ranks: Ranks, cache: Path, beat: Callable[[], None]) -> Bars:
+    """The bars of a run, memory-mapped; the first rank of a node reads and prepares what the others map.
+
+    Raises TrainerError, on every rank.
+    """
+
+    def prepare() -> PreparedBars:
+        path = fetch_bars(run.bars, cache, beat) if is_uri(run.bars) else Path(run.bars)
+        return prepare_bars(path, run.timeframe, run.data, cache, beat)
+
+    return ranks.once_per_node(prepare).open()
 
 
 @contextmanager
@@ -257,6 +266,6 @@ def _memory(plan: BatchPlan, *, checkpointing: bool) -> Iterator[None]:
         if plan.micro == 1:
             raise ConfigError(too_large(checkpointing=checkpointing)) from error
         raise OutOfMemory(
-            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one more in "
-            f"outOfMemoryRestarts takes {reduced(plan.micro)}, and the batch of {plan.batch} stays as it is"
+            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one "
+            f"more in outOfMemoryRestarts uses {reduced(plan.micro)}, and the batch of {plan.batch} is unchanged"
         ) from error

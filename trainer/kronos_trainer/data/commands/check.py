@@ -114,7 +114,7 @@ def check_bars(path: Path, timeframe: Timeframe, data: Data, window: Window, run
 def _steps(run: RunConfig, windows: int) -> None:
     from kronos_trainer.training.batching import steps_per_epoch
 
-    for config in run.trained().values():
+    for config in run.weights_stages().values():
         if config.runs:
             limit = run.training.windows_per_epoch
             steps_per_epoch(windows=windows, windows_per_epoch=limit, batch=config.batch_size)
