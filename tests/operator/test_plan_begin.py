@@ -153,6 +153,25 @@ def test_a_stop_names_the_attempt_that_is_to_end() -> None:
     )
 
 
+def test_gangs_that_nobody_waits_for_are_stopped_as_the_run_ends_too() -> None:
+    run = begun(make_model())
+    gangs = [
+        Attempt(run=run.id, stage=TOKENIZER, attempt=0, state=AttemptState.FAILED, exit_code=65),
+        Attempt(run="0ld", stage=PREDICTOR, attempt=4, state=AttemptState.WAITING),
+    ]
+    decided = plan(make_model(), Observed(run=run, attempts=gangs), NOW)
+    assert decided.run is not None and decided.run.outcome is Outcome.FAILED
+    assert decided.actions == (StopAttempt(run="0ld", stage=PREDICTOR, attempt=4, reason=StopReason.STRAY),)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tokenizer": {"epochs": 0, "init": HUB}}])
+def test_a_finished_run_is_found_again_under_its_id_by_its_last_stage(changes: dict[str, Any]) -> None:
+    model = make_model(**changes)
+    stage, hash_ = list(stage_hashes(model.spec).items())[-1]
+    found = plan(model, Observed(trained=[TrainedStage(run="0ld", stage=stage, hash=hash_)]), NOW).run
+    assert found is not None and found.id == "0ld"
+
+
 @pytest.mark.parametrize(
     ("state", "has_progress", "stops"),
     [
