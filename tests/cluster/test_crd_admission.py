@@ -172,4 +172,4 @@ def test_fields_are_explained(cluster: ControlPlane) -> None:
     assert "learningRate\t<number>" in explained and "badRows\t<string>" in explained
     assert "enum: 1m, 3m" in explained
     lookback = cluster.kubectl("explain", "kronosmodel.spec.window.lookback").stdout
-    assert "Bars of history; normalisation uses these only." in lookback
+    assert "Bars of history. Normalisation uses these only." in lookback

@@ -468,7 +468,7 @@ FAULTS = {
     "paths and quantiles": (["--quantiles", "0.5", "--paths", "--samples", "9"], 64, "use one; quantiles"),
     "too many samples": (["--samples", "1000000"], 64, "at most 100000"),
     "unknown calendar": (["--calendar", "XNYX"], 64, "did you mean XNYS"),
-    "two sources of times": (["--calendar", "XNYS", "--future", "{tmp}/mixed.csv"], 64, "choose one"),
+    "two sources of times": (["--calendar", "XNYS", "--future", "{tmp}/mixed.csv"], 64, "use one"),
     "another format": (["--output", "{tmp}/out.xlsx"], 64, "written as CSV (.csv, .csv.gz, .tsv) or Parquet"),
     "plot over the output": (["--output", "{tmp}/x.png", "--plot", "{tmp}/x.png"], 64, "x.png"),
     "lookback beyond the input": (["--lookback", "101"], 64, "lookback 101 exceeds the 100 bar(s)"),

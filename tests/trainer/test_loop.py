@@ -231,7 +231,7 @@ def test_a_warm_start_begins_where_the_published_run_ended(
     warm = {"init": {"published": True}}
     second = {"run": "run-2", "stage_hashes": {"tokenizer": "u" * 12, "predictor": "q" * 12}, "output": output}
     second |= {"stage": "predictor", "tokenizer": warm | {"epochs": 0}, "predictor": warm | {"epochs": 1}}
-    with pytest.raises(InputMissing, match="has published nothing yet; train it once from other weights"):
+    with pytest.raises(InputMissing, match="has not published weights yet; train it once from other weights"):
         run_stage(trainable(**second))
 
     few = {"precision": "fp32", "windows_per_epoch": 64}
@@ -247,7 +247,7 @@ def test_a_warm_start_begins_where_the_published_run_ended(
     assert result["initialValidationLoss"] == first["predictor"]["bestValidationLoss"]
     assert result["origin"] == f"published:run-1@{first['predictor']['digest'][:12]}"
     start = {"run": "run-1", "digests": {"tokenizer": "0" * 64, "predictor": "0" * 64}}
-    with pytest.raises(InputMissing, match="does not hold the weights that run run-1 has published"):
+    with pytest.raises(InputMissing, match="does not contain the weights published by run run-1"):
         run_stage(trainable(**second | {"run": "run-3", "warm_start": start}))
 
 
@@ -345,7 +345,7 @@ def test_out_of_memory_halves_the_micro_batch_until_it_is_one(
 
     monkeypatch.setattr(TokenizerTask, "loss", cramped)
     run = trainable(tokenizer={"epochs": 1})
-    with pytest.raises(OutOfMemory, match=r"with 4 windows per process.* takes 2, and the batch of 16 stays"):
+    with pytest.raises(OutOfMemory, match=r"with 4 windows per process.* uses 2, and the batch of 16 is unchanged"):
         run_stage(run)
     run_stage(run.model_copy(update={"out_of_memory_restarts": 1}))
     _, meta = Checkpoints(run.paths().stage(run.stage)).best_weights()
