@@ -153,6 +153,11 @@ def test_a_bad_value_costs_no_more_than_its_field() -> None:
     assert (event.step, event.stage, event.percent, event.loss, event.epoch) == (5, "tokenizer", None, None, None)
 
 
+def test_text_is_kept_with_the_halves_of_characters_that_names_of_files_may_have() -> None:
+    event = one('{"kronos":1,"event":"error","message":"bars\\udcff.csv\\u001b[2J"}')
+    assert isinstance(event, ErrorEvent) and event.message == "bars\udcff.csv\x1b[2J"
+
+
 @pytest.mark.parametrize("name", ['"evaluation"', "5", "[]", "null", '"result"'])
 def test_an_event_that_is_not_known_says_whose_and_when(name: str) -> None:
     event = one(f'{{"kronos":1,"event":{name},"stage":"predictor","time":"2027-01-15T08:00:00Z"}}')

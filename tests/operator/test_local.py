@@ -280,7 +280,7 @@ def test_a_trainer_that_does_not_end_within_its_grace_is_killed(
     monkeypatch.setattr(LocalRun, "run_config", lambda self, start: config)
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event["event"] == "progress":
+        if event.event == "progress":
             os.kill(os.getpid(), signal.SIGTERM)
 
     machine.on_event = interrupt

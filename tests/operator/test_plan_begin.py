@@ -94,6 +94,29 @@ def test_a_stage_that_several_runs_have_trained_is_reused_from_the_newest() -> N
     assert (begun(model, trained=trained).stages[0].reuse, begun(model, trained=trained).stages[0].done) == (None, True)
 
 
+def test_a_request_that_was_answered_retrains_nothing_that_a_newer_spec_leaves_as_it_was() -> None:
+    over = begun(make_model(), trigger="t").evolve(outcome=Outcome.SUCCEEDED)
+    trained = [TrainedStage(run=over.id, stage=TOKENIZER, hash=over.stages[0].hash)]
+    newer = make_model(predictor={"epochs": 7})
+    assert begun(newer, run=over, trained=trained, trigger="t").stages[0].reuse == over.id
+    assert begun(newer, run=over, trained=trained, trigger="u").stages[0].reuse is None
+
+
+def test_run_json_says_of_which_object_run_and_attempt_it_is() -> None:
+    metadata = {"name": "m", "namespace": "quant", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    model = KronosModel.model_validate(
+        {"metadata": metadata, "spec": {"timeframe": "1d", "data": {"source": {"path": "b"}}}}
+    )
+    (action,) = plan(model, Observed(trigger="t"), NOW).actions
+    assert isinstance(action, StartAttempt)
+    config = action.run_config(model, bars="b", output="o")
+    assert model.metadata.creation_timestamp is not None
+    assert (config.model, config.model_created) == (model.ref, model.metadata.creation_timestamp)
+    assert (config.run, config.stage, config.attempt, config.publish) == (action.run, TOKENIZER, 0, False)
+    assert (config.stage_hashes, config.bars, config.output) == (action.stage_hashes, "b", "o")
+    assert not config.gpu_required and action.run_config(model, bars="b", output="o", gpu_required=True).gpu_required
+
+
 def test_a_model_of_weights_as_they_are_has_nothing_to_train() -> None:
     decided = plan(
         make_model(tokenizer={"epochs": 0, "init": HUB}, predictor={"epochs": 0, "init": HUB}), Observed(), NOW
@@ -128,6 +151,25 @@ def test_a_stop_names_the_attempt_that_is_to_end() -> None:
         StopAttempt(run="0ld", stage=PREDICTOR, attempt=4, reason=StopReason.STRAY),
         StopAttempt(run=run.id, stage=TOKENIZER, attempt=0, reason=StopReason.SUSPENDED),
     )
+
+
+def test_gangs_that_nobody_waits_for_are_stopped_as_the_run_ends_too() -> None:
+    run = begun(make_model())
+    gangs = [
+        Attempt(run=run.id, stage=TOKENIZER, attempt=0, state=AttemptState.FAILED, exit_code=65),
+        Attempt(run="0ld", stage=PREDICTOR, attempt=4, state=AttemptState.WAITING),
+    ]
+    decided = plan(make_model(), Observed(run=run, attempts=gangs), NOW)
+    assert decided.run is not None and decided.run.outcome is Outcome.FAILED
+    assert decided.actions == (StopAttempt(run="0ld", stage=PREDICTOR, attempt=4, reason=StopReason.STRAY),)
+
+
+@pytest.mark.parametrize("changes", [{}, {"tokenizer": {"epochs": 0, "init": HUB}}])
+def test_a_finished_run_is_found_again_under_its_id_by_its_last_stage(changes: dict[str, Any]) -> None:
+    model = make_model(**changes)
+    stage, hash_ = list(stage_hashes(model.spec).items())[-1]
+    found = plan(model, Observed(trained=[TrainedStage(run="0ld", stage=stage, hash=hash_)]), NOW).run
+    assert found is not None and found.id == "0ld"
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,13 @@ def test_nodes_that_are_not_ready_are_named_while_the_gang_runs() -> None:
     assert "not ready" not in shown(waiting)["Ready"][2]
 
 
+def test_a_run_that_has_ended_is_not_the_end_of_what_is_asked_for_by_now() -> None:
+    run = begun().evolve(has_progress=True)
+    newer = make_model(predictor={"epochs": 7})
+    failed = decide(run, AttemptState.FAILED, newer, attempt={"exit_code": 65})
+    assert shown(failed)["Finished"] == (False, "InProgress", "")
+
+
 def test_storage_that_is_not_shared_is_a_condition_of_its_own() -> None:
     decided = plan(make_model(), Observed(unshared_storage="claim c is ReadWriteOnce"), NOW)
     assert list(shown(decided)) == [*TYPES, "StorageShared"]
@@ -208,7 +215,11 @@ def test_a_model_that_waits_for_its_turn_gives_its_place_and_what_it_waits_for_b
     assert states(decided) == alike(True, True, "WaitingForTurn", turn)
     evicted = begun().evolve(reason="Evicted", message="low on disk")
     assert states(decide(evicted, None, place=7)) == alike(True, True, "Evicted", f"low on disk; {turn}")
-    assert decide(begun(), AttemptState.RUNNING, place=7).queue_position is None
+    running = decide(begun(), AttemptState.RUNNING, place=7)
+    assert (running.queue_position, shown(running)["Ready"][1]) == (None, "TrainingTokenizer")
+    run = begun()
+    elsewhere = decide(run, AttemptState.QUEUED)
+    assert states(elsewhere) == alike(True, True, "Queued", f"run {run.id}, attempt 0")
 
 
 def test_a_run_that_restarts_gives_its_cause() -> None:

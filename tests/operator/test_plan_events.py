@@ -151,6 +151,20 @@ def test_counters_that_are_used_up_end_the_run_and_say_how_often_it_was_tried() 
     )
 
 
+@pytest.mark.parametrize(
+    ("fields", "counter", "allowed"), [({"exit_code": 1}, "crashes", 2), ({"exit_code": 75}, "disruptions", 5)]
+)
+def test_a_run_is_restarted_as_often_as_it_may_be_and_not_once_more(
+    fields: dict[str, Any], counter: str, allowed: int
+) -> None:
+    model = make_model(retry={"maxRestarts": 2, "maxDisruptions": 5})
+    for before, outcome in ((allowed - 1, None), (allowed, Outcome.FAILED)):
+        run = begun(model)
+        run = run.evolve(restarts=run.restarts.evolve(**{counter: before}))
+        decided = after(model, run, AttemptState.FAILED, **fields)
+        assert decided.run is not None and decided.run.outcome is outcome
+
+
 def test_each_stage_has_its_own_counters_of_memory_and_none_of_crashes() -> None:
     run = begun()
     run = run.evolve(restarts=run.restarts.evolve(crashes=1, out_of_memory=1, memory_kills=1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -13,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer.config import ExitCode, RunConfig, StageResult, StopCause
+from kronos_trainer.config import ExitCode, RunConfig, StageResult, StopCause, StorageCause
 from kronos_trainer.training.progress import Progress
 
+RECORDED = Path(__file__).parents[1] / "operator" / "fixtures" / "wire"
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -182,3 +185,50 @@ def test_output_that_cannot_be_written_does_not_end_training(
     with pytest.raises(OSError, match="Input/output error"):
         code = errno.EIO
         progress.note("lost")
+
+
+def test_every_kind_of_line_and_of_last_words_is_byte_for_byte_as_recorded(
+    make_run: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    """Of an attempt from the start to its result, and of one that goes on and ends in several ways."""
+    run, stream, left = make_run(attempt=3), io.StringIO(), tmp_path / "termination-log"
+    last_words: list[str] = []
+
+    def begin() -> Progress:
+        ticks = itertools.count()
+        clock = functools.partial(next, ticks)
+        return Progress(run, stream=stream, termination_log=left, clock=lambda: 10.0 * clock(), now=lambda: NOW)
+
+    first = begin()
+    first.phase("starting")
+    first.beat()
+    first.phase("loading")
+    first.note("FB is too short for a test split; left out")
+    first.note("Comet: no key", everywhere=True)
+    first.phase("validating", epoch=0)
+    first.update(validation_loss=6.92313)
+    first.phase("saving")
+    first.phase("training", epoch=1, epochs=2, step=0, steps=46)
+    first.update(loss=6.38, learning_rate=0.0009, gradient_norm=float("nan"), samples_per_second=272.7)
+    first.update(step=19)
+    first.phase("validating", epoch=1)
+    message = "the checkpoint /out/step-23: torn; going on from step 11 instead"
+    first.skipped_checkpoint(step=23, directory=Path("/out/step-23"), reason="torn", message=message)
+    first.result(StageResult.load((RECORDED / "result.json").read_text()))
+    last_words.append(left.read_text())
+    second = begin()
+    second.phase("training", epoch=2, epochs=2, step=23, steps=46)
+    second.update(step=30)
+    second.update(loss=1.5)
+    second.update(validation_loss=0.5)
+    for code, text, fields in (
+        (ExitCode.STOPPED, "stopped", {"cause": StopCause.STOPPED, "peak_bytes": None}),
+        (ExitCode.MEMORY_LIMIT, "rank 0 was killed", {"limit_bytes": 2**30, "peak_bytes": 2**29}),
+        (ExitCode.STORAGE, "full", {"cause": StorageCause.NO_ROOM}),
+        (ExitCode.DATA, "bars.csv, row 7: \x1b[2J\udcff " + "x" * 5000, {}),
+        (ExitCode.CRASHED, "crashed", {"cause": None}),
+    ):
+        second.error(code, text, **fields)
+        last_words.append(left.read_text())
+    assert stream.getvalue() == (RECORDED / "lines.jsonl").read_text()
+    assert "".join(last_words) == (RECORDED / "last_words.jsonl").read_text()

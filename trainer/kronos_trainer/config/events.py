@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.alias_generators import to_camel
 
 from kronos_trainer.config.result import StageResult
-from kronos_trainer.config.tolerant import Count, Number, Text, Tolerant
+from kronos_trainer.config.tolerant import Count, Number, Tolerant
 
 VERSION = 1  # of the lines; fields are only ever added, and it is raised when one of them means something else
 _MARK = '{"kronos":'  # with which each begins
@@ -24,10 +24,10 @@ _DECODER = json.JSONDecoder()
 class _Line(Tolerant):
     kronos: Count = Field(VERSION, description="The version of the lines.")
     event: str
-    stage: Text = Field("", description="Empty where a line is not of a stage.")
-    run: Text = ""
+    stage: str = Field("", description="Empty where a line is not of a stage.")
+    run: str = ""
     attempt: Count | None = None
-    time: Text = Field("", description="When it was written, as ISO 8601 in UTC.")
+    time: str = Field("", description="When it was written, as ISO 8601 in UTC.")
 
     @classmethod
     def of(cls, event: str, **fields: object) -> Self:
@@ -49,7 +49,7 @@ class ProgressEvent(_Line):
     """
 
     event: Literal["progress", "phase"]
-    phase: Text = ""
+    phase: str = ""
     epoch: Count | None = None
     epochs: Count | None = None
     step: Count | None = Field(None, description="Optimizer steps done, over all attempts.")
@@ -67,7 +67,7 @@ class NoteEvent(_Line):
     """What a user should know once."""
 
     event: Literal["note"] = "note"
-    message: Text = ""
+    message: str = ""
     everywhere: bool = Field(False, description="It holds for every model that is trained from here.")
 
 
@@ -76,9 +76,9 @@ class CheckpointSkippedEvent(_Line):
 
     event: Literal["checkpointSkipped"] = "checkpointSkipped"
     step: Count | None = None
-    directory: Text = ""
-    reason: Text = ""
-    message: Text = Field("", description="The whole of it, for people.")
+    directory: str = ""
+    reason: str = ""
+    message: str = Field("", description="The whole of it, for people.")
 
 
 class ResultEvent(_Line):
@@ -93,8 +93,8 @@ class ErrorEvent(_Line):
 
     event: Literal["error"] = "error"
     exit_code: Annotated[int, Field(strict=True)] | None = None
-    message: Text = ""
-    cause: Text = Field("", description="A StopCause or a StorageCause; empty without one.")
+    message: str = ""
+    cause: str = Field("", description="A StopCause or a StorageCause; empty without one.")
     limit_bytes: Count | None = Field(None, description="Main memory that the ranks of a node may have.")
     peak_bytes: Count | None = Field(None, description="The most that they had.")
 
@@ -104,8 +104,8 @@ class StartedEvent(_Line):
 
     event: Literal["started"] = "started"
     pid: Count | None = Field(None, description="Process id of the launcher.")
-    log: Text = ""
-    gpus: tuple[Text, ...] = ()
+    log: str = ""
+    gpus: tuple[str, ...] = ()
     processes: Count | None = None
 
 
@@ -114,13 +114,13 @@ class EndedEvent(_Line):
 
     event: Literal["ended"] = "ended"
     exit_code: Annotated[int, Field(strict=True)] | None = None
-    message: Text = ""
+    message: str = ""
 
 
 class OtherEvent(_Line):
     """A line of a newer release, or one whose content could not be read."""
 
-    event: Text = ""
+    event: str = ""
 
 
 Event = (

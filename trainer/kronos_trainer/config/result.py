@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
-from kronos_trainer.config.tolerant import Count, Number, Text, Tolerant
+from kronos_trainer.config.tolerant import Count, Number, Tolerant
 
 
 def _finite(value: object) -> object:
@@ -51,10 +51,10 @@ class WindowCounts(Tolerant):
 class BarsRead(Tolerant):
     """The bars of a training."""
 
-    digest: Text = Field("", description="SHA-256 of the files and of the options that change their bars, in hex.")
+    digest: str = Field("", description="SHA-256 of the files and of the options that change their bars, in hex.")
     symbols: Count = 0
     bars: Count = 0
-    notes: tuple[Text, ...] = Field((), description="What was dropped, and what is odd about them.")
+    notes: tuple[str, ...] = Field((), description="What was dropped, and what is odd about them.")
 
 
 class StageResult(Tolerant):
@@ -64,13 +64,13 @@ class StageResult(Tolerant):
     """
 
     version: Count = Field(1, description="Absent in version 1.")
-    stage: Text = Field("", description="Its name.")
-    hash: Text = Field("", description="Its stage hash.")
-    run: Text = Field("", description="Id of the run that has trained it.")
+    stage: str = Field("", description="Its name.")
+    hash: str = Field("", description="Its stage hash.")
+    run: str = Field("", description="Id of the run that has trained it.")
     attempt: Count | None = None
     model: Mapping[str, Any] | None = Field(None, description="Namespace and name of the KronosModel.")
-    started_at: Text = Field("", description="When this attempt began, as ISO 8601 in UTC.")
-    finished_at: Text = Field("", description="When it ended.")
+    started_at: str = Field("", description="When this attempt began, as ISO 8601 in UTC.")
+    finished_at: str = Field("", description="When it ended.")
     seconds: Measured = Field(None, description="Spent in training, over all attempts.")
     epochs: Count | None = Field(None, description="Epochs done.")
     steps: Count | None = Field(None, description="Optimizer steps done.")
@@ -83,14 +83,14 @@ class StageResult(Tolerant):
     final_train_loss: Measured = Field(None, description="Mean over the last logged steps.")
     windows: Annotated[WindowCounts, BeforeValidator(WindowCounts.read_inside)] | None = None
     data: Annotated[BarsRead, BeforeValidator(BarsRead.read_inside)] | None = None
-    origin: Text = Field("", description="Where the initial weights came from.")
-    precision: Text = ""
-    device: Text = ""
+    origin: str = Field("", description="Where the initial weights came from.")
+    precision: str = ""
+    device: str = ""
     samples_per_second: Measured = Field(None, description="Windows trained per second, in this attempt.")
-    digest: Text = Field("", description="SHA-256 of the weights, in hex.")
+    digest: str = Field("", description="SHA-256 of the weights, in hex.")
     bytes: Count | None = Field(None, description="Of the files of the weights.")
     scores: Mapping[str, Measured] | None = Field(None, description="Of a stage that produces scores, by name.")
-    software: Mapping[str, Text] = Field({}, description="Versions by name.")
+    software: Mapping[str, str] = Field({}, description="Versions by name.")
 
     @classmethod
     def load(cls, text: str) -> Self:
