@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from kronos_operator.api import KronosModel, Outcome, Run, RunStage, StopReason, TrainedStage
-from kronos_operator.hashing import run_id, stage_hashes, template_hash
-from kronos_operator.plan import Attempt, AttemptState, Observed, StartAttempt, StopAttempt, plan
+from kronos_operator.hashing import Digests, run_id, stage_hashes, template_hash
+from kronos_operator.plan import Attempt, AttemptState, EventKind, Observed, Obstacle, StartAttempt, StopAttempt, plan
 from kronos_trainer.config import Reuse, StageName
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
@@ -153,15 +153,87 @@ def test_a_stop_names_the_attempt_that_is_to_end() -> None:
     )
 
 
-def test_gangs_that_nobody_waits_for_are_stopped_as_the_run_ends_too() -> None:
+STRAY = Attempt(run="0ld", stage=PREDICTOR, attempt=4, state=AttemptState.WAITING)
+FINAL = {"state": AttemptState.FAILED, "exit_code": 65}
+
+
+@pytest.mark.parametrize(
+    ("changes", "current", "asked", "goes_on"),
+    [
+        ({}, {"state": AttemptState.RUNNING, "reported_at": NOW}, {}, True),
+        ({}, FINAL, {}, False),
+        ({}, None, {"cancel": "c"}, False),
+        ({"suspend": True}, None, {}, True),
+        ({}, None, {}, True),
+    ],
+)
+def test_gangs_that_nobody_waits_for_are_stopped_whatever_becomes_of_the_run(
+    changes: dict[str, Any], current: dict[str, Any] | None, asked: dict[str, Any], goes_on: bool
+) -> None:
     run = begun(make_model())
-    gangs = [
-        Attempt(run=run.id, stage=TOKENIZER, attempt=0, state=AttemptState.FAILED, exit_code=65),
-        Attempt(run="0ld", stage=PREDICTOR, attempt=4, state=AttemptState.WAITING),
-    ]
-    decided = plan(make_model(), Observed(run=run, attempts=gangs), NOW)
-    assert decided.run is not None and decided.run.outcome is Outcome.FAILED
+    gangs = [STRAY] if current is None else [Attempt(run=run.id, stage=TOKENIZER, attempt=0, **current), STRAY]
+    decided = plan(make_model(**changes), Observed(run=run, attempts=gangs, **asked), NOW)
+    assert decided.run is not None and (decided.run.outcome is None) is goes_on
     assert decided.actions == (StopAttempt(run="0ld", stage=PREDICTOR, attempt=4, reason=StopReason.STRAY),)
+
+
+@pytest.mark.parametrize("asked", [{}, {"attempts": [STRAY]}, {"place": 7}])
+def test_a_run_that_begins_is_reported_also_if_nothing_can_be_started_yet(asked: dict[str, Any]) -> None:
+    decided = plan(make_model(), Observed(**asked), NOW)
+    assert decided.run is not None
+    assert [one.kind for one in decided.events] == [EventKind.RUN_BEGAN]
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [({}, {}), ({}, {"place": 7}), ({}, {"refused": Obstacle(reason="R", message="m")}), ({"suspend": True}, {})],
+)
+def test_a_failed_attempt_is_reported_whatever_comes_next(changes: dict[str, Any], asked: dict[str, Any]) -> None:
+    run = begun(make_model())
+    gang = Attempt(run=run.id, stage=TOKENIZER, attempt=0, state=AttemptState.FAILED, exit_code=1)
+    decided = plan(make_model(**changes), Observed(run=run, attempts=[gang], **asked), NOW)
+    assert [one.kind for one in decided.events] == [EventKind.ATTEMPT_FAILED]
+
+
+def test_a_disruption_that_is_over_is_reported_also_if_the_gang_is_to_stop() -> None:
+    run = begun(make_model()).evolve(disrupted=True)
+    gang = Attempt(run=run.id, stage=TOKENIZER, attempt=0, state=AttemptState.RUNNING, whole=True, reported_at=NOW)
+    decided = plan(make_model(suspend=True), Observed(run=run, attempts=[gang]), NOW)
+    assert [one.kind for one in decided.events] == [EventKind.ATTEMPT_FAILED] and len(decided.actions) == 1
+
+
+def test_a_run_that_is_cancelled_while_nothing_runs_is_reported_and_looked_at_again_at_once() -> None:
+    decided = plan(make_model(), Observed(run=begun(make_model()), cancel="c"), NOW)
+    assert [one.kind for one in decided.events] == [EventKind.ATTEMPT_STOPPED, EventKind.RUN_ENDED]
+    assert decided.wake_at == NOW
+
+
+def test_a_request_does_not_stop_the_run_that_answers_it_nor_ask_again_once_it_is_gone() -> None:
+    model = make_model(updatePolicy="Cancel")
+    run = begun(model, trigger="t")
+    gang = Attempt(
+        run=run.id, stage=TOKENIZER, attempt=0, state=AttemptState.RUNNING, reported_at=NOW, has_progress=True
+    )
+    running = plan(model, Observed(run=run, attempts=[gang], trigger="t"), NOW)
+    assert running.actions == () and "retraining" not in running.conditions[0].message
+    assert plan(model, Observed(run=run, attempts=[gang], trigger="u"), NOW).actions != ()
+    for trigger in ("t", ""):
+        assert plan(model, Observed(run=run, attempts=[gang], trigger=trigger), NOW).actions == ()
+        over = run.evolve(outcome=Outcome.SUCCEEDED)
+        assert plan(model, Observed(run=over, trigger=trigger), NOW).run == over
+
+
+def test_a_gang_that_waits_for_places_is_looked_at_again_when_it_has_to_give_them_back() -> None:
+    model = make_model()
+    run = begun(model)
+    gang = Attempt(run=run.id, stage=TOKENIZER, attempt=0, state=AttemptState.WAITING, unplaced_since=NOW)
+    for now, wakes in ((NOW, NOW + 300), (NOW + 299, NOW + 300), (NOW + 300, None)):
+        assert plan(model, Observed(run=run, attempts=[gang], gang_start_seconds=300), now).wake_at == wakes
+
+
+def test_bars_that_are_known_by_their_bytes_count_by_these() -> None:
+    digests = Digests(bars="a" * 64)
+    assert begun(make_model(), digests=digests).stage_hashes == stage_hashes(make_model().spec, digests)
 
 
 @pytest.mark.parametrize("changes", [{}, {"tokenizer": {"epochs": 0, "init": HUB}}])

@@ -67,7 +67,7 @@ def begin(request: Request, before: Run | None, trained: Sequence[TrainedStage],
     following = run.next_stage
     if following is None:
         return run.evolve(outcome=Outcome.SUCCEEDED, reason="Succeeded", message="nothing is left to train")
-    missing = next((stage for stage in run.stages if not stage.done), following)
+    missing = next(stage for stage in run.stages if not stage.done)
     if missing is not following:
         message = f"{following.stage} requires a trained {missing.stage}"
         return run.evolve(outcome=Outcome.FAILED, reason="InputMissing", message=message)
