@@ -8,16 +8,15 @@ import signal
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kronos_operator.api import KronosModel
 from kronos_operator.loading import Loaded
 from kronos_operator.local import LocalRun, LocalSettings, RunResult, execute, prepare, read_states
-from kronos_trainer.config import StageName
+from kronos_trainer.config import Event, ProgressEvent, StageName
 
-Notify = Callable[[str, dict[str, Any]], None]
+Notify = Callable[[str, Event], None]
 
 
 @pytest.fixture
@@ -58,8 +57,8 @@ def run(settings: LocalSettings, ready: LocalRun, notify: Notify = lambda key, e
 
 
 def test_from_interruption_to_a_published_model(settings: LocalSettings) -> None:
-    def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event.get("phase") == "training" and event["step"] == 0:
+    def interrupt(key: str, event: Event) -> None:
+        if isinstance(event, ProgressEvent) and event.phase == "training" and event.step == 0:
             os.kill(os.getpid(), signal.SIGINT)
 
     first = prepared(settings, tokenizer_epochs=50)
@@ -83,7 +82,7 @@ def test_from_interruption_to_a_published_model(settings: LocalSettings) -> None
     changed = prepared(settings, epochs=2)
     assert [stage.action for stage in changed.stages] == [f"reuse {ready.run}", "train"]
     stages = set()
-    assert run(settings, changed, lambda key, event: stages.add(event.get("stage"))).exit_code == 0
+    assert run(settings, changed, lambda key, event: stages.add(event.stage)).exit_code == 0
     assert stages == {"predictor"}
     tokenizers = [one.paths.stage(StageName.TOKENIZER).best / "model.safetensors" for one in (ready, changed)]
     assert tokenizers[0].read_bytes() == tokenizers[1].read_bytes()
