@@ -9,6 +9,7 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -401,3 +402,16 @@ def test_any_state_dict_round_trips(tmp_path: Path, tree: dict[str, Any], dtype:
     assert restored is not None
     assert restored.optimizer["tree"] == tree and repr(restored.optimizer["tree"]) == repr(tree)
     assert torch.equal(restored.optimizer["tensor"], tensor) and restored.optimizer["tensor"].dtype == dtype
+
+
+def test_a_checkpoint_of_an_older_release_that_stored_more_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_more(stored: Any) -> dict[str, Any]:
+        return asdict(stored) | ({"windows_seen": 64} if isinstance(stored, Meta) else {})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kronos_trainer.storage.checkpoint.asdict", with_more)
+        save(StagePaths(tmp_path), 1, None)
+    restored = Checkpoints(StagePaths(tmp_path)).restore(stage_hash=HASH)
+    assert restored is not None and (restored.meta, restored.skipped) == (meta(1), None)
