@@ -20,13 +20,13 @@ def test_a_clock_that_is_minutes_off_is_corrected_by_the_servers_answers_and_tru
     clock = ServerClock(lambda: local)
     with caplog.at_level(logging.WARNING):
         for late in (0, 1, 25):  # an answer's date that is read late moves nothing
-            clock.heard(formatdate(T - late, usegmt=True))
+            clock.observe(formatdate(T - late, usegmt=True))
             assert clock.now() == pytest.approx(T, abs=1)
     side = "ahead of" if off > 0 else "behind"
     (said,) = [record.getMessage() for record in caplog.records]
     assert said == f"this machine's clock is {abs(off):.0f} s {side} the API server's, which is used"
     local = T  # its time service has set it
-    clock.heard(formatdate(T, usegmt=True))
+    clock.observe(formatdate(T, usegmt=True))
     assert clock.now() == T
 
 
@@ -35,5 +35,5 @@ def test_a_clock_that_is_minutes_off_is_corrected_by_the_servers_answers_and_tru
 )
 def test_a_clock_that_is_seconds_off_or_an_answer_without_a_date_changes_nothing(date: str | None) -> None:
     clock = ServerClock(lambda: T)
-    clock.heard(date)
+    clock.observe(date)
     assert clock.now() == T

@@ -10,7 +10,7 @@ from fake_cluster import FakeCluster, timestamp
 
 from kronos_operator.kube import ClusterError, Rejected, Unavailable
 from kronos_operator.kube.kinds import WORKLOAD
-from kronos_operator.reconcile.kueue import Admissions, admissions, place_to_tell
+from kronos_operator.reconcile.kueue import Admissions, admissions, steady_place
 
 NOW = 1_800_000_000.0
 
@@ -72,16 +72,16 @@ def test_only_what_waits_for_quota_stands_in_line(body: dict[str, Any]) -> None:
 
 
 def test_a_place_is_told_anew_once_it_has_moved_by_a_tenth() -> None:
-    assert place_to_tell(7, None) == 7
-    assert place_to_tell(9, 10) == 9
-    assert place_to_tell(91, 100) == 100
-    assert place_to_tell(90, 100) == 90
-    assert place_to_tell(110, 100) == 110  # an urgent workload came in between
-    assert place_to_tell(None, 100) is None
+    assert steady_place(7, None) == 7
+    assert steady_place(9, 10) == 9
+    assert steady_place(91, 100) == 100
+    assert steady_place(90, 100) == 90
+    assert steady_place(110, 100) == 110  # an urgent workload came in between
+    assert steady_place(None, 100) is None
     told, writes = 5000, 0
     for place in range(5000, 0, -1):
-        writes += place_to_tell(place, told) != told
-        told = place_to_tell(place, told) or 0
+        writes += steady_place(place, told) != told
+        told = steady_place(place, told) or 0
     assert told == 1
     assert writes < 80
 

@@ -238,7 +238,7 @@ def test_the_lines_of_a_trainer_are_read_among_others() -> None:
         ]
     )
     report = read_report(log.splitlines())
-    assert (report.has_progress, report.said_at) == (True, NOW + 0.123)
+    assert (report.has_progress, report.logged_at) == (True, NOW + 0.123)
     assert read_report([], report) == report
     progress = progress_of(report, 3, StageName.TOKENIZER)
     assert (progress.percent, progress.summary, progress.eta) == (50.0, "50%", None)

@@ -231,6 +231,14 @@ def test_a_gang_that_waits_for_places_is_looked_at_again_when_it_has_to_give_the
         assert plan(model, Observed(run=run, attempts=[gang], gang_start_seconds=300), now).wake_at == wakes
 
 
+def test_a_run_that_failed_before_it_started_anything_does_not_begin_again_by_itself() -> None:
+    only = {"stages": frozenset({PREDICTOR})}
+    failed = begun(make_model(), **only)
+    assert failed.outcome is Outcome.FAILED
+    again = plan(make_model(), Observed(run=failed, **only), NOW)
+    assert (again.run, again.events) == (failed, ())
+
+
 def test_bars_that_are_known_by_their_bytes_count_by_these() -> None:
     digests = Digests(bars="a" * 64)
     assert begun(make_model(), digests=digests).stage_hashes == stage_hashes(make_model().spec, digests)

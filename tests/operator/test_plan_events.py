@@ -280,6 +280,23 @@ def test_what_was_observed_first_of_a_disruption_is_its_cause() -> None:
     assert told(gone) == [(FAILED, 0, TOKENIZER, "Preempted", "by another")]
 
 
+def test_the_cause_of_a_disruption_is_not_that_of_an_earlier_failure_nor_one_that_nobody_knows() -> None:
+    evicted = {"exit_code": 137, "disrupted": True, "reason": "Evicted", "message": "low on disk"}
+    crashed = after(make_model(), begun(), AttemptState.FAILED, exit_code=1).run
+    assert crashed is not None and crashed.reason == "TrainerCrashed"
+    assert told(after(make_model(), crashed, AttemptState.FAILED, **evicted))[0][3:] == ("Evicted", "low on disk")
+    unknown = begun().evolve(disrupted=True)
+    assert told(after(make_model(), unknown, AttemptState.FAILED, **evicted))[0][3:] == ("Evicted", "low on disk")
+
+
+@pytest.mark.parametrize(("fields", "pause"), [({"exit_code": 1}, 1), ({"exit_code": 75, "has_progress": True}, None)])
+def test_a_pause_of_a_second_is_one_and_none_is_none(fields: dict[str, Any], pause: int | None) -> None:
+    model = make_model(retry={"backoffSeconds": 1}, suspend=True)
+    decided = after(model, begun(), AttemptState.FAILED, **fields)
+    assert decided.run is not None
+    assert decided.run.retry_at == (None if pause is None else NOW + pause)
+
+
 @pytest.mark.parametrize(("reason", "shown"), [("Preempted", "Preempted"), ("", "Disrupted")])
 def test_an_attempt_that_its_queue_has_started_again_reports_the_disruption_once(reason: str, shown: str) -> None:
     fields = {"disrupted": True, "reason": reason, "message": "by another"}
@@ -320,6 +337,14 @@ def test_a_trained_stage_keeps_what_its_trainer_reported_of_the_result() -> None
         (EventKind.STAGE_SUCCEEDED, 1, PREDICTOR, "", ""),
         (ENDED, 2, None, "Succeeded", "every stage is trained"),
     ]
+    for part in ({"digest": "b" * 64}, {}):
+        kept = after(
+            make_model(),
+            begun().evolve(stages=(tokenizer.evolve(done=False), predictor)),
+            AttemptState.SUCCEEDED,
+            **part,
+        )
+        assert kept.run is not None and kept.run.stages[0].digest == part.get("digest", "a" * 64)
     only_metrics = after(make_model(), begun(), AttemptState.SUCCEEDED, metrics={"loss": 0.5}).run
     assert only_metrics is not None and only_metrics.stages[0].metrics == {"loss": 0.5}
 

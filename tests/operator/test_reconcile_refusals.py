@@ -85,7 +85,7 @@ def test_a_childs_name_that_another_owner_has_taken_is_waited_for() -> None:
     world.reconcile()
     job = world.cluster.objects["jobs", world.job]
     job["metadata"]["ownerReferences"] = [{"uid": "other", "controller": True}]
-    with pytest.raises(ClusterError, match="not this model's: delete it"):
+    with pytest.raises(ClusterError, match="does not belong to this model: delete it"):
         world.reconcile()
     assert world.condition("Ready") == ("True", "NameTaken")
     world.cluster.remove(JOB, job["metadata"]["name"])
@@ -120,7 +120,7 @@ def test_somebody_elses_config_map_is_left_alone() -> None:
     world = World()
     other = {"metadata": {"name": name, "ownerReferences": [{"uid": "other", "controller": True}]}, "data": {}}
     world.cluster.put(CONFIGMAP, other)
-    with pytest.raises(ClusterError, match=f"ConfigMap {name} is there and not this model's"):
+    with pytest.raises(ClusterError, match=f"ConfigMap {name} exists and does not belong to this model"):
         world.reconcile()
     assert world.condition("Ready") == ("True", "NameTaken")
     assert world.cluster.objects[CONFIGMAP.plural, name] is other

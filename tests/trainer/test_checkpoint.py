@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -353,6 +354,19 @@ def test_a_real_write_limit_is_a_storage_error_that_names_path_and_free_space(tm
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert whole_state(paths) == (1, 1)
     assert [path.name for path in paths.checkpoints.iterdir()] == ["step-1"]
+
+
+def test_a_checkpoint_that_cannot_be_read_back_is_a_storage_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def file_digest(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    paths = StagePaths(tmp_path)
+    with pytest.raises(StorageError, match=rf"{paths.checkpoints}/step-1: Input/output error"):
+        save(paths, 1, 1)
+    assert Checkpoints(paths).restore(stage_hash=HASH) is None
 
 
 def test_an_adamw_state_comes_back_bit_for_bit_and_continues_alike(tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ class Cluster:
                 answer = await self._api.call_api(
                     method, self.server + url, headers, body=body, _request_timeout=timeout
                 )
-                self.clock.heard(answer.headers.get("Date"))
+                self.clock.observe(answer.headers.get("Date"))
                 if answer.status < 400:
                     response: aiohttp.ClientResponse = answer.response
                     return response

@@ -24,7 +24,7 @@ class ServerClock:
         """Seconds since the epoch."""
         return self._local() + self._ahead
 
-    def heard(self, date: str | None) -> None:
+    def observe(self, date: str | None) -> None:
         """Takes in the Date header of an answer that has just arrived; what is no date is passed over."""
         try:
             ahead = parsedate_to_datetime(date or "").timestamp() - self._local()

@@ -1,4 +1,4 @@
-"""What a model's status says of its run: phase and conditions, derived anew each time. Called by plan."""
+"""What a model's status shows of its run: phase and conditions, derived anew each time. Called by plan."""
 
 from __future__ import annotations
 

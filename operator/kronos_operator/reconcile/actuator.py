@@ -174,18 +174,18 @@ class Actuator:
         )
         try:
             created = await self._cluster.create(kind, body)
-        except Rejected as no:
-            if no.final:
-                raise Refused(no.message, reason="ChildRejected") from no
-            reason = "QuotaExceeded" if "exceeded quota" in no.message else "ChildForbidden"
-            raise Postponed(no.message, reason=reason) from no
-        except NotFound as no:
+        except Rejected as error:
+            if error.final:
+                raise Refused(error.message, reason="ChildRejected") from error
+            reason = "QuotaExceeded" if "exceeded quota" in error.message else "ChildForbidden"
+            raise Postponed(error.message, reason=reason) from error
+        except NotFound as error:
             if backend is None or not backend.missing:
                 raise
-            raise Postponed(backend.missing, reason="BackendMissing") from no
+            raise Postponed(backend.missing, reason="BackendMissing") from error
         if created is Created.EXISTS_OTHER:
             # It may be on its way out.
-            message = f"{body['kind']} {body['metadata']['name']} is there and not this model's: delete it"
+            message = f"{body['kind']} {body['metadata']['name']} exists and does not belong to this model: delete it"
             raise Postponed(message, reason="NameTaken")
         return created
 

@@ -9,7 +9,7 @@ from kronos_operator.kube import Cluster, ClusterError, Object
 from kronos_operator.kube.kinds import CORE_EVENT, NODE, PVC
 from kronos_operator.plan import Obstacle
 from kronos_operator.reconcile.gangs import ObservedGang, has_started
-from kronos_operator.reconcile.kueue import Admissions, place_to_tell
+from kronos_operator.reconcile.kueue import Admissions, steady_place
 from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.waiting import PATIENCE, why_waiting
 
@@ -23,7 +23,7 @@ class Diagnostics:
         self._shared_claims: set[tuple[str, str]] = set()
 
     async def waiting(self, gang: ObservedGang, place: int | None, now: float) -> Obstacle | None:
-        """Why a gang that was created a while ago does not run; `place` in its queue is what was told of it last."""
+        """Why a gang that was created a while ago does not run; `place` is its last reported place in the queue."""
         if gang.workload is None or now - created_at(gang.workload) < PATIENCE:
             return None
         metadata = gang.workload["metadata"]
@@ -31,11 +31,11 @@ class Diagnostics:
         if gang.suspended:
             admission = await self._admissions.of(namespace, uid, now)
             if admission is not None:
-                admission = replace(admission, place=place_to_tell(admission.place, place))
+                admission = replace(admission, place=steady_place(admission.place, place))
             return why_waiting(gang, [], admission, now)
-        told = why_waiting(gang, [], None, now)
-        if told is not None:
-            return told
+        obstacle = why_waiting(gang, [], None, now)
+        if obstacle is not None:
+            return obstacle
         held = next((pod for pod in gang.pods if not has_started(pod)), None)
         uids = [uid] if held is None else [uid, held["metadata"]["uid"]]
         events = [event for one in uids for event in await self._events(namespace, one)]

@@ -157,7 +157,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
         has_progress=report.has_progress,
         succeeding=gang.finished == "Complete" or gang.succeeding,
         started_at=_started_at(gang),
-        reported_at=report.heard_at,
+        reported_at=report.alive_at,
     )
     if attempt.state is not AttemptState.FAILED:
         return attempt

@@ -21,7 +21,7 @@ _LINED_UP_ANEW = ("PodsReadyTimeout", "AdmissionCheck")
 
 @dataclass(frozen=True, kw_only=True)
 class Admission:
-    """What Kueue says of a workload."""
+    """Kueue's state of a workload."""
 
     queue: str  # the LocalQueue
     place: int | None  # in that queue, 1 being the next; None if it does not stand in line
@@ -29,7 +29,7 @@ class Admission:
 
 
 class Admissions:
-    """What Kueue says, from a listing that is at most half a minute old."""
+    """Kueue's state, from a listing that is at most half a minute old."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -73,14 +73,14 @@ def admissions(workloads: Iterable[Object]) -> dict[str, Admission]:
     return found
 
 
-def place_to_tell(place: int | None, told: int | None) -> int | None:
-    """The place to tell after `told`: the same one until the workload has moved by a tenth of it.
+def steady_place(place: int | None, shown: int | None) -> int | None:
+    """The place to show after `shown`: the same one until the workload has moved by a tenth of it.
 
-    An admission moves all that wait behind it, and each place that is told anew is a write.
+    An admission moves all that wait behind it, and each place that is shown anew is a write.
     """
-    if place is None or told is None or abs(place - told) * 10 >= told:
+    if place is None or shown is None or abs(place - shown) * 10 >= shown:
         return place
-    return told
+    return shown
 
 
 def _order(workload: Object) -> tuple[int, float, str]:

@@ -14,11 +14,11 @@ from kronos_operator.reconcile.actuator import Actuator
 from kronos_operator.reconcile.causes import has_ended, log_tail, node_of, overran
 from kronos_operator.reconcile.diagnostics import Diagnostics
 from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of, lost_at, silent_nodes
-from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.refusals import refusal
 from kronos_operator.reconcile.reports import Report, result_of
 from kronos_operator.reconcile.schedule import Trigger, trigger_of
 from kronos_operator.reconcile.times import created_at
+from kronos_operator.reconcile.trainer_logs import TrainerLogs
 from kronos_operator.reconcile.waiting import PATIENCE
 from kronos_operator.settings import Settings
 
@@ -62,11 +62,11 @@ class Observer:
         self._actuator = actuator
         self._settings = settings
         self._diagnostics = Diagnostics(cluster)
-        self._listening = Listening(cluster, settings.progress_seconds)
+        self._logs = TrainerLogs(cluster, settings.progress_seconds)
 
     def forget(self, key: Key) -> None:
         """Forgets a model."""
-        self._listening.forget(key)
+        self._logs.forget(key)
 
     async def observe(self, model: KronosModel, postponed: Obstacle | None, now: float) -> Observation:
         """Observes a model; `postponed` is why the last pass could not do what was decided."""
@@ -100,7 +100,7 @@ class Observer:
             current=current,
             attempt=attempt,
             report=report,
-            log_tail=log_tail(current.pods, self._listening.log(key)) if current is not None and failed else None,
+            log_tail=log_tail(current.pods, self._logs.log(key)) if current is not None and failed else None,
             trigger=trigger,
             retrain=retrain,
             now=now,
@@ -125,9 +125,9 @@ class Observer:
 
     async def _report(self, key: Key, current: ObservedGang | None, before: Status, now: float) -> Report | None:
         if current is None:
-            self._listening.forget(key)
+            self._logs.forget(key)
             return None
-        return await self._listening.hear(key, current, attempt_of(current, None, now).state, before, now)
+        return await self._logs.read(key, current, attempt_of(current, None, now).state, before, now)
 
     async def _with_taints(self, gang: ObservedGang, attempt: Attempt) -> Attempt:
         """The attempt with the taints by which its gang is being driven away, once."""

@@ -11,7 +11,7 @@ from kronos_operator.manifests import queue_of
 from kronos_operator.plan import Observed, Plan, plan
 from kronos_operator.policy import Policy
 from kronos_operator.reconcile.claims import claim_of
-from kronos_operator.reconcile.kueue import place_to_tell
+from kronos_operator.reconcile.kueue import steady_place
 from kronos_operator.reconcile.observing import Observation
 from kronos_operator.reconcile.turns import Turns
 
@@ -56,7 +56,7 @@ class Placing:
             if place is None or now >= self._settled_at:
                 place = self._turns.ask(key, claim_of(model, decided.run, None, None), now)
             if place is not None:
-                observed = replace(observed, place=place_to_tell(place, before.queue_position))
+                observed = replace(observed, place=steady_place(place, before.queue_position))
                 decided = plan(model, observed, now)
         elif not holds:
             self._turns.put(key, None, now)

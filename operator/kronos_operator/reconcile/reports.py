@@ -1,4 +1,4 @@
-"""What the trainer says of itself, from the lines of rank 0's log. Pure."""
+"""What the trainer reports, from the lines of rank 0's log. Pure."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ MOST_SKIPPED = MOST_NOTES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The newest of each thing that was said."""
+    """The newest of each kind of line."""
 
-    said_at: float | None = None  # by the clock of the trainer's node
-    heard_at: float | None = None  # by ours: when something new was heard, or nothing could be
+    logged_at: float | None = None  # by the clock of the trainer's node
+    alive_at: float | None = None  # by ours: when something new was read, or nothing could be
     has_progress: bool = False
     progress: ProgressEvent | None = None
     checkpoint: CheckpointState | None = None
     result: StageResult | None = None
     error: str = ""
-    cause: str = ""  # the trainer's own word for why it stopped
+    cause: str = ""  # the trainer's reason for stopping
     skipped: tuple[str, ...] = ()  # checkpoints that were damaged and passed over
     notes: tuple[str, ...] = ()  # the first few
 
@@ -59,7 +59,7 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
     """status.progress of the newest progress line."""
     said = report.progress or ProgressEvent(event="progress")
     percent, left = _bounded(said.percent, 100.0), _bounded(said.eta_seconds, _LONGEST_ETA)
-    at = report.said_at or 0.0
+    at = report.logged_at or 0.0
     return Progress(
         stage=stage,
         attempt=attempt,
@@ -87,7 +87,7 @@ def result_of(report: Report, stage: StageName) -> tuple[str | None, dict[str, f
 
 
 def _heard(report: Report, event: Event) -> Report:
-    report = replace(report, said_at=max(seconds_of(event.time) or 0.0, report.said_at or 0.0) or None)
+    report = replace(report, logged_at=max(seconds_of(event.time) or 0.0, report.logged_at or 0.0) or None)
     match event:
         case ProgressEvent():
             has_progress = report.has_progress or bool(event.step)

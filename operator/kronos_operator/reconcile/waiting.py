@@ -1,4 +1,4 @@
-"""Why nothing runs yet, in words that name what has to change. Pure."""
+"""Why nothing runs yet, with a message that names what has to change. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kronos_operator.reconcile.gangs import ObservedGang
 from kronos_operator.reconcile.kueue import Admission
 from kronos_operator.reconcile.times import created_at, seconds_of
 
-# Every pod is unscheduled for a moment; only what lasts is told.
+# Every pod is unscheduled for a moment; only what lasts is reported.
 PATIENCE = 10.0
 
 # The kubelet tries a mount again after two minutes at most, and says so each time.
@@ -31,9 +31,9 @@ def why_waiting(
     if gang.suspended:
         return _not_admitted(admission)
     for pod in gang.pods:
-        told = _unscheduled(pod) or _not_started(pod)
-        if told is not None:
-            return told
+        obstacle = _unscheduled(pod) or _not_started(pod)
+        if obstacle is not None:
+            return obstacle
     return _from_events(gang, events, now)
 
 

@@ -15,9 +15,9 @@ from kronos_operator.kube import Cluster, Key, LogEnd
 from kronos_operator.kube.logs import LogReader
 from kronos_operator.plan import AttemptState
 from kronos_operator.reconcile.gangs import ObservedGang
-from kronos_operator.reconcile.listening import Listening
 from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.times import seconds_of
+from kronos_operator.reconcile.trainer_logs import TrainerLogs
 from kronos_trainer.config import StageName
 
 KEY = Key("ns", "m")
@@ -68,91 +68,93 @@ class Kubelet:
         return reader.read(whole=True)
 
 
-class Ear:
-    """A Listening and the clock by which it is asked."""
+class Reader:
+    """TrainerLogs and the clock by which they are read."""
 
     def __init__(self, kubelet: Kubelet) -> None:
         self.now = 1_800_000_000.0
-        self.listening = Listening(cast(Cluster, kubelet), every_seconds=30.0)
+        self.logs = TrainerLogs(cast(Cluster, kubelet), every_seconds=30.0)
 
-    def hear(self, state: AttemptState = AttemptState.RUNNING, gang: ObservedGang = GANG) -> Report:
-        return asyncio.run(self.listening.hear(KEY, gang, state, Status(), self.now))
+    def read(self, state: AttemptState = AttemptState.RUNNING, gang: ObservedGang = GANG) -> Report:
+        return asyncio.run(self.logs.read(KEY, gang, state, Status(), self.now))
 
 
 def test_a_log_is_read_no_more_often_than_the_interval_and_once_more_at_the_end() -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
+    reader = Reader(kubelet)
     reads = []
     for seconds in (0.0, 29.0, 0.9, 0.1, 29.9, 0.1):
-        ear.now += seconds
-        ear.hear()
+        reader.now += seconds
+        reader.read()
         reads.append(len(kubelet.asked))
     assert reads == [1, 1, 1, 2, 2, 3]
     for _ in range(2):
-        ear.hear(AttemptState.FAILED)
+        reader.read(AttemptState.FAILED)
     assert len(kubelet.asked) == 4
 
 
 def test_ten_thousand_lines_are_followed_to_the_last_one_and_its_result() -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
+    reader = Reader(kubelet)
     for step in range(1, 10_001):
-        ear.now += 5
-        kubelet.write(ear.now, LINE % (step, timestamp(ear.now)))
+        reader.now += 5
+        kubelet.write(reader.now, LINE % (step, timestamp(reader.now)))
         if step % 6 == 0:
-            report = ear.hear()
-            assert (report.progress.step, report.heard_at) == (step, ear.now)
-    kubelet.write(ear.now, RESULT)
-    report = ear.hear(AttemptState.SUCCEEDED)
+            report = reader.read()
+            assert (report.progress.step, report.alive_at) == (step, reader.now)
+    kubelet.write(reader.now, RESULT)
+    report = reader.read(AttemptState.SUCCEEDED)
     assert (report.progress.step, report.result.digest) == (10_000, "abc")
 
 
 def test_a_log_that_was_never_read_is_read_from_its_end() -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
-    kubelet.write(ear.now, *(LINE % (step, timestamp(ear.now)) for step in range(10_000)), RESULT)
-    report = ear.hear(AttemptState.SUCCEEDED)
+    reader = Reader(kubelet)
+    kubelet.write(reader.now, *(LINE % (step, timestamp(reader.now)) for step in range(10_000)), RESULT)
+    report = reader.read(AttemptState.SUCCEEDED)
     assert (report.progress.step, report.result.digest) == (9_999, "abc")
     assert kubelet.asked == [250]
 
 
 def test_lines_of_the_second_that_was_read_last_are_read_too() -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
-    kubelet.write(ear.now + 0.25, LINE % (1, timestamp(ear.now)))
-    ear.now += 31
-    ear.hear()
-    kubelet.write(ear.now - 30.5, LINE % (2, timestamp(ear.now)))
-    ear.now += 31
-    assert ear.hear().progress.step == 2
+    reader = Reader(kubelet)
+    kubelet.write(reader.now + 0.25, LINE % (1, timestamp(reader.now)))
+    reader.now += 31
+    reader.read()
+    kubelet.write(reader.now - 30.5, LINE % (2, timestamp(reader.now)))
+    reader.now += 31
+    assert reader.read().progress.step == 2
 
 
 @pytest.mark.parametrize("noise", [200 * ["W1125 a library has something to say"], ["x" * 1_000_000]])
 def test_what_libraries_print_does_not_drown_a_line_of_the_trainer(noise: list[str]) -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
-    kubelet.write(ear.now, LINE % (7, timestamp(ear.now)), *noise)
-    report = ear.hear()
-    assert (report.progress.step, report.heard_at) == (7, ear.now)
+    reader = Reader(kubelet)
+    kubelet.write(reader.now, LINE % (7, timestamp(reader.now)), *noise)
+    report = reader.read()
+    assert (report.progress.step, report.alive_at) == (7, reader.now)
 
 
 def test_two_writers_of_one_line_do_not_hide_each_other() -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
-    first, second = (LINE % (step, timestamp(ear.now)) for step in (1, 2))
-    kubelet.write(ear.now, f"Downloading: 45%|####     |{first}{second}", '{"kronos":1,"event":"progress","st' + RESULT)
-    report = ear.hear()
+    reader = Reader(kubelet)
+    first, second = (LINE % (step, timestamp(reader.now)) for step in (1, 2))
+    kubelet.write(
+        reader.now, f"Downloading: 45%|####     |{first}{second}", '{"kronos":1,"event":"progress","st' + RESULT
+    )
+    report = reader.read()
     assert (report.progress.step, report.result.digest) == (2, "abc")
 
 
 def test_a_log_that_was_rotated_goes_on_in_the_new_file() -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
-    kubelet.write(ear.now, LINE % (1, timestamp(ear.now)))
-    ear.hear()
-    ear.now += 31
-    kubelet.written = [(ear.now, LINE % (2, timestamp(ear.now)))]
-    assert ear.hear().progress.step == 2
+    reader = Reader(kubelet)
+    kubelet.write(reader.now, LINE % (1, timestamp(reader.now)))
+    reader.read()
+    reader.now += 31
+    kubelet.written = [(reader.now, LINE % (2, timestamp(reader.now)))]
+    assert reader.read().progress.step == 2
 
 
 def test_the_termination_message_has_the_result_of_a_pod_whose_log_is_gone() -> None:
@@ -160,19 +162,19 @@ def test_the_termination_message_has_the_result_of_a_pod_whose_log_is_gone() -> 
     kubelet.readable = False
     ended = {"name": "trainer", "state": {"terminated": {"exitCode": 0, "message": RESULT + "\n"}}}
     pod = POD | {"status": {"containerStatuses": [ended]}}
-    report = Ear(kubelet).hear(AttemptState.SUCCEEDED, replace(GANG, pods=(pod,)))
+    report = Reader(kubelet).read(AttemptState.SUCCEEDED, replace(GANG, pods=(pod,)))
     assert report.result.digest == "abc"
 
 
 def test_only_the_last_words_are_kept_and_they_outlive_a_failed_read() -> None:
     kubelet = Kubelet()
-    ear = Ear(kubelet)
-    kubelet.write(ear.now, "early", 60000 * "x", "RuntimeError: no space", "")
-    ear.hear()
+    reader = Reader(kubelet)
+    kubelet.write(reader.now, "early", 60000 * "x", "RuntimeError: no space", "")
+    reader.read()
     kubelet.readable = False
-    ear.now += 31
-    ear.hear()
-    kept = ear.listening.log(KEY)
+    reader.now += 31
+    reader.read()
+    kept = reader.logs.log(KEY)
     assert kept.endswith("x\nRuntimeError: no space")
     assert len(kept) == 2048
 

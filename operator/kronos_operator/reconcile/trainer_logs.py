@@ -1,4 +1,4 @@
-"""Reads the log of rank 0, no more often than asked to, and remembers what was said. Called by the reconciler."""
+"""Reads the log of rank 0, no more often than asked to, and keeps what it reported. Called by the reconciler."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Heard:
-    """What one attempt has said so far."""
+class _ReadLog:
+    """The log of one attempt, as far as it was read."""
 
     attempt: tuple[str, int]
     report: Report
@@ -31,58 +31,58 @@ class _Heard:
     at_end: bool
 
 
-class Listening:
-    """What the current attempts say."""
+class TrainerLogs:
+    """The logs of the current attempts."""
 
     def __init__(self, cluster: Cluster, every_seconds: float) -> None:
         self._cluster = cluster
         self._every = every_seconds
-        self._heard: dict[Key, _Heard] = {}
+        self._read: dict[Key, _ReadLog] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def hear(self, key: Key, gang: ObservedGang, state: AttemptState, before: Status, now: float) -> Report:
+    async def read(self, key: Key, gang: ObservedGang, state: AttemptState, before: Status, now: float) -> Report:
         """The newest report of the model's current gang; its log is read again if that is due, and once at its end.
 
-        A log that cannot be read says nothing, which is not silence: then the gang counts as heard.
+        A log that cannot be read is no silence: the gang then counts as alive.
         """
         attempt = (gang.run, gang.attempt)
-        heard = self._heard.get(key)
-        if heard is None or heard.attempt != attempt:
-            heard = _Heard(
+        known = self._read.get(key)
+        if known is None or known.attempt != attempt:
+            known = _ReadLog(
                 attempt=attempt, report=_remembered(before, gang), log="", since="", read_at=0.0, at_end=False
             )
         ended = not state.live
         pod = gang.first_pod
-        due = now - heard.read_at >= self._every or (ended and not heard.at_end)
+        due = now - known.read_at >= self._every or (ended and not known.at_end)
         readable = state is AttemptState.RUNNING or state is AttemptState.STOPPING or ended
-        if pod is None or not readable or not due or (ended and heard.at_end):
-            return heard.report
+        if pod is None or not readable or not due or (ended and known.at_end):
+            return known.report
         container = container_status(pod)
         if "name" not in container:
-            return heard.report
+            return known.report
         async with self._slots:
             end = await self._cluster.pod_log(
                 pod["metadata"]["namespace"],
                 pod["metadata"]["name"],
                 container=container["name"],
-                since=heard.since,
-                tail_lines=_MORE_LINES if heard.since else _FIRST_LINES,
+                since=known.since,
+                tail_lines=_MORE_LINES if known.since else _FIRST_LINES,
                 timeout=_SECONDS,
             )
         lines = [] if end is None else end.lines
         if ended:
             # The kubelet keeps the last line apart, for as long as the pod is there.
             lines = [*lines, *last_message(pod).splitlines()]
-        report = read_report(lines, heard.report)
-        if report.said_at is not None:
-            report = replace(report, said_at=min(report.said_at, now))
-        if _words(report) != _words(heard.report) or (end is None and not ended):
-            report = replace(report, heard_at=now)
-        self._heard[key] = _Heard(
+        report = read_report(lines, known.report)
+        if report.logged_at is not None:
+            report = replace(report, logged_at=min(report.logged_at, now))
+        if _content(report) != _content(known.report) or (end is None and not ended):
+            report = replace(report, alive_at=now)
+        self._read[key] = _ReadLog(
             attempt=attempt,
             report=report,
-            log=("" if end is None else _joined(heard.log, end.lines)) or heard.log,
-            since=heard.since if end is None else end.newest,
+            log=("" if end is None else _joined(known.log, end.lines)) or known.log,
+            since=known.since if end is None else end.newest,
             read_at=now,
             at_end=ended,
         )
@@ -90,19 +90,19 @@ class Listening:
 
     def log(self, key: Key) -> str:
         """The end of the log that was read last."""
-        heard = self._heard.get(key)
-        return "" if heard is None else heard.log
+        known = self._read.get(key)
+        return "" if known is None else known.log
 
     def forget(self, key: Key) -> None:
         """Forgets a model: it is gone, or nothing of it runs."""
-        self._heard.pop(key, None)
+        self._read.pop(key, None)
 
 
 def _joined(log: str, lines: Sequence[str]) -> str:
     return "\n".join([log, *lines[-LAST_WORDS:]]).strip()[-LAST_WORDS:]
 
 
-def _words(report: Report) -> tuple[object, ...]:
+def _content(report: Report) -> tuple[object, ...]:
     return report.progress, report.result, report.error
 
 
