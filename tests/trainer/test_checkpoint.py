@@ -214,6 +214,9 @@ def test_a_damaged_latest_is_said_and_the_previous_used_with_the_best_of_its_tim
     checkpoints.restore(stage_hash=HASH)
     checkpoints.save(weights=weights(3), optimizer=optimizer(3), meta=meta(3, 1), best=False)
     assert whole_state(paths) == (3, 1)
+    # Damaged once more, it has the same one to fall back to.
+    (paths.checkpoints / "step-3.2" / "stray").touch()
+    assert whole_state(paths) == (2, 1)
 
 
 def test_no_intact_checkpoint_is_an_error_that_names_them_not_a_silent_fresh_start(tmp_path: Path) -> None:
@@ -391,6 +394,19 @@ def test_an_adamw_state_comes_back_bit_for_bit_and_continues_alike(tmp_path: Pat
     step(model, adam)
     step(again, adam_again)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+
+
+def test_tensors_come_back_to_their_places_in_tuples_and_lists(tmp_path: Path) -> None:
+    first, second, third = (torch.full((2,), value) for value in (1.0, 2.0, 3.0))
+    paths = StagePaths(tmp_path)
+    state = {"pair": (first, second), "several": [[third], second + 2]}
+    Checkpoints(paths).save(weights={}, optimizer=state, meta=meta(1), best=False)
+    restored = Checkpoints(paths).restore(stage_hash=HASH)
+    assert restored is not None
+    assert [tensor.tolist() for tensor in restored.optimizer["pair"]] == [[1, 1], [2, 2]]
+    assert isinstance(restored.optimizer["pair"], tuple)
+    ((inner,), outer) = restored.optimizer["several"]
+    assert (inner.tolist(), outer.tolist()) == ([3, 3], [4, 4])
 
 
 TREES = st.recursive(
