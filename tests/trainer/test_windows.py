@@ -194,6 +194,35 @@ def test_tiny_prices_give_the_windows_of_their_scaled_twins(scale: float) -> Non
     assert torch.equal(found[:, :, 4:], expected[:, :, 4:])
 
 
+def test_values_are_cut_on_both_sides() -> None:
+    bars = store([(0, 300)])
+    bars.values[23, 3], bars.values[24, 3] = 1e6, -1e6
+    windows = split_bars(bars, Data(source=SOURCE, clip=3.0), Window(lookback=20, horizon=5)).train
+    closes = windows.values(torch.tensor([0]))[0, :, 3]
+    assert (closes[23].item(), closes[24].item()) == (3.0, -3.0)
+
+
+def test_a_symbol_that_begins_in_the_test_split_takes_no_lookback_from_the_symbol_before() -> None:
+    bars = store([(0, 100), (92, 8)])
+    window = Window(lookback=4, horizon=2)
+    test = split_bars(bars, Data(source=SOURCE), window).test
+    # the last tenth of 100 days: lookbacks of the first symbol begin 4 days before, those of the second with itself
+    assert firsts(test) == [*range(86, 95), *range(100, 103)]
+
+
+def test_a_test_split_in_which_no_window_fits_is_noted_and_not_refused() -> None:
+    ranges = Ranges(
+        train=TimeRange(start="1970-01-01", end="1970-01-21"),
+        validation=TimeRange(start="1970-01-21", end="1970-02-05"),
+        test=TimeRange(start="1970-02-05", end="1970-02-06"),
+    )
+    splits = split_bars(
+        store([(0, 40)]), Data(source=SOURCE, split=Split(ranges=ranges)), Window(lookback=3, horizon=2)
+    )
+    assert len(splits.test) == 0
+    assert splits.notes == ("skipped in test, with fewer than 5 bars in it: S0 (1 of 1 symbols)",)
+
+
 def test_later_bars_never_reach_the_statistics_and_a_constant_column_is_zero() -> None:
     bars = store([(0, 400)])
     bars.values[:, 4] = 7.0
@@ -209,14 +238,14 @@ def test_later_bars_never_reach_the_statistics_and_a_constant_column_is_zero() -
 def test_a_window_number_outside_the_split_is_an_error() -> None:
     windows = split_bars(store([(0, 100), (0, 90)]), Data(source=SOURCE), Window(lookback=4, horizon=2)).train
     for index in (-1, len(windows)):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match=rf"^window {min(index, 0)}\.\.{max(index, 0)} of {len(windows)}$"):
             windows.gather(torch.tensor([0, index]))
 
 
 def test_one_window_may_take_all_bars() -> None:
     windows = Windows(store([(0, 5)]), np.array([0]), np.array([1]), length=5, lookback=3, clip=5.0)
     batch = windows.gather(torch.tensor([0]))
-    assert batch.values.shape == (1, 5, 6) and batch.stamps.shape == (1, 5, 5)
+    assert (windows.length, batch.values.shape, batch.stamps.shape) == (5, (1, 5, 6), (1, 5, 5))
 
 
 def test_the_repeated_hour_does_not_break_a_split() -> None:
