@@ -43,7 +43,7 @@ def _trim(spec: Object) -> Object:
 
 
 def _size(spec: Object) -> int:
-    return sum(int(one.get("replicas", 0)) for one in (spec.get("pytorchReplicaSpecs") or {}).values())
+    return sum(int(one.get("replicas", 1)) for one in (spec.get("pytorchReplicaSpecs") or {}).values())
 
 
 def _node_rank(pod: Object) -> int:
