@@ -38,7 +38,7 @@ test-cluster: setup ## run the tests against a real API server and an S3 server 
 	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform versitygw
 	$(BIN)/pytest -m cluster
 
-mutants: setup ## change the code and list the changes that no test notices (hours; make mutants TOPICS="plan windows" for some)
+mutants: setup ## change the code and list the changes that no test notices (an hour or two; make mutants TOPICS="plan windows" for some)
 	$(BIN)/python hack/mutants $(TOPICS)
 
 check: setup ## lint, types, import contracts, and that generated files are current
