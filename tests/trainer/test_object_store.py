@@ -329,7 +329,7 @@ def test_a_large_file_is_there_whole_or_not_at_all(
             Store(f"s3://{bucket.name}").upload(tmp_path / "up", "big.csv", None, lambda: None)
         assert proxy.reached.is_set()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
-    with pytest.raises(InputMissing, match="nothing here"):
+    with pytest.raises(InputMissing, match="nothing found"):
         fetch_bars(f"s3://{bucket.name}/big.csv", tmp_path / "cache")
     beats: list[int] = []
     Store(f"s3://{bucket.name}").upload(tmp_path / "up", "big.csv", None, lambda: beats.append(1))
