@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 TESTS = Path(__file__).parent
 MARKERS = {"chart": "cluster", "cluster": "cluster", "e2e": "e2e"}
+
+# A shell starts what runs in its background with SIGINT ignored, which children that are interrupted would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m deselects

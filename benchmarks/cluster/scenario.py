@@ -22,7 +22,7 @@ NAMESPACE = "default"
 _HOLD = "kronos-benchmark/hold"
 _CLIENTS = 32  # requests of the administrator at a time
 _PATIENCE = 3600.0
-_TOKENIZER = f"-{names.STAGE_SHORT[StageName.TOKENIZER]}-"
+_TOKENIZER = f"-{StageName.TOKENIZER.short}-"
 
 
 @dataclass(frozen=True, kw_only=True)
