@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from kronos_operator.text import plain
+from kronos_trainer.config import utc_text
 
 
 def _plain(length: int) -> BeforeValidator:
@@ -32,7 +33,7 @@ def _seconds(value: object) -> object:
 
 def rfc3339(seconds: float) -> str:
     """The moment in UTC, to the second: what is written must be the same when it is read again."""
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+    return utc_text(datetime.fromtimestamp(int(seconds), UTC), "seconds")
 
 
 # Texts of trainers, kubelets and users, which are read on terminals.

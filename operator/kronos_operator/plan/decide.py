@@ -70,8 +70,7 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
     """The next moves for `model`. `now` is in seconds since the epoch."""
     request = Request.of(model, observed)
     decision = _decide(request, observed, now)
-    run, actions, events = decision.run, decision.actions, decision.events
-    wake_at = decision.wake_at
+    run, actions, events, wake_at = decision.run, decision.actions, decision.events, decision.wake_at
     if observed.rejected is not None and run is not None and run.outcome is None:
         run, failed = lost(run, observed.rejected.reason, observed.rejected.message)
         actions, events, wake_at = _stop_strays(run, observed.attempts), (*events, *failed), now

@@ -19,8 +19,9 @@ from kronos_operator.reconcile.causes import (
     disruption_of,
     has_ended,
     node_of,
+    overran,
 )
-from kronos_operator.reconcile.reports import Report
+from kronos_operator.reconcile.reports import Report, result_of
 from kronos_operator.reconcile.times import created_at, seconds_of
 from kronos_trainer.config import ExitCode, StageName
 
@@ -135,19 +136,27 @@ def is_child(workload: Object, uid: str) -> bool:
     )
 
 
-def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt:
-    """The attempt as plan sees it. It has failed once it is lost: its workload gone or going, and its nodes silent."""
+def state_of(gang: ObservedGang, now: float) -> AttemptState:
+    """Where the gang is. It has failed once it is lost: its workload gone or going, and its nodes silent."""
     alive = [pod for pod in gang.pods if not has_ended(pod)]
     gone = gang.workload is None or gang.deleting
     lost = gone and bool(alive) and all(is_lost(pod, now) for pod in alive)
+    return AttemptState.FAILED if lost else _state(gang, alive)
+
+
+def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt:
+    """The attempt as plan sees it; `report` is of its log."""
+    alive = [pod for pod in gang.pods if not has_ended(pod)]
     report = report or Report()
+    digest, metrics = result_of(report, gang.stage)
+    over = gang.workload is not None and bool(gang.finished) and not alive
     disruption = _disruption(gang)
     unplaced = not gang.suspended and (gang.missing > 0 or any(not _is_placed(pod) for pod in alive))
     attempt = Attempt(
         run=gang.run,
         stage=gang.stage,
         attempt=gang.attempt,
-        state=AttemptState.FAILED if lost else _state(gang, alive),
+        state=state_of(gang, now),
         disrupted=disruption is not None,
         reason="" if disruption is None else disruption.reason,
         message="" if disruption is None else disruption.message,
@@ -158,10 +167,18 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
         succeeding=gang.finished == "Complete" or gang.succeeding,
         started_at=_started_at(gang),
         reported_at=report.alive_at,
+        deadline_exceeded=overran(gang.workload),
+        stuck=cannot_go_on(gang, now),
+        deleting=gang.deleting,
+        silent_nodes=tuple(silent_nodes(gang)),
+        finished_at=(gang.finished_at or now) if over else None,
+        digest=digest,
+        metrics=metrics,
     )
     if attempt.state is not AttemptState.FAILED:
         return attempt
     cause = cause_of(gang.workload, gang.pods)
+    gone = gang.workload is None or gang.deleting
     disruption = cause.disruption or (disruption if gone else None)
     message = cause.message or ("" if cause.memory_killed else report.error)
     return replace(

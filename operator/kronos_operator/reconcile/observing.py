@@ -11,11 +11,11 @@ from kronos_operator.kube import Cluster, Key, Object
 from kronos_operator.kube.conditions import true_condition
 from kronos_operator.plan import Attempt, AttemptState, Observed, Obstacle, Plan
 from kronos_operator.reconcile.actuator import Actuator
-from kronos_operator.reconcile.causes import has_ended, log_tail, node_of, overran
+from kronos_operator.reconcile.causes import log_tail, node_of
 from kronos_operator.reconcile.diagnostics import Diagnostics
-from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, cannot_go_on, gangs_of, lost_at, silent_nodes
+from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, gangs_of, lost_at, state_of
 from kronos_operator.reconcile.refusals import refusal
-from kronos_operator.reconcile.reports import Report, result_of
+from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.schedule import Trigger, trigger_of
 from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.trainer_logs import TrainerLogs
@@ -73,7 +73,7 @@ class Observer:
         key, before = Key(model.metadata.namespace, model.metadata.name), model.status or Status()
         gangs, foreign, current = await self._gangs(model, before.run)
         report = await self._report(key, current, before, now)
-        attempts = {id(gang): _attempt(gang, report if gang is current else None, now) for gang in gangs}
+        attempts = {id(gang): attempt_of(gang, report if gang is current else None, now) for gang in gangs}
         attempt = None if current is None else attempts[id(current)]
         if current is not None and attempt is not None and not (before.run is not None and before.run.disrupted):
             attempt = attempts[id(current)] = await self._with_taints(current, attempt)
@@ -127,7 +127,7 @@ class Observer:
         if current is None:
             self._logs.forget(key)
             return None
-        return await self._logs.read(key, current, attempt_of(current, None, now).state, before, now)
+        return await self._logs.read(key, current, state_of(current, now), before, now)
 
     async def _with_taints(self, gang: ObservedGang, attempt: Attempt) -> Attempt:
         """The attempt with the taints by which its gang is being driven away, once."""
@@ -177,23 +177,6 @@ def may_lack_children(seen: Observation, decided: Plan) -> bool:
     if attempt.state not in (AttemptState.WAITING, AttemptState.RUNNING) or attempt.placed == 0:
         return False
     return not attempt.has_progress and seen.now - created_at(seen.current.workload) >= PATIENCE
-
-
-def _attempt(gang: ObservedGang, report: Report | None, now: float) -> Attempt:
-    """The attempt of a gang; `report` is of its log."""
-    attempt = attempt_of(gang, report, now)
-    over = gang.workload is not None and bool(gang.finished) and all(has_ended(pod) for pod in gang.pods)
-    digest, metrics = (None, {}) if report is None else result_of(report, gang.stage)
-    return replace(
-        attempt,
-        deadline_exceeded=overran(gang.workload),
-        stuck=cannot_go_on(gang, now),
-        deleting=gang.deleting,
-        silent_nodes=tuple(silent_nodes(gang)),
-        finished_at=(gang.finished_at or now) if over else None,
-        digest=digest,
-        metrics=metrics,
-    )
 
 
 def _current(run: Run | None, gangs: list[ObservedGang]) -> ObservedGang | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from kronos_operator import plan as planning
@@ -73,7 +74,7 @@ def _condition(new: planning.Condition, status: Status, model: KronosModel, now:
     value, before = "True" if new.status else "False", status.condition(new.type)
     return Condition(
         type=new.type,
-        status="True" if new.status else "False",
+        status=value,
         observed_generation=model.metadata.generation,
         last_transition_time=now if before is None or before.status != value else before.last_transition_time,
         reason=new.reason,
@@ -125,14 +126,16 @@ def _metrics(run: Run) -> dict[str, float]:
     }
 
 
-def _same_run(before: Status, run: Run | None) -> bool:
-    return run is not None and before.run is not None and before.run.id == run.id
+def _earlier(before: Status, run: Run | None) -> Run | None:
+    """The run as it was before; None if another one was."""
+    return before.run if run is not None and before.run is not None and before.run.id == run.id else None
 
 
 def _progress(before: Status, run: Run | None, seen: Observation) -> Progress | None:
-    if run is None or before.run is None or not _same_run(before, run):
+    earlier = _earlier(before, run)
+    if run is None or earlier is None:
         return None
-    stage, last = run.next_stage, before.run.next_stage
+    stage, last = run.next_stage, earlier.next_stage
     progress = before.progress
     if seen.report is not None and seen.report.progress and seen.attempt is not None:
         progress = progress_of(seen.report, seen.attempt.attempt, seen.attempt.stage)
@@ -149,9 +152,10 @@ def _progress(before: Status, run: Run | None, seen: Observation) -> Progress | 
 
 
 def _checkpoint(before: Status, run: Run | None, seen: Observation) -> CheckpointState | None:
-    if run is None or before.run is None or not _same_run(before, run):
+    earlier = _earlier(before, run)
+    if run is None or earlier is None:
         return None
-    now, then = run.next_stage, before.run.next_stage
+    now, then = run.next_stage, earlier.next_stage
     if (now and now.stage) != (then and then.stage):
         return None
     return (
@@ -161,20 +165,21 @@ def _checkpoint(before: Status, run: Run | None, seen: Observation) -> Checkpoin
 
 def _skipped(before: Status, run: Run | None, seen: Observation) -> list[str]:
     """Damaged checkpoints that trainers of this run have skipped."""
-    if not _same_run(before, run):
+    if _earlier(before, run) is None:
         return []
-    new = [
-        text for text in (() if seen.report is None else seen.report.skipped) if text not in before.skipped_checkpoints
-    ]
-    return [*before.skipped_checkpoints, *new][-MOST_SKIPPED:]
+    return _added(before.skipped_checkpoints, () if seen.report is None else seen.report.skipped)[-MOST_SKIPPED:]
 
 
 def _notes(before: Status, run: Run | None, seen: Observation) -> list[str]:
     """What trainers of this run have noted: the first few, each once."""
-    if not _same_run(before, run):
+    if _earlier(before, run) is None:
         return []
-    new = [text for text in (() if seen.report is None else seen.report.notes) if text not in before.notes]
-    return [*before.notes, *new][:MOST_NOTES]
+    return _added(before.notes, () if seen.report is None else seen.report.notes)[:MOST_NOTES]
+
+
+def _added(known: Sequence[str], reported: Sequence[str]) -> list[str]:
+    """What is known and what of the reported is new."""
+    return [*known, *(text for text in reported if text not in known)]
 
 
 def _failure(before: Status, decided: Plan, seen: Observation) -> Failure | None:
