@@ -62,6 +62,7 @@ def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, 
                 "stage": stage,
                 "config": own,
                 "before": [value for before, value in hashes.items() if before.has_weights],
+                **({} if stage.has_weights else {"promotion": _set_fields(spec.promotion)}),
             }
         hashes[stage] = _digest(content)[:16]
     return hashes

@@ -17,11 +17,12 @@ class StageName(StrEnum):
     """One row for each stage: its name, its short name in those of children, its class in config.spec, its description.
 
     The name is also that of its field in the spec and of its directory in a run. A stage whose class is a WeightsStage
-    produces weights and is part of every model. Any other produces scores and is part of the models that configure it.
+    produces weights and is part of every model. Any other produces scores, and is part of a model if its settings say so.
     """
 
     TOKENIZER = "tokenizer", "tok", "TokenizerStage", "Training of the tokenizer, the first stage."
     PREDICTOR = "predictor", "pred", "PredictorStage", "Training of the predictor, the second stage."
+    EVALUATION = "evaluation", "eval", "Evaluation", "Evaluation of the finished model, the last stage."
 
     _value_: str
     short: str  # at most four characters, for names of children are short
@@ -43,12 +44,12 @@ class StageName(StrEnum):
     @property
     def field_type(self) -> Any:
         """Type of its field in a spec."""
-        return self.config if self.has_weights else self.config | None
+        return self.config if self.config.by_default else self.config | None
 
     @property
     def default(self) -> StageConfig | None:
         """Its settings where a spec does not name it."""
-        return self.config() if self.has_weights else None
+        return self.config() if self.config.by_default else None
 
     @property
     def has_weights(self) -> bool:

@@ -16,10 +16,10 @@ from kronos_trainer.config import (
     ClaimPath,
     Contract,
     Data,
-    Evaluation,
     InnerPath,
     OneOf,
     ProgressPolicy,
+    Promotion,
     RunConfig,
     Staged,
     Timeframe,
@@ -178,7 +178,7 @@ class Spec(Staged):
     window: Window = Field(Window(), description="Lengths of input and forecast, in bars.")
     stage_fields(vars(), "{}", lambda stage: (stage.field_type, Field(stage.default, description=stage.about)))
     training: Training = Field(Training(), description="Settings shared by the stages.")
-    evaluation: Evaluation = Field(Evaluation(), description="Evaluation of the finished model.")
+    promotion: Promotion = Field(Promotion(), description="When a finished model replaces the published one.")
     checkpoint: CheckpointPolicy = Field(CheckpointPolicy(), description="Checkpointing of the training state.")
     progress: ProgressPolicy = Field(ProgressPolicy(), description="Progress reporting of the trainer.")
     resources: Resources = Field(Resources(), description="Number of pods and the resources of each.")

@@ -59,7 +59,9 @@ from kronos_trainer.config.spec import (
     PredictorScratch,
     PredictorStage,
     ProgressPolicy,
+    Promotion,
     Ranges,
+    Rival,
     Source,
     Split,
     StageConfig,
@@ -78,6 +80,7 @@ from kronos_trainer.config.spec import (
 from kronos_trainer.config.staged import Staged, stage_fields
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
+from kronos_trainer.config.verdicts import Comparison, Decision, EvaluationSummary, PromotionResult, Verdict
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 from kronos_trainer.stages import StageName
 
@@ -98,12 +101,15 @@ __all__ = [
     "Columns",
     "Comet",
     "Content",
+    "Comparison",
     "Contract",
     "Data",
+    "Decision",
     "EarlyStopping",
     "EndedEvent",
     "ErrorEvent",
     "Evaluation",
+    "EvaluationSummary",
     "Event",
     "ExitCode",
     "Fractions",
@@ -123,10 +129,13 @@ __all__ = [
     "PredictorStage",
     "ProgressEvent",
     "ProgressPolicy",
+    "Promotion",
+    "PromotionResult",
     "Ranges",
     "RelativePath",
     "ResultEvent",
     "Reuse",
+    "Rival",
     "RunConfig",
     "RunPaths",
     "Source",
@@ -148,6 +157,7 @@ __all__ = [
     "TokenizerStage",
     "Training",
     "Uri",
+    "Verdict",
     "Wanted",
     "WarmStart",
     "WeightsStage",

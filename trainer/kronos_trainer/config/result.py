@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field
 
 from kronos_trainer.config.tolerant import Count, Number, Tolerant
+from kronos_trainer.config.verdicts import EvaluationSummary, PromotionResult
 
 
 def _finite(value: object) -> object:
@@ -31,6 +32,8 @@ _SHORT = (
     "finalTrainLoss",
     "samplesPerSecond",
     "scores",
+    "evaluation",
+    "promotion",
 )
 _METRICS = {
     "initialValidationLoss": "initial_validation_loss",
@@ -54,6 +57,9 @@ class BarsRead(Tolerant):
     digest: str = Field("", description="SHA-256 of the files and of the options that change their bars, in hex.")
     symbols: Count = 0
     bars: Count = 0
+    spans: Mapping[str, tuple[str, str]] = Field(
+        {}, description="First instant and first instant after each split, as ISO 8601 in the exchange's time."
+    )
     notes: tuple[str, ...] = Field((), description="What was dropped, and what is odd about them.")
 
 
@@ -84,12 +90,19 @@ class StageResult(Tolerant):
     windows: Annotated[WindowCounts, BeforeValidator(WindowCounts.read_inside)] | None = None
     data: Annotated[BarsRead, BeforeValidator(BarsRead.read_inside)] | None = None
     origin: str = Field("", description="Where the initial weights came from.")
+    pretrained_until: str = Field(
+        "",
+        description="First day that the initial weights have certainly not seen; `unknown` if nobody has said, empty "
+        "for random ones.",
+    )
     precision: str = ""
     device: str = ""
     samples_per_second: Measured = Field(None, description="Windows trained per second, in this attempt.")
     digest: str = Field("", description="SHA-256 of the weights, in hex.")
     bytes: Count | None = Field(None, description="Of the files of the weights.")
     scores: Mapping[str, Measured] | None = Field(None, description="Of a stage that produces scores, by name.")
+    evaluation: Annotated[EvaluationSummary, BeforeValidator(EvaluationSummary.read_inside)] | None = None
+    promotion: Annotated[PromotionResult, BeforeValidator(PromotionResult.read_inside)] | None = None
     software: Mapping[str, str] = Field({}, description="Versions by name.")
 
     @classmethod

@@ -14,10 +14,10 @@ from kronos_trainer.config.spec import (
     Comet,
     Contract,
     Data,
-    Evaluation,
     Name,
     PathText,
     ProgressPolicy,
+    Promotion,
     Timeframe,
     Training,
     WeightsStage,
@@ -131,10 +131,13 @@ class RunConfig(Staged):
     stage_fields(
         vars(),
         "{}",
-        lambda stage: (stage.field_type, Field(... if stage.has_weights else None, description=f"The {stage} stage.")),
+        lambda stage: (
+            stage.field_type,
+            Field(... if stage.config.by_default else None, description=f"The {stage} stage."),
+        ),
     )
     training: Training = Field(description="What the stages share.")
-    evaluation: Evaluation = Field(description="How the result is judged.")
+    promotion: Promotion = Field(Promotion(), description="When the run replaces the published one.")
     checkpoint: CheckpointPolicy = Field(description="When state is saved.")
     progress: ProgressPolicy = Field(ProgressPolicy(), description="How often progress is reported.")
     comet: Comet | None = Field(None, description="Comet reporting.")
@@ -190,7 +193,11 @@ class RunPaths:
         self.current = self.model_dir / "current.json"
         self.lock = self.model_dir / "lock.json"  # who writes there, or did last
         self.flock = self.model_dir / "lock.flock"  # locked while somebody does
-        self.report = self.run_dir / "report.md"
+        self.report = self.run_dir / "report.html"
+        self.facts = self.run_dir / "report.json"
+        self.calibration = self.run_dir / "calibration.json"
+        self.candidate = self.model_dir / "candidate.json"  # the newest run that was judged and held
+        self.readings = self.model_dir / "readings.json"  # evaluations that have read a test span
         self.logs = root / "logs" / model.namespace / model.name
 
     def stage(self, name: StageName) -> StagePaths:
@@ -212,6 +219,7 @@ class StagePaths:
         self.pointer = directory / "checkpoint.json"
         self.metrics = directory / "metrics.jsonl"
         self.best = directory / "best"
+        self.evaluation = directory / "evaluation.json"  # of a stage that judges
         self.result = directory / "result.json"  # written last: its presence means that the stage is complete
 
     def completed(self) -> StageResult | None:

@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -187,6 +187,13 @@ def _real_date(text: str) -> str:
 Stamp = Annotated[
     str,
     Field(min_length=10, max_length=19, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?)?$"),
+    AfterValidator(_real_date),
+]
+
+
+Date = Annotated[
+    str,
+    Field(min_length=10, max_length=10, pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"),
     AfterValidator(_real_date),
 ]
 
@@ -417,6 +424,9 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 class StageConfig(Contract):
     """Settings of a stage. A stage that produces scores derives from this class, one with weights from WeightsStage."""
 
+    by_default: ClassVar[bool] = False
+    """Whether a model that does not name the stage has it, with default settings."""
+
     @property
     def runs(self) -> bool:
         """Whether a run has this stage to do."""
@@ -430,6 +440,8 @@ class StageConfig(Contract):
 
 class WeightsStage(StageConfig):
     """Training of a net: a stage that produces weights."""
+
+    by_default: ClassVar[bool] = True
 
     epochs: int = Field(
         30, ge=0, le=10000, description="Passes over the training windows. 0: use the initial weights unchanged."
@@ -544,11 +556,80 @@ class Training(Contract):
     )
 
 
-class Evaluation(Contract):
-    """Evaluation of the finished model."""
+class Evaluation(StageConfig):
+    """Evaluation of the finished model on the test span, the last stage."""
 
-    enabled: bool = Field(True, description="Evaluate the model on the test span after training. Not implemented yet.")
-    samples: int = Field(10, ge=1, le=1000, description="Sampled paths per forecast.")
+    by_default: ClassVar[bool] = True
+
+    enabled: bool = Field(
+        True,
+        description="Whether to judge the model on the test span after training. false: it is published without a "
+        "verdict.",
+    )
+    samples: int = Field(
+        100,
+        ge=2,
+        le=1000,
+        description="Sampled paths per forecast. With fewer than 40, bands of 95 % cannot be estimated.",
+    )
+    max_seconds: int = Field(
+        3600,
+        ge=10,
+        le=604800,
+        description="Maximum duration of the forecasts. When it is reached, the verdict rests on fewer dates, and the "
+        "report says so.",
+    )
+    pretrained_until: Date | None = Field(
+        None,
+        description="First day that the initial weights have certainly not seen, e.g. 2024-07-01. Earlier test spans "
+        "allow only a comparison with the initial weights. Known for the weights of NeoQuasar; random weights have "
+        "seen nothing.",
+    )
+
+    @property
+    def runs(self) -> bool:
+        """Whether the model is judged."""
+        return self.enabled
+
+
+class Rival(StrEnum):
+    """What the promotion gate compares a model with."""
+
+    START = "start"
+    PUBLISHED = "published"
+    NAIVE = "naive"
+
+
+class Promotion(Contract):
+    """When a finished model replaces the published one. Ignored without an evaluation: then every one does."""
+
+    metric: Literal["crps"] = Field(
+        "crps", description="Loss that decides: the continuous ranked probability score of the close."
+    )
+    against: Annotated[
+        list[Rival], Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})
+    ] = Field(
+        [Rival.START, Rival.PUBLISHED],
+        description="What the model must be better than: its initial weights, the published model if there is one, "
+        "the naive forecast.",
+    )
+    min_improvement: float = Field(
+        0.0, ge=0, lt=1, description="Least improvement over each of them, as a share of its loss."
+    )
+    confidence: float = Field(
+        0.9, gt=0.5, lt=1, description="Confidence that the model is better. 1 minus it bounds false promotions."
+    )
+    on_undecided: Literal["hold", "publish"] = Field(
+        "hold",
+        description="What happens to a model of which the test span cannot tell. hold: it is published only where "
+        "nothing is published yet. publish: it is published.",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.against)) != len(self.against):
+            raise ValueError("against must name each rival once")
+        return self
 
 
 class CheckpointPolicy(Contract):

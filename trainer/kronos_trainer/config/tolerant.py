@@ -65,4 +65,6 @@ class Tolerant(BaseModel):
 def _json(value: object) -> object:
     if isinstance(value, Tolerant):
         return value.wire
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Mapping):
+        return {name: _json(one) for name, one in value.items()}
+    return [_json(one) for one in value] if isinstance(value, list | tuple) else value
