@@ -607,7 +607,7 @@ class Promotion(Contract):
         "crps", description="Loss that decides: the continuous ranked probability score of the close."
     )
     against: Annotated[
-        list[Rival], Field(max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})
+        list[Rival], Field(min_length=1, max_length=3, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(
         [Rival.START, Rival.PUBLISHED],
         description="What the model must be better than: its initial weights, the published model if there is one, "

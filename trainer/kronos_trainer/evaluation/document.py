@@ -40,11 +40,13 @@ class Forecaster(Tolerant):
     name: str = Field("", description="finetuned, calibrated, start, published, or that of a baseline.")
     label: str = Field("", description="For people, e.g. `naive: last close, band from past returns`.")
     losses: Mapping[str, Numbers] = Field(
-        {}, description="By metric, the mean over symbols of each date: crps, absoluteError, squaredError, mase, "
+        {},
+        description="By metric, the mean over symbols of each date: crps, absoluteError, squaredError, mase, "
         "energy, qlike, direction (share that was right), rankIc; in the order of `dates`.",
     )
     metrics: Mapping[str, float | None] = Field(
-        {}, description="Over the whole span: crps, mae, rmse, mase, wql, energy, coverage50, coverage80, coverage95, "
+        {},
+        description="Over the whole span: crps, mae, rmse, mase, wql, energy, coverage50, coverage80, coverage95, "
         "width80, qlike, direction, majority, ic, rankIc, rankIcir, and shares of implausible bars: highBelowBody, "
         "lowAboveBody, negativeVolume, priceNotPositive, firstJump.",
     )
