@@ -149,7 +149,7 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
             ]
             raise DataError(
                 f"no symbol has a window in the {name} split: it needs {length} bars (lookback {window.lookback} + "
-                f"horizon {window.horizon} + 1) between {_date(spans[name][0])} and {_date(spans[name][1])}, but no "
+                f"horizon {window.horizon} + 1) between {instant_text(spans[name][0])} and {instant_text(spans[name][1])}, but no "
                 f"symbol has more than {most} there and {all_of} in total; {' or '.join(remedies)}"
             )
         if short:
@@ -208,5 +208,6 @@ def _instant(stamp: str) -> int:
     return int(np.datetime64(stamp, "ns").astype(np.int64))
 
 
-def _date(instant: int) -> str:
+def instant_text(instant: int) -> str:
+    """Wall-clock ns as ISO 8601, as a date where it is midnight."""
     return str(np.datetime64(instant, "ns").astype("datetime64[s]")).replace("T", " ").removesuffix(" 00:00:00")
