@@ -25,10 +25,8 @@ from kronos_trainer.evaluation.readings import record
 from kronos_trainer.evaluation.rivals import BaselineRival, CalibratedRival, NetRival, Rival, Sampled
 from kronos_trainer.evaluation.scoreboard import Scoreboard
 from kronos_trainer.evaluation.scoring import Limits, Watch, rows_of, score_all
-from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.storage import durable, pointers
-from kronos_trainer.storage.lineage import latest
 from kronos_trainer.training.task import Work
 
 MOST_CALIBRATED = 500  # cells of the validation span that a calibration is measured on
@@ -192,7 +190,7 @@ class _Evaluation:
         cut = (
             ""
             if len(dates) == len(self._dates)
-            else f"evaluation.maxSeconds ({self._settings.max_seconds:,}) allowed {len(dates)} of {len(self._dates)} dates"
+            else f"maxSeconds {self._settings.max_seconds:,} was enough for {len(dates)} of {len(self._dates)} dates"
         )
         spans = {
             name: Span(start=instant_text(start), end=instant_text(end))
