@@ -149,8 +149,8 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
             ]
             raise DataError(
                 f"no symbol has a window in the {name} split: it needs {length} bars (lookback {window.lookback} + "
-                f"horizon {window.horizon} + 1) between {instant_text(spans[name][0])} and {instant_text(spans[name][1])}, but no "
-                f"symbol has more than {most} there and {all_of} in total; {' or '.join(remedies)}"
+                f"horizon {window.horizon} + 1) between {instant_text(spans[name][0])} and "
+                f"{instant_text(spans[name][1])}, but no symbol has more than {most} there and {all_of} in total; {' or '.join(remedies)}"
             )
         if short:
             notes.append(

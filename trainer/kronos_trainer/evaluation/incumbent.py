@@ -27,15 +27,16 @@ def refusal(
         spans = _spans(result, published, ours, digest)
         if spans is None:
             return (
-                f"run {published.run} does not say on which span its {result.stage} was trained (an older release), and "
-                "its bars or its split were others"
+                f"run {published.run}, of an older release, does not say on which span its {result.stage} was trained, "
+                "and its bars or its split were others"
             )
         for name in ("train", "validation"):
             start, end = spans.get(name, ("", ""))
             if start < test[1] and test[0] < end:
+                what = "trained" if name == "train" else "selected"
                 return (
-                    f"run {published.run} was {'trained' if name == 'train' else 'selected'} on {start} to {end}, which "
-                    f"overlaps with the test span {test[0]} to {test[1]}"
+                    f"run {published.run} was {what} on {start} to {end}, which overlaps with the test span {test[0]} to "
+                    f"{test[1]}"
                 )
     return ""
 
