@@ -54,7 +54,7 @@ def outcome_of(bars: Bars, rows: Int64, *, lookback: int, horizon: int) -> Outco
 
 
 def lookback_changes(bars: Bars, rows: Int64, lookback: int) -> Floats:
-    """One-step changes [B, T-1] of 100 x log close over the lookbacks that end at these rows [B]; NaN at prices <= 0."""
+    """One-step changes [B, T-1] of 100 x log close over the lookbacks ending at these rows [B]; NaN at prices <= 0."""
     closes = np.stack([bars.values[row + 1 - lookback : row + 1, CLOSE] for row in rows]).astype(np.float64)
     return np.diff(100 * np.log(closes, out=np.full(closes.shape, np.nan), where=closes > 0), axis=1)
 

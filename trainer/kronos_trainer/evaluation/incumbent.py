@@ -35,8 +35,8 @@ def refusal(
             if start < test[1] and test[0] < end:
                 what = "trained" if name == "train" else "selected"
                 return (
-                    f"run {published.run} was {what} on {start} to {end}, which overlaps with the test span {test[0]} to "
-                    f"{test[1]}"
+                    f"run {published.run} was {what} on {start} to {end}, which overlaps with the test span "
+                    f"{test[0]} to {test[1]}"
                 )
     return ""
 

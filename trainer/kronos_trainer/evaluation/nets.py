@@ -107,8 +107,8 @@ class Contenders:
         until = self.pretrained_until()
         if until == UNKNOWN:
             return (
-                "nobody has said which bars its initial weights have seen: set evaluation.pretrainedUntil to compare it "
-                "with baselines"
+                "nobody has said which bars its initial weights have seen: set evaluation.pretrainedUntil to compare "
+                "it with baselines"
             )
         if self.test[0] < until:
             return f"its initial weights may have seen bars until {until}, and the test span begins on {self.test[0]}"
