@@ -1,8 +1,8 @@
 """Chooses the sampling and measures the bands on the validation span. Called by the evaluation stage.
 
 The sampling is a hyper-parameter: a small grid of temperature and top-p, coarse and then finer, is judged by CRPS per
-date. Temperature 1 with top-p 1 stays unless another gains more than two standard errors of the difference. The bands of
-the chosen sampling then get conformal factors. The test span is never seen.
+date. Temperature 1 with top-p 1 stays unless another gains more than two standard errors of the difference. The bands
+of the chosen sampling then get conformal factors. The test span is never seen.
 """
 
 from __future__ import annotations
@@ -46,20 +46,19 @@ def calibrate(
     the factors; `beat` is called between the draws, of which there are at most nine.
     """
     if not len(actual) or not np.isfinite(actual).all(axis=1).any():
-        return Calibration(run=run, notes=("no forecast of the validation span could be scored: bands are as sampled",))
+        return Calibration(run=run, note="no forecast of the validation span can be scored")
     tried = _Grid(draw, actual, dates, min(FEW, samples), seed, beat)
     temperature, top_p = tried.chosen()
     paths = draw(Sampling(temperature=temperature, top_p=top_p, samples=samples, seed=seed))
     beat()
     usable = _usable(paths, actual)
     if not usable.any():
-        return Calibration(run=run, notes=("no forecast of the validation span is finite: bands are as sampled",))
+        return Calibration(run=run, note="no forecast of the validation span is finite")
     bands, of = Bands(paths[usable], actual[usable]), dates[usable]
     half_life = chosen_half_life(bands, of)
     beat()
     found, short = factors(bands.scores, of, bands.levels, half_life)
     found = np.ceil(found * 10**DIGITS) / 10**DIGITS
-    days = len(np.unique(of))
     judged = np.isin(bands.levels, JUDGED)
     names = coverage_names(JUDGED)
     return Calibration(
@@ -72,12 +71,12 @@ def calibrate(
         levels=LEVELS,
         factors=tuple(tuple(row) for row in found.tolist()),
         samples=samples,
-        dates=days,
+        dates=len(np.unique(of)),
         cells=int(usable.sum()),
         half_life=half_life,
+        reached=(0.0, *LEVELS)[-1 - short],
         sampled=dict(zip(names, bands.covered(np.ones_like(found))[judged].tolist(), strict=True)),
         calibrated=dict(zip(names, bands.covered(found)[judged].tolist(), strict=True)),
-        notes=_notes(days, short),
     )
 
 
@@ -123,10 +122,3 @@ def _usable(paths: Floats, actual: Floats) -> npt.NDArray[np.bool_]:
 
 def _finite(number: float) -> float | None:
     return float(number) if np.isfinite(number) else None
-
-
-def _notes(days: int, short: int) -> tuple[str, ...]:
-    if not short:
-        return ()
-    widest = ", ".join(coverage_names(LEVELS[-short:]))
-    return (f"{days} dates are too few for the bands of {widest} %: they are as wide as the widest close needed",)

@@ -3,8 +3,8 @@
 A cell's score at a level is the multiple of the sampled band's distance from its median that would just have held the
 close. The factor is the quantile of the scores at that level, with one part more for the date that is to come (Vovk et
 al. 2005; Lei et al. 2018). Dates are the units: the cells of one date share its weight (Dunn, Wasserman and Ramdas
-2023), for the symbols of a day move together. With a half-life recent dates weigh more (Barber et al. 2023), which costs
-precision and is only taken if it has paid on later dates of the same span.
+2023), for the symbols of a day move together. With a half-life recent dates weigh more (Barber et al. 2023), which
+costs precision and is only taken if it has paid on later dates of the same span.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ RESOLUTION = 1e-7  # of log price: about that of float32, in which paths are dra
 
 
 def distances(paths: Floats, quantiles: Sequence[float] | Floats) -> tuple[Floats, Floats]:
-    """The median [..., H] of paths of log prices [..., S, H], and how far each quantile is from it, >= 0 [Q, ..., H]."""
+    """Median [..., H] of paths of log prices [..., S, H], and how far off each quantile is, [Q, ..., H], > 0."""
     wanted = np.asarray(quantiles, np.float64)
     found = np.quantile(paths, np.concatenate([[0.5], wanted]), axis=-2, method=METHOD)
     median, far = found[0], np.abs(found[1:] - found[0])

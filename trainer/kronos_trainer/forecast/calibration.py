@@ -56,7 +56,10 @@ class Calibration(Tolerant):
     calibrated: Mapping[str, Number] = Field(
         {}, description="The same after calibration: in sample, the factors are measured on these closes."
     )
-    notes: tuple[str, ...] = Field((), description="What limits it.")
+    reached: Number = Field(
+        1.0, description="Level up to which the dates suffice; wider bands are as wide as the widest close needed."
+    )
+    note: str = Field("", description="Why there are no factors; empty: there are.")
 
     @classmethod
     def load(cls, text: str) -> Self:
