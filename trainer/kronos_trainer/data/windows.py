@@ -150,8 +150,8 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
             start, end = (instant_text(instant) for instant in spans[name])
             raise DataError(
                 f"no symbol has a window in the {name} split: it needs {length} bars (lookback {window.lookback} + "
-                f"horizon {window.horizon} + 1) between {start} and {end}, but no symbol has more than {most} there and "
-                f"{all_of} in total; {' or '.join(remedies)}"
+                f"horizon {window.horizon} + 1) between {start} and {end}, but no symbol has more than {most} there "
+                f"and {all_of} in total; {' or '.join(remedies)}"
             )
         if short:
             notes.append(
