@@ -72,8 +72,8 @@ class Scores:
         self.by_date: dict[str, Floats] = {}  # [D] each, with ic and rankIc
         self.by_step: dict[str, Floats] = {}  # [D, H] each
         self.pit: Floats = np.full((dates, metrics.PIT_BINS), np.nan)
-        self._sums: dict[str, Floats] = {}  # [N] each, over dates
-        self._counts: dict[str, Floats] = {}
+        self.sums: dict[str, Floats] = {}  # [N] each, over dates
+        self.counts: dict[str, Floats] = {}
 
     def add(self, date: int, symbols: Int64, scores: Mapping[str, Floats]) -> None:
         """The scores of a date (its index), of all its cells at once: `symbols` [B] are their indices."""
@@ -89,8 +89,8 @@ class Scores:
                 steps[date] = _mean(values, axis=0)
             if name in SYMBOLS:
                 scored = np.isfinite(cells)
-                self._sums.setdefault(name, np.zeros(count))[symbols[scored]] += cells[scored]
-                self._counts.setdefault(name, np.zeros(count))[symbols[scored]] += 1
+                self.sums.setdefault(name, np.zeros(count))[symbols[scored]] += cells[scored]
+                self.counts.setdefault(name, np.zeros(count))[symbols[scored]] += 1
             if name == "crps":
                 self.crps[date, symbols] = cells
         nothing = np.full(len(symbols), np.nan)
@@ -105,13 +105,13 @@ class Scores:
         part.crps, part.pit = self.crps[dates], self.pit[dates]
         part.by_date = {name: values[dates] for name, values in self.by_date.items()}
         part.by_step = {name: values[dates] for name, values in self.by_step.items()}
-        part._sums, part._counts = self._sums, self._counts
+        part.sums, part.counts = self.sums, self.counts
         return part
 
     def by_symbol(self, name: str) -> Floats:
         """Mean over dates [N]."""
-        counts = self._counts[name]
-        return np.asarray(np.where(counts > 0, self._sums[name] / np.maximum(counts, 1), np.nan))
+        counts = self.counts[name]
+        return np.asarray(np.where(counts > 0, self.sums[name] / np.maximum(counts, 1), np.nan))
 
     def span(self) -> dict[str, float]:
         """Metrics over the whole span, as `Forecaster.metrics` names them; those that are not there are left out."""
