@@ -49,9 +49,10 @@ class Forecaster(Tolerant):
         {},
         description="Over the whole span, means over dates of means over symbols: crps, mae, rmse, mase, wql, energy, "
         "coverage50, coverage80, coverage95 (which needs 39 paths), width80, qlike, direction (share of last steps "
-        "whose sign was foreseen), majority (share of the commoner sign), ic, rankIc (across at least 5 symbols), rankIcir "
-        "(mean / standard deviation over dates), and of sampled bars the shares highBelowBody, lowAboveBody, "
-        "negativeVolume and priceNotPositive, and firstJump (median first change / usual change; a market has 1).",
+        "whose sign was foreseen), majority (share of the commoner sign), ic, rankIc (across at least 5 symbols), "
+        "rankIcir (mean / standard deviation over dates), cells (how many have a crps), and of sampled bars the shares "
+        "highBelowBody, lowAboveBody, negativeVolume and priceNotPositive, and firstJump (median first change / usual "
+        "change; a market has 1).",
     )
     intervals: Mapping[str, tuple[float, float]] = Field(
         {},

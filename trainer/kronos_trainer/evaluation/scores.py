@@ -119,6 +119,8 @@ class Scores:
         found = {name: means.get(score, math.nan) for name, score in SPAN.items()}
         found["rmse"] = math.sqrt(means.get("squaredError", math.nan))
         found["wql"] = _ratio(means.get("quantileLoss", math.nan), means.get("size", math.nan))
+        if "crps" in means:
+            found["cells"] = int(np.isfinite(self.crps).sum())
         if "direction" in means:
             found["majority"] = max(means["rose"], 1 - means["rose"])
         ranks = self.by_date.get("rankIc", np.empty(0))
