@@ -29,7 +29,7 @@ def overlap_lags(horizon: int, stride: int) -> int:
 
     Twice as many as there are dates that overlap. With as many, a useless model is found better in 13 of 100 cases
     where 10 are allowed, since the Newey-West variance gives the correlation of close dates too little weight; with
-    twice as many, in 11 at most (20 to 150 dates, strides of h/5 to h/2).
+    twice as many, in 10 to 12 (20 to 150 dates, strides of h/5 to h/2).
     """
     return 0 if stride >= horizon else 2 * math.ceil(horizon / stride)
 
