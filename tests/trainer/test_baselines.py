@@ -210,6 +210,13 @@ def test_har_beats_a_constant_where_volatility_clusters() -> None:
     assert found.mean() == pytest.approx(came.mean(), rel=0.2)
 
 
+def test_the_forecast_of_har_is_the_mean_of_a_skewed_variance_and_not_its_median() -> None:
+    bars = bars_of(np.full(4000, 100.0), 0.004 * np.random.default_rng(8).lognormal(size=4000))
+    origins = [replace(origin_of(bars, at, fitted=3900), horizon=1) for at in range(3900, 4000, 10)]
+    found = variance_of(forecast("har", *origins))
+    assert found.mean() == pytest.approx(garman_klass(bars[:3900]).mean(), rel=0.15)  # of the median it is e^2 times
+
+
 def test_bars_that_stand_still_have_a_floor_under_the_logarithm_of_har() -> None:
     bars = clustered(800, 6)
     bars[300:320, :4] = bars[300, 3]
@@ -342,6 +349,12 @@ def test_a_cell_is_forecast_alike_in_any_batch_and_order_and_otherwise_with_anot
     if whole.close is not None:
         assert len({tuple(paths[:, -1] - np.median(paths[:, -1])) for paths in whole.close}) == len(cells)
         assert not np.array_equal(whole.close, closes_of(forecast(name, *cells, seed=8)))
+
+
+def test_symbols_of_the_same_bars_have_draws_of_their_own() -> None:
+    one = origin_of(clustered(300, 1))
+    first, second = closes_of(forecast("naive", one, replace(one, symbol="B")))
+    assert not np.array_equal(first, second)
 
 
 def broken(kind: str) -> Bars:
