@@ -24,9 +24,14 @@ POWER = 0.8  # with which the smallest gain would have been found
 DRAWS = 2000
 
 
-def overlaps(horizon: int, stride: int) -> int:
-    """How many later dates have outcomes that overlap with those of a date: the lags of their losses' correlation."""
-    return math.ceil(horizon / stride) - 1
+def overlap_lags(horizon: int, stride: int) -> int:
+    """Lags to test with where outcomes of `horizon` bars begin `stride` bars apart: none unless they overlap.
+
+    Twice as many as there are dates that overlap. With as many, a useless model is found better in 13 of 100 cases
+    where 10 are allowed, since the Newey-West variance gives the correlation of close dates too little weight; with
+    twice as many, in 10 to 12 (20 to 150 dates, strides of h/5 to h/2).
+    """
+    return 0 if stride >= horizon else 2 * math.ceil(horizon / stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +125,8 @@ def compare(
         improvement=None if math.isnan(improvement) else improvement,
         low=interval and interval[0],
         high=interval and interval[1],
+        alpha=alpha,
+        lags=lags,
         p_better=test and test.p_better,
         p_worse=test and test.p_worse,
         smallest_gain=smallest,

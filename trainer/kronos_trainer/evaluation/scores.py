@@ -11,7 +11,7 @@ from statsmodels.stats.proportion import proportion_confint
 from kronos_trainer.evaluation import metrics
 from kronos_trainer.evaluation.cells import Floats, Forecast, Int64, Outcome
 from kronos_trainer.evaluation.document import Forecaster
-from kronos_trainer.evaluation.inference import mean_interval
+from kronos_trainer.evaluation.inference import mean_interval, overlap_lags
 
 BANDS = {"50": 0.5, "80": 0.8, "95": 0.95}
 LOSSES = ("crps", "absoluteError", "squaredError", "mase", "energy", "qlike", "direction", "rankIc")
@@ -119,6 +119,8 @@ class Scores:
         found = {name: means.get(score, math.nan) for name, score in SPAN.items()}
         found["rmse"] = math.sqrt(means.get("squaredError", math.nan))
         found["wql"] = _ratio(means.get("quantileLoss", math.nan), means.get("size", math.nan))
+        if "crps" in means:
+            found["cells"] = int(np.isfinite(self.crps).sum())
         if "direction" in means:
             found["majority"] = max(means["rose"], 1 - means["rose"])
         ranks = self.by_date.get("rankIc", np.empty(0))
@@ -134,20 +136,23 @@ def paired(model: Scores, rival: Scores) -> tuple[Floats, Floats]:
     return _mean(np.where(both, model.crps, np.nan), axis=1), _mean(np.where(both, rival.crps, np.nan), axis=1)
 
 
-def forecaster(name: str, label: str, scores: Scores, *, symbols: Sequence[str], lags: int) -> Forecaster:
-    """What evaluation.json says of a forecaster. `lags` as in `inference.compare`; `symbols` [N] are names.
+def forecaster(
+    name: str, label: str, scores: Scores, *, symbols: Sequence[str], horizon: int, stride: int
+) -> Forecaster:
+    """What evaluation.json says of a forecaster. `stride`: bars between two dates; `symbols` [N] are names.
 
     Intervals of means are by the t distribution over dates, those of shares by Wilson's formula, with as many trials as
     there are dates without overlap: neither the steps of a window nor the symbols of a date are independent.
     """
     span = scores.span()
+    lags = overlap_lags(horizon, stride)
     intervals = {}
     for metric in MEANS:
         if metric in span and (interval := mean_interval(scores.by_date[SPAN[metric]], lags=lags)):
             intervals[metric] = interval
     for metric in SHARES:
         if metric in span:
-            trials = np.count_nonzero(np.isfinite(scores.by_date[metric])) / (lags + 1)
+            trials = np.count_nonzero(np.isfinite(scores.by_date[metric])) * min(1.0, stride / horizon)
             low, high = proportion_confint(span[metric] * trials, trials, method="wilson")
             intervals[metric] = (float(low), float(high))
     by_symbol = {metric: _numbers(scores.by_symbol(metric)) for metric in SYMBOLS if metric in scores.by_date}

@@ -36,24 +36,43 @@ def distances(paths: Floats, quantiles: Sequence[float] | Floats) -> tuple[Float
 def apply(calibration: Calibration, paths: Floats, quantiles: Sequence[float] | Floats) -> Floats:
     """Calibrated quantiles [Q, ..., H] of paths of log prices [..., S, H], in the order of `quantiles`.
 
-    The factor of a quantile q is that of the central band 1 - 2 min(q, 1 - q), interpolated between the calibrated
-    levels and constant beyond; steps beyond the calibrated horizon have the last step's. A wider band never ends inside
-    a narrower one. Prices relative to that of the origin, or not, are the same here.
+    At a calibrated level both ends of the band move to the multiple of their distance from the median, but never inside
+    a narrower band. A quantile between two levels keeps its place between their ends; within the innermost band, and
+    beyond the outermost, it moves as that band does. Steps beyond the calibrated horizon have the last step's factors.
+    Prices may be relative to that of the origin or not.
     """
     wanted = np.asarray(quantiles, np.float64)
     if not calibration.factors:
         return np.asarray(np.quantile(paths, wanted, axis=-2, method=METHOD))
     levels = np.asarray(calibration.levels)
-    every = np.unique(np.concatenate([(1 - levels) / 2, [0.5], (1 + levels) / 2, wanted]))
-    median, far = distances(paths, every)
-    factors = _factors(calibration, np.abs(2 * every - 1), paths.shape[-1])
-    far *= factors.reshape(len(every), *(1,) * (far.ndim - 2), -1)
-    middle = int(np.searchsorted(every, 0.5))
-    far[middle] = 0
-    far[middle:] = np.maximum.accumulate(far[middle:], axis=0)
-    far[middle::-1] = np.maximum.accumulate(far[middle::-1], axis=0)
-    signs = np.sign(every - 0.5).reshape(-1, *(1,) * (far.ndim - 1))
-    return np.asarray((median + signs * far)[np.searchsorted(every, wanted)])
+    median, far = distances(paths, np.concatenate([(1 - levels) / 2, (1 + levels) / 2, wanted]))
+    steps = np.minimum(np.arange(paths.shape[-1]), calibration.horizon - 1)
+    factors = np.asarray(calibration.factors)[:, steps].reshape(len(levels), *(1,) * (median.ndim - 1), -1)
+    sides = [_Side(ends, factors) for ends in (far[: len(levels)], far[len(levels) : 2 * len(levels)])]
+    found = np.empty((len(wanted), *median.shape))
+    for index, (quantile, distance) in enumerate(zip(wanted, far[2 * len(levels) :], strict=True)):
+        beyond = int(np.searchsorted(levels, abs(2 * quantile - 1)))
+        found[index] = median + np.sign(quantile - 0.5) * sides[int(quantile > 0.5)].moved(distance, beyond)
+    return found
+
+
+class _Side:
+    """Distances of the ends of the bands on one side of the median, [levels + 1, ..., H] from 0 on."""
+
+    def __init__(self, ends: Floats, factors: Floats) -> None:
+        nothing = np.zeros((1, *ends.shape[1:]))
+        self.sampled = np.concatenate([nothing, ends])
+        self.calibrated = np.concatenate([nothing, np.maximum.accumulate(factors * ends, axis=0)])
+
+    def moved(self, distance: Floats, beyond: int) -> Floats:
+        """Where a sampled distance [..., H] goes that is beyond so many of the levels."""
+        if beyond == len(self.sampled) - 1:
+            return np.asarray(distance * self.calibrated[-1] / self.sampled[-1])
+        room = self.sampled[beyond + 1] - self.sampled[beyond]
+        part = np.divide(distance - self.sampled[beyond], room, out=np.zeros_like(distance), where=room > 0)
+        return np.asarray(
+            self.calibrated[beyond] + part.clip(0, 1) * (self.calibrated[beyond + 1] - self.calibrated[beyond])
+        )
 
 
 def apply_to_paths(calibration: Calibration, paths: Floats) -> Floats:
@@ -62,9 +81,3 @@ def apply_to_paths(calibration: Calibration, paths: Floats) -> Floats:
     moved = apply(calibration, paths, np.arange(1, samples + 1) / (samples + 1))
     ranks = paths.argsort(axis=-2, kind="stable").argsort(axis=-2, kind="stable")
     return np.take_along_axis(np.moveaxis(moved, 0, -2), ranks, axis=-2)
-
-
-def _factors(calibration: Calibration, central: Floats, horizon: int) -> Floats:
-    """[levels of `central`, horizon]."""
-    steps = np.asarray(calibration.factors)[:, np.minimum(np.arange(horizon), calibration.horizon - 1)]
-    return np.stack([np.interp(central, calibration.levels, step) for step in steps.T], axis=1)

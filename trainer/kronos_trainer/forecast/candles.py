@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
@@ -20,7 +21,8 @@ from kronos_trainer.forecast.fonts import fonts_for
 Floats = npt.NDArray[np.float64]
 
 RISE, FALL, FORECAST, FAN = "#2a9d8f", "#d1495b", "#edf2fb", "#3a5a98"
-FAINT, STRONG = 0.08, 0.3  # opacity of the bands, which lie on one another
+DARKEST = 0.55  # of the narrowest band, between the shade of the forecast and the line of the median
+MOST_BANDS_NAMED = 4
 BODY = 0.7  # width of a candle, in bars
 LONGEST_NAME = 60  # characters of a symbol that fit into the title
 MOST_HISTORY = 400  # more candles than this cannot be distinguished
@@ -104,20 +106,20 @@ def _draw_candles(axes: Axes, bars: pd.DataFrame, colours: np.ndarray[tuple[int]
 def _draw_fan(axes: Axes, fan: Mapping[float, Floats], origin: float, *, first: int) -> None:
     """From the last close of the history on, at bar `first` - 1."""
     position = np.arange(first - 1, first + len(next(iter(fan.values()))))
-    levels = list(fan)
     lines = {level: np.concatenate([[origin], line]) for level, line in fan.items()}
-    bands = [(low, high) for low in levels for high in levels if low < 0.5 and abs(low + high - 1) < 1e-9]
+    bands = [(low, high) for low in lines for high in lines if low < 0.5 and abs(low + high - 1) < 1e-9]
+    named = -(-len(bands) // MOST_BANDS_NAMED)
+    pale, dark = (np.asarray(to_rgb(colour)) for colour in (FORECAST, FAN))
     for index, (low, high) in enumerate(bands):  # from the widest to the narrowest
-        shade = FAINT + (STRONG - FAINT) * (index + 1) / len(bands)
-        label = f"{100 * (high - low):.4g} %"
-        axes.fill_between(position, lines[low], lines[high], color=FAN, alpha=shade, linewidth=0, label=label, zorder=2)
-    for level in {*levels} - {end for band in bands for end in band} - {0.5}:
-        axes.plot(position, lines[level], color=FAN, linewidth=0.8, zorder=3)
+        shade = tuple(pale + (dark - pale) * DARKEST * (index + 1) / len(bands))
+        label = f"{100 * (high - low):.4g} %" if index % named == 0 else None
+        axes.fill_between(position, lines[low], lines[high], color=shade, linewidth=0, label=label, zorder=2)
+    for level in sorted({*lines} - {end for band in bands for end in band} - {0.5}):
+        label = f"{100 * level:.4g} % quantile"
+        axes.plot(position, lines[level], color=FAN, linewidth=0.8, linestyle=":", label=label, zorder=3)
     if 0.5 in lines:
         axes.plot(position, lines[0.5], color=FAN, linewidth=1.8, label="median", zorder=3)
-    axes.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=len(bands) + 1, frameon=False, fontsize=8, labelcolor=INK
-    )
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=6, frameon=False, fontsize=8, labelcolor=INK)
     axes.autoscale_view()
 
 

@@ -36,7 +36,7 @@ def season(times: Int64) -> int:
     ones, as many as fit; so are weekly (52) and monthly (12) bars of a year.
     """
     latest = times[-RECENT * 7 :]
-    step = max(spacing(latest), 1)
+    step = spacing(latest) or DAY
     if step >= WEEK:
         return max(round(YEAR / float(np.median(np.diff(latest)))), 1)  # months differ in length
     period = DAY if step < DAY else WEEK
@@ -49,9 +49,9 @@ def season(times: Int64) -> int:
 
 def _paths(origin: Origin, *, samples: int, seed: int) -> Floats:
     length = season(origin.times)
-    if len(origin.bars) <= length:
-        return np.full((samples, origin.horizon), np.nan)
     returns = log_returns(origin.bars[-(origin.lookback + length) :, CLOSE])
+    if len(returns) < length or not np.isfinite(returns[-length:]).all():
+        return np.full((samples, origin.horizon), np.nan)
     repeated = np.resize(returns[-length:], origin.horizon).cumsum()
     off = finite(returns[length:] - returns[:-length])
     return np.asarray(bootstrapped(off, origin, samples=samples, seed=seed) + repeated)
