@@ -191,7 +191,9 @@ def _latest(files: ModelFiles, request: Request) -> Run | None:
     if not files.started:
         return None
     run = same[0] if same else files.started[0]
-    return Run(id=run.run, stage_hashes=run.stage_hashes, attempt=files.next_attempt)
+    held = files.held.get(run.run)
+    stages = () if held is None else (held,)
+    return Run(id=run.run, stage_hashes=run.stage_hashes, attempt=files.next_attempt, stages=stages)
 
 
 def _planned(run: LocalRun) -> tuple[PlannedStage, ...]:
