@@ -60,8 +60,8 @@ Hash = Annotated[str, Field(min_length=8, max_length=64)]
 Count = Annotated[int, Field(ge=0)]
 Metrics = Annotated[
     dict[Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)], float],
-    BeforeValidator(_few),
     Field(max_length=_MOST_METRICS),
+    BeforeValidator(_few),
 ]
 
 # Seconds since the epoch here, RFC 3339 on the wire.
