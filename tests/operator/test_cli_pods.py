@@ -224,7 +224,9 @@ def publish(server: PodServer, *, digest: str | None = None, evaluated: bool = T
     return directory
 
 
-def test_pull_brings_weights_results_evaluation_and_report_where_a_local_run_leaves_them(server: PodServer, capsys: Any) -> None:
+def test_pull_brings_weights_results_evaluation_and_report_where_a_local_run_leaves_them(
+    server: PodServer, capsys: Any
+) -> None:
     there = tree(publish(server))
     assert main(["pull", "m", "--to", "out"]) == 0
     assert tree(Path("out/models/ns/m")) == {name: there[name] for name in there if "checkpoints" not in name}
