@@ -12,8 +12,13 @@ from typing import Any
 
 import pytest
 
+from kronos_operator.cli import main
+from kronos_trainer import promotion
 from kronos_trainer.config import Decision, PromotionResult, RunConfig, RunPaths, StageName, StageResult
-from kronos_trainer.errors import InputMissing, StorageError
+from kronos_trainer.errors import ConfigError, InputMissing, StorageError
+from kronos_trainer.forecast import load
+from kronos_trainer.forecast.__main__ import main as forecast
+from kronos_trainer.forecast.published import published_weights
 from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.lock import model_lock
@@ -46,6 +51,7 @@ class Model:
             for part in ("config.json", "model.safetensors"):
                 (files.best / part).write_text(f"{part} of {name} {stage}")
             result = StageResult(stage=stage, hash=hashes[stage], run=name, digest=weights_digest(files.best))
+            durable.write_text(files.config, run.dump())
             if stage is not run.stage:
                 durable.write_text(files.result, result.dump())
         return run
@@ -186,8 +192,8 @@ def test_rolling_back_twice_comes_back(model: Model) -> None:
     model.judge(model.run("b"), PUBLISHED)
     assert [rollback(model.paths).run for _ in range(3)] == ["a", "b", "a"]
     # The same request twice, as a pod that was killed too late repeats it.
-    assert rollback(model.paths, replacing="a") == Moved("b", "a", weights_of(model, "b"))
-    assert rollback(model.paths, replacing="a") == Moved("b", "b", weights_of(model, "b"))
+    assert rollback(model.paths, published="a") == Moved("b", "a", weights_of(model, "b"))
+    assert rollback(model.paths, published="a") == Moved("b", "b", weights_of(model, "b"))
 
 
 def test_a_reverted_spec_is_judged_beside_what_is_published_now(model: Model) -> None:
@@ -328,6 +334,96 @@ def test_neither_a_command_nor_a_second_evaluation_moves_a_pointer_while_one_is_
     assert json.loads(model.paths.lock.read_text())["run"] == "a", "a command does not hide a late attempt"
 
 
+def commanded(model: Model, *command: str) -> int:
+    here = ("--root", str(model.paths.root), "--model", "model-b-1d")
+    return promotion.main([command[0], *here, *command[1:]])
+
+
+def test_the_command_says_what_it_did_and_leaves_it_for_the_operator(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = tmp_path / "termination-log"
+    monkeypatch.setenv("KRONOS_TERMINATION_LOG", str(words))
+    for name, decision in (("a", PUBLISHED), ("b", HELD)):
+        model.judge(model.run(name), decision)
+
+    def left() -> dict[str, Any]:
+        found = json.loads(words.read_text())
+        assert found.pop("kronos") == 1 and found.pop("time")
+        return dict(found)
+
+    of_b = {name: {stage: one[name] for stage, one in weights_of(model, "b").items()} for name in ("digest", "hash")}
+    assert commanded(model, "promote") == 0
+    message = "model-b-1d: run b is published now, instead of a"
+    assert capsys.readouterr().out == f"{message}\n"
+    assert left() == {
+        "event": "pointer", "run": "b", "previous": "a", "digests": of_b["digest"], "hashes": of_b["hash"],
+        "message": message,
+    }  # fmt: skip
+    assert commanded(model, "promote", "--run", "b") == 0
+    assert "run b is published already; nothing was changed" in capsys.readouterr().out
+    assert commanded(model, "rollback", "--published", "b") == 0
+    assert commanded(model, "rollback", "--published", "b") == 0 and model.published == "a"
+    assert left()["run"] == left()["previous"] == "a"
+    capsys.readouterr()
+    assert commanded(model, "promote", "--run", "x") == 66
+    assert capsys.readouterr().err.startswith("error: model model-b-1d has no run x; its runs: a, b")
+    assert (left()["event"], left()["exitCode"]) == ("error", 66)
+    with model_lock(model.paths, model.run("a")):
+        assert commanded(model, "rollback") == 74
+    assert (left()["exitCode"], left()["cause"]) == (74, "Occupied")
+    assert promotion.main(["promote", "--root", str(model.paths.root), "--model", "other"]) == 66
+    assert "no model other in namespace default of" in left()["message"]
+    assert "models there: model-b-1d" in left()["message"] and not (model.paths.model_dir.parent / "other").exists()
+    assert promotion.main(["promote", "--root", str(model.paths.root), "--model", "../x"]) == 64
+
+
+def test_kronos_promote_and_rollback(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KRONOS_OUTPUT_PATH", str(model.paths.root))
+    for name, decision in (("a", PUBLISHED), ("b", HELD)):
+        model.judge(model.run(name), decision)
+    assert main(["promote", "model-b-1d", "b"]) == 0
+    assert capfd.readouterr().out == "model-b-1d: run b is published now, instead of a\n"
+    assert main(["rollback", "model-b-1d", "-n", "default"]) == 0 and model.published == "a"
+    assert main(["promote", "model-b-1d"]) == 0 and model.published == "b"
+    assert main(["promote", "model-b-1d", "x"]) == 66
+
+
+def test_forecasts_take_any_run_by_its_id_or_alias(
+    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = model.paths.root
+    model.judge(model.run("a"), HELD)
+    not_yet = r"not published .*its run a was judged and held: .*`kronos promote model-b-1d`, or use it .*run candidate"
+    with pytest.raises(InputMissing, match=not_yet):
+        published_weights(root, None, "model-b-1d")
+    assert published_weights(root, None, "model-b-1d", "candidate").tokenizer == model.paths.runs / "a/tokenizer/best"
+    for name, decision in (("b", PUBLISHED), ("c", PUBLISHED), ("d", HELD)):
+        model.judge(model.run(name), decision)
+    monkeypatch.setattr("kronos_trainer.forecast.nets.forecaster_of", lambda weights, **options: weights)
+    monkeypatch.setattr("kronos_trainer.forecast.command.write_forecast", lambda request: requests.append(request))
+    monkeypatch.setenv("KRONOS_OUTPUT_PATH", str(root))
+    (tmp_path / "bars.csv").write_text("timestamps,open\n")
+    requests: list[Any] = []
+    for name, run in {"published": "c", "previous": "b", "candidate": "d", "a": "a"}.items():
+        loaded: Any = load("model-b-1d", run=name)
+        files = ["--root", str(root), "--input", str(tmp_path / "bars.csv"), "--output", str(tmp_path / "out.csv")]
+        assert forecast([*files, "--model", "model-b-1d", "--run", name]) == 0
+        for weights in (loaded, requests[-1].weights):
+            assert weights.predictor == model.paths.runs / run / "predictor" / "best"
+            assert weights.window is not None and weights.window.lookback == 12
+    with pytest.raises(InputMissing, match="has no run x; its runs: a, b, c, d, or one of published, previous"):
+        load("model-b-1d", run="x")
+    with pytest.raises(InputMissing, match="model model-c is not published"):
+        load("model-c", run="candidate")
+    with pytest.raises(ConfigError, match="pass the model's name"):
+        load(model.paths.model_dir, run="candidate")
+    assert forecast([*files, "--tokenizer", "t", "--predictor", "p", "--run", "candidate"]) == 64
+    assert "--run names a run of --model" in capsys.readouterr().err
+
+
 class Killed(BaseException):
     """A process that is killed between two steps."""
 
@@ -405,7 +501,7 @@ def test_a_crash_anywhere_in_a_command_is_finished_by_repeating_it(
     times = 0
 
     def move() -> Moved:
-        return promote(model.paths) if command == "promote" else rollback(model.paths, replacing="b")
+        return promote(model.paths) if command == "promote" else rollback(model.paths, published="b")
 
     for killed in cuts(monkeypatch, move):
         times += killed

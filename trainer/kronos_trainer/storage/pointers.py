@@ -7,7 +7,7 @@ leaves a state that readers understand. Nothing here imports torch: the commands
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -111,6 +111,14 @@ def instead(paths: RunPaths) -> str:
     )
 
 
+Fetch = Callable[[str], None]
+"""Puts the weights of a run in its directory, where they lie elsewhere."""
+
+
+def in_place(run: str) -> None:
+    """Of a model that lies in this file system."""
+
+
 @dataclass(frozen=True)
 class Moved:
     """What a command has done: `run` is published now, `before` was, and is the same where nothing was to be done."""
@@ -120,7 +128,7 @@ class Moved:
     weights: Mapping[str, Mapping[str, str]]  # of the published run, by stage: path, digest, hash
 
 
-def promote(paths: RunPaths, name: str = Alias.CANDIDATE) -> Moved:
+def promote(paths: RunPaths, name: str = Alias.CANDIDATE, fetch: Fetch = in_place) -> Moved:
     """Publishes a run, an alias or an id, whatever its verdict. May be repeated.
 
     Raises InputMissing if there is no such run or it is not complete, StorageError if a training holds the model.
@@ -134,18 +142,18 @@ def promote(paths: RunPaths, name: str = Alias.CANDIDATE) -> Moved:
             before = None  # to name a run is the way out
         held = candidate(paths) if name == Alias.CANDIDATE else None
         done = held is not None and before is not None and held.run == before.run
-        return _moved(paths, resolve(paths, Alias.PUBLISHED if done else name), before, By.PROMOTE)
+        return _moved(paths, resolve(paths, Alias.PUBLISHED if done else name), before, By.PROMOTE, fetch)
 
 
-def rollback(paths: RunPaths, replacing: str | None = None) -> Moved:
+def rollback(paths: RunPaths, published: str | None = None, fetch: Fetch = in_place) -> Moved:
     """Publishes the run that was published before; the replaced one is `previous` then. Raises as `promote`.
 
-    With `replacing`, only where that run is the published one, so that the same request does not go back twice.
+    With `published`, only where that run is the published one, so that the same request does not go back twice.
     """
     with command_lock(paths):
         before = current(paths)
-        done = replacing is not None and before is not None and before.run != replacing
-        return _moved(paths, resolve(paths, Alias.PUBLISHED if done else Alias.PREVIOUS), before, By.ROLLBACK)
+        done = published is not None and before is not None and before.run != published
+        return _moved(paths, resolve(paths, Alias.PUBLISHED if done else Alias.PREVIOUS), before, By.ROLLBACK, fetch)
 
 
 def publish(paths: RunPaths, found: Mapping[str, Any], by: By) -> None:
@@ -185,8 +193,9 @@ def verify(paths: StagePaths, result: StageResult) -> None:
         )
 
 
-def _moved(paths: RunPaths, run: str, before: Current | None, by: By) -> Moved:
+def _moved(paths: RunPaths, run: str, before: Current | None, by: By, fetch: Fetch) -> Moved:
     """Publishes a run by hand."""
+    fetch(run)
     there = _of(paths, run)
     found = document(there, *_facts(there))
     if before is None or before.run != run:
