@@ -33,6 +33,8 @@ JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"  # Kueue's, of its Workloads: the workl
 
 RETRAIN_ANNOTATION = f"{GROUP}/retrain-requested-at"
 CANCEL_ANNOTATION = f"{GROUP}/cancel-requested-at"
+PROMOTE_ANNOTATION = f"{GROUP}/promote"
+ROLLBACK_ANNOTATION = f"{GROUP}/rollback"
 
 # Labels and environment variables that a pod template may not set, because the operator or the Job controller does.
 RESERVED_LABEL_PREFIXES = (f"{GROUP}/", "batch.kubernetes.io/")

@@ -368,3 +368,11 @@ def test_requests_say_what_becomes_of_them(cluster: UserCluster, capsys: pytest.
     assert set(cluster.model()["metadata"]["annotations"]) == {names.RETRAIN_ANNOTATION, names.CANCEL_ANNOTATION}
     cluster.finish("Cancelled")
     assert main(["cancel", "m", "--cluster"]) == 66
+    for command, annotation, starts in (
+        (["promote", "m"], names.PROMOTE_ANNOTATION, "candidate 20"),
+        (["promote", "m", "1a2b3c4d"], names.PROMOTE_ANNOTATION, "1a2b3c4d 20"),
+        (["rollback", "m"], names.ROLLBACK_ANNOTATION, "20"),
+    ):
+        assert main([*command, "--cluster"]) == 0
+        assert cluster.model()["metadata"]["annotations"][annotation].startswith(starts)
+    assert main(["promote", "absent", "--cluster"]) == 66
