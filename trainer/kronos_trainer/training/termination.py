@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kronos_trainer.config import ErrorEvent, ResultEvent, parse_line
+from kronos_trainer.config import ErrorEvent, PointerEvent, ResultEvent, parse_line
 from kronos_trainer.storage import strict_json
 
 BYTES = 4096  # the kubelet keeps no more
 VARIABLE = "KRONOS_TERMINATION_LOG"
 _KUBELETS = Path("/dev/termination-log")
 
-LastWords = ResultEvent | ErrorEvent
+LastWords = ResultEvent | PointerEvent | ErrorEvent
 
 
 def place() -> Path | None:
@@ -46,7 +46,7 @@ def read(path: Path) -> LastWords | None:
         events = parse_line(path.read_text())
     except (OSError, ValueError):
         return None
-    return next((event for event in events if isinstance(event, ResultEvent | ErrorEvent)), None)
+    return next((event for event in events if isinstance(event, LastWords)), None)
 
 
 def fitting(event: LastWords) -> str:
@@ -55,6 +55,8 @@ def fitting(event: LastWords) -> str:
     short = {name: value for name, value in wire.items() if not isinstance(value, Mapping | list | tuple)}
     if isinstance(event, ResultEvent):
         short["result"] = event.result.short
+    if isinstance(event, PointerEvent):
+        short |= {"digests": dict(event.digests), "hashes": dict(event.hashes)}
     longest = BYTES
     while len(line := strict_json.line(_cut(short, longest))) >= BYTES:  # ASCII: as many bytes
         if longest == 0:
