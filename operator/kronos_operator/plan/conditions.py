@@ -173,7 +173,8 @@ def _trained(situation: Situation, stage: StageName) -> Condition:
 
 def _available(situation: Situation) -> Condition:
     run = situation.run
-    name = run.id if run is not None and run.published else situation.observed.published
+    just_now = run is not None and run.has_published(situation.observed.run)
+    name = run.id if run is not None and just_now else situation.observed.published
     message = f"run {name} is published" if name else "no run is published"
     reason = "Published" if name else "NotPublished"
     return Condition(type="Available", status=bool(name), reason=reason, message=message)

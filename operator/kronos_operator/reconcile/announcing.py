@@ -7,6 +7,7 @@ from typing import Literal
 
 from kronos_operator.api import Status
 from kronos_operator.kube import Object, Recorder
+from kronos_operator.plan import Answer, Verb
 
 _WARNINGS = ("TrainerCrashed", "ProgressDeadlineExceeded", "StorageFailed")
 
@@ -25,6 +26,18 @@ class Announcer:
             return
         bad = new.status != "True" or new.reason in _WARNINGS
         await self._post(body, new.reason, new.message or str(after.phase), "Warning" if bad else "Normal")
+
+    async def answered(self, body: Object, answer: Answer | None) -> None:
+        """Posts what has become of a promotion or rollback."""
+        if answer is None:
+            return
+        if answer.published is not None:
+            await self._post(
+                body, answer.reason, answer.message or f"run {answer.published.run} is published", "Normal"
+            )
+            return
+        what = "PromotionFailed" if answer.request.verb is Verb.PROMOTE else "RollbackFailed"
+        await self._post(body, what, f"{answer.reason}: {answer.message}")
 
     async def foreign(self, body: Object, objects: Iterable[Object]) -> None:
         """Warns once of each object that looks like a child and is none."""

@@ -20,8 +20,9 @@ from kronos_operator.api import (
     Status,
     Tracking,
 )
-from kronos_operator.plan import EventKind, Plan
+from kronos_operator.plan import EventKind, Plan, Verb
 from kronos_operator.reconcile.observing import Observation
+from kronos_operator.reconcile.promotions import artifacts_of, metrics_of, promotion_of
 from kronos_operator.reconcile.reports import MOST_NOTES, MOST_SKIPPED, progress_of
 from kronos_operator.reconcile.schedule import schedule_state
 from kronos_trainer.config import RunPaths
@@ -33,6 +34,8 @@ _PROGRESS_ANYWAY = 300.0  # seconds after which progress is written even if the 
 def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
     """The whole status; what it leaves out is removed."""
     before, run = model.status or Status(), decided.run
+    answer = decided.pointing.answer
+    pointed = None if answer is None else answer.published
     return Status(
         observed_generation=model.metadata.generation or 0,
         phase=decided.phase,
@@ -40,8 +43,9 @@ def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
         conditions=[_condition(one, before, model, seen.now) for one in decided.conditions],
         progress=_progress(before, run, seen),
         run=None if run is None else _with_gpus(run, model),
-        artifacts=_artifacts(model, before, run),
-        metrics=before.metrics if run is None or not _newly_published(before, run) else _metrics(run),
+        artifacts=_artifacts(model, before, run) if pointed is None else artifacts_of(model, pointed),
+        metrics=_metrics_of_published(before, run) if pointed is None else metrics_of(before, pointed),
+        promotion=before.promotion if answer is None else promotion_of(answer, seen.now),
         checkpoint=_checkpoint(before, run, seen),
         tracking=_tracking(before, decided, seen),
         skipped_checkpoints=_skipped(before, run, seen),
@@ -91,14 +95,18 @@ def _with_gpus(run: Run, model: KronosModel) -> Run:
 def _tracking(before: Status, decided: Plan, seen: Observation) -> Tracking:
     known, run = before.tracking, decided.run
     answered = decided.begins or seen.trigger.taken_back
+    answer = decided.pointing.answer
+    pointed = {} if answer is None else {answer.request.verb: answer.request.text}
     return Tracking(
         last_trigger=(seen.retrain or None) if answered else known.last_trigger,
+        last_promote=pointed.get(Verb.PROMOTE, known.last_promote),
+        last_rollback=pointed.get(Verb.ROLLBACK, known.last_rollback),
         trained=known.trained if run is None else run.trained_after(known.trained),
     )
 
 
 def _newly_published(before: Status, run: Run | None) -> bool:
-    return run is not None and run.published and before.published_run != run.id
+    return run is not None and run.has_published(before.run) and before.published_run != run.id
 
 
 def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts | None:
@@ -116,6 +124,10 @@ def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts
             digest = old.digest  # a stage that was reused
         found[stage.value] = Artifact(path=str(path), digest=digest, hash=hash_)
     return Artifacts(run=run.id, **found)
+
+
+def _metrics_of_published(before: Status, run: Run | None) -> dict[str, float]:
+    return before.metrics if run is None or not _newly_published(before, run) else _metrics(run)
 
 
 def _metrics(run: Run) -> dict[str, float]:
