@@ -314,6 +314,7 @@ def make_model(**spec: Any) -> Object:
         "timeframe": "1d",
         "data": {"source": {"claim": {"name": "bars"}}},
         "storage": {"claim": {"name": "models"}},
+        "evaluation": {"enabled": False},
         "retry": {"maxRestarts": 2, "backoffSeconds": 10, "progressDeadlineSeconds": 600},
     }
     return {

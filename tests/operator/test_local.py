@@ -58,6 +58,7 @@ class Machine:
             "timeframe": "1d",
             "data": {"source": {"claim": {"name": "bars", "path": "daily"}}},
             "tokenizer": {"epochs": 1},
+            "evaluation": {"enabled": False},
             "retry": {"backoffSeconds": 0, "maxRestarts": 2},
             "resources": {"gpusPerNode": 4},
         }

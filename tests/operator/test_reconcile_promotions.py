@@ -22,10 +22,6 @@ HASHES = {"tokenizer": "1" * 16, "predictor": "2" * 16}
 DIGESTS = {"tokenizer": "a" * 64, "predictor": "b" * 64}
 
 
-def made(settings: Settings | None = None, **spec: object) -> World:
-    return World(settings, evaluation={"enabled": False}, **spec)
-
-
 def report(run: str = OLD, previous: str = "", **fields: object) -> str:
     line = {"kronos": 1, "event": "pointer", "run": run, "previous": previous, "digests": DIGESTS, "hashes": HASHES}
     return json.dumps(line | {"message": f"run {run} is published"} | fields)
@@ -33,7 +29,7 @@ def report(run: str = OLD, previous: str = "", **fields: object) -> str:
 
 def trained(settings: Settings | None = None, **spec: object) -> World:
     """A model whose run is published."""
-    world = made(settings, **spec)
+    world = World(settings, **spec)
     world.train()
     assert world.status.phase is Phase.SUCCEEDED
     world.cluster.events.clear()
@@ -101,8 +97,8 @@ def test_a_promotion_is_carried_out_by_a_pod_and_shown_in_status() -> None:
         "Promoted",
     )
     assert (status.promotion.run, status.promotion.previous) == (OLD, before.published_run)
-    assert (status.phase, status.run) == (before.phase, before.run)
-    assert ("Normal", "Promoted") in world.cluster.events
+    assert status.phase is before.phase and world.condition("Ready") == ("True", "Promoted")
+    assert world.cluster.events == [("Normal", "Promoted")]
     assert pointers(world) == [], "it is deleted once it has been read"
     assert not any(reason == "ForeignObject" for _, reason in world.cluster.events)
 
@@ -130,7 +126,7 @@ def test_a_rollback_names_what_it_goes_back_from_and_brings_the_metrics_of_the_r
 
 
 def test_it_waits_for_the_attempt_and_the_next_attempt_waits_for_it() -> None:
-    world = made()
+    world = World()
     world.run()
     world.cluster.annotate(PROMOTE, "candidate 1")
     world.step()
@@ -145,8 +141,48 @@ def test_it_waits_for_the_attempt_and_the_next_attempt_waits_for_it() -> None:
     assert "-pred-" in attempt
 
 
+def held() -> World:
+    """A model of which one run is published, and a later one is held by the gate."""
+    world = World(evaluation={"enabled": True})
+    for again in (False, True):
+        if again:
+            world.cluster.annotate(names.RETRAIN_ANNOTATION, "2026-11-28T12:00:00Z")
+        for _ in range(2):
+            world.run()
+            world.end()
+        world.run()
+        world.end(message=judged("Held" if again else "Published"))
+    world.cluster.events.clear()
+    return world
+
+
+def judged(decision: str) -> str:
+    promotion = {"decision": decision, "message": "not better than the published run"}
+    summary = {"verdict": "Undecided", "metric": "crps", "dates": 21, "comparisons": []}
+    result = {"version": 1, "stage": "evaluation", "evaluation": summary, "promotion": promotion}
+    return json.dumps({"kronos": 1, "event": "result", "stage": "evaluation", "result": result})
+
+
+def test_a_held_run_is_promoted_and_rolled_back() -> None:
+    world = held()
+    status = world.status
+    assert status.run is not None and status.published_run != status.run.id
+    first, second = status.published_run, status.run.id
+    assert world.condition("Finished") == ("True", "PromotionHeld")
+    finish(world, ask(world, PROMOTE, "candidate 1"), report(second, first))
+    assert world.status.published_run == second
+    assert world.condition("Finished") == ("True", "Succeeded"), "nobody has to decide any more"
+    finish(world, ask(world, ROLLBACK, "2"), report(first, second))
+    assert world.status.published_run == first
+    assert (world.condition("Ready"), world.condition("Available")) == (("True", "RolledBack"), ("True", "Published"))
+    for _ in range(2):
+        world.restart()
+        world.reconcile()
+    assert world.status.published_run == first and world.cluster.live() == []
+
+
 def test_a_suspended_model_is_promoted_too() -> None:
-    world = made(suspend=True)
+    world = World(suspend=True)
     world.reconcile()
     finish(world, ask(world, PROMOTE, OLD))
     assert world.status.published_run == OLD and world.status.phase is Phase.SUSPENDED
@@ -197,7 +233,7 @@ def test_a_pod_that_does_not_start_is_given_up_with_its_reason(quota: bool) -> N
 
 
 def test_a_pod_that_is_refused_is_the_answer_at_once_and_training_goes_on() -> None:
-    world = made()
+    world = World()
     world.reconcile()
     (attempt,) = world.cluster.live()
     world.run()

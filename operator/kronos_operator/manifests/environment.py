@@ -17,7 +17,7 @@ def environment(attempt: AttemptTemplate, rendezvous: Variables) -> list[dict[st
     """The container's variables. `rendezvous` has those by which the nodes find each other."""
     spec = attempt.model.spec
     variables: Variables = {
-        **_defaults(spec.resources),
+        **_defaults(attempt.resources),
         **_users(spec),
         **_secrets(spec),
         **_HOME,

@@ -9,7 +9,7 @@ from kronos_operator.plan.events import Event, EventKind
 from kronos_operator.plan.observed import Observed
 from kronos_operator.plan.obstacle import Obstacle
 from kronos_operator.plan.pointing import Answer, PointerPod, PointerRequest, Pointing, Published, Verb, pending
-from kronos_operator.plan.preview import StageAction, StagePreview, preview
+from kronos_operator.plan.preview import StageAction, StagePreview, done_by, preview
 from kronos_operator.plan.request import Request
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "StopAttempt",
     "Verb",
     "begin",
+    "done_by",
     "pending",
     "plan",
     "preview",

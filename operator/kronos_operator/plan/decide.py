@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from kronos_operator.api import KronosModel, Phase, Run, Spec, StopReason, UpdatePolicy
+from kronos_operator.api import KronosModel, Outcome, Phase, Run, Spec, StopReason, UpdatePolicy
 from kronos_operator.plan.actions import Action, Deletions, StartAttempt, StopAttempt, start_of
 from kronos_operator.plan.attempt import Attempt, AttemptState
 from kronos_operator.plan.begin import begin
@@ -84,6 +84,9 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
         observed = replace(observed, waiting=observed.waiting or _PROMOTING)
     if pointing.answer is not None and pointing.answer.published is not None:
         observed = replace(observed, published=pointing.answer.published.run)
+        if run is not None and run.outcome is Outcome.SUCCEEDED:
+            # What the gate has decided of it counts no longer.
+            run = run.evolve(reason=pointing.answer.reason, message=pointing.answer.message)
     current = None if run is None else _current(run, observed.attempts)
     situation = Situation(request=request, observed=observed, run=run, current=current)
     phase = phase_of(situation)
@@ -205,11 +208,14 @@ def _reason_to_give_back(current: Attempt | None, observed: Observed, now: float
 def _gives_way(run: Run, request: Request) -> bool:
     """Whether the run is not to be finished, for the sake of what is asked for now.
 
-    One that has trained nothing yet always gives way to another spec: it may be one that can never start.
+    One that has trained nothing yet always gives way to another spec: it may be one that can never start. Other scores
+    are no reason to stop what trains: they follow in the same run.
     """
     if request.refused:
         return False
-    changed, insisted = request.changes(run), request.insists(run)
+    stage, insisted = run.next_stage, request.insists(run)
+    scores = stage is not None and not stage.stage.has_weights
+    changed = request.changes(run) if scores else request.retrains(run)
     if request.spec.update_policy is UpdatePolicy.CANCEL:
         return changed or insisted
     waits_for_request = request.spec.update_policy is UpdatePolicy.MANUAL and not insisted

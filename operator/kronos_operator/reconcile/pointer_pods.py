@@ -82,7 +82,7 @@ def pointer_pod_of(model: KronosModel, observed: ObservedWorkload, now: float) -
         if said is None:
             lost = f"its report was lost: see what `kronos {verb}` says when it is asked again"
             return replace(pod, ended=True, reason="ReportLost", message=lost)
-        return replace(pod, ended=True, published=_published(said), message=plain(said.message))
+        return replace(pod, ended=True, published=_published(said), message=_message(said))
     cause = cause_of(observed.workload, observed.pods)
     reason = "PodFailed" if cause.disruption is None else cause.disruption.reason
     message = cause.message if cause.disruption is None else cause.disruption.message
@@ -133,6 +133,10 @@ def _said(pod: Object) -> PointerEvent | None:
     """What the pod has left as its last words, if that names a run."""
     events = (event for line in last_message(pod).splitlines() for event in parse_line(line))
     return next((event for event in events if isinstance(event, PointerEvent) and event.run), None)
+
+
+def _message(said: PointerEvent) -> str:
+    return plain(said.message) or f"run {plain(said.run)} is published"
 
 
 def _published(said: PointerEvent) -> Published:

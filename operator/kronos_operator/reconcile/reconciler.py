@@ -178,8 +178,7 @@ class Reconciler:
         decided_on = {"metadata": model.metadata.model_dump(mode="json", by_alias=True)}
         fresh = await self._apply(decided_on, after.model_dump(mode="json", by_alias=True, exclude_none=True))
         self._metrics.saw(key, before, after)
-        await self._announcer.change(fresh, before, after)
-        await self._announcer.answered(fresh, decided.pointing.answer)
+        await self._announcer.change(fresh, before, after, decided.pointing.answer)
         return KronosModel.from_server(fresh)
 
     async def _apply(self, body: Object, status: Object) -> Object:
@@ -189,7 +188,7 @@ class Reconciler:
         return fresh
 
     def _count(self, key: Key, model: KronosModel, seen: Observation) -> None:
-        gpus = model.spec.resources.nodes * model.spec.resources.gpus_per_node
+        gpus = 0 if seen.current is None else model.spec.resources.of_stage(seen.current.stage).gpus
         self._metrics.used(key, gpus, seen.now, running=seen.state is AttemptState.RUNNING)
 
     def _next(self, seen: Observation, decided: Plan, *, in_line: bool) -> float | None:

@@ -11,6 +11,7 @@ from kronos_operator.api import (
     Artifacts,
     CheckpointState,
     Condition,
+    Evaluated,
     Failure,
     HistoryEntry,
     KronosModel,
@@ -20,7 +21,7 @@ from kronos_operator.api import (
     Status,
     Tracking,
 )
-from kronos_operator.plan import EventKind, Plan, Verb
+from kronos_operator.plan import AttemptState, EventKind, Plan, Verb
 from kronos_operator.reconcile.observing import Observation
 from kronos_operator.reconcile.promotions import artifacts_of, metrics_of, promotion_of
 from kronos_operator.reconcile.reports import MOST_NOTES, MOST_SKIPPED, progress_of
@@ -44,8 +45,10 @@ def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
         progress=_progress(before, run, seen),
         run=None if run is None else _with_gpus(run, model),
         artifacts=_artifacts(model, before, run) if pointed is None else artifacts_of(model, pointed),
-        metrics=_metrics_of_published(before, run) if pointed is None else metrics_of(before, pointed),
+        metrics=_published_metrics(before, run) if pointed is None else metrics_of(before, pointed),
         promotion=before.promotion if answer is None else promotion_of(answer, seen.now),
+        evaluation=_evaluation(model, before, run, seen),
+        report=_report(model, run),
         checkpoint=_checkpoint(before, run, seen),
         tracking=_tracking(before, decided, seen),
         skipped_checkpoints=_skipped(before, run, seen),
@@ -88,7 +91,8 @@ def _condition(new: planning.Condition, status: Status, model: KronosModel, now:
 
 
 def _with_gpus(run: Run, model: KronosModel) -> Run:
-    gpus = model.spec.resources.nodes * model.spec.resources.gpus_per_node
+    stage, resources = run.next_stage, model.spec.resources
+    gpus = (resources if stage is None else resources.of_stage(stage.stage)).gpus
     return run if run.gpus == gpus else run.evolve(gpus=gpus)
 
 
@@ -126,8 +130,25 @@ def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts
     return Artifacts(run=run.id, **found)
 
 
-def _metrics_of_published(before: Status, run: Run | None) -> dict[str, float]:
-    return before.metrics if run is None or not _newly_published(before, run) else _metrics(run)
+def _published_metrics(before: Status, run: Run | None) -> dict[str, float]:
+    if run is not None and _newly_published(before, run):
+        return _metrics(run)
+    current = run is not None and run.published and before.published_run == run.id
+    return before.metrics | _metrics(run) if run is not None and current else before.metrics
+
+
+def _evaluation(model: KronosModel, before: Status, run: Run | None, seen: Observation) -> Evaluated | None:
+    """What the attempt that has just ended has reported, and until then what was known."""
+    attempt = seen.attempt
+    if run is None or attempt is None or attempt.state is not AttemptState.SUCCEEDED or attempt.result is None:
+        return before.evaluation
+    return Evaluated.of(attempt.result, run.id, _report(model, run)) or before.evaluation
+
+
+def _report(model: KronosModel, run: Run | None) -> str | None:
+    if run is None or not (run.outcome is not None or any(stage.done for stage in run.stages)):
+        return None
+    return str(RunPaths(_ROOT, model.ref, run.id).report)
 
 
 def _metrics(run: Run) -> dict[str, float]:
@@ -216,6 +237,8 @@ def _history(model: KronosModel, before: Status, decided: Plan, now: float) -> l
             started_at=run.started_at,
             finished_at=now,
             metrics=_metrics(run),
+            verdict=next((stage.verdict for stage in run.stages if stage.verdict is not None), None),
+            promotion=None if run.judged is None else run.judged.promotion,
         )
         entries = [entry, *entries]
     return entries[: model.spec.history_limit]
