@@ -24,9 +24,7 @@ def pointer(case: str, text: str | None = None, **changes: object) -> Manifest:
     subject = model(case, **changes)
     verb, usual = REQUESTS[case]
     request = PointerRequest.of(subject, verb, text or usual)
-    return pointer_workload(
-        PointerTemplate(model=subject, uid=UID, request=request, image=IMAGE, published="0ddba115")
-    )
+    return pointer_workload(PointerTemplate(model=subject, uid=UID, request=request, image=IMAGE, published="0ddba115"))
 
 
 def pod(workload: Manifest) -> dict[str, Any]:
