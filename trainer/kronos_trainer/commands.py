@@ -70,7 +70,14 @@ FORECAST_OPTIONS = (
         group=_BARS,
         help="The predicted bars: Parquet if it ends with .parquet, else CSV; or a directory, one file per symbol.",
     ),
-    Option(name="model", metavar="NAME", group=_WEIGHTS, help="A model trained here: its published run."),
+    Option(name="model", metavar="NAME", group=_WEIGHTS, help="A model trained here."),
+    Option(
+        name="run",
+        metavar="RUN",
+        group=_WEIGHTS,
+        help="Which of its runs: an id, published, previous or candidate.",
+        default_text="published",
+    ),
     Option(
         name="namespace",
         short="-n",

@@ -24,6 +24,7 @@ from kronos_trainer.config.files import (
 )
 from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
+from kronos_trainer.config.pointers import By, Candidate, Current
 from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
@@ -96,6 +97,8 @@ __all__ = [
     "STARTS",
     "TRIAL",
     "BarsRead",
+    "By",
+    "Candidate",
     "CheckpointPolicy",
     "CheckpointSkippedEvent",
     "ClaimPath",
@@ -104,6 +107,7 @@ __all__ = [
     "Comparison",
     "Content",
     "Contract",
+    "Current",
     "Data",
     "Decision",
     "EarlyStopping",

@@ -109,8 +109,10 @@ def _weights(options: argparse.Namespace) -> Weights:
     directories = (options.tokenizer, options.predictor)
     if (options.model is None) == (directories == (None, None)):
         raise ConfigError("set either --model, or --tokenizer and --predictor")
+    if options.run is not None and options.model is None:
+        raise ConfigError("--run names a run of --model: set both")
     if options.model is not None:
-        return published_weights(options.root, options.namespace, options.model)
+        return published_weights(options.root, options.namespace, options.model, options.run)
     if None in directories:
         raise ConfigError("--tokenizer and --predictor must be set together: a predictor works with one tokenizer only")
     return Weights(tokenizer=options.tokenizer, predictor=options.predictor)
