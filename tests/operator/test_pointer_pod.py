@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from kronos_operator import names
 from kronos_operator.backends import pointer_workload
 from kronos_operator.manifests import Manifest, PointerTemplate
 from kronos_operator.plan import PointerRequest, Verb
+from kronos_trainer import promotion
+from kronos_trainer.config import ErrorEvent, ExitCode, parse_line
 
 # A claim, and an object store with its variables.
 REQUESTS = {
@@ -53,6 +56,21 @@ def test_it_asks_for_no_gpu_no_queue_and_no_bars_and_belongs_to_no_attempt(case:
     assert names.BARS_MOUNT not in str(workload)
     assert names.is_command_name(workload["metadata"]["name"], workload["metadata"]["labels"])
     assert not names.is_attempt_name(workload["metadata"]["name"], workload["metadata"]["labels"])
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_the_trainers_command_takes_what_it_is_given_and_leaves_what_the_operator_reads(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (container,) = pod(pointer(case))["containers"]
+    module, *arguments = container["command"][2:]
+    assert module == promotion.__spec__.name
+    left = tmp_path / "termination-log"
+    monkeypatch.setenv("KRONOS_TERMINATION_LOG", str(left))
+    here = [f"--root={tmp_path}" if one.startswith("--root=") else one for one in arguments]
+    assert promotion.main(here) == ExitCode.INPUT_MISSING
+    (said,) = parse_line(left.read_text())
+    assert isinstance(said, ErrorEvent) and "no model model-a-4h in namespace quant" in said.message
 
 
 def test_the_longest_name_leaves_room_for_the_suffix_of_a_pod() -> None:
