@@ -102,18 +102,6 @@ def test_correlations_by_hand_and_where_there_are_none() -> None:
     assert np.isnan(metrics.correlations(np.ones(5), came)).all()
 
 
-def test_variance_of_bars_by_hand() -> None:
-    day = bar(100, 110, 90, 105)
-    one = 10_000 * (math.log(110 / 90) ** 2 / 2 - (2 * math.log(2) - 1) * math.log(1.05) ** 2)
-    assert one == pytest.approx(192.148, abs=1e-3)
-    assert metrics.garman_klass(np.array([[day, day], [day, bar(7, 7, 7, 7, 0)]])) == pytest.approx([2 * one, one])
-    # A close above the high counts as the high.
-    assert metrics.garman_klass(np.array([bar(100, 104, 90, 110)])) == metrics.garman_klass(
-        np.array([bar(100, 110, 90, 110)])
-    )
-    assert np.isnan(metrics.garman_klass(np.array([day, bar(0, 1, 0, 1, 0)])))
-
-
 def test_loss_of_variances_by_hand() -> None:
     found = metrics.qlike(np.array([4.0, 2, 0, 1, np.nan]), np.array([2.0, 2, 1, 0, 1]))
     assert found.tolist() == pytest.approx([0.5 - math.log(0.5) - 1, 0, np.nan, np.nan, np.nan], nan_ok=True)

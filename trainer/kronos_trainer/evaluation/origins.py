@@ -76,7 +76,7 @@ def instant_texts(times: npt.NDArray[np.int64]) -> list[str]:
 def _calendar(bars: Bars, span: tuple[int, int]) -> Int64:
     inside = bars.times[(bars.times >= span[0]) & (bars.times < span[1])]
     instants, counts = np.unique(inside, return_counts=True)
-    return instants[2 * counts >= counts.max(initial=0)]
+    return np.asarray(instants[2 * counts >= counts.max(initial=0)])
 
 
 def _even(count: int, most: int) -> Int64:

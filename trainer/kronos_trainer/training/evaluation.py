@@ -45,8 +45,8 @@ class _Evaluation:
     """What an evaluation builds on its way."""
 
     def __init__(self, work: Work) -> None:
-        settings = work.run.evaluation
-        assert isinstance(settings, Settings)
+        settings = work.run.settings(Settings)
+        assert settings is not None
         self._work = work
         self._run = work.run
         self._settings = settings
@@ -77,18 +77,15 @@ class _Evaluation:
             rival.name: Scored(label=rival.label, scores=board.rows[rival.name].scores.of(done)) for rival in rivals
         }
         facts = self._facts(done, left_out, board.seconds)
-        judged = judge(facts, scored, self._question(facts))
-        assert judged.summary is not None
+        judged, summary = judge(facts, scored, self._question(facts))
         if MODEL in scored and len(done):
             judged = judged.model_copy(update={"fans": self._fans(board, plain, calibrated)})
         durable.write_text(self._files.evaluation, judged.dump())
         work.keep()
         return StageResult(
-            scores={"crps": judged.summary.loss},
-            evaluation=judged.summary,
-            promotion=decide(
-                run.promotion, judged.summary, model=run.model.key, run=run.run, published=self._published
-            ),
+            scores={"crps": summary.loss},
+            evaluation=summary,
+            promotion=decide(run.promotion, summary, model=run.model.key, run=run.run, published=self._published),
         )
 
     def _calibrated(self, finetuned: Nets, plain: Sampled) -> CalibratedRival:
