@@ -20,7 +20,7 @@ from kronos_trainer.storage.stores import Beat, Changed, Object, Store
 from kronos_trainer.storage.warm_start import is_warm
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
-_POINTERS = ("checkpoint.json", "result.json", "report.md", "current.json")
+_POINTERS = ("checkpoint.json", "result.json", "report.html", "current.json")
 _PULLS = 3  # times that a directory is listed anew when it changes while it is read
 
 

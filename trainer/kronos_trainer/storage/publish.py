@@ -1,4 +1,4 @@
-"""What a stage leaves for others: weights or scores, result.json, and with the last stage report.md and current.json.
+"""What a stage leaves for others: weights or scores, result.json, and with the last stage its reports and current.json.
 
 Called by rank 0 around the training loop. Every function may be repeated after an interruption: what is complete is
 left alone, and each of result.json and current.json is written only once all that it speaks of is in place.
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from kronos_trainer import report
 from kronos_trainer.config import Reuse, RunConfig, RunPaths, StageName, StagePaths, StageResult, now_text
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.predictor import KronosPredictor
@@ -22,7 +23,6 @@ from kronos_trainer.storage import durable
 from kronos_trainer.storage.checkpoint import Checkpoints
 from kronos_trainer.storage.reading import Reading
 from kronos_trainer.storage.warm_start import published_weights
-from kronos_trainer.training import report
 from kronos_trainer.training.stages import kind_of
 
 
@@ -86,7 +86,7 @@ def publish(run: RunConfig, paths: RunPaths) -> None:
     if _is_published(run, paths):
         return
     results = {stage: _materialise(run, paths, stage) for stage in run.stages}
-    report.write(run, paths, results)
+    report.write(run, paths)
     current = {
         "run": run.run,
         "publishedAt": now_text("seconds"),
@@ -109,7 +109,7 @@ def _is_published(run: RunConfig, paths: RunPaths) -> bool:
 
 
 def _published(paths: RunPaths, stage: StageName, result: StageResult) -> dict[str, object]:
-    """What current.json names of a stage: where its weights lie, or which scores report.md has."""
+    """What current.json names of a stage: where its weights lie, or which scores the report has."""
     if not stage.has_weights:
         return {"hash": result.hash}
     best = paths.stage(stage).best.relative_to(paths.model_dir)
