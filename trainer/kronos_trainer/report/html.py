@@ -15,8 +15,9 @@ from markupsafe import Markup
 from kronos_trainer.evaluation.document import Fan
 from kronos_trainer.report import figures, wording
 from kronos_trainer.report.facts import Facts
+from kronos_trainer.report.fan import fan_svg
 from kronos_trainer.report.interval import interval_svg
-from kronos_trainer.report.judged import CALIBRATED, LEVELS, START, Compared, Judged
+from kronos_trainer.report.judged import CALIBRATED, LEVELS, MOST_FANS, START, Compared, Judged
 from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLAUSIBILITY, SHARES, VOLATILITY
 from kronos_trainer.report.recipes import commands, recomputing
 from kronos_trainer.report.tables import training_rows
@@ -52,13 +53,13 @@ def page(facts: Facts) -> str:
     }
     if judged is not None:
         context |= _of_evaluation(judged)
-    return _environment().get_template("report.html").render(context)
+    return environment().get_template("report.html").render(context)
 
 
 def _of_evaluation(judged: Judged) -> dict[str, Any]:
     fans: dict[str, list[tuple[Fan, Markup]]] = {}
     for fan in judged.fans:
-        fans.setdefault(fan.symbol, []).append((fan, figures.fan(fan)))
+        fans.setdefault(fan.symbol, []).append((fan, fan_svg(fan)))
     shown = {name for losses in judged.by_step.values() for name in losses}
     others = [judged.labels[name] for name in judged.labels if name in shown and name not in figures.COLOURS]
     compared = [row for row in judged.by_symbol if row.over_start is not None]
@@ -124,10 +125,14 @@ def _flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str
 @cache
 def _style() -> tuple[str, str]:
     """The style sheet, and the hash by which the page's policy allows it."""
-    style = resources.files(__package__).joinpath("templates/style.css").read_text(encoding="utf-8")
-    rules = [f".choice>#fan{number}:checked~.of{number}{{display:block}}" for number in range(1, 7)]
-    style += "\n".join(rules)
+    rules = [f".choice>#fan{number}:checked~.of{number}{{display:block}}" for number in range(1, MOST_FANS + 1)]
+    style = style_sheet("style.css") + "\n".join(rules)
     return style, csp_hash(style)
+
+
+def style_sheet(name: str) -> str:
+    """The text of a style sheet of this package."""
+    return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def csp_hash(style: str) -> str:
@@ -136,10 +141,6 @@ def csp_hash(style: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    return environment()
-
-
 def environment() -> Environment:
     """Templates of this package, in which everything is escaped."""
     made = Environment(

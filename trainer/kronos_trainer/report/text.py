@@ -88,7 +88,7 @@ def _judged(judged: Judged) -> list[str]:
     sections = [
         _section(
             f"Against the alternatives, by {judged.metric.upper()}",
-            "\n".join([_table(rows, right="1234"), *map(_wrapped, refused)]),
+            "\n".join([table(rows, right="1234"), *map(_wrapped, refused)]),
         )
     ]
     for title, names in (
@@ -111,7 +111,7 @@ def _coverage(judged: Judged) -> str:
     found = {(row.forecaster, round(100 * row.level)): row.share for row in judged.coverage}
     names = dict.fromkeys(row.forecaster for row in judged.coverage)
     rows = [[plain(judged.labels[name]), *(percent(found.get((name, level))) for level in LEVELS)] for name in names]
-    return _table([["forecast", *(f"{level} % band" for level in LEVELS)], *rows], right="123")
+    return table([["forecast", *(f"{level} % band" for level in LEVELS)], *rows], right="123")
 
 
 def _metrics(judged: Judged, names: Sequence[str]) -> str:
@@ -120,7 +120,7 @@ def _metrics(judged: Judged, names: Sequence[str]) -> str:
         if any(values.get(name) is not None for name in names):
             shown = [(percent if name in SHARES else loss)(values.get(name)) for name in names]
             rows.append([plain(judged.labels[forecaster]), *shown])
-    return _table(rows, right="12345678")
+    return table(rows, right="12345678")
 
 
 def _symbols(judged: Judged) -> str:
@@ -129,20 +129,20 @@ def _symbols(judged: Judged) -> str:
     if left > 0:
         shown = shown[: MOST_SYMBOLS // 2] + shown[-(MOST_SYMBOLS // 2) :]
     rows = [[plain(row.symbol), loss(row.loss), signed(row.over_start), signed(row.over_naive)] for row in shown]
-    table = _table([["symbol", judged.metric.upper(), "over the start", "over naive"], *rows], right="123")
-    return f"{table}\n({left:,} more in report.json)" if left > 0 else table
+    shown_rows = table([["symbol", judged.metric.upper(), "over the start", "over naive"], *rows], right="123")
+    return f"{shown_rows}\n({left:,} more in report.json)" if left > 0 else shown_rows
 
 
 def _training(facts: Facts) -> str:
     outcomes = [_wrapped(f"{one.stage}: {one.outcome}") for one in facts.training]
     trained = [one for one in facts.training if one.trained]
     rows = [["", *(one.stage for one in trained)], *([title, *cells] for title, cells in training_rows(trained))]
-    return "\n".join([*outcomes, *(["", _table(rows, right="12345678")] if trained else [])])
+    return "\n".join([*outcomes, *(["", table(rows, right="12345678")] if trained else [])])
 
 
 def _scores(facts: Facts) -> str:
     rows = [[one.stage, plain(one.name), number(one.value)] for one in facts.scores]
-    return _table([["stage", "score", "value"], *rows], right="2")
+    return table([["stage", "score", "value"], *rows], right="2")
 
 
 def _data(facts: Facts) -> str:
@@ -153,12 +153,12 @@ def _data(facts: Facts) -> str:
         rows.append(["weights saw", f"nothing from {plain(data.pretrained_until)} on"])
     rows.append(["digest", plain(data.digest)])
     notes = [_wrapped(f"- {plain(note)}", "  ") for note in data.notes]
-    return "\n".join([_table(rows), *notes])
+    return "\n".join([table(rows), *notes])
 
 
 def _configuration(facts: Facts) -> str:
     rows = [[one.field, plain(str(one.value)), plain(str(one.default))] for one in facts.settings if one.differs]
-    return _table([["field", "value", "default"], *rows])
+    return table([["field", "value", "default"], *rows])
 
 
 def _weights(facts: Facts) -> str:
@@ -173,13 +173,13 @@ def _weights(facts: Facts) -> str:
         ]
         for one in facts.weights
     ]
-    return _table([["directory", "size", "parameters", "trained by", "initial weights", "digest"], *rows], right="12")
+    return table([["directory", "size", "parameters", "trained by", "initial weights", "digest"], *rows], right="12")
 
 
 def _software(facts: Facts) -> str:
     names = list(dict.fromkeys(name for versions in facts.software.values() for name in versions))
     rows = [[stage, *(plain(one.get(name, NOTHING)) for name in names)] for stage, one in facts.software.items()]
-    return _table([["stage", *map(plain, names)], *rows])
+    return table([["stage", *map(plain, names)], *rows])
 
 
 def _section(title: str, body: str) -> str:
@@ -190,7 +190,7 @@ def _wrapped(said: str, indent: str = "") -> str:
     return textwrap.fill(said, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _table(rows: Sequence[Row], *, right: Iterable[str] = ()) -> str:
+def table(rows: Sequence[Row], *, right: Iterable[str] = ()) -> str:
     """Columns of the width of their longest cell; where that is too much, the widest is cut."""
     columns = len(rows[0])
     widths = [max(len(row[column]) for row in rows) for column in range(columns)]
