@@ -70,7 +70,7 @@ def instant_texts(times: npt.NDArray[np.int64]) -> list[str]:
     """Wall-clock ns as ISO 8601 to the minute, as dates where all are at midnight."""
     minutes = times.astype("datetime64[ns]").astype("datetime64[m]")
     days = minutes.astype("datetime64[D]")
-    return [str(instant) for instant in (days if (days == minutes).all() else minutes)]
+    return [str(instant).replace("T", " ") for instant in (days if (days == minutes).all() else minutes)]
 
 
 def _calendar(bars: Bars, span: tuple[int, int]) -> Int64:

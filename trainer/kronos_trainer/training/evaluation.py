@@ -91,6 +91,7 @@ class _Evaluation:
     def _calibrated(self, finetuned: Nets, plain: Sampled) -> CalibratedRival:
         """The run's model with the sampling and bands that served best on the validation span; calibration.json."""
         work, window = self._work, self._run.window
+        work.progress.phase("calibrating")
         dates = dates_of(work.bars, work.splits.spans["validation"], window, most=MOST_VALIDATED)
         rows, of_date = rows_of(dates, MOST_CALIBRATED)
         if len(rows):
@@ -157,6 +158,7 @@ class _Evaluation:
     def _scored(self, rivals: list[Rival], board: Scoreboard) -> list[int]:
         """The dates (their indices) that all rivals were scored on."""
         work = self._work
+        work.progress.phase("scoring", step=0, steps=len(self._dates))
         return score_all(
             work.bars,
             self._dates,
