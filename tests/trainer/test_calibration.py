@@ -138,6 +138,7 @@ def test_a_span_without_forecasts_leaves_the_bands() -> None:
     for actual in (np.empty((0, HORIZON)), np.full((3, HORIZON), np.nan)):
         found = calibrate(fixed(np.zeros((len(actual), 9, HORIZON))), actual, np.arange(len(actual)), samples=9, seed=0)
         assert found.factors == () and "can be scored" in found.note
+        assert json.loads(found.dump())["version"] == 1
     paths = walk(np.random.default_rng(0), (9,))
     quantiles = apply(found, paths, [0.1, 0.5, 0.9])
     np.testing.assert_allclose(quantiles, np.quantile(paths, [0.1, 0.5, 0.9], axis=0, method="weibull"))
