@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kronos_operator.api.evaluation import Evaluated
+from kronos_operator.api.evaluation import Path as ReportPath
 from kronos_operator.api.run import Run, TrainedStage
 from kronos_operator.api.values import (
     Count,
@@ -21,6 +23,7 @@ from kronos_operator.api.values import (
     Reason,
     RequestText,
     Text,
+    Word,
 )
 from kronos_trainer.config import Contract, StageName, stage_fields
 
@@ -142,6 +145,8 @@ class HistoryEntry(Contract):
     started_at: Moment | None = Field(None, description="Start of the run.")
     finished_at: Moment | None = Field(None, description="End of the run.")
     metrics: Metrics = Field({}, description="Final metrics, by name.")
+    verdict: Word | None = Field(None, description="Verdict of its evaluation.")
+    promotion: Word | None = Field(None, description="What the promotion gate has decided: Published or Held.")
 
 
 class Tracking(Contract):
@@ -173,12 +178,21 @@ class Status(Contract):
     tracking: Tracking = Field(default_factory=Tracking, description="Internal state of the operator.")
     artifacts: Artifacts | None = Field(None, description="The published model.")
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
+    evaluation: Evaluated | None = Field(
+        None,
+        description="The newest evaluation: of status.run once it has one, and until then of an earlier run.",
+    )
+    report: ReportPath | None = Field(
+        None,
+        description="Report of status.run, relative to the root of the storage. Written when a stage ends, and when "
+        "the run fails.",
+    )
     checkpoint: CheckpointState | None = Field(None, description="Newest checkpoint of the running stage.")
     skipped_checkpoints: Annotated[list[Note], Field(max_length=8)] = Field(
         [], description="Damaged checkpoints of the run, skipped by a restart in favour of an older one."
     )
     notes: Annotated[list[Note], Field(max_length=8)] = Field(
-        [], description="Notes from the trainers of the run, e.g. anomalies in the bars. report.md lists all of them."
+        [], description="Notes from the trainers of the run, e.g. anomalies in the bars. report.html lists all of them."
     )
     schedule: ScheduleState | None = Field(None, description="Scheduled retraining.")
     failure: Failure | None = Field(None, description="Cause of the last failed attempt.")

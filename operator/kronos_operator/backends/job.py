@@ -21,7 +21,7 @@ _KIND = Kind(group="batch", version="v1", plural="jobs", kind="Job")
 
 def _workload(attempt: AttemptTemplate) -> Manifest:
     template = pod_template(attempt, container=_CONTAINER, rendezvous=_rendezvous(attempt), port_name=_PORT)
-    if attempt.nodes > 1:
+    if attempt.resources.nodes > 1:
         template["spec"]["subdomain"] = attempt.name
     return {
         "apiVersion": _KIND.api_version,
@@ -29,8 +29,8 @@ def _workload(attempt: AttemptTemplate) -> Manifest:
         "metadata": attempt.metadata(attempt.workload_labels),
         "spec": {
             "completionMode": "Indexed",
-            "completions": attempt.nodes,
-            "parallelism": attempt.nodes,
+            "completions": attempt.resources.nodes,
+            "parallelism": attempt.resources.nodes,
             # One pod cannot rejoin a gang: any failure ends all of it, and the operator starts the next attempt.
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
@@ -67,8 +67,8 @@ def _rendezvous(attempt: AttemptTemplate) -> Variables:
     return {
         **values(
             {
-                "PET_NNODES": str(attempt.nodes),
-                "PET_NPROC_PER_NODE": str(attempt.model.spec.resources.processes),
+                "PET_NNODES": str(attempt.resources.nodes),
+                "PET_NPROC_PER_NODE": str(attempt.resources.processes),
                 "PET_MASTER_ADDR": f"{attempt.name}-0.{attempt.name}",
                 "PET_MASTER_PORT": str(names.MASTER_PORT),
             }

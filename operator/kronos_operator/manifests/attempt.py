@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kronos_operator import names
-from kronos_operator.api import KronosModel, Spec, Storage
+from kronos_operator.api import KronosModel, Resources, Spec, Storage
 from kronos_operator.plan import StartAttempt
 from kronos_trainer.config import RunConfig, Source
 
@@ -36,9 +36,9 @@ class AttemptTemplate:
         return names.child_name(self.model.metadata.name, start.stage, start.stage_hashes[start.stage], start.attempt)
 
     @property
-    def nodes(self) -> int:
-        """Pods of the gang, one on each node."""
-        return self.model.spec.resources.nodes
+    def resources(self) -> Resources:
+        """Number of pods of the gang, one on each node, and what each gets."""
+        return self.model.spec.resources.of_stage(self.start.stage)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class AttemptTemplate:
             self.model,
             bars=place_in_pod(spec.data.source, names.BARS_MOUNT),
             output=place_in_pod(spec.storage, names.STORAGE_MOUNT),
-            gpu_required=spec.resources.gpus_per_node > 0,
+            gpu_required=self.resources.gpus_per_node > 0,
         )
 
     def metadata(self, labels: Mapping[str, str]) -> Manifest:

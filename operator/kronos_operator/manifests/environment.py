@@ -20,7 +20,7 @@ def environment(attempt: AttemptTemplate, rendezvous: Variables) -> list[dict[st
         variable.model_dump(mode="json", by_alias=True, exclude_defaults=True) for variable in spec.pod_template.env
     ]
     variables: Variables = {
-        **_defaults(spec.resources),
+        **_defaults(attempt.resources),
         **{variable.pop("name"): variable for variable in users},
         **_secrets(spec),
         # The root is read-only, and caches go below HOME. USER stands in where the image has no entry for the user id.

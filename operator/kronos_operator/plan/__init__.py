@@ -7,7 +7,7 @@ from kronos_operator.plan.conditions import Condition
 from kronos_operator.plan.decide import Plan, plan
 from kronos_operator.plan.events import Event, EventKind
 from kronos_operator.plan.observed import Observed, Obstacle
-from kronos_operator.plan.preview import StageAction, StagePreview, preview
+from kronos_operator.plan.preview import StageAction, StagePreview, done_by, preview
 from kronos_operator.plan.request import Request
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "StartAttempt",
     "StopAttempt",
     "begin",
+    "done_by",
     "plan",
     "preview",
     "start_of",

@@ -9,6 +9,7 @@ from kronos_operator.api import Outcome, Phase, Run, StopReason, UpdatePolicy
 from kronos_operator.plan.attempt import Attempt, AttemptState
 from kronos_operator.plan.observed import Observed
 from kronos_operator.plan.request import Request
+from kronos_operator.plan.restarts import HELD
 from kronos_trainer.config import StageName
 
 _STILL = (Phase.PENDING, Phase.QUEUED, Phase.RESTARTING)  # nothing runs
@@ -187,4 +188,4 @@ def _finished(situation: Situation) -> Condition:
     if situation.unanswered:
         reason = "UpdateWaiting" if waits else "InProgress"
         return Condition(type="Finished", status=False, reason=reason, message=waits)
-    return Condition(type="Finished", status=True, reason=run.outcome.value, message=run.message)
+    return Condition(type="Finished", status=True, reason=HELD if run.held else run.outcome.value, message=run.message)

@@ -194,11 +194,14 @@ def _reason_to_give_back(current: Attempt | None, observed: Observed, now: float
 def _gives_way(run: Run, request: Request) -> bool:
     """Whether the run is not to be finished, for the sake of what is asked for now.
 
-    One that has trained nothing yet always gives way to another spec: it may be one that can never start.
+    One that has trained nothing yet always gives way to another spec: it may be one that can never start. Other scores
+    are no reason to stop what trains: they follow in the same run.
     """
     if request.refused:
         return False
-    changed, insisted = request.changes(run), request.insists(run)
+    stage, insisted = run.next_stage, request.insists(run)
+    scores = stage is not None and not stage.stage.has_weights
+    changed = request.changes(run) if scores else request.retrains(run)
     if request.spec.update_policy is UpdatePolicy.CANCEL:
         return changed or insisted
     waits_for_request = request.spec.update_policy is UpdatePolicy.MANUAL and not insisted

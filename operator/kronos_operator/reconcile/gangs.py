@@ -148,7 +148,6 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
     """The attempt as plan sees it; `report` is of its log."""
     alive = [pod for pod in gang.pods if not has_ended(pod)]
     report = report or Report()
-    digest, metrics = result_of(report, gang.stage)
     over = gang.workload is not None and bool(gang.finished) and not alive
     disruption = _disruption(gang)
     unplaced = not gang.suspended and (gang.missing > 0 or any(not _is_placed(pod) for pod in alive))
@@ -172,8 +171,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
         deleting=gang.deleting,
         silent_nodes=tuple(silent_nodes(gang)),
         finished_at=(gang.finished_at or now) if over else None,
-        digest=digest,
-        metrics=metrics,
+        result=result_of(report, gang.stage),
     )
     if attempt.state is not AttemptState.FAILED:
         return attempt

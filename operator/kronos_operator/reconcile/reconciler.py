@@ -170,7 +170,7 @@ class Reconciler:
         return fresh
 
     def _count(self, key: Key, model: KronosModel, seen: Observation) -> None:
-        gpus = model.spec.resources.nodes * model.spec.resources.gpus_per_node
+        gpus = 0 if seen.current is None else model.spec.resources.of_stage(seen.current.stage).gpus
         self._metrics.used(key, gpus, seen.now, running=seen.state is AttemptState.RUNNING)
 
     def _next(self, seen: Observation, decided: Plan, *, in_line: bool) -> float | None:

@@ -11,6 +11,7 @@ from kronos_operator.api import (
     Artifacts,
     CheckpointState,
     Condition,
+    Evaluated,
     Failure,
     HistoryEntry,
     KronosModel,
@@ -20,7 +21,7 @@ from kronos_operator.api import (
     Status,
     Tracking,
 )
-from kronos_operator.plan import EventKind, Plan
+from kronos_operator.plan import AttemptState, EventKind, Plan
 from kronos_operator.reconcile.observing import Observation
 from kronos_operator.reconcile.reports import MOST_NOTES, MOST_SKIPPED, progress_of
 from kronos_operator.reconcile.schedule import schedule_state
@@ -41,7 +42,9 @@ def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
         progress=_progress(before, run, seen),
         run=None if run is None else _with_gpus(run, model),
         artifacts=_artifacts(model, before, run),
-        metrics=before.metrics if run is None or not _newly_published(before, run) else _metrics(run),
+        metrics=_published_metrics(before, run),
+        evaluation=_evaluation(model, before, run, seen),
+        report=_report(model, run),
         checkpoint=_checkpoint(before, run, seen),
         tracking=_tracking(before, decided, seen),
         skipped_checkpoints=_skipped(before, run, seen),
@@ -84,7 +87,8 @@ def _condition(new: planning.Condition, status: Status, model: KronosModel, now:
 
 
 def _with_gpus(run: Run, model: KronosModel) -> Run:
-    gpus = model.spec.resources.nodes * model.spec.resources.gpus_per_node
+    stage, resources = run.next_stage, model.spec.resources
+    gpus = (resources if stage is None else resources.of_stage(stage.stage)).gpus
     return run if run.gpus == gpus else run.evolve(gpus=gpus)
 
 
@@ -116,6 +120,26 @@ def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts
             digest = old.digest  # a stage that was reused
         found[stage.value] = Artifact(path=str(path), digest=digest, hash=hash_)
     return Artifacts(run=run.id, **found)
+
+
+def _published_metrics(before: Status, run: Run | None) -> dict[str, float]:
+    if run is None or not run.published:
+        return before.metrics
+    return _metrics(run) if _newly_published(before, run) else before.metrics | _metrics(run)
+
+
+def _evaluation(model: KronosModel, before: Status, run: Run | None, seen: Observation) -> Evaluated | None:
+    """What the attempt that has just ended has reported, and until then what was known."""
+    attempt = seen.attempt
+    if run is None or attempt is None or attempt.state is not AttemptState.SUCCEEDED or attempt.result is None:
+        return before.evaluation
+    return Evaluated.of(attempt.result, run.id, _report(model, run)) or before.evaluation
+
+
+def _report(model: KronosModel, run: Run | None) -> str | None:
+    if run is None or not (run.outcome is not None or any(stage.done for stage in run.stages)):
+        return None
+    return str(RunPaths(_ROOT, model.ref, run.id).report)
 
 
 def _metrics(run: Run) -> dict[str, float]:
@@ -204,6 +228,8 @@ def _history(model: KronosModel, before: Status, decided: Plan, now: float) -> l
             started_at=run.started_at,
             finished_at=now,
             metrics=_metrics(run),
+            verdict=next((stage.verdict for stage in run.stages if stage.verdict is not None), None),
+            promotion=None if run.judged is None else run.judged.promotion,
         )
         entries = [entry, *entries]
     return entries[: model.spec.history_limit]

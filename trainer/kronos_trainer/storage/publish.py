@@ -21,6 +21,7 @@ from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import initial_net, save_weights
 from kronos_trainer.storage import durable, pointers
 from kronos_trainer.storage.checkpoint import Checkpoints
+from kronos_trainer.storage.lineage import pretrained_until
 from kronos_trainer.storage.warm_start import published_weights
 from kronos_trainer.training import report
 from kronos_trainer.training.stages import kind_of
@@ -196,7 +197,13 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     first = initial_net(kind_of(stage), run.weights_stages()[stage].init, run.training.seed, published)
     model: KronosTokenizer | KronosPredictor = first.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=first.origin)
+    untrained = StageResult(
+        epochs=0,
+        steps=0,
+        parameters=parameters,
+        origin=first.origin,
+        pretrained_until=pretrained_until(run, paths, stage),
+    )
     return _export(run, paths, stage, model, untrained)
 
 
