@@ -27,6 +27,7 @@ _COLUMNS = (
     ("Progress", "string", ".status.progress.summary", 0),
     ("ETA", "string", ".status.progress.eta", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("Verdict", "string", ".status.evaluation.verdict", 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
     ("Attempt", "integer", ".status.run.attempt", 0),
     ("Loss", "number", ".status.progress.loss", 1),

@@ -80,8 +80,12 @@ def run_id(hashes: Mapping[StageName, str], trigger: str = "") -> str:
 
     Scores are of a run, and do not make another one.
     """
-    trained = {stage: value for stage, value in hashes.items() if stage.has_weights}
-    return _digest({"stages": trained, "trigger": trigger})[:8]
+    return _digest({"stages": trained(hashes), "trigger": trigger})[:8]
+
+
+def trained(hashes: Mapping[StageName, str]) -> dict[StageName, str]:
+    """The hashes of the stages that produce weights."""
+    return {stage: value for stage, value in hashes.items() if stage.has_weights}
 
 
 def _data(spec: Spec, digests: Digests) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class FakeCluster:
         self.logs: dict[str, str | None] = {}  # None: it cannot be read
         self.writes: list[str] = []
         self.reads: list[str] = []
+        self.started: list[str] = []  # names of the workloads that were made
         self.events: list[tuple[str, str]] = []
         self.crash_in: int | None = None  # writes until the operator is cut off
         self.unavailable: Kind | None = None  # it cannot be read
@@ -92,6 +93,8 @@ class FakeCluster:
             return Created.EXISTS_OURS if ours else Created.EXISTS_OTHER
         assert body["metadata"]["namespace"] == "ns"
         self.put(kind, json.loads(json.dumps(body)))
+        if kind.plural in _WORKLOADS:
+            self.started.append(name)
         self._wrote(f"create {kind.plural} {name}")
         await self._answer()
         return Created.DONE
@@ -197,8 +200,9 @@ class FakeCluster:
             self.put(POD, pod)
 
     def run_pods(self, workload: str) -> None:
-        """The kubelet, which mounts the attempt's ConfigMap first."""
-        if (CONFIGMAP.plural, workload) not in self.objects:
+        """The kubelet, which mounts the attempt's ConfigMap first, if the pod has one."""
+        mounts = '"configMap"' in json.dumps(self._workload(workload)["spec"])
+        if mounts and (CONFIGMAP.plural, workload) not in self.objects:
             return
         for pod in self.pods(workload):
             if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:
@@ -313,6 +317,7 @@ def make_model(**spec: Any) -> Object:
         "timeframe": "1d",
         "data": {"source": {"claim": {"name": "bars"}}},
         "storage": {"claim": {"name": "models"}},
+        "evaluation": {"enabled": False},
         "retry": {"maxRestarts": 2, "backoffSeconds": 10, "progressDeadlineSeconds": 600},
     }
     return {

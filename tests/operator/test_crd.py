@@ -120,7 +120,7 @@ def test_columns_names_and_lists_with_keys() -> None:
     spec = custom_resource_definition()["spec"]
     columns = spec["versions"][0]["additionalPrinterColumns"]
     shown = [column["name"] for column in columns if column["priority"] == 0]
-    assert shown == ["Phase", "Stage", "Progress", "ETA", "Ready", "Reason", "Attempt", "Age"]
+    assert shown == ["Phase", "Stage", "Progress", "ETA", "Ready", "Verdict", "Reason", "Attempt", "Age"]
     assert [column["name"] for column in columns if column["priority"]] == ["Loss", "GPUs", "Run"]
     for column in columns:
         path = column["jsonPath"].split("[?")[0]

@@ -9,12 +9,12 @@ import pytest
 from pydantic import BaseModel
 
 from kronos_operator.api import Spec
-from kronos_operator.hashing import Digests, run_id, stage_hashes, template_hash
+from kronos_operator.hashing import Digests, run_id, stage_hashes, template_hash, trained
 from kronos_operator.loading import load_models
 from kronos_trainer.config import Columns, OneOf, StageName
 
 EXAMPLES = Path(__file__).parents[2] / "manifests" / "examples"
-TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
+TOKENIZER, PREDICTOR, EVALUATION = StageName
 BASE: dict[str, Any] = {"timeframe": "1d", "data": {"source": {"claim": {"name": "bars", "path": "us/daily"}}}}
 
 
@@ -41,9 +41,15 @@ def test_hashes_of_known_specs_never_change() -> None:
         predictor={"init": {"scratch": {"size": "mini"}}, "learningRate": 3e-5},
         training={"seed": 7, "earlyStopping": {"patience": 3}},
     )
-    assert stage_hashes(spec()) == {TOKENIZER: "41ec4506caf68935", PREDICTOR: "881a5cf0808b1d36"}
-    assert stage_hashes(full) == {TOKENIZER: "6c5e19293100948f", PREDICTOR: "9c702a9dcc53f464"}
-    assert stage_hashes(full, Digests(bars="ab" * 32, weights={PREDICTOR: "cd" * 32})) == {
+    assert stage_hashes(spec()) == {
+        TOKENIZER: "41ec4506caf68935",
+        PREDICTOR: "881a5cf0808b1d36",
+        EVALUATION: "cf9fefb0b182230f",
+    }
+    strict = spec(evaluation={"samples": 50}, promotion={"onUndecided": "publish"})
+    assert stage_hashes(strict)[EVALUATION] == "be681036f415e39a"
+    assert trained(stage_hashes(full)) == {TOKENIZER: "6c5e19293100948f", PREDICTOR: "9c702a9dcc53f464"}
+    assert trained(stage_hashes(full, Digests(bars="ab" * 32, weights={PREDICTOR: "cd" * 32}))) == {
         TOKENIZER: "08850a8a053e9428",
         PREDICTOR: "b864e465f106e8b9",
     }
@@ -93,57 +99,57 @@ ODD: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_the_hashes_and_run_ids_of_the_shipped_models_never_change(file: str) -> None:
     (loaded,) = load_models([EXAMPLES / file])
     hashes = stage_hashes(loaded.model.spec)
-    assert (*hashes.values(), run_id(hashes), template_hash(loaded.model.spec)) == RECORDED[file]
+    assert (*trained(hashes).values(), run_id(hashes), template_hash(loaded.model.spec)) == RECORDED[file]
 
 
 @pytest.mark.parametrize("name", ODD)
 def test_hashes_of_odd_specs_never_change(name: str) -> None:
     changes, *recorded = ODD[name]
-    assert list(stage_hashes(spec(**changes)).values()) == recorded
+    assert list(trained(stage_hashes(spec(**changes))).values()) == recorded
 
 
-BOTH, LAST, TEMPLATE = {TOKENIZER, PREDICTOR}, {PREDICTOR}, {"template"}
+ALL, AFTER, SCORES, TEMPLATE = set(StageName), {PREDICTOR, EVALUATION}, {EVALUATION}, {"template"}
 NONE: set[str] = set()
 # Every field of a spec, and of its parts where these enter a stage's hash field by field: another value of it, and the
 # hashes that change with it. A new field fails the test until it is listed: somebody has to decide what it enters.
 FIELDS: dict[str, tuple[Any, set[str]]] = {
-    "timeframe": ("4h", BOTH),
+    "timeframe": ("4h", ALL),
     "image": ("trainer:2", TEMPLATE),
-    "data.source.claim.name": ("others", BOTH),
-    "data.source.claim.path": ("us/hourly", BOTH),
-    "data.source.path": ("bars", BOTH),
-    "data.source.uri": ("s3://bars", BOTH),
-    "data.revision": ("2", BOTH),
-    "data.split.fractions.train": (0.8000001, BOTH),
-    "data.split.fractions.validation": (0.1000001, BOTH),
-    "data.split.fractions.test": (0.1000001, BOTH),
-    "data.split.ranges.train.start": ("2009-01-01", BOTH),
-    "data.split.ranges.train.end": ("2011-01-01", BOTH),
-    "data.split.ranges.validation.start": ("2013-01-01", BOTH),
-    "data.split.ranges.validation.end": ("2013-01-01", BOTH),
-    "data.split.ranges.test.start": ("2015-01-01", BOTH),
-    "data.split.ranges.test.end": ("2015-01-01", BOTH),
-    "data.clip": (4.0, BOTH),
-    "data.timeZone": ("Asia/Shanghai", BOTH),
-    **{f"data.columns.{name}": ("Own", BOTH) for name in Columns.model_fields},
+    "data.source.claim.name": ("others", ALL),
+    "data.source.claim.path": ("us/hourly", ALL),
+    "data.source.path": ("bars", ALL),
+    "data.source.uri": ("s3://bars", ALL),
+    "data.revision": ("2", ALL),
+    "data.split.fractions.train": (0.8000001, ALL),
+    "data.split.fractions.validation": (0.1000001, ALL),
+    "data.split.fractions.test": (0.1000001, ALL),
+    "data.split.ranges.train.start": ("2009-01-01", ALL),
+    "data.split.ranges.train.end": ("2011-01-01", ALL),
+    "data.split.ranges.validation.start": ("2013-01-01", ALL),
+    "data.split.ranges.validation.end": ("2013-01-01", ALL),
+    "data.split.ranges.test.start": ("2015-01-01", ALL),
+    "data.split.ranges.test.end": ("2015-01-01", ALL),
+    "data.clip": (4.0, ALL),
+    "data.timeZone": ("Asia/Shanghai", ALL),
+    **{f"data.columns.{name}": ("Own", ALL) for name in Columns.model_fields},
     "data.calendar": ("XNYS", NONE),  # it names the times of forecasts
-    "data.badRows": ("drop", BOTH),
-    "data.label": ("right", BOTH),
-    "data.adjust": ("splits", BOTH),
-    "window.lookback": (91, BOTH),
-    "window.horizon": (11, BOTH),
-    "window.maxContext": (256, BOTH),
-    "training.seed": (1, BOTH),
-    "training.precision": ("fp32", BOTH),
-    "training.windowsPerEpoch": (1000, BOTH),
-    "training.validationWindows": (1000, BOTH),
-    "training.gradientCheckpointing": (True, BOTH),
-    "training.compile": (True, BOTH),
-    "training.earlyStopping.patience": (3, BOTH),
-    "training.upstreamExact": (True, BOTH),
+    "data.badRows": ("drop", ALL),
+    "data.label": ("right", ALL),
+    "data.adjust": ("splits", ALL),
+    "window.lookback": (91, ALL),
+    "window.horizon": (11, ALL),
+    "window.maxContext": (256, ALL),
+    "training.seed": (1, ALL),
+    "training.precision": ("fp32", ALL),
+    "training.windowsPerEpoch": (1000, ALL),
+    "training.validationWindows": (1000, ALL),
+    "training.gradientCheckpointing": (True, ALL),
+    "training.compile": (True, ALL),
+    "training.earlyStopping.patience": (3, ALL),
+    "training.upstreamExact": (True, ALL),
     **{
         f"{stage}.{name}": (value, changes)
-        for stage, changes in ((TOKENIZER, BOTH), (PREDICTOR, LAST))
+        for stage, changes in ((TOKENIZER, ALL), (PREDICTOR, AFTER))
         for name, value in {
             "init.hub.repo": "a/b",
             "init.hub.revision": "1",
@@ -160,7 +166,15 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
             "gradientClip": 9.0,
         }.items()
     },
-    "evaluation": ({"enabled": False}, NONE),
+    "evaluation.enabled": (False, SCORES),
+    "evaluation.samples": (50, SCORES),
+    "evaluation.maxSeconds": (60, SCORES),
+    "evaluation.pretrainedUntil": ("2024-07-01", SCORES),
+    "promotion.metric": ("crps", NONE),  # there is no other
+    "promotion.against": (["naive"], SCORES),
+    "promotion.minImprovement": (0.01, SCORES),
+    "promotion.confidence": (0.95, SCORES),
+    "promotion.onUndecided": ("publish", SCORES),
     "checkpoint": ({"everySeconds": 5}, TEMPLATE),
     "progress": ({"everySeconds": 1}, NONE),
     "resources": ({"nodes": 2}, TEMPLATE),
@@ -177,7 +191,7 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "childTTLSecondsAfterFinished": (60, NONE),
     "podTemplate": ({"labels": {"team": "quant"}}, TEMPLATE),
 }
-BY_FIELD = {"data", "window", "training", "tokenizer", "predictor"}
+BY_FIELD = {"data", "window", "training", "promotion", *StageName}
 # Where a part has no defaults, or an alternative is the default: what is there before one of its fields changes.
 BEFORE: dict[str, Any] = {
     "ranges": {
@@ -235,7 +249,7 @@ def test_a_field_changes_the_hashes_that_it_enters_and_no_other(path: str) -> No
         stage_hashes(of) | {"template": template_hash(of)}
         for of in map(Spec.model_validate, (change(tree, path.split("."), value), tree))
     )
-    assert {name for name in before if before[name] != after[name]} == changes
+    assert {name for name in before if before[name] != after.get(name)} == changes
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ CASES = sorted(path.name for path in GOLDEN.iterdir())
 UID = "0f1e2d3c-0000-4000-8000-000000000000"
 IMAGE = "registry.example.com/kronos/trainer:default"
 RUN = "3c0ffee3"
-HASHES = {StageName.TOKENIZER: "0123456789abcdef", StageName.PREDICTOR: "fedcba9876543210"}
+HASHES = dict(zip(StageName, ("0123456789abcdef", "fedcba9876543210", "00112233445566ff"), strict=True))
 
 TOKENIZER = StartAttempt(
     run=RUN,
@@ -36,9 +36,9 @@ PREDICTOR = replace(
     stage=StageName.PREDICTOR,
     attempt=7,
     out_of_memory_restarts=1,
-    publish=True,
     reuse={StageName.TOKENIZER: Reuse(run="0ddba115", hash=HASHES[StageName.TOKENIZER])},
 )
+EVALUATION = replace(TOKENIZER, stage=StageName.EVALUATION, attempt=2, publish=True)
 
 
 def body(case: str) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def model(case: str, **changes: object) -> KronosModel:
 
 
 def attempt(case: str, **changes: object) -> AttemptTemplate:
-    start = PREDICTOR if "-1-node" in case else TOKENIZER
+    start = EVALUATION if "-evaluation" in case else PREDICTOR if "-1-node" in case else TOKENIZER
     return AttemptTemplate(model=model(case, **changes), uid=UID, start=start, image=IMAGE)
 
 

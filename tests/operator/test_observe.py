@@ -257,8 +257,9 @@ def test_no_line_can_break_a_status(value: str) -> None:
         report = read_report([f'{{"kronos":1,"event":"{event}",{line}}}'], report)
     report = read_report([f'{{"kronos":1,"event":"result","result":{{"stage":"tokenizer",{line}}}}}'], report)
     progress = progress_of(report, 0, StageName.TOKENIZER)
-    digest, metrics = result_of(report, StageName.TOKENIZER)
-    stage = RunStage(stage=StageName.TOKENIZER, hash="a" * 16, digest=digest, metrics=metrics)
+    result = result_of(report, StageName.TOKENIZER)
+    assert result is not None
+    stage = RunStage(stage=StageName.TOKENIZER, hash="a" * 16, digest=result.digest or None, metrics=result.metrics)
     for part in (progress, stage, Failure(reason="x", message=report.error)):
         json.dumps(json.loads(part.model_dump_json()), allow_nan=False).encode()
     assert len(progress.summary or "") <= 32 and (progress.percent or 0) <= 100
@@ -271,7 +272,9 @@ def test_no_control_character_of_a_trainer_enters_a_status() -> None:
     lines += [json.dumps({"kronos": 1, "event": "checkpointSkipped", "step": 1, "reason": evil})]
     lines += [json.dumps({"kronos": 1, "event": "note", "message": evil})]
     report = read_report(lines)
-    digest, _ = result_of(report, StageName.TOKENIZER)
+    result = result_of(report, StageName.TOKENIZER)
+    assert result is not None
+    digest = RunStage(stage=StageName.TOKENIZER, hash="a" * 16, digest=result.digest).digest
     failure = Failure(reason="x", message=evil, log_tail=evil)
     texts = [report.error, *report.skipped, *report.notes, digest, failure.message, failure.log_tail]
     for text in texts:

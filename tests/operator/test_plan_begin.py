@@ -17,7 +17,12 @@ HUB = {"hub": {"repo": "a/b"}}
 
 
 def make_model(**changes: Any) -> KronosModel:
-    spec = {"timeframe": "1d", "data": {"source": {"path": "bars"}}, "retry": {"progressDeadlineSeconds": 60}}
+    spec = {
+        "timeframe": "1d",
+        "data": {"source": {"path": "bars"}},
+        "evaluation": {"enabled": False},
+        "retry": {"progressDeadlineSeconds": 60},
+    }
     return KronosModel.model_validate({"metadata": {"name": "m"}, "spec": spec | changes})
 
 

@@ -72,6 +72,7 @@ class Executor(RuleBasedStateMachine):
         self.spec: dict[str, Any] = {
             "timeframe": "1d",
             "data": {"source": {"path": "bars"}},
+            "evaluation": {"enabled": False},
             "retry": {"maxRestarts": 2, "backoffSeconds": 10, "progressDeadlineSeconds": 600},
             "updatePolicy": "Finish",
         }

@@ -8,7 +8,7 @@ import pytest
 
 from kronos_operator.api import KronosModel, LastRestart, Outcome, Run, StopReason
 from kronos_operator.plan import Attempt, AttemptState, EventKind, Observed, Obstacle, Plan, plan
-from kronos_trainer.config import StageName
+from kronos_trainer.config import StageName, StageResult
 
 TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
 NOW = 1_000_000.0
@@ -17,7 +17,7 @@ FAILED, STOPPED, ENDED = EventKind.ATTEMPT_FAILED, EventKind.ATTEMPT_STOPPED, Ev
 
 def make_model(**changes: Any) -> KronosModel:
     retry = {"maxRestarts": 2, "backoffSeconds": 10, "progressDeadlineSeconds": 60, "maxRuntimeSeconds": 3600}
-    spec = {"timeframe": "1d", "data": {"source": {"path": "bars"}}, "retry": retry}
+    spec = {"timeframe": "1d", "data": {"source": {"path": "bars"}}, "evaluation": {"enabled": False}, "retry": retry}
     return KronosModel.model_validate({"metadata": {"name": "m"}, "spec": spec | changes})
 
 
@@ -324,29 +324,27 @@ def test_disruptions_are_remembered_for_ten_minutes_and_not_more_than_sixteen_of
 
 
 def test_a_trained_stage_keeps_what_its_trainer_reported_of_the_result() -> None:
-    result = {"digest": "a" * 64, "metrics": {"loss": 0.5}}
-    first = after(make_model(), begun(), AttemptState.SUCCEEDED, **result)
+    result = StageResult(digest="a" * 64, final_train_loss=0.5)
+    first = after(make_model(), begun(), AttemptState.SUCCEEDED, result=result)
     assert told(first) == [(EventKind.STAGE_SUCCEEDED, 0, TOKENIZER, "", "")]
     assert first.run is not None and first.run.has_progress
     tokenizer, predictor = first.run.stages
-    assert (tokenizer.done, tokenizer.digest, tokenizer.metrics) == (True, "a" * 64, {"loss": 0.5})
+    assert (tokenizer.done, tokenizer.digest, tokenizer.metrics) == (True, "a" * 64, {"finalTrainLoss": 0.5})
     assert (predictor.done, predictor.digest, predictor.metrics) == (False, None, {})
     second = after(make_model(), first.run, AttemptState.SUCCEEDED)
     assert second.run is not None and second.run.stages[0] == tokenizer
     assert told(second) == [
         (EventKind.STAGE_SUCCEEDED, 1, PREDICTOR, "", ""),
-        (ENDED, 2, None, "Succeeded", "every stage is trained"),
+        (ENDED, 2, None, "Succeeded", "every stage is done"),
     ]
-    for part in ({"digest": "b" * 64}, {}):
+    for newer in (StageResult(digest="b" * 64), None):
         kept = after(
             make_model(),
             begun().evolve(stages=(tokenizer.evolve(done=False), predictor)),
             AttemptState.SUCCEEDED,
-            **part,
+            result=newer,
         )
-        assert kept.run is not None and kept.run.stages[0].digest == part.get("digest", "a" * 64)
-    only_metrics = after(make_model(), begun(), AttemptState.SUCCEEDED, metrics={"loss": 0.5}).run
-    assert only_metrics is not None and only_metrics.stages[0].metrics == {"loss": 0.5}
+        assert kept.run is not None and kept.run.stages[0].digest == (newer or result).digest
 
 
 def test_a_run_that_begins_is_reported_and_one_that_cannot_be_with_its_end() -> None:

@@ -26,6 +26,9 @@ stages = st.builds(
     reuse=st.none() | ids,
     publish=st.booleans(),
     digest=st.none() | ids,
+    verdict=st.none() | ids,
+    promotion=st.none() | ids,
+    promotion_message=st.none() | texts,
     metrics=st.dictionaries(ids, st.floats(allow_nan=False, allow_infinity=False), max_size=2),
 )
 restarts = st.builds(
@@ -44,7 +47,7 @@ runs = st.builds(
     attempt=counts,
     started_at=moments,
     gpus=counts,
-    stage_hashes=st.tuples(ids, ids).map(lambda both: dict(zip(StageName, both, strict=True))),
+    stage_hashes=st.tuples(ids, ids, ids).map(lambda all_: dict(zip(StageName, all_, strict=True))),
     stages=st.lists(stages, max_size=2).map(tuple),
     trigger=texts,
     cancel=texts,

@@ -37,12 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("root", type=Path, help="directory that all paths are relative to")
         if name == "send":
             command.add_argument("names", nargs="+", help="files and directories below it")
+            command.add_argument(
+                "--if-there", metavar="NAME", action="append", default=[], help="a file that need not exist"
+            )
     given = parser.parse_args(arguments)
     try:
         if given.command == "receive":
             receive(given.root, sys.stdin.buffer, sys.stdout.buffer)
         else:
-            send(given.root, given.names, sys.stdout.buffer)
+            there = [name for name in given.if_there if (given.root / name).is_file()]
+            send(given.root, [*given.names, *there], sys.stdout.buffer)
     except TrainerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

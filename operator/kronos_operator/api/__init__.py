@@ -1,5 +1,6 @@
 """The KronosModel API: the one source of the CRD, of what the command line accepts and of what the operator acts on."""
 
+from kronos_operator.api.evaluation import Compared, Evaluated
 from kronos_operator.api.model import KronosModel, Metadata
 from kronos_operator.api.pod import PodTemplate, SecretKey
 from kronos_operator.api.resources import Quantity, Resources, quantity
@@ -22,6 +23,7 @@ from kronos_operator.api.status import (
     HistoryEntry,
     Phase,
     Progress,
+    PromotionState,
     ScheduleState,
     Status,
     Tracking,
@@ -33,7 +35,9 @@ __all__ = [
     "BackendName",
     "CheckpointState",
     "Comet",
+    "Compared",
     "Condition",
+    "Evaluated",
     "Failure",
     "HistoryEntry",
     "KronosModel",
@@ -43,6 +47,7 @@ __all__ = [
     "Phase",
     "PodTemplate",
     "Progress",
+    "PromotionState",
     "Quantity",
     "Resources",
     "Restarts",

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from kronos_trainer.config import Contract, cel
+from kronos_trainer.config import Contract, StageName, cel
 
 _UNITS = {
     "m": Decimal("0.001"),
@@ -106,5 +106,17 @@ class Resources(Contract):
 
     @property
     def processes(self) -> int:
-        """Training processes of each pod."""
+        """Processes of each pod."""
         return self.processes_per_node or max(1, self.gpus_per_node)
+
+    @property
+    def gpus(self) -> int:
+        """GPUs over all pods."""
+        return self.nodes * self.gpus_per_node
+
+    def of_stage(self, stage: StageName) -> Resources:
+        """What an attempt at the stage gets: all to train weights; scores take one process, on one GPU at most."""
+        if stage.has_weights:
+            return self
+        alone = {"nodes": 1, "processes_per_node": 1, "gpus_per_node": min(1, self.gpus_per_node)}
+        return self.model_copy(update=alone)

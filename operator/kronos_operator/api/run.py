@@ -8,10 +8,10 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
-from kronos_operator.api.values import Count, Digest, Hash, Id, Metrics, Moment, Reason, RequestText, Text
-from kronos_trainer.config import Contract, Reuse, StageName
+from kronos_operator.api.values import Count, Digest, Hash, Id, Metrics, Moment, Reason, RequestText, Text, Word
+from kronos_trainer.config import Contract, Decision, Reuse, StageName
 
-MOST_TRAINED = 16  # stages that need not be trained again, and are remembered
+MOST_TRAINED = 24  # stages that need not be trained again, and are remembered
 
 
 class Outcome(StrEnum):
@@ -81,6 +81,16 @@ class RunStage(_Record):
     publish: bool = Field(False, description="Whether the model is published at the end of the stage.")
     digest: Digest | None = Field(None, description="SHA-256 of the trained weights, in hex, as the trainer reported.")
     metrics: Metrics = Field({}, description="Metrics of the trained stage, by name, as the trainer reported.")
+    verdict: Word | None = Field(None, description="Verdict of a stage that evaluates.")
+    promotion: Word | None = Field(
+        None, description="What the promotion gate has decided at the end of the stage: Published or Held."
+    )
+    promotion_message: Text | None = Field(None, description="Why, with the numbers.")
+
+    @property
+    def held(self) -> bool:
+        """Whether the promotion gate has kept the run from being published."""
+        return self.promotion == Decision.HELD
 
 
 class TrainedStage(Contract):
@@ -177,9 +187,23 @@ class Run(_Record):
         return next((stage for stage in self.stages if stage.wanted and not stage.done), None)
 
     @property
+    def judged(self) -> RunStage | None:
+        """The stage on whose scores the promotion gate has decided; None while it has not, or without such a stage."""
+        return next((stage for stage in self.stages if stage.done and stage.promotion is not None), None)
+
+    @property
+    def held(self) -> bool:
+        """Whether the promotion gate has kept it from being published."""
+        return self.judged is not None and self.judged.held
+
+    @property
     def published(self) -> bool:
         """Whether its end has published the model."""
-        return any(stage.publish and stage.done for stage in self.stages)
+        return any(stage.publish and stage.done for stage in self.stages) and not self.held
+
+    def has_published(self, before: Run | None) -> bool:
+        """Whether it has published the model since it was `before`: what came later is not undone."""
+        return self.published and not (before is not None and before.id == self.id and before.published)
 
     def trained_after(self, known: tuple[TrainedStage, ...]) -> tuple[TrainedStage, ...]:
         """The trained stages that were known, newest first, with those that the run has trained itself."""

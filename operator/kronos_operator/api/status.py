@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from kronos_operator.api.evaluation import Evaluated
+from kronos_operator.api.evaluation import Path as ReportPath
 from kronos_operator.api.run import Run, TrainedStage
 from kronos_operator.api.values import (
     Count,
@@ -21,6 +23,7 @@ from kronos_operator.api.values import (
     Reason,
     RequestText,
     Text,
+    Word,
 )
 from kronos_trainer.config import Contract, StageName, stage_fields
 
@@ -142,12 +145,29 @@ class HistoryEntry(Contract):
     started_at: Moment | None = Field(None, description="Start of the run.")
     finished_at: Moment | None = Field(None, description="End of the run.")
     metrics: Metrics = Field({}, description="Final metrics, by name.")
+    verdict: Word | None = Field(None, description="Verdict of its evaluation.")
+    promotion: Word | None = Field(None, description="What the promotion gate has decided: Published or Held.")
+
+
+class PromotionState(Contract):
+    """What has become of a promotion or a rollback that was asked for."""
+
+    action: Literal["promote", "rollback"] = Field(description="What was asked for.")
+    request: RequestText = Field(description="Text of its annotation.")
+    outcome: Literal["Succeeded", "Failed"] = Field(description="Outcome.")
+    run: Id | None = Field(None, description="Run that is published since.")
+    previous: Id | None = Field(None, description="Run that was published before.")
+    reason: Annotated[Reason, Field(min_length=1)] = Field(description="Outcome or cause, in one CamelCase word.")
+    message: Text = Field("", description="What was done, or what failed and how to fix it.")
+    time: Moment = Field(description="When the operator observed it.")
 
 
 class Tracking(Contract):
     """What the operator keeps between runs, to continue after its own restart."""
 
     last_trigger: RequestText | None = Field(None, description="Last retrain request that was acted on or cancelled.")
+    last_promote: RequestText | None = Field(None, description="Last promotion that was answered.")
+    last_rollback: RequestText | None = Field(None, description="Last rollback that was answered.")
     trained: Annotated[tuple[TrainedStage, ...], Field(max_length=64)] = Field(
         (), description="Trained stages that later runs can reuse, newest first."
     )
@@ -173,12 +193,22 @@ class Status(Contract):
     tracking: Tracking = Field(default_factory=Tracking, description="Internal state of the operator.")
     artifacts: Artifacts | None = Field(None, description="The published model.")
     metrics: Metrics = Field({}, description="Metrics of the published model, by name.")
+    evaluation: Evaluated | None = Field(
+        None,
+        description="The newest evaluation: of status.run once it has one, and until then of an earlier run.",
+    )
+    report: ReportPath | None = Field(
+        None,
+        description="Report of status.run, relative to the root of the storage. Written when a stage ends, and when "
+        "the run fails.",
+    )
+    promotion: PromotionState | None = Field(None, description="Last promotion or rollback that was asked for.")
     checkpoint: CheckpointState | None = Field(None, description="Newest checkpoint of the running stage.")
     skipped_checkpoints: Annotated[list[Note], Field(max_length=8)] = Field(
         [], description="Damaged checkpoints of the run, skipped by a restart in favour of an older one."
     )
     notes: Annotated[list[Note], Field(max_length=8)] = Field(
-        [], description="Notes from the trainers of the run, e.g. anomalies in the bars. report.md lists all of them."
+        [], description="Notes from the trainers of the run, e.g. anomalies in the bars. report.html lists all of them."
     )
     schedule: ScheduleState | None = Field(None, description="Scheduled retraining.")
     failure: Failure | None = Field(None, description="Cause of the last failed attempt.")

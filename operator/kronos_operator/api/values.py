@@ -10,6 +10,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from kronos_operator.text import plain
 from kronos_trainer.config import utc_text
 
+_LONGEST_NAME, _MOST_METRICS = 64, 64
+
 
 def _plain(length: int) -> BeforeValidator:
     """Makes text of others safe for terminals, and cuts it."""
@@ -18,6 +20,13 @@ def _plain(length: int) -> BeforeValidator:
 
 def _cut(length: int) -> BeforeValidator:
     return BeforeValidator(lambda value: value[:length] if isinstance(value, str) else value)
+
+
+def _few(value: object) -> object:
+    """The first numbers of a trainer's, by names of bearable length."""
+    if not isinstance(value, dict):
+        return value
+    return dict([(name, one) for name, one in value.items() if 1 <= len(str(name)) <= _LONGEST_NAME][:_MOST_METRICS])
 
 
 def _seconds(value: object) -> object:
@@ -38,6 +47,7 @@ def rfc3339(seconds: float) -> str:
 
 # Texts of trainers, kubelets and users, which are read on terminals.
 Text = Annotated[str, _plain(1024), Field(max_length=1024)]
+Word = Annotated[str, _plain(64), Field(max_length=64)]
 LongText = Annotated[str, _plain(4096), Field(max_length=4096)]
 Note = Annotated[str, _plain(256), Field(max_length=256)]
 LogTail = Annotated[str, _plain(2048), Field(max_length=2048)]
@@ -48,7 +58,11 @@ Reason = Annotated[str, _cut(128), Field(max_length=128)]
 RequestText = Annotated[str, _cut(256), Field(max_length=256)]  # of an annotation, or of a tick of the schedule
 Hash = Annotated[str, Field(min_length=8, max_length=64)]
 Count = Annotated[int, Field(ge=0)]
-Metrics = Annotated[dict[Annotated[str, Field(min_length=1, max_length=64)], float], Field(max_length=64)]
+Metrics = Annotated[
+    dict[Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)], float],
+    Field(max_length=_MOST_METRICS),
+    BeforeValidator(_few),
+]
 
 # Seconds since the epoch here, RFC 3339 on the wire.
 Moment = Annotated[

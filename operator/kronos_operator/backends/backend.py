@@ -67,7 +67,7 @@ class Backend:
     def build(self, attempt: AttemptTemplate) -> list[Manifest]:
         """All objects of the attempt, in the order in which they are to be created; they share one name."""
         objects = [attempt_config_map(attempt)]
-        if self.service is not None and attempt.nodes > 1:
+        if self.service is not None and attempt.resources.nodes > 1:
             objects.append(self.service(attempt))
         return [*objects, self.workload(attempt)]
 

@@ -19,13 +19,13 @@ def _workload(attempt: AttemptTemplate) -> Manifest:
         template = pod_template(attempt, container=_CONTAINER, rendezvous={}, port_name=_PORT)
         return {"replicas": count, "restartPolicy": "Never", "template": template}
 
-    workers = {"Worker": replicas(attempt.nodes - 1)} if attempt.nodes > 1 else {}
+    workers = {"Worker": replicas(attempt.resources.nodes - 1)} if attempt.resources.nodes > 1 else {}
     return {
         "apiVersion": _KIND.api_version,
         "kind": _KIND.kind,
         "metadata": attempt.metadata(attempt.workload_labels),
         "spec": {
-            "nprocPerNode": str(attempt.model.spec.resources.processes),
+            "nprocPerNode": str(attempt.resources.processes),
             # A backoffLimit would delete pods before their exit codes can be read; a failed worker alone would leave
             # the others waiting for it.
             # Nor has it a deadline: it would delete the pods and report no more than a failure. The operator keeps it.

@@ -20,6 +20,7 @@ from kronos_operator.cli.listing import list_models
 from kronos_operator.cli.logs import logs
 from kronos_operator.cli.operations import cancel, resume, retrain, suspend
 from kronos_operator.cli.plan import plan
+from kronos_operator.cli.promotion import promote, rollback
 from kronos_operator.cli.pull import pull
 from kronos_operator.cli.quickstart import quickstart
 from kronos_operator.cli.report import show_report
@@ -66,6 +67,8 @@ for _command, _name, _panel in (
     (resume, "resume", _STEER),
     (retrain, "retrain", _STEER),
     (cancel, "cancel", _STEER),
+    (promote, "promote", _USE),
+    (rollback, "rollback", _USE),
     (forecast, "forecast", _USE),
     (show_report, "report", _USE),
     (pull, "pull", _USE),

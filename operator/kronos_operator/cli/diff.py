@@ -65,8 +65,8 @@ def diff(
 
 
 def _show(one: Difference) -> None:
-    trained = any(effect.action == "train" for effect in one.stages)
-    unchanged = "no field changes" if trained else "nothing changes"
+    due = any(effect.action in ("train", "score") for effect in one.stages)
+    unchanged = "no field changes" if due else "nothing changes"
     what = "new" if one.new else "would change" if one.changes else unchanged
     print_line(f"{one.model}: {what}", style="bold")
     if one.changes and not one.new:

@@ -62,8 +62,8 @@ def quickstart(
         raise typer.Exit(ExitCode.ENVIRONMENT)
 
     if asking and stage is None:
-        answer = Prompt.ask("Stages", choices=["both", *StageName.with_weights()], default="both")
-        stage = None if answer == "both" else StageName(answer)
+        answer = Prompt.ask("Stages", choices=["all", *StageName], default="all")
+        stage = None if answer == "all" else StageName(answer)
     if asking and mode is None and len(loaded) > 1:
         mode = (
             "parallel"

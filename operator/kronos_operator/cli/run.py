@@ -33,7 +33,7 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train the tokenizer, then the predictor, of each model; only what is missing is trained.
+    """Train the tokenizer, then the predictor, of each model, and evaluate it; only what is missing is done.
 
     Ctrl-C saves and stops (75), and the same command resumes from there; a second Ctrl-C kills. A failed model does not
     stop the others; the exit code is that of the first failed model.

@@ -16,7 +16,7 @@ from kronos_operator.durations import duration
 if TYPE_CHECKING:
     from kronos_operator.local import ModelState
 
-HEADERS = ("run", "stage", "hash", "started", "state", "time", "epochs", "val loss", "published")
+HEADERS = ("run", "stage", "hash", "started", "state", "time", "epochs", "val loss", "verdict", "published")
 RIGHT = frozenset({"time", "epochs", "val loss"})
 
 
@@ -27,7 +27,7 @@ def runs(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the runs of a model on this machine, newest first, a line for each stage that a run has trained.
+    """List the runs of a model on this machine, newest first, a line for each stage that a run has done.
 
     A stage that was reused is listed with the run that trained it. For models in a cluster, use kronos status.
     """
@@ -60,6 +60,7 @@ def _row(state: ModelState, *, first: bool) -> list[str]:
         duration(_seconds(state)),
         "-" if result.epochs is None else str(result.epochs),
         number(result.best_validation_loss),
+        "-" if result.evaluation is None else result.evaluation.verdict or "-",
         "yes" if first and state.published == state.run else "",
     ]
 

@@ -13,13 +13,14 @@ from kronos_operator.cli.options import AsJson
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, target_of
 from kronos_operator.cli.terminal import near, number, print_json, print_line, print_table
+from kronos_operator.cli.verdicts import evaluated, verdict_lines
 from kronos_operator.cli.watching import watch_table
 from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
     from kronos_operator.local import ModelState
 
-HEADERS = ("model", "run", "stage", "state", "done", "epoch", "val loss", "eta")
+HEADERS = ("model", "run", "stage", "state", "done", "epoch", "val loss", "eta", "verdict")
 RIGHT = frozenset({"done", "epoch", "val loss", "eta"})
 
 
@@ -111,6 +112,7 @@ def _row(state: ModelState) -> list[str]:
         epoch,
         number(loss),
         duration(progress.eta_seconds) if running else "-",
+        verdict_of(state) or "-",
     ]
 
 
@@ -119,15 +121,29 @@ def _detail(state: ModelState) -> None:
     if state.message:
         print_line(state.message, style="red")
     for stage, result in state.results.items():
+        if not stage.has_weights:
+            print_line(f"{stage.value:<10} {duration(result.seconds)}")
+            continue
         before, after = number(result.initial_validation_loss), number(result.best_validation_loss)
         print_line(f"{stage.value:<10} val loss {before} → {after}, {duration(result.seconds)}")
     read = [result.data for result in state.results.values() if result.data is not None]
     for note in dict.fromkeys(note for bars in read for note in bars.notes):
         print_line(f"{'note':<10} {note}")
+    found = evaluated(state.run, state.results)
+    for label, text in [] if found is None else verdict_lines(found):
+        print_line(f"{label:<10} {text}")
+    if state.report is not None:
+        print_line(f"{'report':<10} {near(str(state.report))}")
     if state.published:
         print_line(f"{'published':<10} {state.published}")
     if state.log is not None:
         print_line(f"{'log':<10} {near(str(state.log))}")
+
+
+def verdict_of(state: ModelState) -> str | None:
+    """The verdict on the latest run of a model; None while there is none."""
+    found = evaluated(state.run, state.results)
+    return None if found is None else found.verdict or None
 
 
 def document_of(state: ModelState) -> dict[str, Any]:
@@ -144,5 +160,7 @@ def document_of(state: ModelState) -> dict[str, Any]:
         "progress": state.progress and state.progress.wire,
         "results": {stage.value: result.wire for stage, result in state.results.items()},
         "published": state.published or None,
+        "verdict": verdict_of(state),
+        "report": None if state.report is None else str(state.report),
         "log": None if state.log is None else str(state.log),
     }

@@ -43,8 +43,10 @@ def submit(
             code = code or report(one)
             continue
         what = "created" if one.created else "changed" if one.changes else "unchanged"
-        trained = [effect.stage for effect in one.effects if effect.action == "train"]
-        plan = f"; to be trained: {', '.join(trained)}" if trained else ""
+        plan = ""
+        for action, done in (("train", "trained"), ("score", "scored")):
+            due = [effect.stage for effect in one.effects if effect.action == action]
+            plan += f"; to be {done}: {', '.join(due)}" if due else ""
         print_line(f"{one.namespace}/{one.name} {what}{' (dry run)' if dry_run else ''}{plan}")
         if one.remark:
             print_line(f"  {one.remark}")

@@ -1,4 +1,7 @@
-"""The result of a run: losses before and after, where everything lies, and how to forecast. The end of `kronos run`."""
+"""The result of a run: losses before and after, the verdict, where everything lies, and how to forecast.
+
+The end of `kronos run`.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from kronos_operator.cli.preparation import local_settings
 from kronos_operator.cli.terminal import near, number, print_line, print_table
+from kronos_operator.cli.verdicts import evaluated, verdict_lines
 from kronos_operator.durations import duration
 
 if TYPE_CHECKING:
+    from kronos_operator.api import Evaluated
     from kronos_operator.local import LocalRun, RunResult
     from kronos_trainer.config import RunPaths, StageName
 
@@ -32,13 +37,14 @@ class StageSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSummary:
-    """One model; `forecast` is a command to copy, None while no model is published."""
+    """One model; `forecast` is a command to copy, None unless the run is published."""
 
     model: str
     run: str | None
     exit_code: int
     message: str
     stages: tuple[StageSummary, ...] = ()
+    evaluation: Evaluated | None = None
     report: str | None = None
     log: str | None = None
     forecast: str | None = None
@@ -76,6 +82,7 @@ def show_summary(models: Sequence[ModelSummary]) -> None:
         weights = [stage.weights for stage in one.stages if stage.weights]
         for label, text in (
             *(("checkpoints" if index == 0 else "", path) for index, path in enumerate(weights)),
+            *(() if one.evaluation is None else verdict_lines(one.evaluation)),
             ("report", one.report),
             ("log", one.log),
             ("forecast", one.forecast),
@@ -91,23 +98,29 @@ def summary_document(summary: ModelSummary) -> dict[str, Any]:
     def renamed(fields: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         return {to_camel(name): value for name, value in fields}
 
-    return asdict(summary, dict_factory=renamed)
+    found = summary.evaluation
+    document = None if found is None else found.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return asdict(summary, dict_factory=renamed) | {"evaluation": document}
 
 
 def summarise(run: LocalRun, outcome: RunResult) -> ModelSummary:
     """The summary of a model after its run, from the files that its stages left."""
+    from kronos_operator.local import published_run
+
     stages = tuple(_stage(run.paths, one.stage, one.action) for one in run.stages)
-    # A stage whose initial weights are used unchanged is none of the run's.
-    published = all(run.paths.stage(stage.stage).completed() for stage in run.begun.stages)
+    results = {
+        one.stage: result for one in run.stages if (result := run.paths.stage(one.stage).completed()) is not None
+    }
     return ModelSummary(
         model=run.key,
         run=run.run,
         exit_code=int(outcome.exit_code),
         message=outcome.message,
         stages=stages,
+        evaluation=evaluated(run.run, results),
         report=str(run.paths.report) if run.paths.report.exists() else None,
         log=str(outcome.log) if outcome.exit_code and outcome.log else None,
-        forecast=forecast_command(run) if published else None,
+        forecast=forecast_command(run) if published_run(run.root, run.model.ref) == run.run else None,
     )
 
 
@@ -150,7 +163,7 @@ def _stage(paths: RunPaths, stage: StageName, action: str) -> StageSummary:
 def _state(action: str, *, complete: bool) -> str:
     """A stage that is reused is complete, also where the run ended before it was copied."""
     if complete:
-        return {"train": "trained"}.get(action, action)
+        return {"train": "trained", "score": "done"}.get(action, action)
     return action if action.startswith("reuse") or action == "skipped" else "not complete"
 
 

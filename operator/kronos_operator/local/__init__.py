@@ -2,7 +2,7 @@
 
 from kronos_operator.local.digests import weights_digest
 from kronos_operator.local.executor import RunResult, execute
-from kronos_operator.local.files import stored_model
+from kronos_operator.local.files import published_run, stored_model
 from kronos_operator.local.prepare import LocalRun, PlannedStage, prepare, write_run_configs
 from kronos_operator.local.refusals import Refusal, bars_fault, refusals, sample_command, weights_path
 from kronos_operator.local.settings import LocalError, LocalSettings
@@ -20,6 +20,7 @@ __all__ = [
     "bars_fault",
     "execute",
     "prepare",
+    "published_run",
     "read_runs",
     "read_states",
     "refusals",

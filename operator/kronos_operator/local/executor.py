@@ -115,7 +115,7 @@ class _ModelLoop:
     def drive(self) -> RunResult:
         """Runs the model to its end."""
         gpus = self._shared.shares.get()
-        self._gpus = gpus[: self._prepared.model.spec.resources.gpus_per_node]
+        self._gpus = gpus
         try:
             if self._run.outcome is not None:
                 return self._result()  # nothing is to be done
@@ -169,7 +169,8 @@ class _ModelLoop:
     def _observed(self, trainer: Trainer) -> Attempt:
         assert self._attempt is not None
         code, message = trainer.exit_code, trainer.reason
-        if code == 0 and self._prepared.paths.stage(self._attempt.stage).completed() is None:
+        result = self._prepared.paths.stage(self._attempt.stage).completed() if code == 0 else None
+        if code == 0 and result is None:
             code, message = ExitCode.CRASHED, "the trainer ended without a result"
         if trainer.unlogged and code is not None:
             code = ExitCode.STORAGE
@@ -184,6 +185,7 @@ class _ModelLoop:
             state=state,
             exit_code=code,
             message=message,
+            result=result,
             final=trainer.meets_it_again,
             has_progress=trainer.has_progress,
             started_at=trainer.started_at,
@@ -193,15 +195,17 @@ class _ModelLoop:
     def _start(self, action: StartAttempt) -> None:
         paths = self._prepared.paths
         config = paths.stage(action.stage).config
+        resources = self._prepared.model.spec.resources.of_stage(action.stage)
+        gpus = self._gpus[: resources.gpus_per_node]
         write_run(self._prepared.run_config(action), config)
         write_model(self._prepared.stored, paths)
         write_bars(self._prepared.bars_record, paths)
-        processes = self._processes()
+        processes = resources.processes_per_node or max(1, len(gpus))
         self._log = paths.log(action.run, action.stage, action.attempt)
         self._attempt = action
         self._trainer = Trainer(
             [*self._shared.trainer, "launch", "--run", str(config), "--nproc", str(processes)],
-            environ=self._environ(processes),
+            environ=self._environ(processes, gpus),
             log=self._log,
             on_event=self._heard,
             on_end=self._changed.set,
@@ -210,14 +214,14 @@ class _ModelLoop:
             **self._whose(),
             pid=self._trainer.pid,
             log=str(self._log),
-            gpus=tuple(self._gpus),
+            gpus=tuple(gpus),
             processes=processes,
             time=now_text(),
         )
         self._trainer.note(started)
-        asked = self._prepared.model.spec.resources.gpus_per_node
-        if len(self._gpus) < asked:
-            used = f"{len(self._gpus)} GPUs" if self._gpus else "the CPU"
+        if len(gpus) < resources.gpus_per_node:
+            used = f"{len(gpus)} GPUs" if gpus else "the CPU"
+            asked = self._prepared.model.spec.resources.gpus_per_node
             self._trainer.note(self._note_event(f"gpusPerNode is {asked}; this run uses {used}"))
         self._trainer.watch()
 
@@ -230,16 +234,13 @@ class _ModelLoop:
             self._shared.without_comet = True
         self._shared.notify(self._prepared.key, event)
 
-    def _processes(self) -> int:
-        return self._prepared.model.spec.resources.processes_per_node or max(1, len(self._gpus))
-
-    def _environ(self, processes: int) -> dict[str, str]:
+    def _environ(self, processes: int, gpus: Sequence[str]) -> dict[str, str]:
         threads = max(1, (os.cpu_count() or 1) // (self._shared.workers * processes))
         return {
             "OMP_NUM_THREADS": str(threads),  # unless the user has set it
             **self._shared.environ,
             **({"COMET_MODE": "disabled"} if self._shared.without_comet else {}),
-            "CUDA_VISIBLE_DEVICES": ",".join(self._gpus),
+            "CUDA_VISIBLE_DEVICES": ",".join(gpus),
             "PYTHONUNBUFFERED": "1",
         }
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kronos_operator.api import KronosModel, TrainedStage
+from kronos_operator.api import KronosModel, RunStage, TrainedStage
 from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.writing import write
-from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, StagePaths, WarmStart, load_run
+from kronos_trainer.config import (
+    Decision,
+    ModelRef,
+    RunConfig,
+    RunPaths,
+    StageName,
+    StagePaths,
+    WarmStart,
+    load_run,
+)
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -22,6 +32,7 @@ class ModelFiles:
 
     started: tuple[RunConfig, ...]  # the latest run.json of every stage of every run, newest first
     trained: tuple[TrainedStage, ...]  # newest first
+    held: Mapping[str, RunStage]  # the stage by whose verdict a run was held, by the run's id
     published: str  # id of the run that current.json names
     current: WarmStart | None  # the same with the digests of its weights
 
@@ -37,6 +48,7 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
     directories = [entry for entry in runs.iterdir() if entry.is_dir()] if runs.is_dir() else []
     started: list[tuple[float, RunConfig]] = []
     trained: list[tuple[float, TrainedStage]] = []
+    held: dict[str, RunStage] = {}
     for directory in directories:
         paths = RunPaths(root, model, directory.name)
         for stage in StageName:
@@ -45,6 +57,10 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
             if result is not None:
                 fact = TrainedStage(run=directory.name, stage=stage, hash=result.hash)
                 trained.append((files.result.stat().st_mtime, fact))
+                if result.promotion is not None and result.promotion.decision == Decision.HELD:
+                    held[directory.name] = RunStage(
+                        stage=stage, hash=result.hash, done=True, promotion=Decision.HELD, publish=True
+                    )
             if files.config.is_file():
                 try:
                     started.append((files.config.stat().st_mtime, load_run(files.config)))
@@ -53,6 +69,7 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
     return ModelFiles(
         started=tuple(run for _, run in sorted(started, key=lambda item: -item[0])),
         trained=tuple(fact for _, fact in sorted(trained, key=lambda item: -item[0])),
+        held=held,
         published=published_run(root, model),
         current=_current(root, model),
     )

@@ -33,8 +33,13 @@ class PlannedStage:
     """What becomes of one stage, and why."""
 
     stage: StageName
-    action: str  # train · reuse <run> · complete · skipped
+    action: str  # train · score · reuse <run> · complete · skipped
     reason: str
+
+    @property
+    def due(self) -> bool:
+        """Whether a run would do it."""
+        return self.action in (StageAction.TRAIN, StageAction.SCORE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,14 +196,16 @@ def _latest(files: ModelFiles, request: Request) -> Run | None:
     if not files.started:
         return None
     run = same[0] if same else files.started[0]
-    return Run(id=run.run, stage_hashes=run.stage_hashes, attempt=files.next_attempt)
+    held = files.held.get(run.run)
+    stages = () if held is None else (held,)
+    return Run(id=run.run, stage_hashes=run.stage_hashes, attempt=files.next_attempt, stages=stages)
 
 
 def _planned(run: LocalRun) -> tuple[PlannedStage, ...]:
     stages: list[PlannedStage] = []
     for one in preview(run.begun, run.files.trained):
         reason = one.reason
-        if one.action is StageAction.TRAIN:
+        if one.action in (StageAction.TRAIN, StageAction.SCORE):
             reason = _why(one.stage, run, [stage.stage for stage in stages if stage.action == StageAction.TRAIN])
         action = f"{one.action} {one.run}" if one.action is StageAction.REUSE else one.action.value
         stages.append(PlannedStage(stage=one.stage, action=action, reason=reason))

@@ -19,8 +19,8 @@ _SHARED = ("timeframe", "data", "window", "training")
 def why_again(config: RunConfig, files: ModelFiles) -> str | None:
     """Why a stage of a run goes on or starts again; None if that run has never begun with it."""
     last = next((run for run in files.started if (run.run, run.stage) == (config.run, config.stage)), None)
-    if last is None:
-        return None
+    if last is None or last.stage_hashes.get(config.stage) != config.stage_hashes[config.stage]:
+        return None  # not begun, or scored with other settings
     paths = config.paths()
     step = saved_step(paths.stage(config.stage))
     failed = failure(paths.log(last.run, last.stage, last.attempt))
@@ -34,9 +34,10 @@ def why_new(config: RunConfig, files: ModelFiles, bars: BarsRecord | None, *, re
     """What differs from the latest run of the stage. `retrained`: stages before it that the same run trains anew."""
     last = next((run for run in files.started if run.stage is config.stage), None)
     if last is None:
-        return "not trained yet"
+        return "not trained yet" if config.stage.has_weights else "not scored yet"
     reasons = [f"its {stage} is trained again" for stage in retrained]
-    parts: tuple[str, ...] = (config.stage.value,) if retrained else (*_SHARED, config.stage.value)
+    own_parts = (config.stage.value,) if config.stage.has_weights else (config.stage.value, "promotion")
+    parts = own_parts if retrained else (*_SHARED, *own_parts)
     reasons += _fields_that_differ(last, config, parts, with_source=bars is None)
     if not retrained:
         reasons += _bars_that_differ(last, config, bars)

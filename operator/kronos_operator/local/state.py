@@ -48,6 +48,7 @@ class ModelState:
     progress: ProgressEvent | None  # the latest
     results: dict[StageName, StageResult]  # of this run's complete stages
     published: str  # id of the published run, empty without one
+    report: Path | None  # of the run
     log: Path | None
     trainer: int | None  # process id of the launcher while it runs
     executor: int | None  # process id of the command that runs it, also while it waits to start the trainer again
@@ -110,6 +111,7 @@ def _state(root: Path, model: ModelRef, latest: RunConfig, *, newest: bool) -> M
         progress=progress,
         results=results,
         published=published_run(root, model),
+        report=paths.report if paths.report.is_file() else None,
         log=log if log.is_file() else None,
         trainer=trainer,
         executor=None if holder is None else holder.pid,

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from kronos_operator import names
-from kronos_operator.api import KronosModel, Spec, Storage
+from kronos_operator.api import KronosModel, Resources, Spec, Storage
 from kronos_operator.plan import StartAttempt
 from kronos_trainer.config import RunConfig, Source
 
@@ -36,9 +36,9 @@ class AttemptTemplate:
         return names.child_name(self.model.metadata.name, start.stage, start.stage_hashes[start.stage], start.attempt)
 
     @property
-    def nodes(self) -> int:
-        """Pods of the gang, one on each node."""
-        return self.model.spec.resources.nodes
+    def resources(self) -> Resources:
+        """Number of pods of the gang, one on each node, and what each gets."""
+        return self.model.spec.resources.of_stage(self.start.stage)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class AttemptTemplate:
             self.model,
             bars=place_in_pod(spec.data.source, names.BARS_MOUNT),
             output=place_in_pod(spec.storage, names.STORAGE_MOUNT),
-            gpu_required=spec.resources.gpus_per_node > 0,
+            gpu_required=self.resources.gpus_per_node > 0,
         )
 
     def metadata(self, labels: Mapping[str, str]) -> Manifest:
@@ -95,11 +95,12 @@ def local_paths(spec: Spec) -> list[str]:
 
 def run_labels(model: KronosModel, run: str) -> dict[str, str]:
     """Labels of everything that belongs to a run."""
-    return {
-        names.MANAGED_BY_LABEL: names.MANAGED_BY,
-        names.MODEL_LABEL: model.metadata.name,
-        names.RUN_LABEL: run,
-    }
+    return {**model_labels(model), names.RUN_LABEL: run}
+
+
+def model_labels(model: KronosModel) -> dict[str, str]:
+    """Labels of everything that the operator makes for a model."""
+    return {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MODEL_LABEL: model.metadata.name}
 
 
 def owned(model: KronosModel, uid: str, name: str, labels: Mapping[str, str]) -> Manifest:

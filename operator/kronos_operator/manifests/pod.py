@@ -33,7 +33,7 @@ def pod_template(attempt: AttemptTemplate, *, container: str, rendezvous: Variab
         "command": COMMAND,
         "env": environment(attempt, rendezvous),
         "ports": [{"name": port_name, "containerPort": names.MASTER_PORT}],
-        "resources": _resources(spec.resources),
+        "resources": _resources(attempt.resources),
         "volumeMounts": _mounts(spec),
         # The trainer leaves its result or error as its last words; where it could not, its log has to do.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -110,7 +110,7 @@ def _mounts(spec: Spec) -> list[dict[str, Any]]:
 
 def _volumes(attempt: AttemptTemplate) -> list[dict[str, Any]]:
     spec = attempt.model.spec
-    size = spec.resources.shared_memory
+    size = attempt.resources.shared_memory
     memory = {"medium": "Memory"} | ({} if size is None else {"sizeLimit": size})
     volumes: list[dict[str, Any]] = [
         {"name": "run", "configMap": {"name": attempt.name}},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
-from kronos_trainer.config import StageName
+from kronos_trainer.config import StageName, StageResult
 
 
 class AttemptState(StrEnum):
@@ -48,8 +48,7 @@ class Attempt:
     stuck: bool = False  # cannot end by itself: its workload has to be deleted
     deleting: bool = False  # the deletion of its workload was requested
     silent_nodes: Sequence[str] = ()  # nodes of its pods that are not ready
-    digest: str | None = None  # of the weights of its stage, once trained, as the trainer reported
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    result: StageResult | None = None  # of its stage, once done, as the trainer reported
     started_at: float | None = None
     reported_at: float | None = None  # last sign of life
     finished_at: float | None = None  # when its workload ended; None while any of its pods is left running

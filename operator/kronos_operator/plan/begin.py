@@ -8,6 +8,8 @@ from kronos_operator.api import Outcome, Restarts, Run, RunStage, TrainedStage
 from kronos_operator.hashing import run_id
 from kronos_operator.plan.request import Request
 
+_REPORTED = {"digest", "metrics", "verdict", "promotion", "promotion_message"}  # of a stage, by its trainer
+
 
 def begin(request: Request, before: Run | None, trained: Sequence[TrainedStage], published: str, now: float) -> Run:
     """The run that answers the request: the same one again if it was asked for before, so that it goes on.
@@ -31,6 +33,7 @@ def begin(request: Request, before: Run | None, trained: Sequence[TrainedStage],
         identity = finals[0]
 
     known = {} if before is None else {stage.hash: stage for stage in before.stages}
+    held = {value for value, stage in known.items() if before is not None and before.id == identity and stage.held}
     stages = []
     for stage, value in own_stages:
         runs = [fact.run for fact in trained if (fact.stage, fact.hash) == (stage, value)]
@@ -38,10 +41,10 @@ def begin(request: Request, before: Run | None, trained: Sequence[TrainedStage],
         last = stage is own_stages[-1][0]
         may_reuse = not last and not (anew and stage in request.stages)
         reuse = runs[0] if runs and not own and may_reuse else None
-        # A finished run that is not the published one starts its last stage again: the trainer finds it complete and
-        # publishes it.
-        done = reuse is not None or (own and (not last or published == identity))
-        same = known.get(value)
+        # A finished run that is neither published nor held starts its last stage again: the trainer finds it complete
+        # and publishes it.
+        done = reuse is not None or (own and (not last or published == identity or value in held))
+        same = known.get(value) if done else None
         stages.append(
             RunStage(
                 stage=stage,
@@ -50,8 +53,7 @@ def begin(request: Request, before: Run | None, trained: Sequence[TrainedStage],
                 done=done,
                 reuse=reuse,
                 publish=last,
-                digest=None if same is None else same.digest,
-                metrics={} if same is None else same.metrics,
+                **({} if same is None else same.model_dump(include=_REPORTED)),
             )
         )
 

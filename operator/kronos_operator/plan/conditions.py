@@ -9,6 +9,7 @@ from kronos_operator.api import Outcome, Phase, Run, StopReason, UpdatePolicy
 from kronos_operator.plan.attempt import Attempt, AttemptState
 from kronos_operator.plan.observed import Observed
 from kronos_operator.plan.request import Request
+from kronos_operator.plan.restarts import HELD
 from kronos_trainer.config import StageName
 
 _STILL = (Phase.PENDING, Phase.QUEUED, Phase.RESTARTING)  # nothing runs
@@ -173,7 +174,8 @@ def _trained(situation: Situation, stage: StageName) -> Condition:
 
 def _available(situation: Situation) -> Condition:
     run = situation.run
-    name = run.id if run is not None and run.published else situation.observed.published
+    just_now = run is not None and run.has_published(situation.observed.run)
+    name = run.id if run is not None and just_now else situation.observed.published
     message = f"run {name} is published" if name else "no run is published"
     reason = "Published" if name else "NotPublished"
     return Condition(type="Available", status=bool(name), reason=reason, message=message)
@@ -187,4 +189,6 @@ def _finished(situation: Situation) -> Condition:
     if situation.unanswered:
         reason = "UpdateWaiting" if waits else "InProgress"
         return Condition(type="Finished", status=False, reason=reason, message=waits)
-    return Condition(type="Finished", status=True, reason=run.outcome.value, message=run.message)
+    return Condition(
+        type="Finished", status=True, reason=HELD if run.reason == HELD else run.outcome.value, message=run.message
+    )

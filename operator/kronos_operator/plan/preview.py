@@ -14,14 +14,15 @@ class StageAction(StrEnum):
     """What becomes of a stage."""
 
     TRAIN = "train"
-    REUSE = "reuse"  # an earlier run has trained it
-    COMPLETE = "complete"  # the run itself has trained it
+    SCORE = "score"
+    REUSE = "reuse"  # an earlier run has done it
+    COMPLETE = "complete"  # the run itself has done it
     SKIP = "skipped"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StagePreview:
-    """What becomes of one stage. `run` has trained it; `reason` says why it is not trained, and is empty if it is."""
+    """What becomes of one stage. `run` has done it; `reason` says why it is not done now, and is empty if it is."""
 
     stage: StageName
     hash: str
@@ -46,9 +47,14 @@ def _stage(run: Run, stage: StageName, hash_: str, trained: Sequence[TrainedStag
     elif own.reuse is not None:
         action, by, reason = StageAction.REUSE, own.reuse, "trained there with the same hash"
     elif own.done or TrainedStage(run=run.id, stage=stage, hash=hash_) in trained:
-        action, by, reason = StageAction.COMPLETE, run.id, f"trained by run {run.id}"
+        action, by, reason = StageAction.COMPLETE, run.id, done_by(stage, run.id)
     elif not own.wanted:
         action, by, reason = StageAction.SKIP, "", "left out by --stage"
     else:
-        action, by, reason = StageAction.TRAIN, "", ""
+        action, by, reason = StageAction.TRAIN if stage.has_weights else StageAction.SCORE, "", ""
     return StagePreview(stage=stage, hash=hash_, action=action, run=by, reason=reason)
+
+
+def done_by(stage: StageName, run: str) -> str:
+    """Which run has done a stage, in words."""
+    return f"{'trained' if stage.has_weights else 'scored'} by run {run}"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kronos_operator.api import KronosModel, Outcome, Run, Spec
-from kronos_operator.hashing import Digests, stage_hashes, template_hash
+from kronos_operator.api import KronosModel, Outcome, Run, Spec, UpdatePolicy
+from kronos_operator.hashing import Digests, stage_hashes, template_hash, trained
 from kronos_operator.plan.observed import Observed
 from kronos_trainer.config import StageName
 
@@ -58,8 +58,14 @@ class Request:
         return self.asks_anew(run) and not self.scheduled
 
     def changes(self, run: Run) -> bool:
-        """Whether the spec is to train something else than the run does."""
+        """Whether the spec is for something else than the run does. Under Manual, other scores are left to the next."""
+        if self.spec.update_policy is UpdatePolicy.MANUAL:
+            return self.retrains(run)
         return run.outcome is Outcome.SUPERSEDED or self.stage_hashes != run.stage_hashes
+
+    def retrains(self, run: Run) -> bool:
+        """Whether the spec is to train something else than the run does; scores aside."""
+        return run.outcome is Outcome.SUPERSEDED or trained(self.stage_hashes) != trained(run.stage_hashes)
 
     def mends(self, run: Run) -> bool:
         """Whether what a failed run was built from has changed since."""

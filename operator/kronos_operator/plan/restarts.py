@@ -12,6 +12,7 @@ MOST_BACKOFF = 3600.0  # seconds, as promised by retry.backoffSeconds
 SOON_AGAIN = 600.0  # seconds
 _FREE_IN_A_ROW = 2
 _MOST_RECENT = 16  # disruptions whose times are kept
+HELD = "PromotionHeld"  # the reason of a run that succeeded and that the promotion gate has held
 _MEMORY_RESTARTS = 1  # another gang on the node may have been the cause, once
 
 _REASONS = {
@@ -41,7 +42,7 @@ def absorb(run: Run, attempt: Attempt | None, spec: Spec, now: float) -> Change:
             run = run.evolve(disrupted=True, reason=attempt.reason, message=attempt.message)
         return Change(run)
     if attempt.state is AttemptState.SUCCEEDED:
-        return _succeeded(run, attempt)
+        return _succeeded(run, attempt, spec, now)
     if run.stop is not None:
         return stopped(run, run.stop, spec, now)
     if attempt.deadline_exceeded:
@@ -51,7 +52,8 @@ def absorb(run: Run, attempt: Attempt | None, spec: Spec, now: float) -> Change:
 
 def stopped(run: Run, reason: StopReason, spec: Spec, now: float) -> Change:
     """The run after its attempt was stopped, or before one was started, for this reason."""
-    nodes = spec.resources.nodes
+    stage = run.next_stage
+    nodes = spec.resources.nodes if stage is None else spec.resources.of_stage(stage.stage).nodes
     if reason is StopReason.STALLED:
         message = f"no sign of life for {spec.retry.progress_deadline_seconds} s"
         counted = run.evolve(restarts=run.restarts.evolve(stalls=run.restarts.stalls + 1))
@@ -107,7 +109,9 @@ def _resumed(run: Run, now: float) -> Change:
     return Change(run.evolve(restarts=restarts, disrupted=False, reason="", message=""), (failed,))
 
 
-def _succeeded(run: Run, attempt: Attempt) -> Change:
+def _succeeded(run: Run, attempt: Attempt, spec: Spec, now: float) -> Change:
+    if attempt.result is None and not attempt.stage.has_weights:
+        return _unreported(run, attempt, spec, now)
     succeeded = event(EventKind.STAGE_SUCCEEDED, run)
     stages = tuple(
         stage.evolve(done=True, **_result(attempt)) if stage.stage is attempt.stage and not stage.done else stage
@@ -116,15 +120,39 @@ def _succeeded(run: Run, attempt: Attempt) -> Change:
     run = _next_attempt(run, restarts=run.restarts.evolve(out_of_memory=0, memory_kills=0)).evolve(stages=stages)
     if run.next_stage is not None:
         return Change(run, (succeeded,))
-    run = run.evolve(outcome=Outcome.SUCCEEDED, reason="Succeeded", message="every stage is trained")
+    judged = run.judged
+    reason = HELD if run.held else "Succeeded"
+    message = ("" if judged is None else judged.promotion_message) or "every stage is done"
+    run = run.evolve(outcome=Outcome.SUCCEEDED, reason=reason, message=message)
     return Change(run, (succeeded, event(EventKind.RUN_ENDED, run, run.reason, run.message)))
+
+
+def _unreported(run: Run, attempt: Attempt, spec: Spec, now: float) -> Change:
+    """A verdict that nobody has heard: whether the run is published is not known, and the storage has the answer.
+
+    The next attempt finds the stage complete, does nothing and reports it again.
+    """
+    message = (
+        f"the {attempt.stage} has ended and its report was lost, so it is not known here whether run {run.id} is "
+        "published; the next attempt reads it from the storage"
+    )
+    counted = run.evolve(restarts=run.restarts.evolve(crashes=run.restarts.crashes + 1))
+    return _counted(counted, "ReportLost", message, spec, now)
 
 
 def _result(attempt: Attempt) -> dict[str, object]:
     """What the trainer has reported of its result, if that was received."""
-    if attempt.digest is None and not attempt.metrics:
+    result = attempt.result
+    if result is None:
         return {}
-    return {"digest": attempt.digest, "metrics": dict(attempt.metrics)}
+    found, decided = result.evaluation, result.promotion
+    return {
+        "digest": result.digest or None,
+        "metrics": result.metrics,
+        "verdict": None if found is None else found.verdict or None,
+        "promotion": None if decided is None else decided.decision or None,
+        "promotion_message": None if decided is None else decided.message or None,
+    }
 
 
 def _failed(run: Run, attempt: Attempt, spec: Spec, now: float) -> Change:
@@ -153,7 +181,7 @@ def _memory_killed(run: Run, attempt: Attempt, spec: Spec, now: float) -> Change
     limit = spec.resources.memory
     bound = f"its limit is {limit} a pod" if limit else "its pods have no limit, so the node itself ran out"
     advice = "raise resources.memory" if limit else "set resources.memory, so that its pods go where there is enough"
-    if spec.resources.processes > 1:
+    if spec.resources.of_stage(attempt.stage).processes > 1:
         advice += ", or lower resources.processesPerNode"
     message = attempt.message or f"a process was killed for lack of main memory: {bound}; {advice}"
     if run.restarts.memory_kills >= _MEMORY_RESTARTS:

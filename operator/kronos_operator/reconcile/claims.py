@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from kronos_operator.api import KronosModel, Run, Spec
+from kronos_operator.api import KronosModel, Run
 from kronos_operator.plan import Attempt, Obstacle
 from kronos_operator.reconcile.turns import Claim, Kind, Standing
 
@@ -15,7 +15,7 @@ _PLACEMENT = ("node_selector", "tolerations", "affinity", "scheduler_name", "run
 
 def claim_of(model: KronosModel, run: Run, attempt: Attempt | None, waiting: Obstacle | None) -> Claim:
     """The model's claim; `attempt` is its current one while any of it is left, `waiting` why that does not run."""
-    namespace, shape = model.metadata.namespace, _shape(model.spec)
+    namespace, shape = model.metadata.namespace, _shape(model, run)
     standing = Standing.WAITS
     if attempt is not None:
         placed = run.begun or attempt.unplaced_since is None
@@ -33,7 +33,9 @@ def claim_of(model: KronosModel, run: Run, attempt: Attempt | None, waiting: Obs
     )
 
 
-def _shape(spec: Spec) -> str:
+def _shape(model: KronosModel, run: Run) -> str:
+    spec, stage = model.spec, run.next_stage
+    resources = spec.resources if stage is None else spec.resources.of_stage(stage.stage)
     pods = spec.pod_template.model_dump(mode="json", include=set(_PLACEMENT), exclude_defaults=True)
-    size = spec.resources.model_dump(mode="json", exclude={"nodes", "processes_per_node"}, exclude_defaults=True)
+    size = resources.model_dump(mode="json", exclude={"nodes", "processes_per_node"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps([pods, size], sort_keys=True).encode()).hexdigest()[:16]

@@ -29,19 +29,11 @@ LOST_AFTER = 60.0  # seconds that a pod may outlive its grace before it counts a
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObservedGang:
-    """All that is there of one attempt."""
+class ObservedWorkload:
+    """A workload with its pods."""
 
-    run: str
-    stage: StageName
-    attempt: int
     workload: Object | None
     pods: tuple[Object, ...] = ()
-
-    @property
-    def first_pod(self) -> Object | None:
-        """The pod of rank 0, which speaks for the gang."""
-        return next((pod for pod in self.pods if node_rank(pod) == 0), None)
 
     @property
     def size(self) -> int:
@@ -88,6 +80,20 @@ class ObservedGang:
     @property
     def _end(self) -> Object | None:
         return None if self.workload is None else backend_of(self.workload).end(self.workload)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedGang(ObservedWorkload):
+    """All that is there of one attempt."""
+
+    run: str
+    stage: StageName
+    attempt: int
+
+    @property
+    def first_pod(self) -> Object | None:
+        """The pod of rank 0, which speaks for the gang."""
+        return next((pod for pod in self.pods if node_rank(pod) == 0), None)
 
 
 def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> tuple[list[ObservedGang], list[Object]]:
@@ -148,7 +154,6 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
     """The attempt as plan sees it; `report` is of its log."""
     alive = [pod for pod in gang.pods if not has_ended(pod)]
     report = report or Report()
-    digest, metrics = result_of(report, gang.stage)
     over = gang.workload is not None and bool(gang.finished) and not alive
     disruption = _disruption(gang)
     unplaced = not gang.suspended and (gang.missing > 0 or any(not _is_placed(pod) for pod in alive))
@@ -172,8 +177,7 @@ def attempt_of(gang: ObservedGang, report: Report | None, now: float) -> Attempt
         deleting=gang.deleting,
         silent_nodes=tuple(silent_nodes(gang)),
         finished_at=(gang.finished_at or now) if over else None,
-        digest=digest,
-        metrics=metrics,
+        result=result_of(report, gang.stage),
     )
     if attempt.state is not AttemptState.FAILED:
         return attempt

@@ -78,12 +78,10 @@ def progress_of(report: Report, attempt: int, stage: StageName) -> Progress:
     )
 
 
-def result_of(report: Report, stage: StageName) -> tuple[str | None, dict[str, float]]:
-    """Digest of the weights and metrics of a stage's result; none if the report has no result of that stage."""
+def result_of(report: Report, stage: StageName) -> StageResult | None:
+    """The result of a stage; None if the report has no result of that stage."""
     result = report.result
-    if result is None or result.stage != stage.value:
-        return None, {}
-    return plain(result.digest)[:128] or None, result.metrics
+    return None if result is None or result.stage != stage.value else result
 
 
 def _heard(report: Report, event: Event) -> Report:

@@ -11,6 +11,7 @@ from kronos_operator.api import (
     Artifacts,
     CheckpointState,
     Condition,
+    Evaluated,
     Failure,
     HistoryEntry,
     KronosModel,
@@ -20,8 +21,9 @@ from kronos_operator.api import (
     Status,
     Tracking,
 )
-from kronos_operator.plan import EventKind, Plan
+from kronos_operator.plan import AttemptState, EventKind, Plan, Verb
 from kronos_operator.reconcile.observing import Observation
+from kronos_operator.reconcile.promotions import artifacts_of, metrics_of, promotion_of
 from kronos_operator.reconcile.reports import MOST_NOTES, MOST_SKIPPED, progress_of
 from kronos_operator.reconcile.schedule import schedule_state
 from kronos_trainer.config import RunPaths
@@ -33,6 +35,8 @@ _PROGRESS_ANYWAY = 300.0  # seconds after which progress is written even if the 
 def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
     """The whole status; what it leaves out is removed."""
     before, run = model.status or Status(), decided.run
+    answer = decided.pointing.answer
+    pointed = None if answer is None else answer.published
     return Status(
         observed_generation=model.metadata.generation or 0,
         phase=decided.phase,
@@ -40,8 +44,11 @@ def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
         conditions=[_condition(one, before, model, seen.now) for one in decided.conditions],
         progress=_progress(before, run, seen),
         run=None if run is None else _with_gpus(run, model),
-        artifacts=_artifacts(model, before, run),
-        metrics=before.metrics if run is None or not _newly_published(before, run) else _metrics(run),
+        artifacts=_artifacts(model, before, run) if pointed is None else artifacts_of(model, pointed),
+        metrics=_published_metrics(before, run) if pointed is None else metrics_of(before, pointed),
+        promotion=before.promotion if answer is None else promotion_of(answer, seen.now),
+        evaluation=_evaluation(model, before, run, seen),
+        report=_report(model, run),
         checkpoint=_checkpoint(before, run, seen),
         tracking=_tracking(before, decided, seen),
         skipped_checkpoints=_skipped(before, run, seen),
@@ -84,21 +91,26 @@ def _condition(new: planning.Condition, status: Status, model: KronosModel, now:
 
 
 def _with_gpus(run: Run, model: KronosModel) -> Run:
-    gpus = model.spec.resources.nodes * model.spec.resources.gpus_per_node
+    stage, resources = run.next_stage, model.spec.resources
+    gpus = (resources if stage is None else resources.of_stage(stage.stage)).gpus
     return run if run.gpus == gpus else run.evolve(gpus=gpus)
 
 
 def _tracking(before: Status, decided: Plan, seen: Observation) -> Tracking:
     known, run = before.tracking, decided.run
     answered = decided.begins or seen.trigger.taken_back
+    answer = decided.pointing.answer
+    pointed = {} if answer is None else {answer.request.verb: answer.request.text}
     return Tracking(
         last_trigger=(seen.retrain or None) if answered else known.last_trigger,
+        last_promote=pointed.get(Verb.PROMOTE, known.last_promote),
+        last_rollback=pointed.get(Verb.ROLLBACK, known.last_rollback),
         trained=known.trained if run is None else run.trained_after(known.trained),
     )
 
 
 def _newly_published(before: Status, run: Run | None) -> bool:
-    return run is not None and run.published and before.published_run != run.id
+    return run is not None and run.has_published(before.run) and before.published_run != run.id
 
 
 def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts | None:
@@ -116,6 +128,27 @@ def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts
             digest = old.digest  # a stage that was reused
         found[stage.value] = Artifact(path=str(path), digest=digest, hash=hash_)
     return Artifacts(run=run.id, **found)
+
+
+def _published_metrics(before: Status, run: Run | None) -> dict[str, float]:
+    if run is not None and _newly_published(before, run):
+        return _metrics(run)
+    current = run is not None and run.published and before.published_run == run.id
+    return before.metrics | _metrics(run) if run is not None and current else before.metrics
+
+
+def _evaluation(model: KronosModel, before: Status, run: Run | None, seen: Observation) -> Evaluated | None:
+    """What the attempt that has just ended has reported, and until then what was known."""
+    attempt = seen.attempt
+    if run is None or attempt is None or attempt.state is not AttemptState.SUCCEEDED or attempt.result is None:
+        return before.evaluation
+    return Evaluated.of(attempt.result, run.id, _report(model, run)) or before.evaluation
+
+
+def _report(model: KronosModel, run: Run | None) -> str | None:
+    if run is None or not (run.outcome is not None or any(stage.done for stage in run.stages)):
+        return None
+    return str(RunPaths(_ROOT, model.ref, run.id).report)
 
 
 def _metrics(run: Run) -> dict[str, float]:
@@ -204,6 +237,8 @@ def _history(model: KronosModel, before: Status, decided: Plan, now: float) -> l
             started_at=run.started_at,
             finished_at=now,
             metrics=_metrics(run),
+            verdict=next((stage.verdict for stage in run.stages if stage.verdict is not None), None),
+            promotion=None if run.judged is None else run.judged.promotion,
         )
         entries = [entry, *entries]
     return entries[: model.spec.history_limit]

@@ -35,6 +35,8 @@ _SHORT = (
     "evaluation",
     "promotion",
 )
+_JUDGED = ("evaluation", "promotion")
+_FOR_THE_REPORT = ("smallestGain",)  # of a comparison
 _METRICS = {
     "initialValidationLoss": "initial_validation_loss",
     "bestValidationLoss": "best_validation_loss",
@@ -116,11 +118,20 @@ class StageResult(Tolerant):
 
     @property
     def short(self) -> dict[str, Any]:
-        """Of `wire`, what a model's status shows; it fits into a termination message."""
-        return {name: self.wire[name] for name in _SHORT if name in self.wire}
+        """Of `wire`, what a model's status shows, for a termination message: of a verdict four digits suffice."""
+        wire = self.wire
+        return {name: _brief(wire[name]) if name in _JUDGED else wire[name] for name in _SHORT if name in wire}
 
     @property
     def metrics(self) -> dict[str, float]:
         """The numbers that are worth a place in a model's status."""
         values = {name: getattr(self, field) for name, field in _METRICS.items()} | dict(self.scores or {})
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _brief(one) for name, one in value.items() if one is not None and name not in _FOR_THE_REPORT}
+    if isinstance(value, list | tuple):
+        return [_brief(one) for one in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -46,7 +46,11 @@ def main(arguments: Sequence[str], stop: StopSignal) -> int:
     """Runs the stage of a run.json on this node and returns the exit code of the gang."""
     parser = Arguments(prog="python -m kronos_trainer launch", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="the run config of one stage")
-    parser.add_argument("--nproc", type=int, help="processes on this node; default PET_NPROC_PER_NODE, the GPUs, or 1")
+    parser.add_argument(
+        "--nproc",
+        type=int,
+        help="processes on this node; default PET_NPROC_PER_NODE, the GPUs, or 1, and always 1 for a stage of scores",
+    )
     options = parser.parse_args(arguments)
     try:
         run = load_run(options.run)
@@ -54,7 +58,7 @@ def main(arguments: Sequence[str], stop: StopSignal) -> int:
         print(error, file=sys.stderr)
         return ExitCode.CONFIG
     command = [sys.executable, "-u", "-m", "kronos_trainer", "--run", str(options.run)]
-    return launch(run, command, stop, processes=options.nproc)
+    return launch(run, command, stop, processes=options.nproc if run.stage.has_weights else 1)
 
 
 def launch(run: RunConfig, command: Sequence[str], stop: StopSignal, *, processes: int | None = None) -> int:

@@ -14,7 +14,7 @@ from kronos_operator.cli.cluster.status import condition
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import print_line
-from kronos_trainer.config import ExitCode
+from kronos_trainer.config import ExitCode, StageName
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
@@ -63,9 +63,7 @@ class _AttemptPods:
         self._cluster = session.cluster
         self._namespace = session.namespace
         self._wanted = wanted
-        resources = body["spec"].get("resources") or {}
-        self._nodes = int(resources.get("nodes", 1))
-        self._processes = int(resources.get("processesPerNode") or max(1, resources.get("gpusPerNode", 1)))
+        self._resources = body["spec"].get("resources") or {}
         self._printed: dict[str, int] = {}  # lines, by the pod's uid
 
     async def model(self) -> Object | None:
@@ -85,8 +83,12 @@ class _AttemptPods:
         found, _ = await self._cluster.list(POD, self._namespace, selector=selector)
         newest = max((_attempt(pod) for pod in found), default=0)
         ranked = [(rank, pod) for pod in found if _attempt(pod) == newest and (rank := node_rank(pod)) is not None]
-        wanted = None if self._wanted.rank is None else self._wanted.rank // self._processes
-        return [pod for rank, pod in sorted(ranked, key=itemgetter(0)) if wanted in (None, rank)]
+        asked = self._wanted.rank
+        return [
+            pod
+            for rank, pod in sorted(ranked, key=itemgetter(0))
+            if asked is None or asked // self._size(pod)[1] == rank
+        ]
 
     def container(self, pod: Object) -> str:
         """Name of the trainer's container."""
@@ -118,12 +120,21 @@ class _AttemptPods:
                 raise
 
     def _prefix(self, pod: Object) -> str:
-        if self._nodes == 1:
+        nodes, processes = self._size(pod)
+        if nodes == 1:
             return ""
         from kronos_operator.backends import node_rank
 
-        first = (node_rank(pod) or 0) * self._processes
-        return f"[rank {first}] " if self._processes == 1 else f"[ranks {first}-{first + self._processes - 1}] "
+        first = (node_rank(pod) or 0) * processes
+        return f"[rank {first}] " if processes == 1 else f"[ranks {first}-{first + processes - 1}] "
+
+    def _size(self, pod: Object) -> tuple[int, int]:
+        """Nodes of the pod's gang, and processes of each."""
+        from kronos_operator.api import Resources
+
+        stage = StageName(_labels(pod)[names.STAGE_LABEL])
+        resources = Resources.model_validate(self._resources).of_stage(stage)
+        return resources.nodes, resources.processes
 
 
 async def _follow(gang: _AttemptPods, emit: Print) -> None:

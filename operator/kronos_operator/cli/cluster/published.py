@@ -22,6 +22,7 @@ class Published:
     model: KronosModel
     run: str
     digests: Mapping[StageName, str | None]
+    evaluated: bool  # whether there is a verdict on it
     root: str  # of all results, as a pod mounts it
     claim: str
 
@@ -50,11 +51,13 @@ def published(session: Session, name: str) -> Published:
     if storage is None or storage.claim is None:
         where = storage.uri if storage else "no claim"
         raise Failure(f"{name} keeps its results in {where}: copy them with that store's own tool", ExitCode.CONFIG)
+    evaluation = None if model.status is None else model.status.evaluation
     found = {stage: artifacts.of(stage) for stage in StageName.with_weights()}
     return Published(
         model=model,
         run=artifacts.run,
         digests={stage: None if artifact is None else artifact.digest for stage, artifact in found.items()},
+        evaluated=evaluation is not None and evaluation.run == artifacts.run,
         root=place_in_pod(storage, names.STORAGE_MOUNT),
         claim=storage.claim.name,
     )

@@ -30,7 +30,10 @@ LONGEST_SECONDS = 3600
 
 
 def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
-    """Copy the weights of all stages, their results and the report. Raises Failure; what was there stays then."""
+    """Copy the weights of all stages, their results, the evaluation and the report.
+
+    Raises Failure; what was there stays then.
+    """
     with connected(target) as session:
         wanted = published(session, name)
         local = RunPaths(to, wanted.model.ref, wanted.run)
@@ -42,17 +45,23 @@ def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
                 session.run(_download(session.cluster, session.namespace, pod, wanted, archive))
                 _unpack(archive, wanted, local)
             print_line(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
-    print_line(f"{'report':<11}{near(str(local.report))}")
+    if local.report.exists():
+        print_line(f"{'report':<11}{near(str(local.report))}")
     print_line(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
 
 
 async def _download(cluster: Cluster, namespace: str, pod: CommandPod, wanted: Published, archive: IO[bytes]) -> None:
     there = RunPaths(Path(), wanted.model.ref, wanted.run)
-    names = [there.current, there.report]
+    names = [there.current]
     for stage in StageName.with_weights():
         names += [there.stage(stage).result, there.stage(stage).best]
     async with running(cluster, namespace, pod) as name:
-        await Pod(cluster, namespace, name).download(wanted.root, [path.as_posix() for path in names], archive)
+        await Pod(cluster, namespace, name).download(
+            wanted.root,
+            [path.as_posix() for path in names],
+            archive,
+            if_there=[path.as_posix() for path in documents(there)],
+        )
     archive.seek(0)
 
 
@@ -74,6 +83,8 @@ def _unpack(archive: IO[bytes], wanted: Published, local: RunPaths) -> None:
                 f"{wanted.model.metadata.name} has just published a run other than {wanted.run}: try again",
                 ExitCode.STOPPED,
             )
+        for file in documents(RunPaths(Path(), wanted.model.ref, wanted.run)):
+            _read(aside / file.relative_to(there.run_dir), wanted)
         staged = {stage: aside / stage for stage in StageName.with_weights()}
         for stage, directory in staged.items():
             _verify(stage, directory, wanted)
@@ -89,8 +100,28 @@ def _expected(path: Path, there: RunPaths) -> bool:
     if ".." in path.parts or path.is_absolute():
         return False
     stages = [there.stage(stage) for stage in StageName.with_weights()]
-    files = {there.current, there.report, *(stage.result for stage in stages)}
+    files = {there.current, *documents(there), *(stage.result for stage in stages)}
     return path in files or path.parent in {stage.best for stage in stages}
+
+
+def documents(paths: RunPaths) -> list[Path]:
+    """What a run has beside its weights; one that was not evaluated, or by an older release, lacks some of it."""
+    scores = [paths.stage(stage) for stage in StageName if not stage.has_weights]
+    return [
+        paths.report,
+        paths.facts,
+        paths.calibration,
+        *(file for stage in scores for file in (stage.evaluation, stage.result)),
+    ]
+
+
+def _read(file: Path, wanted: Published) -> None:
+    """Refuses a document that cannot be read, or that is of another run. Raises ValueError and Failure."""
+    if file.suffix != ".json" or not file.exists():
+        return
+    run = json.loads(file.read_text()).get("run")
+    if run not in (None, wanted.run):
+        raise Failure(f"{file.name} on the claim is of run {run}, and {wanted.run} is published", ExitCode.DATA)
 
 
 def _verify(stage: StageName, directory: Path, wanted: Published) -> None:
@@ -108,9 +139,11 @@ def _verify(stage: StageName, directory: Path, wanted: Published) -> None:
 
 
 def _complete(local: RunPaths, wanted: Published) -> bool:
-    """Whether the run is here, the current one, with the digests of status."""
+    """Whether the run is here, the current one, with the digests of status and the verdict on it."""
     try:
         current = json.loads(local.current.read_text())
+        if wanted.evaluated and not all(file.exists() for file in (local.report, local.facts)):
+            return False
         return bool(current["run"] == wanted.run) and all(
             wanted.digests[stage] == weights_digest(local.stage(stage).best) for stage in wanted.digests
         )
@@ -123,12 +156,17 @@ def _replace(aside: Path, local: RunPaths, wanted: Published) -> None:
         try:
             for stage in StageName.with_weights():
                 _verify(stage, local.run_dir / stage, wanted)
-            return  # the same weights are here
         except (Failure, OSError):
             raise Failure(
                 f"{near(str(local.run_dir))} has different content under the id of this run: name another --to",
                 ExitCode.STORAGE,
             ) from None
+        for file in documents(local):  # the same weights are here, perhaps from before they were evaluated
+            staged = aside / file.relative_to(local.run_dir)
+            if staged.exists():
+                file.parent.mkdir(exist_ok=True)
+                staged.replace(file)
+        return
     aside.chmod(0o755)  # a temporary directory is its maker's alone
     aside.rename(local.run_dir)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kronos_operator.cli.cluster.session import Session, connected
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import number, print_json, print_line, print_table
+from kronos_operator.cli.verdicts import verdict_lines
 from kronos_operator.cli.watching import watch_table
 from kronos_operator.durations import duration
 from kronos_trainer.stages import StageName
@@ -16,7 +17,7 @@ from kronos_trainer.stages import StageName
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
 
-HEADERS = ("model", "phase", "stage", "done", "eta", "val loss", "reason", "attempt", "age")
+HEADERS = ("model", "phase", "stage", "done", "eta", "val loss", "verdict", "reason", "attempt", "age")
 RIGHT = frozenset({"done", "eta", "val loss", "attempt", "age"})
 _NEWEST_RUNS = 5
 
@@ -53,6 +54,7 @@ def row_of(body: Object, now: datetime) -> list[str]:
         progress.get("summary") or "-",
         progress.get("eta") or "-",
         number(progress.get("validationLoss")),
+        (status.get("evaluation") or {}).get("verdict") or "-",
         f"{reason}, place {status['queuePosition']}" if "queuePosition" in status else reason,
         str(run["attempt"]) if "attempt" in run else "-",
         duration(age.total_seconds()),
@@ -100,6 +102,13 @@ def _detail(body: Object) -> None:
     for stage in StageName:
         if artifacts.get(stage):
             print_line(f"{stage.value:<11}{artifacts[stage]['path']}")
+    _print_verdict(status)
+    promotion = status.get("promotion")
+    if promotion:
+        failed = promotion["outcome"] != "Succeeded"
+        what = f"{promotion['action']} failed, {promotion['reason']}" if failed else promotion["reason"]
+        words = f"{what}: {promotion.get('message', '')} ({promotion['time']})"
+        print_line(f"{'promotion':<11}{words}", style="red" if failed else None)
     if status.get("metrics"):
         print_line(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
     for note in status.get("notes") or []:
@@ -108,7 +117,8 @@ def _detail(body: Object) -> None:
     if following:
         print_line(f"{'next run':<11}{following}")
     for entry in (status.get("history") or [])[:_NEWEST_RUNS]:
-        ending = " ".join(filter(None, (entry["outcome"], entry.get("reason"), entry.get("finishedAt"))))
+        told = (entry["outcome"], *(entry.get(key) for key in ("reason", "verdict", "promotion", "finishedAt")))
+        ending = " ".join(filter(None, told))
         print_line(f"{'ended':<11}{entry['run']} {ending}")
     failure = status.get("failure")
     if failure:
@@ -116,6 +126,20 @@ def _detail(body: Object) -> None:
         print_line(f"{failure['reason']}: {failure.get('message', '')}", style="red")
         if failure.get("logTail"):
             print_line(failure["logTail"])
+
+
+def _print_verdict(status: Mapping[str, Any]) -> None:
+    from kronos_operator.api import Evaluated
+
+    run, report = status.get("run") or {}, status.get("report")
+    if status.get("evaluation"):
+        found = Evaluated.model_validate(status["evaluation"], extra="ignore")  # an operator of another release's
+        if found.run != run.get("id"):
+            print_line(f"{'evaluated':<11}{found.run}, an earlier run")
+        for label, text in verdict_lines(found):
+            print_line(f"{label:<11}{text}")
+    if report:
+        print_line(f"{'report':<11}{report}")
 
 
 def _document(body: Object) -> dict[str, Any]:

@@ -136,15 +136,16 @@ def _effects(before: Object | None, after: Object) -> tuple[tuple[StageEffect, .
 
 
 def _effect(one: StagePreview, following: Run, live: Run | None) -> StageEffect:
-    from kronos_operator.plan import StageAction
+    from kronos_operator.plan import StageAction, done_by
 
     short = one.hash[:8]
-    action, reason = "train", f"hash {short}, not trained yet"
+    trains = one.stage.has_weights
+    action, reason = "train" if trains else "score", f"hash {short}, not {'trained' if trains else 'scored'} yet"
     old = None if live is None else live.stage_hashes.get(one.stage)
     if one.action is StageAction.SKIP:
         action, reason = "skip", one.reason
-    elif one.action is not StageAction.TRAIN:
-        action, reason = "keep", f"trained by run {one.run} (hash {short})"
+    elif one.action not in (StageAction.TRAIN, StageAction.SCORE):
+        action, reason = "keep", f"{done_by(one.stage, one.run)} (hash {short})"
     elif live is not None and old == one.hash and live.outcome is None:
         action, reason = "go on", f"part of run {live.id}, in progress (hash {short})"
     elif live is not None and following.stage_hashes == live.stage_hashes:

@@ -90,11 +90,14 @@ class Pod:
                     task.cancel()
                 await asyncio.gather(writing, landing, return_exceptions=True)
 
-    async def download(self, root: str, names: Sequence[str], target: IO[bytes]) -> None:
+    async def download(
+        self, root: str, names: Sequence[str], target: IO[bytes], *, if_there: Sequence[str] = ()
+    ) -> None:
         """Writes files of the pod, and those below directories, as a tar archive. Raises Failure and ClusterError."""
         from kronos_operator.kube import execute
 
         command = [*_MODULE, "send", root, *names]
+        command += [word for name in if_there for word in ("--if-there", name)]
         async with execute(
             self._cluster, self._namespace, self._name, command, container=CONTAINER, stdin=False
         ) as sender:
