@@ -131,7 +131,8 @@ def judged(
             {
                 "stage": "evaluation", "hash": HASHES["evaluation"], "run": example.run.run, "attempt": 3,
                 "startedAt": "2026-03-01T09:02:10Z", "finishedAt": "2026-03-01T09:14:41Z", "seconds": 751.0,
-                "data": _bars(len(symbols)), "device": "NVIDIA H100 80GB HBM3", "scores": {"crps": found["summary"]["loss"]},
+                "data": _bars(len(symbols)), "device": "NVIDIA H100",
+                "scores": {"crps": found["summary"]["loss"]},
                 "evaluation": found["summary"], "software": SOFTWARE,
                 "promotion": dict(promotion) if promotion else {
                     "decision": "Held",

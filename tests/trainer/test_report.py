@@ -21,6 +21,7 @@ from kronos_trainer import report
 from kronos_trainer.config import StageName
 from kronos_trainer.launch import last_report
 from kronos_trainer.report import facts, text
+from kronos_trainer.report.wording import digits, signed
 
 EVIL = "<script>alert(1)</script>\x1b[31m"
 SECTIONS = [
@@ -107,12 +108,11 @@ def test_every_number_is_that_of_the_run(judged: tuple[Example, Any]) -> None:
     }  # fmt: skip
     assert wire["scores"] == [], "an evaluation's own have a better place"
     # The same in what people read.
-    start = compared["start"]
-    shown = f"{100 * start['improvement']:.0f} %"
-    assert f"CRPS lower by {shown} (90 % interval " in said.replace("\n", " ")
-    plain = " ".join(Read(page).texts).replace("\xa0", " ")
-    for rival in compared.values():
-        assert f"{rival['label']} +{100 * rival['improvement']:.3g}"[:-1] in re.sub(r"\s+", " ", plain)
+    lower = digits(compared["start"]["improvement"])
+    assert f"CRPS lower by {lower} % (90 % interval " in said.replace("\n", " ")
+    plain = re.sub(r"\s+", " ", " ".join(Read(page).texts).replace("\xa0", " "))
+    for one in compared.values():
+        assert f"{one['label']} {signed(one['improvement'])} {signed(one['low'])} to {signed(one['high'])}" in plain
     assert all(note.partition(":")[0] in plain for note in examples.NOTES)
     assert Read(page).sections == SECTIONS
 

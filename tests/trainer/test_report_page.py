@@ -96,7 +96,8 @@ def test_a_symbol_is_chosen_without_a_script(page: Page, root: Path) -> None:
     visible = (
         "[...document.querySelectorAll('.choice figcaption')].filter(one => one.checkVisibility())"
         ".map(one => one.innerText)"
-    )assert [re.sub(r" ·.*", "", one) for one in page.ask(visible)] == ["Best", "Median", "Worst"]
+    )
+    assert [re.sub(r" ·.*", "", one) for one in page.ask(visible)] == ["Best", "Median", "Worst"]
     assert all("IBM" in one for one in page.ask(visible))
     page.ask("document.querySelector('label[for=fan4]').click()")
     assert all(LONG in one for one in page.ask(visible)) and len(page.ask(visible)) == 3

@@ -220,7 +220,7 @@ def _draw_pit(axes: Axes, found: Judged) -> None:
     axes.axhline(1 / bins, color=INK, linewidth=0.9)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, max([2.2 / bins, *(1.12 * value for value in (*sampled, *calibrated))]))
-    axes.set_xticks([0, 0.5, 1], ["lowest", "median", "highest"])
+    axes.set_xticks([0.08, 0.5, 0.9], ["lowest", "median", "highest"])
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(_as_percent))
 
