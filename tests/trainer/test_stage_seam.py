@@ -217,7 +217,12 @@ def test_the_operators_side_has_the_stage_where_a_model_configures_it_and_nothin
     assert found["conditions"] == [*BEFORE[:5], "BacktestCompleted", *BEFORE[5:]]
     assert found["pending"] == [False, "Pending"]  # the run that goes on was begun without it
     assert found["publishes"] == ["backtest"]
-    assert found["conditions with an evaluation"] == [*BEFORE[:5], "EvaluationCompleted", "BacktestCompleted", *BEFORE[5:]]
+    assert found["conditions with an evaluation"] == [
+        *BEFORE[:5],
+        "EvaluationCompleted",
+        "BacktestCompleted",
+        *BEFORE[5:],
+    ]
     assert found["publishes after an evaluation"] == ["backtest"]
     assert found["published though held"] is False  # the gate has decided before it
     assert found["metrics"] == {"sharpe": 1.5}
