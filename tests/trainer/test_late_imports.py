@@ -50,6 +50,8 @@ COMMANDS = {
     "absent input": ([*FORECAST, "--tokenizer", "t", "--input", "absent.csv"], 66),
     "absent future": ([*FORECAST, "--tokenizer", "t", "--future", "absent.csv"], 66),
     "absent weights": ([*FORECAST, "--tokenizer", "t"], 66),
+    "promote": (["promote", "m"], 66),
+    "rollback": (["rollback", "m"], 66),
     "unknown model": (["forecast", "--input", "{bars}", "--output", "out.csv", "--model", "m"], 66),
 }
 

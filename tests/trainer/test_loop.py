@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.errors import ConfigError, DataError, Diverged, InputMissing, OutOfMemory, Stopped
+from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
-from kronos_trainer.model.weights import scratch_net, weights_digest
+from kronos_trainer.model.weights import scratch_net
 from kronos_trainer.storage import stores
 from kronos_trainer.storage.checkpoint import Checkpoints
 from kronos_trainer.storage.mirror import Mirror

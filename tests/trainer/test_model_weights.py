@@ -13,11 +13,12 @@ from kronos_finance._vendor import kronos_model as upstream
 
 from kronos_trainer.config.spec import Hub, PredictorInit, PredictorScratch, TokenizerInit
 from kronos_trainer.errors import BadEnvironment, ConfigError, InputMissing
+from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER, Kind
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.model.weights import initial_net, load_net, save_weights, scratch_net, weights_digest
+from kronos_trainer.model.weights import initial_net, load_net, save_weights, scratch_net
 
 COMMIT = "901c26c1332695a2a8f243eb2f37243a37bea320"
 

@@ -14,12 +14,13 @@ import torch
 
 from kronos_trainer.config import BarsRead, RunConfig, StageName, StageResult, WindowCounts
 from kronos_trainer.errors import InputMissing, StorageError
+from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.model.weights import load_net, save_weights, scratch_net, weights_digest
+from kronos_trainer.model.weights import load_net, save_weights, scratch_net
 from kronos_trainer.storage.checkpoint import Checkpoints, Meta
-from kronos_trainer.storage.publish import ensure_weights, finish_stage, is_complete, publish, settle
+from kronos_trainer.storage.publish import ensure_weights, finish_stage, is_complete, settle
 from kronos_trainer.training.stages import kind_of
 
 MakeRun = Callable[..., RunConfig]
@@ -74,14 +75,13 @@ def assert_published(run: RunConfig) -> dict[str, Any]:
     current: dict[str, Any] = json.loads(paths.current.read_text())
     assert current["run"] == run.run
     assert current["window"] == {"lookback": 12, "horizon": 3, "maxContext": 512}
-    for stage in StageName:
+    for stage in StageName.with_weights():
         best = paths.model_dir / current[stage]["path"]
         assert best.is_relative_to(paths.run_dir), "a run directory is whole by itself"
         assert current[stage]["digest"] == weights_digest(best)
         assert current[stage]["hash"] == run.stage_hashes[stage]
     load_net(TOKENIZER, paths.model_dir / current["tokenizer"]["path"])
     load_net(PREDICTOR, paths.model_dir / current["predictor"]["path"])
-    assert "not run" in paths.report.read_text()
     return current
 
 
@@ -112,6 +112,8 @@ def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: Make
     assert ensure_weights(run, run.paths(), StageName.TOKENIZER) == run.paths().stage(StageName.TOKENIZER).best
     train(run)
     current = assert_published(run)
+    assert current["by"] == "training" and "previous" not in current and "calibration" not in current
+    assert "not run" in run.paths().report.read_text()
     assert current["data"] == {
         "digest": "d" * 64,
         "clip": 5.0,
@@ -123,7 +125,6 @@ def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: Make
     }
     before = tree(run.paths().root)
     assert is_complete(run, run.paths())
-    publish(run, run.paths())
     assert settle(run, run.paths()) == run.paths().stage(run.stage).completed()
     ensure_weights(run, run.paths(), StageName.TOKENIZER)
     assert tree(run.paths().root) == before
@@ -236,6 +237,7 @@ def test_a_publication_that_is_cut_off_anywhere_names_nothing_half_done_and_can_
         if settle(run, run.paths()) is None:
             train(run)
         assert_published(run)
+        assert run.paths().report.is_file() and is_complete(run, run.paths())
     assert cuts > 8
 
 

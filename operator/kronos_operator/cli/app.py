@@ -20,8 +20,10 @@ from kronos_operator.cli.listing import list_models
 from kronos_operator.cli.logs import logs
 from kronos_operator.cli.operations import cancel, resume, retrain, suspend
 from kronos_operator.cli.plan import plan
+from kronos_operator.cli.promotion import promote, rollback
 from kronos_operator.cli.pull import pull
 from kronos_operator.cli.quickstart import quickstart
+from kronos_operator.cli.report import show_report
 from kronos_operator.cli.run import run
 from kronos_operator.cli.runs import runs
 from kronos_operator.cli.status import status
@@ -65,7 +67,10 @@ for _command, _name, _panel in (
     (resume, "resume", _STEER),
     (retrain, "retrain", _STEER),
     (cancel, "cancel", _STEER),
+    (promote, "promote", _USE),
+    (rollback, "rollback", _USE),
     (forecast, "forecast", _USE),
+    (show_report, "report", _USE),
     (pull, "pull", _USE),
     (crd, "crd", _MORE),
     (version, "version", _MORE),

@@ -8,6 +8,7 @@ from kronos_trainer.config.events import (
     Event,
     NoteEvent,
     OtherEvent,
+    PointerEvent,
     ProgressEvent,
     ResultEvent,
     StartedEvent,
@@ -23,6 +24,7 @@ from kronos_trainer.config.files import (
 )
 from kronos_trainer.config.moments import now_text, utc_text
 from kronos_trainer.config.places import clash, is_folder
+from kronos_trainer.config.pointers import By, Candidate, Current
 from kronos_trainer.config.result import BarsRead, StageResult, WindowCounts
 from kronos_trainer.config.run import (
     CAUSE_ORDER,
@@ -95,14 +97,17 @@ __all__ = [
     "STARTS",
     "TRIAL",
     "BarsRead",
+    "By",
+    "Candidate",
     "CheckpointPolicy",
     "CheckpointSkippedEvent",
     "ClaimPath",
     "Columns",
     "Comet",
-    "Content",
     "Comparison",
+    "Content",
     "Contract",
+    "Current",
     "Data",
     "Decision",
     "EarlyStopping",
@@ -124,6 +129,7 @@ __all__ = [
     "OneOf",
     "OtherEvent",
     "PathText",
+    "PointerEvent",
     "PredictorInit",
     "PredictorScratch",
     "PredictorStage",

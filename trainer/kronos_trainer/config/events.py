@@ -88,6 +88,19 @@ class ResultEvent(_Line):
     result: Annotated[StageResult, BeforeValidator(StageResult.read_inside)]
 
 
+class PointerEvent(_Line):
+    """Which run is published at the end of a promotion or a rollback. Left as the last words too.
+
+    `run` is that run, also if it was published before and nothing had to be done.
+    """
+
+    event: Literal["pointer"] = "pointer"
+    previous: str = Field("", description="The run that was published before; empty: none.")
+    digests: Mapping[str, str] = Field({}, description="SHA-256 of its weights in hex, by the name of the stage.")
+    hashes: Mapping[str, str] = Field({}, description="Stage hashes of its weights, by the name of the stage.")
+    message: str = Field("", description="What was done, for people.")
+
+
 class ErrorEvent(_Line):
     """Why a process ends. Left as the last words too."""
 
@@ -128,6 +141,7 @@ Event = (
     | NoteEvent
     | CheckpointSkippedEvent
     | ResultEvent
+    | PointerEvent
     | ErrorEvent
     | StartedEvent
     | EndedEvent

@@ -29,6 +29,7 @@ def load(
     model: str | os.PathLike[str],
     predictor: str | os.PathLike[str] | None = None,
     *,
+    run: str | None = None,
     namespace: str | None = None,
     root: str | os.PathLike[str] | None = None,
     max_context: int | None = None,
@@ -38,21 +39,25 @@ def load(
 
     `model` is the name of a published model (below `root`, by default $KRONOS_OUTPUT_PATH or outputs; with its
     `namespace` if several have one of this name), or the directory of a model or of one of its runs, or that of a
-    tokenizer's weights where `predictor` is that of a predictor's. `max_context` in bars: by default the model's.
-    `device` is auto, cpu, cuda or cuda:N.
+    tokenizer's weights where `predictor` is that of a predictor's. `run` is one of a named model's runs: an id,
+    "published" (the default), "previous", or "candidate", which was judged last and held. `max_context` in bars: by
+    default the model's. `device` is auto, cpu, cuda or cuda:N.
 
     Raises errors of `kronos_trainer.errors`: InputMissing where there is no such model, ConfigError, BadEnvironment.
     """
     from kronos_trainer.commands import MAX_CONTEXT
+    from kronos_trainer.errors import ConfigError
     from kronos_trainer.forecast.published import Weights, published_weights, weights_below
 
     root = Path(root or os.environ.get("KRONOS_OUTPUT_PATH", "outputs"))
+    if run is not None and (predictor is not None or _is_directory(root, model)):
+        raise ConfigError("run names a run of a model: pass the model's name, or the directory of that run alone")
     if predictor is not None:
         weights = Weights(tokenizer=Path(model), predictor=Path(predictor))
-    elif isinstance(model, os.PathLike) or os.sep in model or (Path(model).is_dir() and not _is_published(root, model)):
+    elif _is_directory(root, model):
         weights = weights_below(Path(model))
     else:
-        weights = published_weights(root, namespace, model)
+        weights = published_weights(root, namespace, os.fspath(model), run)
     weights.require()
     from kronos_trainer.forecast.nets import forecaster_of
 
@@ -60,8 +65,10 @@ def load(
     return forecaster_of(weights, max_context=max_context or trained, device=device)
 
 
-def _is_published(root: Path, name: str) -> bool:
-    return any((root / "models").glob(f"*/{name}/current.json"))
+def _is_directory(root: Path, model: str | os.PathLike[str]) -> bool:
+    if isinstance(model, os.PathLike) or os.sep in model:
+        return True
+    return Path(model).is_dir() and not any((root / "models").glob(f"*/{model}/current.json"))
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, Timeframe, Window
 from kronos_trainer.errors import ConfigError, InputMissing
 from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
+from kronos_trainer.storage.pointers import Alias, instead, resolve
 from kronos_trainer.storage.reading import Reading
 
 _RUN = "run.json"
@@ -26,6 +27,8 @@ class Weights:
     timeframe: Timeframe | None = None
     window: Window | None = None
     reading: Reading = field(default_factory=Reading)
+    calibration: Path | None = None
+    """calibration.json of their run, if its evaluation left one."""
 
     def require(self) -> None:
         """Raises InputMissing, naming the first file that is absent."""
@@ -34,10 +37,11 @@ class Weights:
                 present(directory, name)
 
 
-def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
-    """What `current.json` of a model names; without a namespace, that of the only one below `root` of this name.
+def published_weights(root: Path, namespace: str | None, name: str, run: str | None = None) -> Weights:
+    """What `current.json` of a model names, or the weights of another `run`: an id or an alias of storage.pointers.
 
-    Raises ConfigError for an impossible name or one that several namespaces have, InputMissing otherwise.
+    Without a namespace, of the only model below `root` of this name. Raises ConfigError for an impossible name or one
+    that several namespaces have, InputMissing otherwise.
     """
     try:
         model = ModelRef(namespace=namespace or "default", name=name)
@@ -46,20 +50,28 @@ def published_weights(root: Path, namespace: str | None, name: str) -> Weights:
             f"{namespace}/{name} is not a valid model name: use lower-case letters, digits, - and ."
         ) from None
     if namespace is None:
-        found = sorted(file.parents[1].name for file in (root / "models").glob(f"*/{name}/current.json"))
-        if len(found) > 1:
-            raise ConfigError(f"model {name} is published in {' and '.join(found)}: set --namespace")
-        namespace = found[0] if found else "default"
-        model = ModelRef(namespace=namespace, name=name)
+        model = ModelRef(namespace=_only_namespace(root, name), name=name)
     paths = RunPaths(root, model, run="")
+    if run not in (None, Alias.PUBLISHED) and paths.model_dir.is_dir():
+        return weights_below(paths.runs / resolve(paths, run))
     if not paths.current.is_file():
-        others = sorted(file.parent.name for file in (root / "models" / namespace).glob("*/current.json"))
-        hint = f"published there: {', '.join(others)}" if others else f"no model of namespace {namespace} is"
+        others = sorted(file.parent.name for file in (root / "models" / model.namespace).glob("*/current.json"))
+        hint = f"published there: {', '.join(others)}" if others else f"no model of namespace {model.namespace} is"
         raise InputMissing(
-            f"model {name} is not published ({paths.current} is absent); {hint}; train it with `kronos run`, or set "
-            "another --root"
+            f"model {name} is not published ({paths.current} is absent); {hint}; {instead(paths)}, or set another "
+            "--root"
         )
     return _current(paths.current)
+
+
+def _only_namespace(root: Path, name: str) -> str:
+    """The namespace that has a model of this name; those where it is published come first."""
+    found = sorted(place.parent for place in (root / "models").glob(f"*/{name}"))
+    found = [place for place in found if (place / name / "current.json").is_file()] or found
+    names = [place.name for place in found]
+    if len(names) > 1:
+        raise ConfigError(f"model {name} is published in {' and '.join(names)}: set --namespace")
+    return names[0] if names else "default"
 
 
 def weights_below(directory: Path) -> Weights:
@@ -78,8 +90,9 @@ def weights_below(directory: Path) -> Weights:
     best = {stage: part / "best" if (part / "best").is_dir() else part for stage, part in stages.items()}
     tokenizer, predictor = best[StageName.TOKENIZER], best[StageName.PREDICTOR]
     written = stages[StageName.PREDICTOR] / _RUN
+    calibration = _calibration(predictor)
     if not written.is_file():
-        return Weights(tokenizer=tokenizer, predictor=predictor)
+        return Weights(tokenizer=tokenizer, predictor=predictor, calibration=calibration)
     try:
         run = RunConfig.model_validate_json(written.read_text())
     except ValueError as error:
@@ -90,18 +103,28 @@ def weights_below(directory: Path) -> Weights:
         timeframe=run.timeframe,
         window=run.window,
         reading=Reading.of(run.data),
+        calibration=calibration,
     )
+
+
+def _calibration(predictor: Path) -> Path | None:
+    """It lies beside the directories of the stages."""
+    stage = predictor.parent if predictor.name == "best" else predictor
+    file = stage.parent / "calibration.json"
+    return file if file.is_file() else None
 
 
 def _current(file: Path) -> Weights:
     try:
         current: dict[str, Any] = json.loads(file.read_text())
     except ValueError as error:
-        raise InputMissing(f"{file}: damaged, not JSON ({error}); publish the model again with `kronos run`") from None
+        raise InputMissing(f"{file}: damaged, not JSON ({error}); publish a run again with `kronos promote`") from None
+    predictor = file.parent / current["predictor"]["path"]
     return Weights(
         tokenizer=file.parent / current["tokenizer"]["path"],
-        predictor=file.parent / current["predictor"]["path"],
+        predictor=predictor,
         timeframe=Timeframe(current["timeframe"]),
         window=Window.model_validate(current["window"]),
         reading=Reading.model_validate(current["data"]),
+        calibration=_calibration(predictor),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from kronos_trainer.errors import InputMissing
@@ -18,3 +19,12 @@ def present(directory: Path, name: str) -> Path:
     if not path.is_file():
         raise InputMissing(f"{path}: no such file; a model is a directory with {CONFIG} and {WEIGHTS}")
     return path
+
+
+def weights_digest(directory: Path) -> str:
+    """SHA-256, in hex, over config.json and model.safetensors. Raises InputMissing when one is absent."""
+    total = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS):
+        with present(directory, name).open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -75,15 +74,6 @@ def initial_net(kind: Kind[Net, Config], init: Init, seed: int, published: Publi
         return Initial(scratch_net(kind, init.scratch.size, seed), f"scratch:{init.scratch.size}")
     directory, origin = _locate(init, published)
     return Initial(load_net(kind, directory), origin)
-
-
-def weights_digest(directory: Path) -> str:
-    """SHA-256, in hex, over config.json and model.safetensors. Raises InputMissing when one is absent."""
-    total = hashlib.sha256()
-    for name in (CONFIG, WEIGHTS):
-        with present(directory, name).open("rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()
 
 
 def _locate(init: Init, published: Published) -> tuple[Path, str]:

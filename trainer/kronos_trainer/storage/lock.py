@@ -66,6 +66,17 @@ def model_lock(paths: RunPaths, run: RunConfig) -> Iterator[ModelLock]:
 
 
 @contextmanager
+def command_lock(paths: RunPaths) -> Iterator[None]:
+    """Holds the model's directory, which must exist, for a command that trains nothing.
+
+    Unlike an attempt it leaves no trace: what fences off late attempts stays. Raises StorageError naming the holder if
+    another process has the directory.
+    """
+    with occupied(paths.flock, lambda: _described(_read(paths.lock))):
+        yield
+
+
+@contextmanager
 def occupied(lock_file: Path, holder: Callable[[], str] = lambda: "another process") -> Iterator[None]:
     """Holds a file's lock. Raises StorageError, with the name that `holder` gives, if another process has it."""
     with durable.storing(lock_file):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from kronos_trainer.config import ASIDE, RunConfig, RunPaths, StageName, WarmStart
+from kronos_trainer.config import ASIDE, Current, Rival, RunConfig, RunPaths, StageName
 from kronos_trainer.errors import InputMissing, StorageError
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.lock import occupied, refuse_if_late
@@ -20,7 +21,10 @@ from kronos_trainer.storage.stores import Beat, Changed, Object, Store
 from kronos_trainer.storage.warm_start import is_warm
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
-_POINTERS = ("checkpoint.json", "result.json", "report.md", "current.json")
+_POINTERS = (
+    *("checkpoint.json", "calibration.json", "evaluation.json", "readings.json", "result.json", "report.json"),
+    *("report.html", "candidate.json", "current.json"),
+)
 _PULLS = 3  # times that a directory is listed anew when it changes while it is read
 
 
@@ -88,17 +92,29 @@ class Mirror:
                 f"cannot upload results: {error}; the next attempt resumes from what is stored"
             ) from error
 
+    def leave(self, reports: Sequence[Path]) -> None:
+        """Uploads reports, which no attempt reads. Raises StorageError if a higher attempt has been there."""
+        refuse_if_late(self._run, self._holder()[0], self._run.output)
+        for path in reports:
+            name, content = self._name(path), path.read_bytes()
+            found = self._store.read(name)
+            if found is None or found[0] != content:
+                self._store.upload(path, name, None if found is None else found[1], self._beat)
+
     def _push(self) -> None:
         if self._holder()[0] != json.loads(self.paths.lock.read_text()):
             raise StorageError(self._overtaken())
         files = [path for path in self.paths.run_dir.rglob("*") if path.is_file() and ASIDE not in str(path)]
-        if self.paths.current.exists():
-            files.append(self.paths.current)
+        files += [path for path in self._of_model() if path.exists()]
         for path in sorted(files, key=_turn):
             name, state = self._name(path), _state(path)
             if self._here.get(name) != state:
                 self._there[name] = self._store.upload(path, name, self._there.get(name), self._beat)
                 self._here[name] = state
+        texts = self.paths.root.glob("logs/training_report_*.txt")  # of the working copy: of runs on this machine
+        fresh = [path for path in sorted(texts) if self._here.get(self._name(path)) != _state(path)]
+        self.leave(fresh)
+        self._here |= {self._name(path): _state(path) for path in fresh}
         # Only what this attempt knows of: an object that it has never seen is somebody else's.
         below = self._name(self.paths.run_dir) + "/"
         for name in set(self._there) - {self._name(path) for path in files}:
@@ -109,14 +125,16 @@ class Mirror:
 
     def _pull(self) -> None:
         run, paths = self._run, self.paths
-        directories, files = [paths.run_dir], [paths.current]
+        directories, files = [paths.run_dir], self._of_model()
         for stage in StageName:
             reuse = run.reuse_of(stage)
             if reuse is not None:
                 reused = RunPaths(paths.root, run.model, reuse.run).stage(stage)
                 directories.append(reused.best)
                 files.append(reused.result)
-        directories += self._published()
+        for published in self._published():
+            directories += [published.stage(stage).best for stage in StageName.with_weights()]
+            files += [published.calibration, *(published.stage(stage).result for stage in StageName)]
         there = {item.name: item for place in directories for item in self._store.list(self._name(place))}
         wanted = [item for item in there.values() if self._there.get(item.name) != item or not self._is_here(item.name)]
         for directory in directories:
@@ -134,21 +152,21 @@ class Mirror:
         for file in files:
             self._pull_file(file)
 
-    def _published(self) -> list[Path]:
-        """Where the weights lie that the run starts from, if that is what the model has published."""
+    def _of_model(self) -> list[Path]:
+        """Files that concern all runs of the model."""
+        return [self.paths.readings, self.paths.candidate, self.paths.current]
+
+    def _published(self) -> list[RunPaths]:
+        """The published run, if this one starts from its weights or is compared with it."""
         run, paths = self._run, self.paths
-        if not is_warm(run):
-            return []
-        start = run.warm_start
-        if start is None:
+        start = run.warm_start.run if run.warm_start is not None else ""
+        compared = not run.stage.has_weights and Rival.PUBLISHED in run.promotion.against
+        names = {start} if is_warm(run) and start else set()
+        if compared or (is_warm(run) and not start):
             found = self._store.read(self._name(paths.current))
-            if found is None:
-                return []  # said where the weights are needed
-            try:
-                start = WarmStart.published(found[0])
-            except (ValueError, KeyError, TypeError):
-                return []
-        return [RunPaths(paths.root, run.model, start.run).stage(stage).best for stage in start.digests]
+            with suppress(ValueError):  # said where it is needed, as is its absence
+                names.add(Current.read(json.loads(found[0])).run if found is not None else "")
+        return [RunPaths(paths.root, run.model, name) for name in sorted(names - {"", run.run})]
 
     def _pull_file(self, path: Path) -> None:
         name = self._name(path)

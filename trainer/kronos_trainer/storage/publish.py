@@ -1,46 +1,57 @@
-"""What a stage leaves for others: weights or scores, result.json, and with the last stage report.md and current.json.
+"""What a stage leaves for others: weights or scores and result.json; with the last stage also a pointer and the report.
 
-Called by rank 0 around the training loop. Every function may be repeated after an interruption: what is complete is
-left alone, and each of result.json and current.json is written only once all that it speaks of is in place.
+The pointer is current.json, or candidate.json where the promotion gate has held the run. Called by rank 0 around the
+training loop. Every function may be repeated after an interruption: what is complete is left alone, and each file is
+written only once all that it speaks of is in place: result.json, then the pointer, then the report.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import shutil
-from collections.abc import Mapping
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 
-from kronos_trainer.config import Reuse, RunConfig, RunPaths, StageName, StagePaths, StageResult, now_text
+from kronos_trainer import report
+from kronos_trainer.config import By, Decision, Reuse, RunConfig, RunPaths, StageName, StageResult
 from kronos_trainer.errors import InputMissing
+from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.model.weights import initial_net, save_weights, weights_digest
-from kronos_trainer.storage import durable
+from kronos_trainer.model.weights import initial_net, save_weights
+from kronos_trainer.storage import durable, pointers
 from kronos_trainer.storage.checkpoint import Checkpoints
-from kronos_trainer.storage.reading import Reading
+from kronos_trainer.storage.lineage import pretrained_until
 from kronos_trainer.storage.warm_start import published_weights
-from kronos_trainer.training import report
 from kronos_trainer.training.stages import kind_of
 
 
 def is_complete(run: RunConfig, paths: RunPaths) -> bool:
-    """Whether nothing is left to do: the stage is there with the same hash and, if it is to be, published."""
-    return _result(run, paths, run.stage) is not None and (not run.publish or _is_published(run, paths))
+    """Whether nothing is left to do: the stage is there with the same hash and, if it is the last, its run is decided.
+
+    Decided: it is published, or held, or somebody has set the pointer by hand since; and the run has its report.
+    """
+    result = _result(run, paths, run.stage)
+    if result is None:
+        return False
+    return not run.publish or (_step(run, paths, result) is _Step.NONE and paths.report.is_file())
 
 
 def settle(run: RunConfig, paths: RunPaths) -> StageResult | None:
     """The result of a stage that has nothing to do, published if the run says so; None if it has.
 
-    That is a stage that was complete already, or one without epochs, whose initial weights are exported.
+    That is a stage that was complete already, or one without epochs, whose initial weights are exported. A run that
+    was judged beside one that is no longer published has to be judged again.
     """
-    if _result(run, paths, run.stage) is None and run.runs(run.stage):
+    there = _result(run, paths, run.stage)
+    if there is None and run.runs(run.stage):
+        return None
+    if there is not None and run.publish and _step(run, paths, there) is _Step.JUDGE:
         return None
     result = _materialise(run, paths, run.stage)
     if run.publish:
-        publish(run, paths)
+        _finish(run, paths, result, _step(run, paths, result))
     return result
 
 
@@ -64,62 +75,71 @@ def finish_stage(
     """
     weights, _ = Checkpoints(paths.stage(run.stage)).best_weights()
     model.load_state_dict(weights)
+    _forget_report(run, paths)
     written = _export(run, paths, run.stage, model, trained)
     if run.publish:
-        publish(run, paths)
+        _finish(run, paths, written, _Step.MOVE)
     return written
 
 
 def finish_scores(run: RunConfig, paths: RunPaths, scored: StageResult) -> StageResult:
-    """Writes the result of a stage that produces scores and returns it; publishes if the run says so.
+    """Writes the result of a stage that produces scores and returns it; with the last stage, carries out its decision.
 
-    `scored` is what the stage knows of the result: whose it is is filled in here.
+    `scored` is what the stage knows of the result, and what the gate has decided: whose it is is filled in here.
     """
+    _forget_report(run, paths)
     written = _written(run, paths, run.stage, scored)
     if run.publish:
-        publish(run, paths)
+        _finish(run, paths, written, _Step.MOVE)
     return written
 
 
-def publish(run: RunConfig, paths: RunPaths) -> None:
-    """Makes this run the model's current one. Writes nothing if it is already."""
-    if _is_published(run, paths):
+def _forget_report(run: RunConfig, paths: RunPaths) -> None:
+    """Removes the report of an earlier result: after a crash before the next one is written it would stay for good."""
+    if run.publish:
+        with durable.storing(paths.report):
+            paths.report.unlink(missing_ok=True)
+
+
+class _Step(Enum):
+    """What is left to do for a run whose last stage is complete."""
+
+    NONE = "nothing"
+    MOVE = "move the pointer as was decided"
+    JUDGE = "judge it again: another run is published than the one that it was compared with"
+
+
+def _step(run: RunConfig, paths: RunPaths, result: StageResult) -> _Step:
+    current, promotion = pointers.current(paths), result.promotion
+    published = "" if current is None else current.run
+    if current is not None and published == run.run:
+        hashes = {stage: (current.wire.get(stage) or {}).get("hash") for stage in run.stages}
+        return _Step.NONE if hashes == run.stage_hashes else _Step.MOVE
+    if current is not None and result.hash in current.overrules.get(run.run, ()):
+        return _Step.NONE  # set by hand after the decision, and stays until a run is judged anew
+    if promotion is None:
+        return _Step.MOVE
+    if promotion.published != published:
+        return _Step.JUDGE
+    if promotion.decision != Decision.HELD:
+        return _Step.MOVE
+    held = pointers.candidate(paths)
+    done = held is not None and held.run == run.run and held.is_open(current)
+    return _Step.NONE if done else _Step.MOVE
+
+
+def _finish(run: RunConfig, paths: RunPaths, result: StageResult, step: _Step) -> None:
+    """Moves the pointer, if that is left to do, and writes the report."""
+    if step is _Step.NONE and paths.report.is_file():
         return
     results = {stage: _materialise(run, paths, stage) for stage in run.stages}
-    report.write(run, paths, results)
-    current = {
-        "run": run.run,
-        "publishedAt": now_text("seconds"),
-        "model": run.model.model_dump(),
-        "timeframe": run.timeframe.value,
-        "window": run.window.model_dump(by_alias=True),
-        **{stage.value: _published(paths, stage, result) for stage, result in results.items()},
-        "data": {"digest": _data_digest(results), **Reading.of(run.data).model_dump(by_alias=True)},
-    }
-    durable.write_json(paths.current, current)
-
-
-def _is_published(run: RunConfig, paths: RunPaths) -> bool:
-    try:
-        current = json.loads(paths.current.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return False
-    published = {stage: current.get(stage, {}).get("hash") for stage in run.stages}
-    return bool(current["run"] == run.run and published == run.stage_hashes)
-
-
-def _published(paths: RunPaths, stage: StageName, result: StageResult) -> dict[str, object]:
-    """What current.json names of a stage: where its weights lie, or which scores report.md has."""
-    if not stage.has_weights:
-        return {"hash": result.hash}
-    best = paths.stage(stage).best.relative_to(paths.model_dir)
-    return {"path": str(best), "digest": result.digest, "hash": result.hash}
-
-
-def _data_digest(results: Mapping[StageName, StageResult]) -> str | None:
-    """Digest of the bars that the last trained stage read."""
-    read = (results[stage].data for stage in reversed(StageName.with_weights()))
-    return next((data.digest for data in read if data is not None), None)
+    promotion = result.promotion
+    if step is _Step.MOVE and promotion is not None and promotion.decision == Decision.HELD:
+        pointers.hold(paths, run.run, published=promotion.published, message=promotion.message)
+    elif step is _Step.MOVE:
+        by = By.TRAINING if promotion is None else By.GATE
+        pointers.publish(paths, pointers.document(paths, run, results), by)
+    report.write(run, paths)
 
 
 def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:
@@ -133,7 +153,7 @@ def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResu
     result = _result(run, paths, stage)
     if result is not None:
         if stage.has_weights:
-            _verify(paths.stage(stage).best, result)
+            pointers.verify(paths.stage(stage), result)
         return result
     reuse = run.reuse_of(stage)
     if reuse is not None:
@@ -157,7 +177,7 @@ def _copied(run: RunConfig, paths: RunPaths, stage: StageName, reuse: Reuse) -> 
             f"the {stage} of run {reuse.run} (hash {reuse.hash}) is to be reused, but {source.result} is not its "
             f"result; train it again with `kronos run -f FILE --stage {stage}`"
         )
-    _verify(source.best, result)
+    pointers.verify(source, result)
     target = paths.stage(stage)
     durable.write_directory(target.best, lambda aside: _copy(source.best, aside))
     durable.write_text(target.result, result.dump())
@@ -177,7 +197,13 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     first = initial_net(kind_of(stage), run.weights_stages()[stage].init, run.training.seed, published)
     model: KronosTokenizer | KronosPredictor = first.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=first.origin)
+    untrained = StageResult(
+        epochs=0,
+        steps=0,
+        parameters=parameters,
+        origin=first.origin,
+        pretrained_until=pretrained_until(run, paths, stage),
+    )
     return _export(run, paths, stage, model, untrained)
 
 
@@ -211,11 +237,3 @@ def _written(run: RunConfig, paths: RunPaths, stage: StageName, known: StageResu
     )
     durable.write_text(paths.stage(stage).result, result.dump())
     return result
-
-
-def _verify(best: Path, result: StageResult) -> None:
-    if not best.is_dir() or weights_digest(best) != result.digest:
-        raise InputMissing(
-            f"{best} does not contain the weights that {StagePaths(best.parent).result} describes; restore the files, "
-            f"or remove {best.parent} and run again to retrain the stage"
-        )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kronos_trainer.config import RunConfig, RunPaths, StageName, WarmStart
 from kronos_trainer.errors import InputMissing
-from kronos_trainer.model.weights import weights_digest
+from kronos_trainer.model.directory import weights_digest
 
 
 def is_warm(run: RunConfig) -> bool:
@@ -26,7 +26,9 @@ def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tupl
         except FileNotFoundError:
             raise InputMissing(nothing_published(run.model.name, stage)) from None
         except (ValueError, KeyError, TypeError):
-            raise InputMissing(f"{paths.current}: damaged; publish the model again with `kronos run`") from None
+            raise InputMissing(
+                f"{paths.current}: damaged; publish a run again with `kronos promote {run.model.name} RUN`"
+            ) from None
     directory = RunPaths(paths.root, run.model, start.run).stage(stage).best
     if weights_digest(directory) != start.digests[stage]:
         raise InputMissing(

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from kronos_trainer.config import StageName
 from kronos_trainer.data.windows import Windows
 from kronos_trainer.errors import ConfigError
+from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.model.kinds import TOKENIZER
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
-from kronos_trainer.model.weights import load_net, weights_digest
+from kronos_trainer.model.weights import load_net
 from kronos_trainer.training.precision import Precision
 from kronos_trainer.training.task import Work, to_device
 from kronos_trainer.training.tokens import Encode, EncodedTokens, TokenCache, TokenSource, cache_key, worth_caching

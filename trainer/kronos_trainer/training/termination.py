@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kronos_trainer.config import ErrorEvent, ResultEvent, parse_line
+from kronos_trainer.config import ErrorEvent, PointerEvent, ResultEvent, parse_line
 from kronos_trainer.storage import strict_json
 
 BYTES = 4096  # the kubelet keeps no more
@@ -19,7 +19,7 @@ _LONGEST = tuple(BYTES >> halvings for halvings in range(7))  # characters of a 
 _LEFT_OUT = ((), ("scores",), ("scores", "comparisons"))
 _KUBELETS = Path("/dev/termination-log")
 
-LastWords = ResultEvent | ErrorEvent
+LastWords = ResultEvent | PointerEvent | ErrorEvent
 
 
 def place() -> Path | None:
@@ -48,7 +48,7 @@ def read(path: Path) -> LastWords | None:
         events = parse_line(path.read_text())
     except (OSError, ValueError):
         return None
-    return next((event for event in events if isinstance(event, ResultEvent | ErrorEvent)), None)
+    return next((event for event in events if isinstance(event, LastWords)), None)
 
 
 def fitting(event: LastWords) -> str:
@@ -61,6 +61,8 @@ def fitting(event: LastWords) -> str:
     short = {name: value for name, value in wire.items() if not isinstance(value, Mapping | list | tuple)}
     if isinstance(event, ResultEvent):
         short["result"] = event.result.short
+    if isinstance(event, PointerEvent):
+        short |= {"digests": dict(event.digests), "hashes": dict(event.hashes)}
     for left_out in _LEFT_OUT:
         for longest in _LONGEST:
             line = strict_json.line(_cut(short, longest, left_out))

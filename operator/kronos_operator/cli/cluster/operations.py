@@ -1,4 +1,4 @@
-"""Suspend, resume, retrain and cancel in a cluster: one change of the object, which the operator acts on."""
+"""Commands that steer a model in a cluster: each is one change of the object, which the operator acts on."""
 
 from __future__ import annotations
 
@@ -48,6 +48,23 @@ def cancel(target: Target, name: str) -> None:
     print_line(f"{name}: cancelling; checkpoints stay, and `kronos retrain` starts a new run")
 
 
+def promote(target: Target, name: str, run: str | None) -> None:
+    """Ask for the publication of a run; None: of the candidate. The time makes it a new request."""
+    run = run or "candidate"
+    with connected(target) as session:
+        session.model(name)
+        _annotate(session, name, names.PROMOTE_ANNOTATION, f"{run} {now_text()}")
+    print_line(f"{name}: promotion of {run} requested; `kronos status {name} --cluster` shows what becomes of it")
+
+
+def rollback(target: Target, name: str) -> None:
+    """Ask for the publication of the run that was published before."""
+    with connected(target) as session:
+        session.model(name)
+        _annotate(session, name, names.ROLLBACK_ANNOTATION)
+    print_line(f"{name}: rollback requested; `kronos status {name} --cluster` shows what becomes of it")
+
+
 OPERATIONS = {"suspend": suspend, "resume": resume, "retrain": retrain, "cancel": cancel}
 
 
@@ -64,8 +81,8 @@ def _in_progress(body: dict[str, Any]) -> bool:
     return bool(run) and not run.get("outcome")
 
 
-def _annotate(session: Session, name: str, annotation: str) -> None:
-    _patch(session, name, {"metadata": {"annotations": {annotation: now_text()}}})
+def _annotate(session: Session, name: str, annotation: str, text: str | None = None) -> None:
+    _patch(session, name, {"metadata": {"annotations": {annotation: text or now_text()}}})
 
 
 def _patch(session: Session, name: str, change: dict[str, Any]) -> None:
