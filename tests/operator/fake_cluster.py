@@ -43,6 +43,7 @@ class FakeCluster:
         self.logs: dict[str, str | None] = {}  # None: it cannot be read
         self.writes: list[str] = []
         self.reads: list[str] = []
+        self.started: list[str] = []  # names of the workloads that were made
         self.events: list[tuple[str, str]] = []
         self.crash_in: int | None = None  # writes until the operator is cut off
         self.unavailable: Kind | None = None  # it cannot be read
@@ -92,6 +93,8 @@ class FakeCluster:
             return Created.EXISTS_OURS if ours else Created.EXISTS_OTHER
         assert body["metadata"]["namespace"] == "ns"
         self.put(kind, json.loads(json.dumps(body)))
+        if kind.plural in _WORKLOADS:
+            self.started.append(name)
         self._wrote(f"create {kind.plural} {name}")
         await self._answer()
         return Created.DONE

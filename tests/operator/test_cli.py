@@ -177,6 +177,7 @@ def test_plan_says_what_is_done_and_where_values_come_from(model: str, capsys: p
     assert [(step["stage"], step["action"]) for step in document["steps"]] == [
         ("tokenizer", "train"),
         ("predictor", "train"),
+        ("evaluation", "score"),
     ]
     origins = {one["field"]: (one["value"], one["where"]) for one in document["values"]}
     assert origins["predictor.epochs"] == (2, "--set predictor.epochs=2")
@@ -315,7 +316,9 @@ def test_quickstart_offers_tiny_random_weights_where_no_others_can_be_had(
     trained: list[list[str]] = []
 
     def train(loaded: list[Any], settings: object) -> int:
-        trained.append([str(getattr(one.model.spec, stage).init) for one in loaded for stage in StageName])
+        trained.append(
+            [str(getattr(one.model.spec, stage).init) for one in loaded for stage in StageName.with_weights()]
+        )
         return 0
 
     monkeypatch.setattr(checks, "check_compute", list)

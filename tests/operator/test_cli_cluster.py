@@ -203,18 +203,33 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
             "restarts": {"crashes": 2, "disruptions": 0, "last": {"reason": "TrainerCrashed"}},
         },
         "queuePosition": 2,
+        "evaluation": {
+            "run": "00000000",
+            "verdict": "Better",
+            "metric": "crps",
+            "against": "start",
+            "improvement": 0.041,
+            "low": 0.012,
+            "high": 0.069,
+            "dates": 40,
+            "promotion": "Held",
+            "message": "not better than the published one",
+            "ofANewerOperator": 1,
+        },
+        "report": "models/ns/m/runs/1a2b3c4d/report.html",
         "conditions": [{"type": "Ready", "status": "True", "reason": "Waiting", "message": "no node has a free GPU"}],
         "artifacts": {"tokenizer": {"path": "models/ns/m/runs/0/tokenizer/best"}},
         "failure": {"reason": "Crashed", "message": "rank 1 died", "logTail": "Segmentation fault"},
         "history": [
-            {"run": "00000000", "outcome": "Failed", "reason": "BadData", "finishedAt": "2026-11-19T01:00:00Z"}
+            {"run": "00000000", "outcome": "Failed", "reason": "BadData", "finishedAt": "2026-11-19T01:00:00Z"},
+            {"run": "00000001", "outcome": "Succeeded", "verdict": "Worse", "promotion": "Held"},
         ],
     }
     assert main(["status", "--cluster"]) == 0
     header, first, second = capsys.readouterr().out.splitlines()
     assert header.split() == [word for name in status.HEADERS for word in name.upper().split()]
-    assert first.split()[:7] == ["m", "Restarting", "predictor", "43%", "2h13m", "0.2500", "Waiting,"]
-    assert first.split()[7:10] == ["place", "2", "3"]
+    assert first.split()[:7] == ["m", "Restarting", "predictor", "43%", "2h13m", "0.2500", "Better"]
+    assert first.split()[7:11] == ["Waiting,", "place", "2", "3"]
     assert "not processed by the operator yet" in second
     assert main(["status", "m", "--cluster"]) == 0
     shown = capsys.readouterr().out
@@ -224,6 +239,11 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
         "restarts   2 crashes\n",
         "tokenizer  models/ns/m/runs/0/tokenizer/best",
         "ended      00000000 Failed BadData 2026-11-19T01:00:00Z",
+        "ended      00000001 Succeeded Worse Held\n",
+        "evaluated  00000000, an earlier run\n",
+        "verdict    Better: crps improved by +4.1 % over start (+1.2 % to +6.9 %), on 40 dates\n",
+        "promotion  Held: not better than the published one\n",
+        "report     models/ns/m/runs/1a2b3c4d/report.html\n",
         "Crashed: rank 1 died\nSegmentation fault",
     ):
         assert words in shown

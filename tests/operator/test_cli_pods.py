@@ -176,7 +176,15 @@ def test_a_signal_deletes_the_pod(server: PodServer, sent: signal.Signals, code:
     assert server.pods == []
 
 
-def publish(server: PodServer, *, digest: str | None = None) -> Path:
+def judge(run: Path) -> None:
+    """Plays the evaluation of a run."""
+    (run / "evaluation").mkdir()
+    (run / "report.html").write_text("<h1>m</h1>")
+    for name in ("report.json", "calibration.json", "evaluation/evaluation.json", "evaluation/result.json"):
+        (run / name).write_text(json.dumps({"run": RUN, "name": name}))
+
+
+def publish(server: PodServer, *, digest: str | None = None, evaluated: bool = True) -> Path:
     """Plays a trainer that has published a run; `digest` is what status names for the tokenizer instead of its own."""
     directory = server.folder / "models/team/models/ns/m"
     artifacts: dict[str, Any] = {"run": RUN}
@@ -193,7 +201,8 @@ def publish(server: PodServer, *, digest: str | None = None) -> Path:
         (best.parent / "checkpoints/large").write_bytes(b"not for users")
         current[stage] = {"path": f"runs/{RUN}/{stage}/best"}
         artifacts[stage] = {"path": f"models/ns/m/runs/{RUN}/{stage}/best", "digest": found, "hash": "12345678"}
-    (directory / "runs" / RUN / "report.md").write_text("# m")
+    if evaluated:
+        judge(directory / "runs" / RUN)
     (directory / "current.json").write_text(json.dumps(current))
     if digest is not None:
         artifacts["tokenizer"]["digest"] = digest
@@ -208,17 +217,22 @@ def publish(server: PodServer, *, digest: str | None = None) -> Path:
             "storage": {"claim": {"name": "models", "path": "team"}},
             "podTemplate": {"nodeSelector": {"pool": "gpu"}, "securityContext": {"runAsUser": 4711}},
         },
-        "status": {"observedGeneration": 1, "artifacts": artifacts},
+        "status": {"observedGeneration": 1, "artifacts": artifacts}
+        | ({"evaluation": {"run": RUN, "verdict": "Better"}} if evaluated else {}),
     }
     server.put(f"/apis/{names.API_VERSION}/namespaces/ns/{names.PLURAL}/m", model)
     return directory
 
 
-def test_pull_brings_weights_results_and_report_where_a_local_run_leaves_them(server: PodServer, capsys: Any) -> None:
+def test_pull_brings_weights_results_evaluation_and_report_where_a_local_run_leaves_them(
+    server: PodServer, capsys: Any
+) -> None:
     there = tree(publish(server))
     assert main(["pull", "m", "--to", "out"]) == 0
     assert tree(Path("out/models/ns/m")) == {name: there[name] for name in there if "checkpoints" not in name}
-    assert "kronos forecast --root out --model m" in capsys.readouterr().out
+    assert {f"runs/{RUN}/evaluation/evaluation.json", f"runs/{RUN}/report.html"} < tree(Path("out/models/ns/m")).keys()
+    shown = capsys.readouterr().out
+    assert "kronos forecast --root out --model m" in shown and f"runs/{RUN}/report.html" in shown
     (pod,) = server.made
     assert pod["spec"]["nodeSelector"] == {"pool": "gpu"} and pod["spec"]["securityContext"]["runAsUser"] == 4711
     assert pod["spec"]["containers"][0]["image"] == "example.org/models-own:3"
@@ -228,6 +242,32 @@ def test_pull_brings_weights_results_and_report_where_a_local_run_leaves_them(se
     # What is here already needs no pod.
     assert main(["pull", "m", "--to", "out"]) == 0
     assert len(server.made) == 1
+
+
+def test_pull_brings_the_verdict_on_a_run_that_was_pulled_before_it_was_evaluated(
+    server: PodServer, capsys: Any
+) -> None:
+    directory = publish(server, evaluated=False)
+    assert main(["pull", "m", "--to", "out"]) == 0
+    assert "report" not in capsys.readouterr().out
+    judge(directory / "runs" / RUN)
+    model = server.objects[f"/apis/{names.API_VERSION}/namespaces/ns/{names.PLURAL}/m"]
+    model["status"]["evaluation"] = {"run": "another"}
+    assert main(["pull", "m", "--to", "out"]) == 0
+    assert not Path(f"out/models/ns/m/runs/{RUN}/report.html").exists()
+    model["status"]["evaluation"] = {"run": RUN}
+    assert main(["pull", "m", "--to", "out"]) == 0
+    there = tree(directory)
+    assert tree(Path("out/models/ns/m")) == {name: there[name] for name in there if "checkpoints" not in name}
+
+
+@pytest.mark.parametrize(("content", "words"), [('{"run": "another"}', "is of run another"), ("{", "cannot be read")])
+def test_pull_refuses_an_evaluation_of_another_run(server: PodServer, capsys: Any, content: str, words: str) -> None:
+    directory = publish(server)
+    (directory / "runs" / RUN / "evaluation" / "evaluation.json").write_text(content)
+    assert main(["pull", "m", "--to", "out"]) == 65
+    assert words in capsys.readouterr().err
+    assert tree(Path("out")) == {}
 
 
 def test_pull_refuses_weights_that_are_not_those_of_status_and_leaves_nothing(server: PodServer, capsys: Any) -> None:

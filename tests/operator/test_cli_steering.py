@@ -85,9 +85,9 @@ def test_a_run_is_stopped_from_elsewhere_and_gone_on_with_by_name(
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("KRONOS_OUTPUT_PATH", str(place.directory / "outputs"))
     assert main(["resume", "m"]) == 0
-    first, again, predictor = place.starts()
+    first, again, predictor, evaluation = place.starts()
     assert (again["stage"], again["run"], again["attempt"]) == ("tokenizer", first["run"], 1)
-    assert predictor["stage"] == "predictor"
+    assert (predictor["stage"], evaluation["stage"]) == ("predictor", "evaluation")
     assert main([command, "m"]) == 66
     assert "m is not being trained on this machine (succeeded)" in capfd.readouterr().err
 
@@ -95,9 +95,9 @@ def test_a_run_is_stopped_from_elsewhere_and_gone_on_with_by_name(
 def test_retrain_trains_every_stage_once_more(place: Place) -> None:
     assert main(["run", "-f", "m.yaml"]) == 0
     assert main(["resume", "m"]) == 0
-    assert len(place.starts()) == 2
+    assert len(place.starts()) == 3
     assert main(["retrain", "m"]) == 0
-    assert [start["stage"] for start in place.starts()[2:]] == ["tokenizer", "predictor"]
+    assert [start["stage"] for start in place.starts()[3:]] == ["tokenizer", "predictor", "evaluation"]
     assert len({start["run"] for start in place.starts()}) == 2
 
 
@@ -111,7 +111,7 @@ def test_diff_compares_with_the_latest_run(place: Place, capsys: pytest.CaptureF
     assert main(["diff", "-f", "m.yaml", "--set", "predictor.learningRate=0.5", "--json"]) == 0
     (document,) = json.loads(capsys.readouterr().out)
     assert document["changes"] == [{"field": "spec.predictor.learningRate", "before": 2e-05, "after": 0.5}]
-    assert [stage["action"].split()[0] for stage in document["stages"]] == ["reuse", "train"]
+    assert [stage["action"].split()[0] for stage in document["stages"]] == ["reuse", "train", "score"]
 
 
 def test_configured_models_are_listed_beside_trained_ones(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -154,12 +154,49 @@ def test_runs_are_listed_newest_first_with_what_became_of_them(
         ("predictor", "failed", 65, False),  # with the tokenizer of the first run
         ("tokenizer", "succeeded", 0, True),
         ("predictor", "succeeded", 0, True),
+        ("evaluation", "succeeded", 0, True),
     ]
     assert all(one["seconds"] >= 0 and one["startedAt"] for one in found)
-    assert len({one["hash"] for one in found}) == 3
+    assert len({one["hash"] for one in found}) == 4
     assert main(["runs", "m"]) == 0
-    assert "failed (65)" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "failed (65)" in shown
+    (scored,) = [line for line in shown.splitlines() if "evaluation" in line]
+    assert scored.split()[-1] == "Better"
     assert main(["runs", "absent"]) == 66
+
+
+def test_the_verdict_is_told_wherever_a_run_is_shown(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "Better: crps improved by +4.1 % over start (+1.2 % to +6.9 %), on 40 dates"
+
+    def shown(*command: str) -> str:
+        capsys.readouterr()
+        assert main([*command]) == 0
+        return capsys.readouterr().out
+
+    assert main(["run", "-f", "m.yaml"]) == 0
+    first = json.loads(shown("status", "m", "--json"))[0]["run"]
+    (place.directory / "m-evaluation").write_text("held")
+    changed = ("-f", "m.yaml", "--set", "predictor.learningRate=0.5")
+    out = shown("run", *changed)
+    for line in (f"  verdict      {words}", "  promotion    Held: not better", "  report       outputs/"):
+        assert line in out
+    assert "kronos forecast" not in out  # what it would take is not this run
+    (place.directory / "m-evaluation").write_text("0")
+    document = json.loads(shown("run", *changed, "--set", "promotion.onUndecided=publish", "--json"))
+    (document,) = document if isinstance(document, list) else document["models"]
+    assert document["evaluation"]["promotion"] == "Published" and document["evaluation"]["improvement"] == 0.041
+    assert document["forecast"].startswith("kronos forecast") and document["report"].endswith("report.html")
+
+    (listed,) = json.loads(shown("list", "--json"))
+    assert listed["verdict"] == "Better" and listed["published"] != first
+    header, row = shown("list").splitlines()
+    assert header.split()[-1] == "VERDICT" and row.split()[-1] == "Better"
+    assert row.split()[-1] == shown("list", ".").splitlines()[1].split()[-2]
+    out = shown("status", "m")
+    assert out.splitlines()[1].split()[-1] == "Better"
+    assert f"verdict    {words}\n" in out and "report     outputs/models/default/m/runs/" in out
+    assert "evaluation score" in " ".join(shown("plan", "-f", "m.yaml", "--set", "evaluation.samples=7").split())
 
 
 def test_the_shell_is_proposed_the_models_that_were_run_here(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ from kronos_operator.local.gpus import divided
 from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
 from kronos_trainer.config import Event, NoteEvent, StageName, load_run
 
-TOKENIZER, PREDICTOR = StageName.TOKENIZER, StageName.PREDICTOR
+TOKENIZER, PREDICTOR, EVALUATION = StageName
 FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
 
 
@@ -504,7 +504,7 @@ def test_a_plan_goes_on_only_where_a_checkpoint_is(machine: Machine) -> None:
 
 
 def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Machine) -> None:
-    warm = {stage: {"init": {"published": True}} for stage in StageName}
+    warm = {stage: {"init": {"published": True}} for stage in StageName.with_weights()}
     with pytest.raises(LocalError, match="m has published nothing yet; train it once from other weights") as caught:
         machine.prepare(**warm)
     assert caught.value.exit_code == 66
@@ -533,6 +533,34 @@ def test_a_warm_start_is_from_what_was_published_when_the_run_began(machine: Mac
     # Asked for anew, it starts from what is published now.
     forced = machine.prepare(settings=machine.settings(force=True), **warm)
     assert forced.warm_start is not None and forced.warm_start.run == third.run
+
+
+def test_a_held_run_is_done_and_what_was_published_stays(machine: Machine) -> None:
+    judged: dict[str, Any] = {"evaluation": {}}
+    first = machine.prepare(**judged)
+    machine.run(first, gpus="0,1,2,3")
+    evaluation = machine.starts()[-1]
+    assert (evaluation["stage"], evaluation["nproc"], evaluation["gpus"]) == ("evaluation", "1", "0")
+    assert machine.starts()[-2]["nproc"] == "4"
+
+    machine.script("m", EVALUATION, "held")
+    other = judged | {"predictor": {"epochs": 7}}
+    held = machine.prepare(**other)
+    assert machine.run(held)["m"].exit_code == 0
+    again = machine.prepare(**other)
+    assert (again.run, again.files.published) == (held.run, first.run)
+    assert not any(stage.due for stage in again.stages)
+    count = len(machine.starts())
+    assert machine.run(again)["m"].exit_code == 0
+    assert len(machine.starts()) == count  # nothing is asked again
+
+    # Another gate judges the same run, and trains nothing.
+    relaxed = machine.prepare(**other, promotion={"onUndecided": "publish"})
+    assert (relaxed.run, [stage.action for stage in relaxed.stages][1:]) == (held.run, ["complete", "score"])
+    assert relaxed.stages[-1].reason == "promotion.onUndecided hold → publish"
+    machine.run(relaxed)
+    assert machine.stages()[count:] == ["evaluation"]
+    assert machine.prepare(**other).files.published == held.run
 
 
 def test_the_predictor_alone_needs_a_tokenizer(machine: Machine) -> None:

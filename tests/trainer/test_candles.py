@@ -10,6 +10,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.ttLib.tables._g_l_y_f import Glyph
 from matplotlib import font_manager
+from matplotlib.figure import Figure
 
 from kronos_trainer.forecast import candles, fonts
 from kronos_trainer.forecast.candles import candles_png
@@ -62,6 +63,22 @@ def test_any_symbol_is_drawn(symbol: str, only_ours: str) -> None:
     png, note = candles_png(bars("2024-05-01", 50), bars("2024-08-01", 5), symbol)
     assert png.startswith(b"\x89PNG")
     assert (note is None) == (symbol != "\U00020000")
+
+
+def test_opposite_quantiles_are_bands_and_others_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *args, **options: figures.append(self) or save(self, *args))
+    forecast = bars("2024-08-01", 5)
+    fan = {level: forecast["close"].to_numpy() + 4 * level for level in (0.025, 0.1, 0.3, 0.5, 0.7, 0.9, 0.96)}
+    candles_png(bars("2024-05-01", 50), forecast, "IBM", fan)
+    price = figures[0].axes[0]
+    texts = [text.get_text() for text in price.get_legend().get_texts()]
+    assert texts == ["80 %", "40 %", "2.5 % quantile", "96 % quantile", "median"]
+    median = price.get_lines()[-1]
+    np.testing.assert_allclose(median.get_ydata(), [bars("2024-05-01", 50)["close"].iloc[-1], *fan[0.5]])
+    # no candles are drawn where the fan is
+    assert max(path.vertices[:, 0].max() for path in price.collections[0].get_paths()) < 50
 
 
 def test_the_title_names_symbol_and_days() -> None:

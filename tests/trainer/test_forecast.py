@@ -297,10 +297,14 @@ def test_quantiles_are_consistent_and_in_order() -> None:
     kind = Kind(sampling=Sampling(samples=9, temperature=1.5), quantiles=(0.1, 0.5, 0.9))
     (drawn,) = tiny().drawer.draw([frame], [future], kind.sampling)
     rows, bar = columns_of(drawn, kind)
-    assert list(rows) == ["quantile", *FEATURES] and bar.tolist() == np.repeat(range(HORIZON), 3).tolist()
-    np.testing.assert_allclose(rows[rows["quantile"] == 0.5]["close"], np.median(drawn.paths[..., 3], axis=0))
-    assert (rows["high"] >= rows[PRICES].max(axis=1)).all() and (rows["low"] <= rows[PRICES].min(axis=1)).all()
-    assert (rows["close"].to_numpy().reshape(-1, 3).argsort(axis=1, kind="stable") == [0, 1, 2]).all()
+    assert list(rows) == [f"{field}_{name}" for field in FEATURES for name in ("q10", "q50", "q90")]
+    assert bar.tolist() == list(range(HORIZON))
+    np.testing.assert_allclose(rows["close_q50"], np.median(drawn.paths[..., 3], axis=0))
+    for name in ("q10", "q50", "q90"):
+        prices = rows[[f"{field}_{name}" for field in PRICES]]
+        assert (rows[f"high_{name}"] >= prices.max(axis=1)).all() and (rows[f"low_{name}"] <= prices.min(axis=1)).all()
+    closes = rows[["close_q10", "close_q50", "close_q90"]].to_numpy()
+    assert (np.diff(closes, axis=1) >= 0).all() and (np.diff(closes, axis=1) > 0).any()
 
 
 def as_upstream_normalises(

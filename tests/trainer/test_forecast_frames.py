@@ -194,9 +194,11 @@ def test_paths_and_quantiles_take_the_place_of_averages(model: Forecaster) -> No
     average = model.forecast(INDEXED, samples=5)
     np.testing.assert_allclose(paths.groupby(level=0)["close"].mean(), average["close"], rtol=1e-6)
     quantiles = model.forecast(INDEXED, samples=5, quantiles=[0.5, 0.1])
-    assert quantiles["quantile"].tolist() == [0.1, 0.5] * HORIZON
-    median = quantiles[quantiles["quantile"] == 0.5]["close"]
-    np.testing.assert_allclose(median, paths.groupby(level=0)["close"].median(), rtol=1e-6)
+    assert list(quantiles)[:2] == ["open_q10", "open_q50"] and quantiles.index.equals(average.index)
+    np.testing.assert_allclose(quantiles["close_q50"], paths.groupby(level=0)["close"].median(), rtol=1e-6)
+    wide = pd.concat({"A": INDEXED, "B": INDEXED}, axis=1)
+    of_b = model.forecast(wide, samples=5, quantiles=[0.5, 0.1])["B"]
+    np.testing.assert_allclose(of_b["close_q50"], quantiles["close_q50"], rtol=1e-6)
 
 
 def test_a_model_is_named_or_a_directory(root: Path, model: Forecaster, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,14 @@ import pytest
 import torch
 from obstore.store import MemoryStore
 
-from kronos_trainer.config import RunConfig, RunPaths, StageName
+from kronos_trainer import promotion
+from kronos_trainer.config import By, Promotion, PromotionResult, Rival, RunConfig, RunPaths, StageName, StageResult
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError
-from kronos_trainer.storage import stores
+from kronos_trainer.evaluation.document import Reading, Span
+from kronos_trainer.evaluation.readings import record
+from kronos_trainer.model.directory import weights_digest
+from kronos_trainer.storage import durable, pointers, stores
 from kronos_trainer.storage.checkpoint import Checkpoints, Meta
 from kronos_trainer.storage.lock import model_lock
 from kronos_trainer.storage.mirror import Mirror
@@ -414,3 +418,118 @@ def test_unusable_keys_are_named_and_not_repeated(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     with pytest.raises(InputMissing, match=r"az://bars/x: one of AZURE_STORAGE_ACCOUNT_NAME and .* is missing"):
         fetch_bars("az://bars/x", tmp_path)
+
+
+JUDGED = {"tokenizer": "t" * 12, "predictor": "p" * 12, "evaluation": "e" * 12}
+
+
+def leave_run(mirror: Mirror, run: RunConfig, content: str) -> None:
+    """Stand-ins for the results of a run, in a working copy."""
+    for stage in StageName.with_weights():
+        files = run.paths(mirror.paths.root).stage(stage)
+        for name in ("config.json", "model.safetensors"):
+            durable.write_text(files.best / name, f"{name} of {content}")
+        durable.write_text(files.config, run.dump())
+        result = StageResult(stage=stage, hash=JUDGED[stage], run=run.run, digest=weights_digest(files.best))
+        durable.write_text(files.result, result.dump())
+
+
+def judge(make_run: MakeRun, directory: Path, name: str, decision: str) -> Mirror:
+    """What an evaluation of a run leaves behind the URI."""
+    run = make_run(output=ROOT, run=name, stage="evaluation", stage_hashes=JUDGED, publish=True)
+    mirror = Mirror(run, directory)
+    with model_lock(mirror.paths, run):
+        mirror.claim()
+        mirror.pull()
+        paths = mirror.paths
+        leave_run(mirror, run, name)
+        published = pointers.current(paths)
+        before = "" if published is None else published.run
+        reading = Reading(run=name, hash="e" * 12, span=Span(start="2024-01-01", end="2024-06-01"))
+        record(paths, reading, ["2024-01-02"])
+        for file in (paths.calibration, paths.stage(run.stage).evaluation, paths.facts, paths.report):
+            durable.write_text(file, "{}")
+        decided = PromotionResult(decision=decision, published=before)
+        durable.write_text(paths.stage(run.stage).result, StageResult(hash="e" * 12, promotion=decided).dump())
+        if decision == "Held":
+            pointers.hold(paths, name, published=before, message="p 0.3")
+        else:
+            found = {stage: paths.stage(stage).completed() for stage in run.stages}
+            results = {stage: result for stage, result in found.items() if result is not None}
+            pointers.publish(paths, pointers.document(paths, run, results), By.GATE)
+        mirror.push()
+    return mirror
+
+
+def test_what_an_evaluation_leaves_arrives_in_an_order_that_names_nothing_absent(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
+) -> None:
+    written: list[str] = []
+    bucket.before = lambda name: written.append(name.removeprefix("team/models/default/model-b-1d/"))
+    judge(make_run, tmp_path / "a", "run-1", "Published")
+    order = ["calibration.json", "evaluation.json", "readings.json", "result.json", "report.json", "report.html"]
+    small = [name.rpartition("/")[2] for name in written if name.startswith("runs/run-1/evaluation") or "/" not in name
+             or name.count("/") == 2]  # fmt: skip
+    assert [name for name in small if name in (*order, "current.json")] == [*order, "current.json"]
+    written.clear()
+    judge(make_run, tmp_path / "b", "run-2", "Held")
+    assert written[-1] == "candidate.json" and "current.json" not in written
+    assert "runs/run-1/evaluation/result.json" not in written
+
+
+def test_an_evaluation_elsewhere_has_the_published_run_and_all_readings_at_hand(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path
+) -> None:
+    judge(make_run, tmp_path / "a", "run-1", "Published")
+    held = judge(make_run, tmp_path / "b", "run-2", "Held").paths
+    published = held.runs / "run-1"
+    assert (published / "predictor" / "best" / "model.safetensors").read_text() == "model.safetensors of run-1"
+    assert (published / "predictor" / "result.json").exists() and (published / "calibration.json").exists()
+    third = make_run(output=ROOT, run="run-3", stage="evaluation", stage_hashes=JUDGED, publish=True)
+    mirror = Mirror(third, tmp_path / "c")
+    mirror.pull()
+    reading = Reading(run="run-3", hash="e" * 12, span=Span(start="2024-01-01", end="2024-06-01"))
+    assert [one.run for one in record(mirror.paths, reading, ["2024-01-02"])] == ["run-1", "run-2", "run-3"]
+    assert pointers.resolve(mirror.paths, "candidate") == "run-2"
+    alone = third.model_copy(update={"promotion": Promotion(against=[Rival.START])})
+    other = Mirror(alone, tmp_path / "d")
+    other.pull()
+    assert not (other.paths.runs / "run-1" / "predictor").exists(), "what nobody compares with stays there"
+
+
+def test_a_pointer_behind_a_uri_is_moved_without_disturbing_a_training_and_of_two_movers_one_fails(
+    make_run: MakeRun, bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, decision in (("run-1", "Published"), ("run-2", "Held")):
+        judge(make_run, tmp_path / name, name, decision)
+    training = Mirror(make_run(output=ROOT, run="run-3"), tmp_path / "c")
+    with model_lock(training.paths, make_run(run="run-3")):
+        training.claim()
+        training.pull()
+        command = ["--root", ROOT, "--model", "model-b-1d"]
+        assert promotion.main(["promote", *command]) == 0
+        assert "run run-2 is published now, instead of run-1" in capsys.readouterr().out
+        save(training.paths, 10)
+        training.push()
+        # What it would publish was compared with another run: it is refused, and judged again by the next attempt.
+        durable.write_text(training.paths.current, '{"run": "run-3"}')
+        with pytest.raises(StorageError, match="an object has changed since its last write"):
+            training.push()
+    again = judge(make_run, tmp_path / "d", "run-4", "Held").paths
+    assert pointers.resolve(again, "published") == "run-2" and pointers.resolve(again, "previous") == "run-1"
+    assert promotion.main(["rollback", *command, "--published", "run-2"]) == 0
+    assert promotion.main(["rollback", *command, "--published", "run-2"]) == 0
+    names = bucket.names()
+
+    def overtake(name: str) -> None:
+        bucket.before = lambda name: None
+        bucket.objects.put("team/models/default/model-b-1d/current.json", b'{"run": "run-9"}')
+
+    bucket.before = overtake
+    assert promotion.main(["promote", *command, "--run", "run-2"]) == 74
+    assert "another run was published; look again, and repeat the command" in capsys.readouterr().err
+    bucket.objects.put("team/models/default/model-b-1d/runs/run-2/predictor/best/config.json", b"other")
+    assert promotion.main(["promote", *command, "--run", "run-2"]) == 66
+    assert promotion.main(["promote", *command, "--run", "run-8"]) == 66
+    assert promotion.main(["promote", "--root", ROOT, "--model", "other"]) == 66
+    assert bucket.names() == names

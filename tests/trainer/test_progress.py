@@ -15,7 +15,20 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer.config import ExitCode, RunConfig, StageResult, StopCause, StorageCause
+from kronos_trainer.config import (
+    Comparison,
+    Decision,
+    EvaluationSummary,
+    ExitCode,
+    PromotionResult,
+    ResultEvent,
+    RunConfig,
+    StageResult,
+    StopCause,
+    StorageCause,
+    Verdict,
+    parse_line,
+)
 from kronos_trainer.training.progress import Progress
 
 RECORDED = Path(__file__).parents[1] / "operator" / "fixtures" / "wire"
@@ -131,6 +144,66 @@ def test_last_words_fit_whatever_they_hold(session: Session, text: str) -> None:
     kept = json.loads(left)["result"]
     assert kept["bestValidationLoss"] == 0.25 and kept["digest"].startswith(text * 50)
     assert set(kept) == {"stage", "hash", "digest", "bestValidationLoss"}
+
+
+def largest_verdict(rivals: int, scores: int) -> StageResult:
+    """A result with every field of a verdict as long as an evaluation could make it."""
+    number = -0.12345678901234567
+    comparisons = [
+        Comparison(
+            rival=f"historicalBootstrap{index}",
+            verdict=Verdict.NOT_OUT_OF_SAMPLE,
+            dates=100_000,
+            improvement=number,
+            low=number,
+            high=number,
+            p_better=number,
+            p_worse=number,
+            smallest_gain=number,
+            refused="its training span 2001-01-01 to 2024-01-01 overlaps with the test span " * 4,
+        )
+        for index in range(rivals)
+    ]
+    summary = EvaluationSummary(
+        verdict=Verdict.NOT_OUT_OF_SAMPLE,
+        loss=number,
+        dates=100_000,
+        symbols=5000,
+        first="2024-01-01 00:00:00",
+        last="2026-01-01 00:00:00",
+        readings=1000,
+        comparisons=tuple(comparisons),
+        coverage80=number,
+        calibrated80=number,
+        note="maxSeconds of 3600 allowed 12 of 400 dates " * 20,
+    )
+    return StageResult(
+        stage="evaluation",
+        hash="f" * 16,
+        seconds=number,
+        scores={f"coverage{index}": number for index in range(scores)},
+        evaluation=summary,
+        promotion=PromotionResult(decision=Decision.HELD, message="held: not better than start, " * 99, published="r"),
+    )
+
+
+@pytest.mark.parametrize(("rivals", "scores"), [(3, 12), (12, 24), (40, 64), (400, 900)])
+def test_the_largest_verdict_fits_and_keeps_what_was_decided(session: Session, rivals: int, scores: int) -> None:
+    result = largest_verdict(rivals, scores)
+    session.progress.result(result)
+    left = session.termination.read_bytes()
+    assert len(left) <= 4096
+    (event,) = parse_line(left.decode())
+    assert isinstance(event, ResultEvent)
+    kept = event.result
+    assert kept.evaluation is not None and kept.promotion is not None
+    assert (kept.evaluation.verdict, kept.promotion.decision) == ("NotOutOfSample", "Held")
+    assert kept.promotion.message.startswith("held: not better than start")
+    assert (kept.evaluation.dates, kept.evaluation.coverage80) == (100_000, -0.1235)
+    if rivals <= 12:
+        assert [one.improvement for one in kept.evaluation.comparisons] == [-0.1235] * rivals
+    if rivals == 3:
+        assert kept.scores == result.scores
 
 
 def test_last_words_fit_also_with_absurd_numbers(session: Session) -> None:

@@ -1,7 +1,7 @@
 """The options of the trainer's own commands, declared once, for whichever library parses them.
 
-`kronos forecast` and `kronos data` build their command lines from these tables (typer), and so do
-`kronos_trainer.forecast` and `kronos_trainer.data`, which they start (argparse). It imports nothing, for the help of
+`kronos forecast`, `kronos data` and `kronos report` build their command lines from these tables (typer), and so do
+`kronos_trainer.forecast`, `.data` and `.report`, which they start (argparse). It imports nothing, for the help of
 `kronos` is to be there at once.
 """
 
@@ -152,22 +152,25 @@ FORECAST_OPTIONS = (
         name="quantiles",
         metavar="Q,Q",
         group=_SAMPLING,
-        help="Write quantiles of the paths instead, such as 0.05,0.5,0.95.",
+        help="Write quantiles instead, such as 0.05,0.5,0.95: columns close_q05, ..., calibrated if the model is.",
     ),
     Option(
-        name="raw", kind=bool, group=_SAMPLING, help="Do not repair inconsistent bars, such as a high below the close."
+        name="raw",
+        kind=bool,
+        group=_SAMPLING,
+        help="Leave what was sampled: no repair of bars such as a high below the close, no calibration.",
     ),
     Option(
         name="temperature",
         kind=float,
-        default=1.0,
+        default_text="1.0; with --quantiles the calibrated one",
         group=_SAMPLING,
         help="Flattens (> 1) or sharpens (< 1) the distribution of tokens.",
     ),
     Option(
         name="top_p",
         kind=float,
-        default=0.9,
+        default_text="0.9; with --quantiles the calibrated one",
         group=_SAMPLING,
         help="Keep the most likely tokens up to this total probability.",
     ),
@@ -248,4 +251,27 @@ CHECK_OPTIONS = (
         help="Plot the bars, the findings and the splits.",
     ),
     Option(name="json", kind=bool, help="Print JSON."),
+)
+
+REPORT_OPTIONS = (
+    Option(
+        name="name",
+        positional=True,
+        metavar="[NAME]",
+        help="Name of the model: the report of its latest run on this machine.",
+    ),
+    Option(name="all", kind=bool, help="Write a page of all models instead, with columns to sort by."),
+    Option(name="open", kind=bool, help="Show it in the browser."),
+    Option(name="text", kind=bool, help="Print it here instead."),
+    Option(name="run", metavar="RUN", help="Id of another run.", default_text="the latest"),
+    Option(
+        name="namespace", short="-n", metavar="NAME", help="Its namespace.", default_text="the only one that has it"
+    ),
+    Option(
+        name="root",
+        kind=Path,
+        metavar="DIR",
+        help="Where runs leave results.",
+        default=Path("outputs"),
+    ),
 )

@@ -17,7 +17,7 @@ class StageName(StrEnum):
     """One row for each stage: its name, its short name in those of children, its class in config.spec, its description.
 
     The name is also that of its field in the spec and of its directory in a run. A stage whose class is a WeightsStage
-    produces weights and is part of every model. Any other produces scores, and is part of a model if its settings say so.
+    produces weights and is part of every model. Any other produces scores, and is part of a model by its settings.
     """
 
     TOKENIZER = "tokenizer", "tok", "TokenizerStage", "Training of the tokenizer, the first stage."

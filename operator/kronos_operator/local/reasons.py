@@ -19,8 +19,8 @@ _SHARED = ("timeframe", "data", "window", "training")
 def why_again(config: RunConfig, files: ModelFiles) -> str | None:
     """Why a stage of a run goes on or starts again; None if that run has never begun with it."""
     last = next((run for run in files.started if (run.run, run.stage) == (config.run, config.stage)), None)
-    if last is None:
-        return None
+    if last is None or last.stage_hashes.get(config.stage) != config.stage_hashes[config.stage]:
+        return None  # not begun, or scored with other settings
     paths = config.paths()
     step = saved_step(paths.stage(config.stage))
     failed = failure(paths.log(last.run, last.stage, last.attempt))

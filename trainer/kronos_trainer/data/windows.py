@@ -147,10 +147,11 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
                 *(["change data.split"] if all_of >= 2 * length else []),
                 *(["shorten window"] if all_of >= 2 * SHORTEST else []),
             ]
+            start, end = (instant_text(instant) for instant in spans[name])
             raise DataError(
                 f"no symbol has a window in the {name} split: it needs {length} bars (lookback {window.lookback} + "
-                f"horizon {window.horizon} + 1) between {_date(spans[name][0])} and {_date(spans[name][1])}, but no "
-                f"symbol has more than {most} there and {all_of} in total; {' or '.join(remedies)}"
+                f"horizon {window.horizon} + 1) between {start} and {end}, but no symbol has more than {most} there "
+                f"and {all_of} in total; {' or '.join(remedies)}"
             )
         if short:
             notes.append(
@@ -208,5 +209,6 @@ def _instant(stamp: str) -> int:
     return int(np.datetime64(stamp, "ns").astype(np.int64))
 
 
-def _date(instant: int) -> str:
+def instant_text(instant: int) -> str:
+    """Wall-clock ns as ISO 8601, as a date where it is midnight."""
     return str(np.datetime64(instant, "ns").astype("datetime64[s]")).replace("T", " ").removesuffix(" 00:00:00")

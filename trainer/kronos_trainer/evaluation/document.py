@@ -42,15 +42,23 @@ class Forecaster(Tolerant):
     losses: Mapping[str, Numbers] = Field(
         {},
         description="By metric, the mean over symbols of each date: crps, absoluteError, squaredError, mase, "
-        "energy, qlike, direction (share that was right), rankIc; in the order of `dates`.",
+        "energy, qlike, direction (share that was right), rankIc; in the order of `dates`. crps, absoluteError (of the "
+        "median) and squaredError (of the mean) are means over the steps, too.",
     )
     metrics: Mapping[str, float | None] = Field(
         {},
-        description="Over the whole span: crps, mae, rmse, mase, wql, energy, coverage50, coverage80, coverage95, "
-        "width80, qlike, direction, majority, ic, rankIc, rankIcir, and shares of implausible bars: highBelowBody, "
-        "lowAboveBody, negativeVolume, priceNotPositive, firstJump.",
+        description="Over the whole span, means over dates of means over symbols: crps, mae, rmse, mase, wql, energy, "
+        "coverage50, coverage80, coverage95 (which needs 39 paths), width80, qlike, direction (share of last steps "
+        "whose sign was foreseen), majority (share of the commoner sign), ic, rankIc (across at least 5 symbols), "
+        "rankIcir (mean / standard deviation over dates), cells (how many have a crps), and of sampled bars the shares "
+        "highBelowBody, lowAboveBody, negativeVolume and priceNotPositive, and firstJump (median first change / usual "
+        "change; a market has 1).",
     )
-    intervals: Mapping[str, tuple[float, float]] = Field({}, description="95 % intervals of some of the metrics.")
+    intervals: Mapping[str, tuple[float, float]] = Field(
+        {},
+        description="95 % intervals of some of the metrics: of shares by Wilson's formula with dates that do not "
+        "overlap as trials, of means by the t distribution over dates.",
+    )
     by_step: Mapping[str, Numbers] = Field(
         {}, description="By metric, the mean of each step of the horizon: crps, absoluteError, coverage80, width80."
     )
@@ -61,6 +69,11 @@ class Forecaster(Tolerant):
 class Tested(Comparison):
     """A comparison with all that it is computed from. `model` and `loss` are equal in length."""
 
+    alpha: Number | None = Field(None, description="Largest p-value of a verdict other than Undecided.")
+    lags: Count = Field(
+        0,
+        description="Of the test's Newey-West variance; its correction by Harvey et al. is for a horizon of lags + 1.",
+    )
     indices: tuple[int, ...] = Field((), description="Which of `dates` both were scored on.")
     model: tuple[float, ...] = Field((), description="Loss of the model on each of these dates.")
     loss: tuple[float, ...] = Field((), description="Loss of the rival.")

@@ -9,7 +9,8 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
 
 from kronos_trainer import threads
 from kronos_trainer.commands import MAX_CONTEXT
@@ -45,18 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _request(options: argparse.Namespace) -> Request:
-    kind = Kind(
-        sampling=Sampling(
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            samples=options.samples,
-            seed=options.seed,
-        ),
-        paths=options.paths,
-        quantiles=options.quantiles or (),
-        raw=True if options.raw else None,
-    )
+    given = {one.name: getattr(options, one.name) for one in fields(Sampling)}
+    kind = partial(Kind.asked, given, paths=options.paths, quantiles=options.quantiles or (), raw=options.raw or None)
+    kind()  # a mistake in it is told before one in the weights
     weights = _weights(options)
     if (columns := parse_given(options.columns)) is not None:
         weights = replace(weights, reading=weights.reading.model_copy(update={"columns": columns.given}))
@@ -75,7 +67,7 @@ def _request(options: argparse.Namespace) -> Request:
         horizon=options.horizon,
         future=options.future,
         calendar=options.calendar or weights.reading.calendar,
-        kind=kind,
+        kind=kind(calibration=weights.calibration),
         device=options.device,
         output=options.output,
         plot=options.plot,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from kronos_trainer.config import clash, is_folder
@@ -24,6 +25,7 @@ from kronos_trainer.forecast.lengths import beyond_training, lookback_of
 from kronos_trainer.forecast.nets import forecaster_of
 from kronos_trainer.forecast.outcome import columns_of
 from kronos_trainer.forecast.output import Written, files_in, write_one
+from kronos_trainer.forecast.quantiles import column, not_calibrated
 from kronos_trainer.forecast.request import Request
 from kronos_trainer.forecast.times import next_times
 from kronos_trainer.storage import durable
@@ -69,7 +71,7 @@ def write_forecast(request: Request) -> None:
     lengths = [(symbol, len(task.history)) for symbol, task in tasks.items()]
     beyond = beyond_training(horizon, request.lookback, request.max_context, request.weights.window, lengths)
     about = [note if len(tasks) == 1 or not names else f"{note}: {some(names)}" for note, names in notes.items()]
-    for note in [*histories.notes, *about, *beyond]:
+    for note in [*histories.notes, *about, *beyond, *request.kind.notes(horizon)]:
         print(f"note: {note}", file=sys.stderr)
 
     outputs = _places(request, list(tasks), many)
@@ -162,8 +164,8 @@ def _drawn(request: Request, tasks: Mapping[str, _Task]) -> dict[str, Drawn]:
         kind.sampling,
         raw=kind.raw,
     )
-    repairs = total(one.repairs for one in drawn if one.repairs is not None)
-    if (note := repairs.note()) is not None:
+    repaired = total(one.repairs for one in drawn if one.repairs is not None).note()
+    for note in filter(None, [not_calibrated(drawn, kind), repaired]):
         print(f"note: {note}", file=sys.stderr)
     return dict(zip(tasks, drawn, strict=True))
 
@@ -191,7 +193,9 @@ def _write(
     for symbol, task in tasks.items():
         average = pd.DataFrame(drawn[symbol].average, columns=list(FEATURES))
         average.insert(0, "timestamps", task.future)
-        png, note = candles_png(task.bars, average, symbol)
+        rows = written[symbol].rows
+        fan = {one: rows[column("close", one)].to_numpy(np.float64) for one in request.kind.quantiles}
+        png, note = candles_png(task.bars, average, symbol, fan)
         if note is not None:
             print(f"note: {note}", file=sys.stderr)
         durable.write_bytes(outputs["--plot"][symbol], png)

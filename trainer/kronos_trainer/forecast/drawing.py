@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,28 +84,61 @@ class Drawer:
             drawn |= dict(zip(together, batch, strict=True))
         return [drawn[index] for index in range(len(histories))]
 
+    def draw_rows(
+        self,
+        values: npt.NDArray[np.float32],
+        stamps: npt.NDArray[np.uint8],
+        sampling: Sampling,
+        *,
+        beat: Callable[[], None] = lambda: None,
+    ) -> Iterator[npt.NDArray[np.float64]]:
+        """As `draw` with raw, from arrays: paths [b, S, H, 6] of some series at a time, in their order and units.
+
+        `values` [B, T, 6] are the bars of B series, `stamps` [B, T+H, 5] those of `data.bars.time_stamps`.
+        """
+        horizon = stamps.shape[1] - values.shape[1]
+        size = max(1, self._room(stamps.shape[1]) // sampling.samples)
+        for first in range(0, len(values), size):
+            part = values[first : first + size]
+            scale = price_scale(part.mean(axis=1), part.std(axis=1))
+            scaled = part.copy()
+            scaled[..., :PRICES] *= scale[:, None, None].astype(np.float32)
+            uniforms = torch.stack([_uniforms(bars, sampling, horizon) for bars in scaled])
+            _, paths = self._continued(scaled, stamps[first : first + size], uniforms, sampling)
+            found = paths.astype(np.float64)
+            found[..., :PRICES] /= scale[:, None, None, None]
+            yield found
+            beat()
+
     def _draw(
         self, histories: Sequence[pd.DataFrame], futures: Sequence[pd.DatetimeIndex], sampling: Sampling, raw: bool
     ) -> list[Drawn]:
-        horizon = len(futures[0])
         values, scales = zip(*map(_scaled, histories), strict=True)
-        means = np.stack([bars.mean(axis=0) for bars in values])[:, None]
-        deviations = np.stack([bars.std(axis=0) for bars in values])[:, None] + EPSILON
-        normalised = torch.from_numpy(((np.stack(values) - means) / deviations).clip(-self.clip, self.clip))
         times = [
             pd.concat([frame["timestamps"], future.to_series()])
             for frame, future in zip(histories, futures, strict=True)
         ]
         stamps = np.stack([time_stamps(pd.DatetimeIndex(series).as_unit("ns").asi8) for series in times])
-        uniforms = torch.stack([_uniforms(bars, sampling, horizon) for bars in values])
-        paths = self._generate(normalised, torch.from_numpy(stamps).to(torch.int64), uniforms, sampling)
-        averages = paths.mean(axis=1) * deviations + means
+        uniforms = torch.stack([_uniforms(bars, sampling, len(futures[0])) for bars in values])
+        averages, paths = self._continued(np.stack(values), stamps, uniforms, sampling)
         return [
             _drawn(bars, average, path, scale, raw)
-            for bars, average, path, scale in zip(
-                values, averages, paths * deviations[:, None] + means[:, None], scales, strict=True
-            )
+            for bars, average, path, scale in zip(values, averages, paths, scales, strict=True)
         ]
+
+    def _continued(
+        self,
+        values: npt.NDArray[np.float32],
+        stamps: npt.NDArray[np.uint8],
+        uniforms: Tensor,
+        sampling: Sampling,
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The average [B, H, 6] and the paths [B, S, H, 6] that continue bars [B, T, 6], in the units of these."""
+        means = values.mean(axis=1)[:, None]
+        deviations = values.std(axis=1)[:, None] + EPSILON
+        normalised = torch.from_numpy(((values - means) / deviations).clip(-self.clip, self.clip))
+        paths = self._generate(normalised, torch.from_numpy(stamps).to(torch.int64), uniforms, sampling)
+        return paths.mean(axis=1) * deviations + means, paths * deviations[:, None] + means[:, None]
 
     def _generate(
         self, normalised: Tensor, stamps: Tensor, uniforms: Tensor, sampling: Sampling

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from kronos_trainer.forecast.drawing import Drawer
 from kronos_trainer.forecast.frames import Bars, Series, resampled_series, series_of, stamps_of
 from kronos_trainer.forecast.kind import Kind
 from kronos_trainer.forecast.lengths import beyond_training, lookback_of
+from kronos_trainer.forecast.quantiles import not_calibrated
 from kronos_trainer.forecast.results import in_form_of
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.forecast.times import next_times
@@ -47,8 +48,12 @@ class Forecaster:
         calendar: str | None = None,
         label: Label = "left",
         adjust: Adjust = "none",
+        calibration: Path | None = None,
     ) -> None:
-        """`max_context` in bars, `clip` in standard deviations; the others are those of the training, if known."""
+        """`max_context` in bars, `clip` in standard deviations; the others are those of the training, if known.
+
+        `calibration` is the calibration.json of the run, which is read when quantiles are requested.
+        """
         self.drawer = Drawer(tokenizer, predictor, max_context=max_context, clip=clip, device=device)
         self.timeframe = timeframe
         self.window = window
@@ -56,6 +61,7 @@ class Forecaster:
         self.calendar = calendar
         self.label = label
         self.adjust = adjust
+        self.calibration = calibration
 
     def forecast(
         self,
@@ -81,7 +87,8 @@ class Forecaster:
         `bars` is a DataFrame with columns as the readers know them (Open, close, Volume, ...), in any order of rows,
         with the stamps as its index or in a column; volume and amount may be missing. Several symbols are a dict of
         frames, a column `symbol`, or a level of the index or of the columns. The result has the same form: the same
-        index, zone and structure of symbols (a dict for a dict), after `path` or `quantile` if requested.
+        index, zone and structure of symbols (a dict for a dict). All paths are rows with a column `path` before;
+        quantiles are columns, such as close_q05, calibrated if the model is and not `raw`.
 
         `horizon` is the number of bars, `future` their times (a list, Series or Index); the default is the model's
         horizon. Other times follow `calendar`, the model's, or the pattern of the history. `lookback` is the number of
@@ -90,7 +97,7 @@ class Forecaster:
         `attrs["notes"]`.
 
         Raises errors of `kronos_trainer.errors`: DataError for unusable bars, naming row and column,
-        ConfigError for invalid arguments, OutOfMemory.
+        ConfigError for invalid arguments, InputMissing for a damaged calibration.json, OutOfMemory.
         """
         times: Future | None = None
         if isinstance(future, int | np.integer):
@@ -104,11 +111,8 @@ class Forecaster:
             "top_p": top_p,
             "seed": seed,
         }
-        kind = Kind(
-            sampling=replace(sampling or Sampling(), **{name: one for name, one in given.items() if one is not None}),
-            paths=paths,
-            quantiles=tuple(sorted(set(quantiles))),
-            raw=raw,
+        kind = Kind.asked(
+            given, sampling=sampling, paths=paths, quantiles=quantiles, raw=raw, calibration=self.calibration
         )
         length = _length(horizon, times, self.window)
         every, notes = series_of(bars, self.time_zone, bad_rows, self.label, self.adjust)
@@ -123,8 +127,10 @@ class Forecaster:
         drawn = self.drawer.draw(histories, clocks, kind.sampling, raw=kind.raw)
         lengths = [(str(series.symbol), len(history)) for series, history in zip(every, histories, strict=True)]
         notes += said + beyond_training(length, lookback, self.drawer.max_context, self.window, lengths)
+        notes += kind.notes(length)
         repaired = total(one.repairs for one in drawn if one.repairs is not None).note()
-        return in_form_of(bars, every, futures, drawn, kind, notes + ([repaired] if repaired else []))
+        notes += filter(None, [not_calibrated(drawn, kind), repaired])
+        return in_form_of(bars, every, futures, drawn, kind, notes)
 
     def _futures(
         self, every: Sequence[Series], future: Future | None, length: int, calendar: str | None

@@ -6,17 +6,18 @@ import numpy as np
 import pandas as pd
 
 from kronos_trainer.data.reading.columns import FEATURES
-from kronos_trainer.forecast.consistency import consistent
 from kronos_trainer.forecast.drawing import Drawn
 from kronos_trainer.forecast.kind import Kind
+from kronos_trainer.forecast.quantiles import column, quantile_bars
 
-PATH, QUANTILE = "path", "quantile"
+PATH = "path"
 
 
 def columns_of(drawn: Drawn, kind: Kind) -> tuple[pd.DataFrame, np.ndarray[tuple[int], np.dtype[np.int64]]]:
-    """Rows with FEATURES, after `path` (from 1) or `quantile` if requested, and which bar each row is of.
+    """Rows with FEATURES, and which bar each row is of.
 
-    The rows of a path follow one another; of quantiles, all of one bar do.
+    Of paths there is one row per path and bar, with a column `path` (from 1) first. Quantiles are columns, of each of
+    FEATURES in turn: open_q05, open_q50, ...
     """
     horizon = len(drawn.average)
     if kind.paths:
@@ -25,12 +26,9 @@ def columns_of(drawn: Drawn, kind: Kind) -> tuple[pd.DataFrame, np.ndarray[tuple
         frame.insert(0, PATH, np.repeat(np.arange(1, samples + 1), horizon))
         return frame, np.tile(np.arange(horizon), samples)
     if kind.quantiles:
-        bars = np.quantile(drawn.paths, kind.quantiles, axis=0).swapaxes(0, 1).reshape(-1, len(FEATURES))
-        if drawn.repairs is not None:
-            bars, _ = consistent(bars, bars)  # interpolation may be off by a last digit
-        frame = _frame(bars)
-        frame.insert(0, QUANTILE, np.tile(kind.quantiles, horizon))
-        return frame, np.repeat(np.arange(horizon), len(kind.quantiles))
+        names = [column(field, quantile) for field in FEATURES for quantile in kind.quantiles]
+        wide = np.transpose(quantile_bars(drawn, kind), (1, 2, 0)).reshape(horizon, -1)
+        return pd.DataFrame(wide, columns=names), np.arange(horizon)
     return _frame(drawn.average), np.arange(horizon)
 
 

@@ -28,7 +28,7 @@ FORBIDDEN = '/\\:*?"<>|'  # in names of files, by one system or another
 
 @dataclass(frozen=True)
 class Written:
-    """One symbol's forecast: columns timestamps and FEATURES, and path or quantile if requested."""
+    """One symbol's forecast: columns timestamps and FEATURES, of paths `path`, or quantiles of FEATURES."""
 
     rows: pd.DataFrame
     history: pd.DataFrame
@@ -102,7 +102,12 @@ def _numbers(rows: pd.DataFrame, history: pd.DataFrame) -> dict[str, list[str]]:
     for index, name in enumerate(FEATURES[4:], start=4):
         of_input = decimals(given[:, index])
         places[name] = max(of_input, _needed(given[:, index])) if of_input else 0
-    return {name: _written(rows[name].to_numpy(np.float64), places[name]) for name in FEATURES}
+    fields = {name: str(name).partition("_")[0] for name in rows.columns}  # close_q05 is written as close
+    return {
+        name: _written(rows[name].to_numpy(np.float64), places[field])
+        for name, field in fields.items()
+        if field in FEATURES
+    }
 
 
 def _written(numbers: Float64, places: int) -> list[str]:

@@ -27,6 +27,8 @@ class Weights:
     timeframe: Timeframe | None = None
     window: Window | None = None
     reading: Reading = field(default_factory=Reading)
+    calibration: Path | None = None
+    """calibration.json of their run, if its evaluation left one."""
 
     def require(self) -> None:
         """Raises InputMissing, naming the first file that is absent."""
@@ -88,8 +90,9 @@ def weights_below(directory: Path) -> Weights:
     best = {stage: part / "best" if (part / "best").is_dir() else part for stage, part in stages.items()}
     tokenizer, predictor = best[StageName.TOKENIZER], best[StageName.PREDICTOR]
     written = stages[StageName.PREDICTOR] / _RUN
+    calibration = _calibration(predictor)
     if not written.is_file():
-        return Weights(tokenizer=tokenizer, predictor=predictor)
+        return Weights(tokenizer=tokenizer, predictor=predictor, calibration=calibration)
     try:
         run = RunConfig.model_validate_json(written.read_text())
     except ValueError as error:
@@ -100,7 +103,15 @@ def weights_below(directory: Path) -> Weights:
         timeframe=run.timeframe,
         window=run.window,
         reading=Reading.of(run.data),
+        calibration=calibration,
     )
+
+
+def _calibration(predictor: Path) -> Path | None:
+    """It lies beside the directories of the stages."""
+    stage = predictor.parent if predictor.name == "best" else predictor
+    file = stage.parent / "calibration.json"
+    return file if file.is_file() else None
 
 
 def _current(file: Path) -> Weights:
@@ -108,10 +119,12 @@ def _current(file: Path) -> Weights:
         current: dict[str, Any] = json.loads(file.read_text())
     except ValueError as error:
         raise InputMissing(f"{file}: damaged, not JSON ({error}); publish a run again with `kronos promote`") from None
+    predictor = file.parent / current["predictor"]["path"]
     return Weights(
         tokenizer=file.parent / current["tokenizer"]["path"],
-        predictor=file.parent / current["predictor"]["path"],
+        predictor=predictor,
         timeframe=Timeframe(current["timeframe"]),
         window=Window.model_validate(current["window"]),
         reading=Reading.model_validate(current["data"]),
+        calibration=_calibration(predictor),
     )

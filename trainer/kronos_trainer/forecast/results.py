@@ -10,7 +10,7 @@ import pandas as pd
 from kronos_trainer.forecast.drawing import Drawn
 from kronos_trainer.forecast.frames import Bars, Series, symbol_column, symbol_level, symbols_on_top
 from kronos_trainer.forecast.kind import Kind
-from kronos_trainer.forecast.outcome import PATH, QUANTILE, columns_of
+from kronos_trainer.forecast.outcome import PATH, columns_of
 
 NOTES = "notes"  # in the attributes of a result
 
@@ -32,7 +32,7 @@ def in_form_of(
         for frame in frames.values():
             frame.attrs[NOTES] = notes
         return frames
-    result = _joined(bars, frames)
+    result = _joined(bars, frames, kind)
     result.attrs[NOTES] = notes
     return result
 
@@ -51,10 +51,9 @@ def _frame(series: Series, future: pd.DatetimeIndex, drawn: Drawn, kind: Kind) -
     return rows.set_index(stamps.rename(index.name))
 
 
-def _joined(bars: pd.DataFrame, frames: Mapping[Hashable, pd.DataFrame]) -> pd.DataFrame:
+def _joined(bars: pd.DataFrame, frames: Mapping[Hashable, pd.DataFrame], kind: Kind) -> pd.DataFrame:
     if isinstance(bars.columns, pd.MultiIndex):
-        extra = [name for name in (PATH, QUANTILE) if name in next(iter(frames.values()))]
-        parts = {name: frame.set_index(extra, append=True) if extra else frame for name, frame in frames.items()}
+        parts = {name: frame.set_index(PATH, append=True) if kind.paths else frame for name, frame in frames.items()}
         wide = pd.concat(parts, axis=1, names=list(bars.columns.names))
         if not symbols_on_top(bars.columns):
             wide = wide.swaplevel(axis=1)

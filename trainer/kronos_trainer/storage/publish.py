@@ -13,6 +13,7 @@ from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 
+from kronos_trainer import report
 from kronos_trainer.config import By, Decision, Reuse, RunConfig, RunPaths, StageName, StageResult
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.directory import weights_digest
@@ -21,8 +22,8 @@ from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import initial_net, save_weights
 from kronos_trainer.storage import durable, pointers
 from kronos_trainer.storage.checkpoint import Checkpoints
+from kronos_trainer.storage.lineage import pretrained_until
 from kronos_trainer.storage.warm_start import published_weights
-from kronos_trainer.training import report
 from kronos_trainer.training.stages import kind_of
 
 
@@ -138,7 +139,7 @@ def _finish(run: RunConfig, paths: RunPaths, result: StageResult, step: _Step) -
     elif step is _Step.MOVE:
         by = By.TRAINING if promotion is None else By.GATE
         pointers.publish(paths, pointers.document(paths, run, results), by)
-    report.write(run, paths, results)
+    report.write(run, paths)
 
 
 def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:
@@ -196,7 +197,13 @@ def _initial(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
     first = initial_net(kind_of(stage), run.weights_stages()[stage].init, run.training.seed, published)
     model: KronosTokenizer | KronosPredictor = first.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    untrained = StageResult(epochs=0, steps=0, parameters=parameters, origin=first.origin)
+    untrained = StageResult(
+        epochs=0,
+        steps=0,
+        parameters=parameters,
+        origin=first.origin,
+        pretrained_until=pretrained_until(run, paths, stage),
+    )
     return _export(run, paths, stage, model, untrained)
 
 

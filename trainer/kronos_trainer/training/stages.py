@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from kronos_trainer.config import StageName
+from kronos_trainer.config import StageName, StageResult
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER, Kind
+from kronos_trainer.training.evaluation import evaluate
 from kronos_trainer.training.predictor import predictor_task
 from kronos_trainer.training.task import Task, Work
 from kronos_trainer.training.tokenizer import tokenizer_task
@@ -24,14 +25,15 @@ class Trains:
 
 @dataclass(frozen=True)
 class Scores:
-    """A stage that produces scores: `score` returns them by name. Every rank calls it; what rank 0 returns counts."""
+    """A stage that produces scores: `score` returns a result with what it has found. It runs in one process."""
 
-    score: Callable[[Work], Mapping[str, float]]
+    score: Callable[[Work], StageResult]
 
 
 STAGES: Mapping[StageName, Trains | Scores] = {
     StageName.TOKENIZER: Trains(TOKENIZER, tokenizer_task),
     StageName.PREDICTOR: Trains(PREDICTOR, predictor_task),
+    StageName.EVALUATION: Scores(evaluate),
 }
 
 

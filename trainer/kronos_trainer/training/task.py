@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from kronos_trainer.config import RunConfig, StageName
+from kronos_trainer.config import RunConfig, RunPaths, StageName
 from kronos_trainer.data.bars import Bars
 from kronos_trainer.data.windows import Splits
 from kronos_trainer.model.predictor import KronosPredictor
@@ -37,6 +37,8 @@ class Work:
     cache: Path  # directory for what may be computed again
     beat: Callable[[], None]  # shows life during long work, and raises Stopped when asked to stop
     weights: Callable[[StageName], Path]  # where the weights of an earlier stage lie; to be called on rank 0
+    paths: RunPaths  # the run's files; rank 0 alone writes there
+    keep: Callable[[], None]  # makes what was written there outlive the node; to be called on rank 0
 
 
 class Task(Protocol):

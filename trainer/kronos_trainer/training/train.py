@@ -17,10 +17,11 @@ from kronos_trainer.data.bars import Bars, PreparedBars, prepare_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
 from kronos_trainer.data.series import ahead
-from kronos_trainer.data.windows import split_bars, validation_order
+from kronos_trainer.data.windows import instant_text, split_bars, validation_order
 from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
 from kronos_trainer.model.weights import initial_net
 from kronos_trainer.storage import durable
+from kronos_trainer.storage.lineage import pretrained_until
 from kronos_trainer.storage.publish import ensure_weights, finish_scores, finish_stage, is_complete, settle
 from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.storage.stores import is_uri
@@ -97,17 +98,16 @@ class _Attempt:
         work = self._work()
         self._keep_config()
         self._on_training()
-        self._progress.phase("scoring")
-        with heartbeat(self._progress.beat):
-            scores = row.score(work)
+        found = row.score(work)
         finished = datetime.now(UTC)
-        scored = StageResult(
-            started_at=utc_text(started, "seconds"),
-            finished_at=utc_text(finished, "seconds"),
-            seconds=round((finished - started).total_seconds(), 3),
-            data=self._bars_read(work),
-            device=ranks.device_name,
-            scores=dict(scores),
+        scored = found.model_copy(
+            update={
+                "started_at": utc_text(started, "seconds"),
+                "finished_at": utc_text(finished, "seconds"),
+                "seconds": round((finished - started).total_seconds(), 3),
+                "data": self._bars_read(work),
+                "device": ranks.device_name,
+            }
         )
         return ranks.on_first(lambda: finish_scores(run, self._storage.paths, scored))
 
@@ -185,6 +185,7 @@ class _Attempt:
                 windows=WindowCounts(train=len(train), validation=len(scored)),
                 data=self._bars_read(work),
                 origin=origin,
+                pretrained_until=pretrained_until(run, self._storage.paths, run.stage),
                 precision=work.precision.name,
                 device=ranks.device_name,
                 samples_per_second=loop.samples_per_second,
@@ -193,7 +194,14 @@ class _Attempt:
 
     def _bars_read(self, work: Work) -> BarsRead:
         bars = work.bars
-        return BarsRead(digest=bars.digest, symbols=len(bars.symbols), bars=len(bars.values), notes=work.notes)
+        spans = {
+            name: (instant_text(start), instant_text(end))
+            for name, (start, end) in work.splits.spans.items()
+            if start < end
+        }
+        return BarsRead(
+            digest=bars.digest, symbols=len(bars.symbols), bars=len(bars.values), spans=spans, notes=work.notes
+        )
 
     def _keep_config(self) -> None:
         file = self._storage.paths.stage(self._run.stage).config
@@ -220,6 +228,8 @@ class _Attempt:
             cache=self._cache,
             beat=self._beat,
             weights=lambda stage: ensure_weights(run, paths, stage),
+            paths=paths,
+            keep=self._storage.push,
         )
 
     @contextmanager

@@ -45,7 +45,8 @@ def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
                 session.run(_download(session.cluster, session.namespace, pod, wanted, archive))
                 _unpack(archive, wanted, local)
             print_line(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
-    print_line(f"{'report':<11}{near(str(local.report))}")
+    if local.report.exists():
+        print_line(f"{'report':<11}{near(str(local.report))}")
     print_line(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
 
 
