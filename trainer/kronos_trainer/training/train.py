@@ -163,7 +163,7 @@ class _Attempt:
                     )
                 loop.restore(restored)
             lines = restored.meta.metrics["lines"] if restored else 0
-            ranks.on_first(lambda: metrics.open(lines))
+            ranks.on_first(lambda: metrics.open(lines, attempt=run.attempt, step=loop.state.step))
             self._on_training()
             try:
                 state = loop.train()
@@ -179,6 +179,9 @@ class _Attempt:
                 world_size=ranks.world,
                 initial_validation_loss=state.initial_loss,
                 best_validation_loss=state.best_loss,
+                selected_by="loss" if task.forecasts is None else "crps",
+                initial_crps=state.initial_crps,
+                best_crps=state.best_crps,
                 best_step=state.best_step,
                 best_epoch=None if state.best_step is None else state.best_step // steps,
                 final_train_loss=state.train_loss,
