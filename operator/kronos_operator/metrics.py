@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from kronos_operator.api import Phase, Status
+from kronos_operator.evaluations import Evaluations
 from kronos_operator.kube import Key
 
 _STAGE_SECONDS = (60, 300, 900, 1800, 3600, 7200, 14400, 28800, 57600, 115200, 230400)
@@ -46,11 +47,14 @@ class Metrics:
         self._gpu_hours = Counter(
             "kronos_gpu_hours", "GPU hours of running gangs.", ["namespace", "model"], registry=self.registry
         )
+        self._evaluations = Evaluations()
         self.registry.register(_Now(self))
+        self.registry.register(self._evaluations)
 
     def saw(self, key: Key, before: Status, after: Status) -> None:
         """Counts what is new in a status."""
         self._phases[key] = after.phase or Phase.PENDING
+        self._evaluations.saw(key, after)
         self._count_restarts(key, before, after)
         done = {stage.hash for stage in (before.run.stages if before.run is not None else ()) if stage.done}
         for stage in after.run.stages if after.run is not None else ():
@@ -74,6 +78,7 @@ class Metrics:
         self._phases.pop(key, None)
         self._used_at.pop(key, None)
         self._checkpoints.pop(key, None)
+        self._evaluations.forget(key)
         with suppress(KeyError):
             self._gpu_hours.remove(*key)
 

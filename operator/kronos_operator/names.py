@@ -26,7 +26,7 @@ STAGE_LABEL = f"{GROUP}/stage"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MANAGED_BY = "kronos-operator"
-COMMAND_LABEL = f"{GROUP}/command"  # of pods that a command of a user has made
+COMMAND_LABEL = f"{GROUP}/command"  # of pods that carry out a command of a user
 COMMAND_LINE = "kronos"  # by which those are managed
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"  # Kueue's: the queue that a workload waits in
 JOB_UID_LABEL = "kueue.x-k8s.io/job-uid"  # Kueue's, of its Workloads: the workload that one is for
@@ -76,6 +76,17 @@ def is_attempt_name(name: str, labels: Mapping[str, str]) -> bool:
     start, end = f"{model}-{stage.short}-", f"-{attempt}"
     middle = name.removeprefix(start).removesuffix(end)
     return name == start + middle + end and re.fullmatch("[0-9a-f]{8}", middle) is not None
+
+
+def command_name(model: str, command: str, digest: str) -> str:
+    """Name of what is made for one request of a command; `digest` is of the request, in hex."""
+    return f"{model}-{command}-{digest[:8]}"
+
+
+def is_command_name(name: str, labels: Mapping[str, str]) -> bool:
+    """Whether this is the name, for any request, of the command whose labels these are."""
+    model, command = labels.get(MODEL_LABEL, ""), labels.get(COMMAND_LABEL, "")
+    return bool(model and command) and re.fullmatch(f"{model}-{command}-[0-9a-f]{{8}}", name) is not None
 
 
 def run_config_map_name(model: str, run: str) -> str:

@@ -11,14 +11,14 @@ import pytest
 import yaml
 from rendering import FOLDER, Chart, at
 
-from kronos_operator.api import CheckpointState, Phase, Restarts, Run, RunStage, Status
+from kronos_operator.api import CheckpointState, Compared, Condition, Evaluated, Phase, Restarts, Run, RunStage, Status
 from kronos_operator.kube import Key
 from kronos_operator.metrics import Metrics
 from kronos_trainer.config import StageName
 
 DASHBOARD = json.loads((FOLDER / "files" / "dashboard.json").read_text())
 ALERTS = yaml.safe_load((FOLDER / "files" / "alerts.yaml").read_text())
-PANELS = {panel["title"]: panel["targets"][0] for panel in DASHBOARD["panels"]}
+PANELS = {panel["title"]: panel["targets"][0] for panel in DASHBOARD["panels"] if panel["type"] != "row"}
 QUERIES = {title: (target["expr"], target["legendFormat"]) for title, target in PANELS.items()} | {
     rule["alert"]: (rule["expr"], str(rule["annotations"])) for group in ALERTS for rule in group["rules"]
 }
@@ -32,7 +32,11 @@ def exposed() -> dict[str, dict[str, set[str]]]:
     saved = CheckpointState(step=1, time=time.time())
     trained = RunStage(stage=StageName.TOKENIZER, hash="0f3b21aa", done=True, metrics={"seconds": 60.0})
     run = Run(id="first", stages=(trained,), restarts=Restarts(crashes=1))
-    after = Status(phase=Phase.TRAINING, run=run, checkpoint=saved)
+    rivals = tuple(Compared(rival=rival, improvement=0.02) for rival in ("start", "naive"))
+    numbers = {"verdict": "Better", "dates": 21, "coverage80": 0.7, "calibrated80": 0.8, "comparisons": rivals}
+    held = Condition(type="Finished", status="True", reason="PromotionHeld", last_transition_time=time.time())
+    evaluation = Evaluated(run="first", **numbers)
+    after = Status(phase=Phase.TRAINING, run=run, checkpoint=saved, evaluation=evaluation, conditions=[held])
     metrics.saw(key, before, after)
     metrics.used(key, 8, 0.0, running=True)
     metrics.used(key, 8, 3600.0, running=True)

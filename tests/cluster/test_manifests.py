@@ -22,8 +22,11 @@ NAMESPACE = "quant"
 TRAINING_OPERATOR = "github.com/kubeflow/training-operator@v1.8.1"
 
 
-def objects(case: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((GOLDEN / case / "children.yaml").read_text()))
+POINTERS = sorted(path.parent.name for path in GOLDEN.glob("*/pointer.yaml"))
+
+
+def objects(case: str, file: str = "children.yaml") -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((GOLDEN / case / file).read_text()))
 
 
 def pods(workload: dict[str, Any]) -> list[dict[str, Any]]:
@@ -105,6 +108,17 @@ def test_objects_are_accepted_without_a_warning_from_the_operators_token(restric
 def test_pods_are_admitted(restricted: ControlPlane, case: str) -> None:
     """A workload is warned about, its pods are refused."""
     done = create(restricted, pods(objects(case)[-1]))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("case", POINTERS)
+def test_the_pod_of_a_promotion_is_made_by_the_operators_token_and_admitted(
+    restricted: ControlPlane, case: str
+) -> None:
+    (job,) = objects(case, "pointer.yaml")
+    done = restricted.kubectl_as_operator("create", "--dry-run=server", "-f", "-", input=yaml.safe_dump(job))
+    assert (done.returncode, done.stderr) == (0, "")
+    done = create(restricted, pods(job))
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -200,8 +200,9 @@ class FakeCluster:
             self.put(POD, pod)
 
     def run_pods(self, workload: str) -> None:
-        """The kubelet, which mounts the attempt's ConfigMap first."""
-        if (CONFIGMAP.plural, workload) not in self.objects:
+        """The kubelet, which mounts the attempt's ConfigMap first, if the pod has one."""
+        mounts = '"configMap"' in json.dumps(self._workload(workload)["spec"])
+        if mounts and (CONFIGMAP.plural, workload) not in self.objects:
             return
         for pod in self.pods(workload):
             if pod["status"]["phase"] == "Pending" and "deletionTimestamp" not in pod["metadata"]:

@@ -16,11 +16,13 @@ import yaml
 from fake_cluster import FakeCluster, make_model
 
 from kronos_operator import names
+from kronos_operator.api import KronosModel
 from kronos_operator.cli import main
-from kronos_operator.cli.cluster import logs, status
+from kronos_operator.cli.cluster import logs, operations, status
 from kronos_operator.cli.cluster.session import OPERATOR_INSTALL
 from kronos_operator.kube import Cluster, Kind, NoCluster, NotFound, Unavailable
 from kronos_operator.kube.kinds import KRONOSMODEL, POD
+from kronos_operator.plan import PointerRequest, Verb
 from kronos_trainer.config import StageName
 
 MEANS_CLUSTER = (["--cluster"], ["--context", "west"], ["--kubeconfig", "config"])
@@ -368,11 +370,43 @@ def test_requests_say_what_becomes_of_them(cluster: UserCluster, capsys: pytest.
     assert set(cluster.model()["metadata"]["annotations"]) == {names.RETRAIN_ANNOTATION, names.CANCEL_ANNOTATION}
     cluster.finish("Cancelled")
     assert main(["cancel", "m", "--cluster"]) == 66
-    for command, annotation, starts in (
-        (["promote", "m"], names.PROMOTE_ANNOTATION, "candidate 20"),
-        (["promote", "m", "1a2b3c4d"], names.PROMOTE_ANNOTATION, "1a2b3c4d 20"),
-        (["rollback", "m"], names.ROLLBACK_ANNOTATION, "20"),
+
+
+@pytest.mark.parametrize(
+    ("arguments", "annotation", "run"),
+    [
+        (["promote", "m"], names.PROMOTE_ANNOTATION, "candidate"),
+        (["promote", "m", "3c0ffee3"], names.PROMOTE_ANNOTATION, "3c0ffee3"),
+        (["rollback", "m"], names.ROLLBACK_ANNOTATION, None),
+    ],
+)
+def test_a_promotion_is_asked_for_by_a_text_that_plan_reads_and_that_is_new_each_time(
+    cluster: UserCluster, monkeypatch: pytest.MonkeyPatch, arguments: list[str], annotation: str, run: str | None
+) -> None:
+    cluster.add_model()
+    texts = []
+    for time in ("2026-11-28T12:00:00.000Z", "2026-11-28T12:00:01.000Z"):
+        monkeypatch.setattr(operations, "now_text", lambda time=time: time)
+        assert main([*arguments, "--cluster"]) == 0
+        texts.append(cluster.model()["metadata"]["annotations"][annotation])
+    model = KronosModel.from_server(cluster.model())
+    first, second = (PointerRequest.of(model, Verb(arguments[0]), text) for text in texts)
+    assert first.name != second.name and first.sound and 0 < first.asked_at < second.asked_at
+    assert first.text.split()[0] == run if run else first.run == ""
+    assert main([arguments[0], "absent", "--cluster"]) == 66
+
+
+def test_status_shows_what_became_of_a_promotion(cluster: UserCluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.add_model()
+    common = {"request": "candidate", "time": "2026-11-28T12:00:00Z"}
+    conditions = [{"type": "Ready", "status": "True", "reason": "Promoted", "message": "run 1 is published"}]
+    for promotion, words in (
+        (
+            {"action": "promote", "outcome": "Succeeded", "reason": "Promoted", "message": "run 1 is published"},
+            "Promoted",
+        ),
+        ({"action": "rollback", "outcome": "Failed", "reason": "PodFailed", "message": "no other"}, "rollback failed"),
     ):
-        assert main([*command, "--cluster"]) == 0
-        assert cluster.model()["metadata"]["annotations"][annotation].startswith(starts)
-    assert main(["promote", "absent", "--cluster"]) == 66
+        cluster.model()["status"] = {"phase": "Succeeded", "conditions": conditions, "promotion": promotion | common}
+        assert main(["status", "m", "--cluster"]) == 0
+        assert f"promotion  {words}" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from kronos_operator.api import CheckpointState, Phase, Restarts, Run, RunStage, Status
+from kronos_operator.api import CheckpointState, Compared, Condition, Evaluated, Phase, Restarts, Run, RunStage, Status
 from kronos_operator.kube import Key
 from kronos_operator.metrics import Metrics
 from kronos_trainer.config import StageName
@@ -40,3 +40,40 @@ def test_what_is_counted() -> None:
     assert value("kronos_gpu_hours_total", {"namespace": "ns", "model": "m"}) is None
     assert value("kronos_checkpoint_age_seconds", {"namespace": "ns", "model": "m"}) is None
     assert value("kronos_models", {"namespace": "ns", "phase": "Restarting"}) is None
+
+
+def evaluated(*, reason: str, finished: bool = True) -> Status:
+    """A status with an evaluation."""
+    comparisons = (Compared(rival="naive", improvement=0.031), Compared(rival="published", verdict="NotOutOfSample"))
+    evaluation = Evaluated(
+        run="r", verdict="Undecided", dates=21, coverage80=0.64, calibrated80=0.81, comparisons=comparisons
+    )
+    ended = Condition(type="Finished", status=str(finished), reason=reason, last_transition_time=5000.0)
+    return Status(phase=Phase.SUCCEEDED, evaluation=evaluation, conditions=[ended])
+
+
+def test_the_newest_evaluation_of_each_model_is_exposed() -> None:
+    metrics = Metrics()
+    model = {"namespace": "ns", "model": "m"}
+
+    def value(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"kronos_model_{name}", model | labels)
+
+    metrics.saw(KEY, Status(), Status(phase=Phase.TRAINING))
+    assert value("evaluation_dates") is None and value("promotion_held") is None
+    metrics.saw(KEY, Status(), evaluated(reason="PromotionHeld"))
+    assert value("improvement", rival="naive") == 0.031
+    assert value("improvement", rival="published") is None, "what was not compared has no number"
+    assert (value("verdict", verdict="Undecided"), value("verdict", verdict="Better")) == (1, None)
+    assert value("evaluation_dates") == 21
+    assert (value("coverage", band="80", calibrated="false"), value("coverage", band="80", calibrated="true")) == (
+        0.64,
+        0.81,
+    )
+    assert value("promotion_held") == 5000
+    metrics.saw(KEY, Status(), evaluated(reason="Succeeded"))
+    assert value("promotion_held") is None, "somebody has promoted it"
+    metrics.saw(KEY, Status(), evaluated(reason="PromotionHeld", finished=False))
+    assert value("promotion_held") is None
+    metrics.forget(KEY)
+    assert value("evaluation_dates") is None

@@ -1,120 +1,279 @@
-"""report.md says what happened, in numbers that are those of the results."""
+"""A report says what the files of a run say: in one sentence first, the same in HTML, text and JSON, byte for byte."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
+import report_examples as examples
+from report_examples import Example
 
-from kronos_trainer.config import RunConfig, StageName, StageResult
-from kronos_trainer.training import report
+from kronos_trainer import report
+from kronos_trainer.config import StageName
+from kronos_trainer.launch import last_report
+from kronos_trainer.report import facts, text
+from kronos_trainer.report.wording import digits, signed
 
-SOFTWARE = {"python": "3.11.7", "torch": "2.9.0", "kronos-operator": "0.1.0"}
-
-
-def result(stage: StageName, **fields: Any) -> StageResult:
-    wire = {
-        "stage": stage.value,
-        "hash": stage.value[0] * 12,
-        "run": "run-1",
-        "finishedAt": "2026-03-01T09:02:05Z",
-        "seconds": 3725.4,
-        "epochs": 2,
-        "steps": 1200,
-        "parameters": 4_000_000,
-        "worldSize": 2,
-        "initialValidationLoss": 0.5,
-        "bestValidationLoss": 0.25,
-        "bestStep": 600,
-        "bestEpoch": 1,
-        "finalTrainLoss": 0.2401,
-        "windows": {"train": 64000, "validation": 6400},
-        "data": {"digest": "d" * 64, "symbols": 5, "bars": 17000, "notes": ["FB has too few | bars"]},
-        "origin": "scratch:tiny",
-        "digest": "e" * 64,
-        "bytes": 16_300_000,
-        "precision": "bf16",
-        "device": "cpu",
-        "samplesPerSecond": 1234.5,
-        "software": SOFTWARE,
-        **fields,
-    }
-    return StageResult.read(wire)
+EVIL = "<script>alert(1)</script>\x1b[31m"
+SECTIONS = [
+    "skill", "steps", "calibration", "fans", "symbols", "direction", "volatility", "plausibility", "training", "data",
+    "configuration", "reproduce", "software",
+]  # fmt: skip
 
 
-def render(run: RunConfig, tokenizer: StageResult | None = None, predictor: StageResult | None = None) -> str:
-    return report.text(
-        run,
-        {
-            StageName.TOKENIZER: tokenizer or result(StageName.TOKENIZER),
-            StageName.PREDICTOR: predictor or result(StageName.PREDICTOR),
-        },
+class Read(HTMLParser):
+    """A page as a list of its elements, with its texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attributes}))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def sections(self) -> list[str]:
+        return [attributes["id"] for tag, attributes in self.elements if tag == "section"]
+
+
+def written(example: Example, failure: str | None = None) -> tuple[str, dict[str, Any], str]:
+    """HTML, facts and text of a run."""
+    page, wire, said = report.write(example.run, example.paths, failure)
+    assert (page, wire) == (example.paths.report, example.paths.facts)
+    return page.read_text(), json.loads(wire.read_text()), said.read_text()
+
+
+def assert_self_contained(page: str) -> None:
+    """No script, no style or request that the page's own policy does not forbid, and nothing that it would forbid."""
+    read = Read(page)
+    assert {tag for tag, _ in read.elements}.isdisjoint({"script", "iframe", "object", "embed", "link", "img", "base"})
+    for tag, attributes in read.elements:
+        assert not [name for name in attributes if name.startswith("on") or name in ("style", "src", "srcset")], tag
+        assert all(not attributes.get(name) or attributes[name].startswith("#") for name in ("href", "xlink:href"))
+        assert all("url(" not in value or value.startswith("url(#") for value in attributes.values())
+    assert "//" not in re.sub(r"NeoQuasar|<style>.*?</style>", "", page, flags=re.DOTALL)
+    (policy,) = [one["content"] for _, one in read.elements if one.get("http-equiv") == "Content-Security-Policy"]
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert "@import" not in style and "url(" not in style
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Example, tuple[str, dict[str, Any], str]]:
+    example = examples.judged(tmp_path_factory.mktemp("judged"))
+    return example, written(example)
+
+
+def test_every_number_is_that_of_the_run(judged: tuple[Example, Any]) -> None:
+    example, (page, wire, said) = judged
+    found = json.loads(example.paths.stage(StageName("evaluation")).evaluation.read_text())
+    compared = {one["rival"]: one for one in wire["evaluation"]["comparisons"]}
+    assert compared.keys() == {"start", "naive", "drift", "garch"}
+    for one in found["comparisons"]:
+        ours = compared[one["rival"]]
+        assert ours["p"] == one["pBetter"]
+        for name in ("improvement", "low", "high", "dates", "verdict", "smallestGain"):
+            assert ours[name] == one[name]
+        assert ours["loss"] == found["forecasters"][one["rival"]]["metrics"]["crps"]
+    assert wire["evaluation"]["metrics"]["finetuned"] == found["forecasters"]["finetuned"]["metrics"]
+    assert wire["evaluation"]["byStep"]["crps"]["naive"] == found["forecasters"]["naive"]["byStep"]["crps"]
+    assert {fan["which"] for fan in wire["evaluation"]["fans"]} == {"best", "median", "worst"}
+    tokenizer, predictor = wire["training"]
+    result = json.loads(example.paths.stage(StageName("predictor")).result.read_text())
+    for name in ("bestValidationLoss", "bestStep", "steps", "seconds", "device", "precision", "samplesPerSecond"):
+        assert predictor[name] == result[name]
+    assert predictor["gpuHours"] == pytest.approx(2 * result["seconds"] / 3600) and tokenizer["interruptions"] == 1
+    assert (tokenizer["validationLoss"]["steps"][0], tokenizer["validationLoss"]["values"][0]) == (0, 0.52)
+    assert wire["data"]["spans"]["embargo"] == list(examples.SPANS["embargo"])
+    assert list(wire["data"]["spans"]) == ["train", "validation", "embargo", "test"]
+    differing = {one["field"]: one["value"] for one in wire["settings"] if one["differs"]}
+    assert differing == {
+        "timeframe": "1d", "data.source": "path data/us-daily", "window.horizon": 15, "tokenizer.epochs": 6,
+        "predictor.epochs": 12, "predictor.learningRate": 4e-5, "training.windowsPerEpoch": 6400,
+    }  # fmt: skip
+    assert wire["scores"] == [], "an evaluation's own have a better place"
+    # The same in what people read.
+    lower = digits(compared["start"]["improvement"])
+    assert f"CRPS lower by {lower} % (90 % interval " in said.replace("\n", " ")
+    plain = re.sub(r"\s+", " ", " ".join(Read(page).texts).replace("\xa0", " "))
+    for one in compared.values():
+        assert f"{one['label']} {signed(one['improvement'])} {signed(one['low'])} to {signed(one['high'])}" in plain
+    assert all(note.partition(":")[0] in plain for note in examples.NOTES)
+    assert Read(page).sections == SECTIONS
+
+
+def test_the_lines_that_recompute_a_p_value_do_so(judged: tuple[Example, Any]) -> None:
+    example, (page, wire, _) = judged
+    (program,) = [one for one in Read(page).texts if "diebold_mariano_test" in one]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=example.paths.run_dir, capture_output=True, text=True, timeout=120
     )
+    assert done.returncode == 0, done.stderr
+    computed = {line.split()[0]: [float(one) for one in line.split()[1:]] for line in done.stdout.splitlines()}
+    for one in wire["evaluation"]["comparisons"]:
+        assert computed[one["rival"]] == pytest.approx([one["improvement"], one["p"]])
 
 
-def rows(text: str, title: str) -> list[list[str]]:
-    """Cells of the tables of a section, without the rulers."""
-    section = text.split(f"## {title}\n")[1].split("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|") and not line.startswith("| --")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
-def test_the_sections_in_the_order_in_which_they_are_read(make_run: Callable[..., RunConfig]) -> None:
-    text = render(make_run())
-    titles = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
-    assert titles == [
-        "Losses", "Data", "Configuration", "Training", "Weights", "Forecasting", "Evaluation", "Software",
-    ]  # fmt: skip
-    assert text.split("## Evaluation\n")[1].split("##")[0].strip() == "not run"
-    assert "validation loss 0.5000 → 0.2500 (-50.0 %)" in text
-
-
-def test_the_numbers(make_run: Callable[..., RunConfig]) -> None:
-    text = render(make_run(predictor={"init": {"hub": {"repo": "NeoQuasar/Kronos-small"}}, "learningRate": 2e-5}))
-    assert rows(text, "Losses")[1] == ["tokenizer", "0.5000", "0.2500", "epoch 1, step 600", "0.2401"]
-    assert rows(text, "Training")[2] == [
-        "predictor", "2026-03-01T09:02:05Z", "1 h 02 min", "2", "1,200", "1,234.5", "2", "cpu", "bf16",
-    ]  # fmt: skip
-    assert rows(text, "Weights")[1][:5] == ["tokenizer", "`tokenizer/best`", "16.3 MB", "4,000,000", "this run"]
-    configuration = {cells[0]: cells[1:] for cells in rows(text, "Configuration")}
-    assert configuration["init"] == ["scratch tiny", "hub NeoQuasar/Kronos-small"]
-    assert configuration["learningRate"] == ["0.0001", "2e-05"]
-    assert configuration["lookback / horizon / maxContext"] == ["12 / 3 / 512 bars"]
-    assert rows(text, "Software")[1] == ["tokenizer", *SOFTWARE.values()]
-    assert "5 symbols, 17,000 bars; windows: 64,000 train, 6,400 validation" in text
-    assert text.count("- note: FB has too few") == 1
-    assert "--horizon 3" in text and "--lookback 12" in text and "--model model-b-1d" in text
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"epochs": 0}, "not trained, the initial weights were used unchanged"),
-        ({"bestStep": 0, "bestValidationLoss": 0.5}, "training did not improve on the initial validation loss 0.5000"),
-        ({"initialValidationLoss": None}, "trained without a validation loss"),
-    ],
-)
-def test_what_went_differently_is_said(make_run: Callable[..., RunConfig], fields: dict[str, Any], said: str) -> None:
-    if fields.get("epochs") == 0:  # such a result has no more than this
-        kept = ("stage", "hash", "run", "epochs", "steps", "parameters", "origin", "digest", "bytes", "software")
-        whole = result(StageName.TOKENIZER, **fields).wire
-        tokenizer = StageResult.read({key: value for key, value in whole.items() if key in kept})
-    else:
-        tokenizer = result(StageName.TOKENIZER, **fields)
-    assert f"tokenizer: {said}" in render(make_run(), tokenizer)
-    reused = render(make_run(), result(StageName.TOKENIZER, run="run-0"))
-    assert rows(reused, "Weights")[1][4] == "run `run-0`, copied here"
-
-
-def test_explicit_ranges_and_another_namespace(make_run: Callable[..., RunConfig]) -> None:
-    ranges = {
-        "train": {"start": "2001-01-01", "end": "2010-01-01"},
-        "validation": {"start": "2010-01-01", "end": "2011-01-01"},
-    }
-    run = make_run(
-        model={"namespace": "quant", "name": "m"}, data={"source": {"path": "bars"}, "split": {"ranges": ranges}}
+def test_a_run_has_one_report_byte_for_byte(judged: tuple[Example, Any]) -> None:
+    example, (page, _, said) = judged
+    facts_before = example.paths.facts.read_bytes()
+    example.paths.report.unlink()
+    command = [sys.executable, "-m", "kronos_trainer.report", example.run.model.name, "--root", str(example.paths.root)]
+    done = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    text = render(run)
-    assert "train 2001-01-01 to 2010-01-01, validation 2010-01-01 to 2011-01-01" in text
-    assert "--model quant/m" in text
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(example.paths.report)
+    assert example.paths.report.read_text() == page
+    assert example.paths.facts.read_bytes() == facts_before
+    (file,) = (example.paths.root / "logs").glob("training_report_*.txt")
+    assert file.name == "training_report_20260301T091441Z.txt" and file.read_text() == said
+
+
+def test_one_symbol_is_below_500_kilobytes_and_self_contained(judged: tuple[Example, Any]) -> None:
+    _, (page, _, said) = judged
+    assert len(page.encode()) < 500_000
+    assert_self_contained(page)
+    assert max(map(len, said.splitlines())) <= text.WIDTH
+
+
+def test_5000_symbols_are_below_5_megabytes(tmp_path: Path) -> None:
+    example = examples.judged(tmp_path, symbols=[f"SYM{number:04d}" for number in range(5000)], fans=40)
+    page, wire, said = written(example)
+    assert len(page.encode()) < 5_000_000
+    assert_self_contained(page)
+    assert len(wire["evaluation"]["bySymbol"]) == 5000 and "SYM4999" in page
+    fans = {fan["symbol"] for fan in wire["evaluation"]["fans"]}
+    ranked = sorted(
+        (one for one in wire["evaluation"]["bySymbol"] if int(one["symbol"][3:]) < 40), key=lambda one: one["loss"]
+    )
+    assert len(fans) == 6 and {ranked[0]["symbol"], ranked[-1]["symbol"]} <= fans
+    assert "4,990 more in report.json" in said and len(said.splitlines()) < 200
+
+
+def test_whatever_a_run_says_is_text_and_nothing_else(tmp_path: Path) -> None:
+    example = examples.judged(
+        tmp_path,
+        symbols=["AAA", EVIL],
+        verdicts={"naive": {"verdict": "NotOutOfSample", "refused": EVIL}, "drift": {"rival": EVIL}},
+        contaminated=EVIL,
+        leftOut={EVIL: EVIL},
+        cut=EVIL,
+        promotion={"decision": EVIL, "message": EVIL, "published": EVIL},
+    )
+    files = example.paths.stage(StageName("predictor"))
+    result = json.loads(files.result.read_text())
+    result["data"]["notes"] = [EVIL]
+    files.result.write_text(
+        json.dumps(result | dict.fromkeys(("device", "precision", "origin", "run", "digest"), EVIL))
+    )
+    example.write(example.paths.calibration, json.dumps({EVIL: EVIL}))
+    page, _, said = written(example, EVIL)
+    assert_self_contained(page)
+    assert "\x1b" not in page + said
+    assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 15 and "<script" not in page
+    assert [tag for tag, _ in Read(page).elements if tag == "script"] == []
+    assert "<script>alert(1)</script>" in said
+
+
+def test_a_run_that_nobody_has_judged_says_so(tmp_path: Path) -> None:
+    page, wire, said = written(examples.trained(tmp_path))
+    assert wire["verdict"]["badge"] == "Not judged" and wire["evaluation"] is None
+    assert wire["verdict"]["sentence"].startswith("model-b-1d was not judged: its run has no evaluation")
+    assert "predictor: validation loss 0.3200 → 0.2353 (−26.5 %)" in wire["verdict"]["sentence"]
+    assert Read(page).sections == ["training", "data", "configuration", "reproduce", "software"]
+    assert "NOT JUDGED" in said
+    assert_self_contained(page)
+
+
+def test_a_failed_run_says_what_happened_and_how_far_it_came(tmp_path: Path) -> None:
+    example = examples.trained(tmp_path)
+    files = example.paths.stage(StageName("predictor"))
+    files.result.unlink()
+    example.write(files.pointer, json.dumps({"latest": {"directory": "step-1100", "step": 1100, "digest": "d"}}))
+    page, wire, said = written(example, "a gradient became NaN or infinite in step 1203; lower predictor.learningRate")
+    assert wire["verdict"]["badge"] == "Failed"
+    assert wire["verdict"]["sentence"] == (
+        "model-b-1d is not finished: its predictor failed. A gradient became NaN or infinite in step 1203; lower "
+        "predictor.learningRate."
+    )
+    last = wire["failure"]["last"]
+    assert (last["step"], last["epoch"], last["checkpoint"]) == (1200, 12, 1100)
+    assert wire["training"][1]["steps"] == 1200 and wire["training"][1]["outcome"] == "not complete"
+    assert "lower predictor.learningRate" in said and "the checkpoint of step 1,100" in said
+    assert Read(page).sections[0] == "failure"
+    # The same stage, once it is complete.
+    _, wire, _ = written(examples.trained(tmp_path))
+    assert wire["failure"] is None
+
+
+def test_a_run_that_failed_before_anything_has_a_report_too(tmp_path: Path) -> None:
+    page, wire, said = written(Example(tmp_path, stage="tokenizer"), "data/us-daily: no such file; mount it")
+    assert wire["failure"]["last"] is None and "no such file; mount it" in page and "mount it" in said
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["training_report_run-7d21c0.txt"]
+
+
+def test_nothing_that_a_report_cannot_do_hides_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Example(tmp_path, stage="tokenizer").run
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(report, "write", broken)
+    last_report.leave(run, "why")
+    assert capsys.readouterr().err == "note: the report of this failure could not be written: no room\n"
+
+
+def test_a_failure_is_not_written_over_what_a_later_attempt_has_to_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = Example(tmp_path, stage="tokenizer", attempt=5)
+    last_report.leave(later.run, "the later one")
+    last_report.leave(Example(tmp_path, stage="tokenizer", attempt=4).run, "the earlier one")
+    assert json.loads(later.paths.facts.read_text())["failure"]["message"] == "the later one"
+    assert "attempt 4 is outdated" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_another_configuration_is_not_this_runs(tmp_path: Path) -> None:
+    example = examples.judged(tmp_path)
+    other = Example(tmp_path, stage_hashes=examples.HASHES | {"evaluation": "0" * 12})
+    assert facts.gather(example.run, example.paths).verdict.badge == "Better"
+    assert facts.gather(other.run, other.paths).verdict.badge == "Not judged"
+
+
+def test_a_lost_evaluation_leaves_its_summary(tmp_path: Path) -> None:
+    example = examples.judged(tmp_path)
+    example.paths.stage(StageName("evaluation")).evaluation.write_text("{")
+    page, wire, _ = written(example)
+    assert wire["verdict"]["badge"] == "Better" and len(wire["evaluation"]["comparisons"]) == 4
+    assert "skill" in Read(page).sections and "fans" not in Read(page).sections
+
+
+def test_two_models_of_the_same_second_both_keep_their_text(tmp_path: Path) -> None:
+    texts = [written(examples.trained(tmp_path, name))[2] for name in ("model-a", "model-b", "model-b")]
+    files = sorted((tmp_path / "logs").iterdir())
+    assert [path.name for path in files] == [
+        "training_report_20260301T090205Z.txt", "training_report_20260301T090205Z_default_model-b.txt",
+    ]  # fmt: skip
+    assert [path.read_text() for path in files] == texts[:2]

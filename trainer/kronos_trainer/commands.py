@@ -1,7 +1,7 @@
 """The options of the trainer's own commands, declared once, for whichever library parses them.
 
-`kronos forecast` and `kronos data` build their command lines from these tables (typer), and so do
-`kronos_trainer.forecast` and `kronos_trainer.data`, which they start (argparse). It imports nothing, for the help of
+`kronos forecast`, `kronos data` and `kronos report` build their command lines from these tables (typer), and so do
+`kronos_trainer.forecast`, `.data` and `.report`, which they start (argparse). It imports nothing, for the help of
 `kronos` is to be there at once.
 """
 
@@ -251,4 +251,27 @@ CHECK_OPTIONS = (
         help="Plot the bars, the findings and the splits.",
     ),
     Option(name="json", kind=bool, help="Print JSON."),
+)
+
+REPORT_OPTIONS = (
+    Option(
+        name="name",
+        positional=True,
+        metavar="[NAME]",
+        help="Name of the model: the report of its latest run on this machine.",
+    ),
+    Option(name="all", kind=bool, help="Write a page of all models instead, with columns to sort by."),
+    Option(name="open", kind=bool, help="Show it in the browser."),
+    Option(name="text", kind=bool, help="Print it here instead."),
+    Option(name="run", metavar="RUN", help="Id of another run.", default_text="the latest"),
+    Option(
+        name="namespace", short="-n", metavar="NAME", help="Its namespace.", default_text="the only one that has it"
+    ),
+    Option(
+        name="root",
+        kind=Path,
+        metavar="DIR",
+        help="Where runs leave results.",
+        default=Path("outputs"),
+    ),
 )

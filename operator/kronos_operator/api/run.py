@@ -201,6 +201,10 @@ class Run(_Record):
         """Whether its end has published the model."""
         return any(stage.publish and stage.done for stage in self.stages) and not self.held
 
+    def has_published(self, before: Run | None) -> bool:
+        """Whether it has published the model since it was `before`: what came later is not undone."""
+        return self.published and not (before is not None and before.id == self.id and before.published)
+
     def trained_after(self, known: tuple[TrainedStage, ...]) -> tuple[TrainedStage, ...]:
         """The trained stages that were known, newest first, with those that the run has trained itself."""
         own = (

@@ -149,10 +149,25 @@ class HistoryEntry(Contract):
     promotion: Word | None = Field(None, description="What the promotion gate has decided: Published or Held.")
 
 
+class PromotionState(Contract):
+    """What has become of a promotion or a rollback that was asked for."""
+
+    action: Literal["promote", "rollback"] = Field(description="What was asked for.")
+    request: RequestText = Field(description="Text of its annotation.")
+    outcome: Literal["Succeeded", "Failed"] = Field(description="Outcome.")
+    run: Id | None = Field(None, description="Run that is published since.")
+    previous: Id | None = Field(None, description="Run that was published before.")
+    reason: Annotated[Reason, Field(min_length=1)] = Field(description="Outcome or cause, in one CamelCase word.")
+    message: Text = Field("", description="What was done, or what failed and how to fix it.")
+    time: Moment = Field(description="When the operator observed it.")
+
+
 class Tracking(Contract):
     """What the operator keeps between runs, to continue after its own restart."""
 
     last_trigger: RequestText | None = Field(None, description="Last retrain request that was acted on or cancelled.")
+    last_promote: RequestText | None = Field(None, description="Last promotion that was answered.")
+    last_rollback: RequestText | None = Field(None, description="Last rollback that was answered.")
     trained: Annotated[tuple[TrainedStage, ...], Field(max_length=64)] = Field(
         (), description="Trained stages that later runs can reuse, newest first."
     )
@@ -187,6 +202,7 @@ class Status(Contract):
         description="Report of status.run, relative to the root of the storage. Written when a stage ends, and when "
         "the run fails.",
     )
+    promotion: PromotionState | None = Field(None, description="Last promotion or rollback that was asked for.")
     checkpoint: CheckpointState | None = Field(None, description="Newest checkpoint of the running stage.")
     skipped_checkpoints: Annotated[list[Note], Field(max_length=8)] = Field(
         [], description="Damaged checkpoints of the run, skipped by a restart in favour of an older one."

@@ -11,10 +11,11 @@ from kronos_operator import names
 from kronos_operator.api import BackendName
 from kronos_operator.backends.backend import Backend, Owner
 from kronos_operator.backends.job import JOB
+from kronos_operator.backends.job import pointer_workload as pointer_workload
 from kronos_operator.backends.pytorchjob import PYTORCH_JOB
 from kronos_operator.kube.kinds import Object
 
-__all__ = ["BACKENDS", "Backend", "Owner", "backend_of", "backend_of_pod", "node_rank"]
+__all__ = ["BACKENDS", "Backend", "Owner", "backend_of", "backend_of_pod", "node_rank", "pointer_workload"]
 
 BACKENDS: Mapping[BackendName, Backend] = {
     BackendName.JOB: JOB,

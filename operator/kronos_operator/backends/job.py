@@ -8,7 +8,15 @@ from functools import partial
 from kronos_operator import names
 from kronos_operator.backends.backend import Backend, controller_of_kind
 from kronos_operator.kube.kinds import Kind, Object
-from kronos_operator.manifests import AttemptTemplate, Manifest, Variables, pod_template, values
+from kronos_operator.manifests import (
+    AttemptTemplate,
+    Manifest,
+    PointerTemplate,
+    Variables,
+    pod_template,
+    pointer_pod,
+    values,
+)
 from kronos_trainer.config import FINAL_CODES, ExitCode
 
 _CONTAINER = "trainer"
@@ -16,6 +24,7 @@ _PORT = "rendezvous"
 _INDEX = "batch.kubernetes.io/job-completion-index"
 _EXIT_CODE = re.compile(r"failed with exit code (\d+) matching")  # as the Job controller reports podFailurePolicy
 _FAIL_AT_ONCE = sorted(FINAL_CODES | {ExitCode.OUT_OF_MEMORY, ExitCode.MEMORY_LIMIT})
+_POINTER_SECONDS = 1800  # the longest that a promotion may take, its wait for a node and an image included
 _KIND = Kind(group="batch", version="v1", plural="jobs", kind="Job")
 
 
@@ -43,6 +52,26 @@ def _workload(attempt: AttemptTemplate) -> Manifest:
             },
             **_deadline(attempt),
             "template": template,
+        },
+    }
+
+
+def pointer_workload(pointer: PointerTemplate) -> Manifest:
+    """The Job of a promotion or rollback: one pod, once. Each cluster has Jobs, whatever trains the model.
+
+    It names no queue: it is over before a place for a gang would be free.
+    """
+    return {
+        "apiVersion": _KIND.api_version,
+        "kind": _KIND.kind,
+        "metadata": pointer.metadata(),
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "activeDeadlineSeconds": _POINTER_SECONDS,
+            "template": pointer_pod(pointer, container=_CONTAINER),
         },
     }
 

@@ -23,6 +23,7 @@ from kronos_operator.cli.plan import plan
 from kronos_operator.cli.promotion import promote, rollback
 from kronos_operator.cli.pull import pull
 from kronos_operator.cli.quickstart import quickstart
+from kronos_operator.cli.report import show_report
 from kronos_operator.cli.run import run
 from kronos_operator.cli.runs import runs
 from kronos_operator.cli.status import status
@@ -69,6 +70,7 @@ for _command, _name, _panel in (
     (promote, "promote", _USE),
     (rollback, "rollback", _USE),
     (forecast, "forecast", _USE),
+    (show_report, "report", _USE),
     (pull, "pull", _USE),
     (crd, "crd", _MORE),
     (version, "version", _MORE),

@@ -95,11 +95,12 @@ def local_paths(spec: Spec) -> list[str]:
 
 def run_labels(model: KronosModel, run: str) -> dict[str, str]:
     """Labels of everything that belongs to a run."""
-    return {
-        names.MANAGED_BY_LABEL: names.MANAGED_BY,
-        names.MODEL_LABEL: model.metadata.name,
-        names.RUN_LABEL: run,
-    }
+    return {**model_labels(model), names.RUN_LABEL: run}
+
+
+def model_labels(model: KronosModel) -> dict[str, str]:
+    """Labels of everything that the operator makes for a model."""
+    return {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.MODEL_LABEL: model.metadata.name}
 
 
 def owned(model: KronosModel, uid: str, name: str, labels: Mapping[str, str]) -> Manifest:

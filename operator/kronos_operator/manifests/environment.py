@@ -16,15 +16,11 @@ _RENDEZVOUS_SECONDS = 1800  # images arrive on some nodes long before others
 def environment(attempt: AttemptTemplate, rendezvous: Variables) -> list[dict[str, Any]]:
     """The container's variables. `rendezvous` has those by which the nodes find each other."""
     spec = attempt.model.spec
-    users = [
-        variable.model_dump(mode="json", by_alias=True, exclude_defaults=True) for variable in spec.pod_template.env
-    ]
     variables: Variables = {
         **_defaults(attempt.resources),
-        **{variable.pop("name"): variable for variable in users},
+        **_users(spec),
         **_secrets(spec),
-        # The root is read-only, and caches go below HOME. USER stands in where the image has no entry for the user id.
-        **values({"HOME": names.SCRATCH_MOUNT, "USER": "kronos"}),
+        **_HOME,
         # Restarts are the operator's: static rendezvous could not bring a gang together again.
         **values(
             {
@@ -36,6 +32,18 @@ def environment(attempt: AttemptTemplate, rendezvous: Variables) -> list[dict[st
         **rendezvous,
     }
     return [{"name": name, **variable} for name, variable in variables.items()]
+
+
+def command_environment(spec: Spec) -> list[dict[str, Any]]:
+    """The variables of a container that carries out a command on the results: it computes nothing."""
+    variables = {**values({"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}), **_users(spec), **_HOME}
+    return [{"name": name, **variable} for name, variable in variables.items()]
+
+
+def _users(spec: Spec) -> Variables:
+    """The user's variables, among them those of the object store."""
+    given = [one.model_dump(mode="json", by_alias=True, exclude_defaults=True) for one in spec.pod_template.env]
+    return {variable.pop("name"): variable for variable in given}
 
 
 def _defaults(resources: Resources) -> Variables:
@@ -69,3 +77,7 @@ def _secrets(spec: Spec) -> Variables:
 def values(texts: dict[str, str]) -> Variables:
     """Variables with these values."""
     return {name: {"value": text} for name, text in texts.items()}
+
+
+# The root is read-only, and caches go below HOME. USER stands in where the image has no entry for the user id.
+_HOME = values({"HOME": names.SCRATCH_MOUNT, "USER": "kronos"})

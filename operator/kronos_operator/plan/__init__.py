@@ -6,12 +6,15 @@ from kronos_operator.plan.begin import begin
 from kronos_operator.plan.conditions import Condition
 from kronos_operator.plan.decide import Plan, plan
 from kronos_operator.plan.events import Event, EventKind
-from kronos_operator.plan.observed import Observed, Obstacle
+from kronos_operator.plan.observed import Observed
+from kronos_operator.plan.obstacle import Obstacle
+from kronos_operator.plan.pointing import Answer, PointerPod, PointerRequest, Pointing, Published, Verb, pending
 from kronos_operator.plan.preview import StageAction, StagePreview, done_by, preview
 from kronos_operator.plan.request import Request
 
 __all__ = [
     "Action",
+    "Answer",
     "Attempt",
     "AttemptState",
     "Condition",
@@ -21,13 +24,19 @@ __all__ = [
     "Observed",
     "Obstacle",
     "Plan",
+    "PointerPod",
+    "PointerRequest",
+    "Pointing",
+    "Published",
     "Request",
     "StageAction",
     "StagePreview",
     "StartAttempt",
     "StopAttempt",
+    "Verb",
     "begin",
     "done_by",
+    "pending",
     "plan",
     "preview",
     "start_of",

@@ -174,7 +174,8 @@ def _trained(situation: Situation, stage: StageName) -> Condition:
 
 def _available(situation: Situation) -> Condition:
     run = situation.run
-    name = run.id if run is not None and run.published else situation.observed.published
+    just_now = run is not None and run.has_published(situation.observed.run)
+    name = run.id if run is not None and just_now else situation.observed.published
     message = f"run {name} is published" if name else "no run is published"
     reason = "Published" if name else "NotPublished"
     return Condition(type="Available", status=bool(name), reason=reason, message=message)
@@ -188,4 +189,6 @@ def _finished(situation: Situation) -> Condition:
     if situation.unanswered:
         reason = "UpdateWaiting" if waits else "InProgress"
         return Condition(type="Finished", status=False, reason=reason, message=waits)
-    return Condition(type="Finished", status=True, reason=HELD if run.held else run.outcome.value, message=run.message)
+    return Condition(
+        type="Finished", status=True, reason=HELD if run.reason == HELD else run.outcome.value, message=run.message
+    )

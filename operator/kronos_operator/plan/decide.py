@@ -8,21 +8,24 @@ stopping one that is gone do nothing. So the loop may be cut anywhere and taken 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from kronos_operator.api import KronosModel, Phase, Run, Spec, StopReason, UpdatePolicy
+from kronos_operator.api import KronosModel, Outcome, Phase, Run, Spec, StopReason, UpdatePolicy
 from kronos_operator.plan.actions import Action, Deletions, StartAttempt, StopAttempt, start_of
 from kronos_operator.plan.attempt import Attempt, AttemptState
 from kronos_operator.plan.begin import begin
 from kronos_operator.plan.conditions import Condition, Situation, conditions, phase_of
 from kronos_operator.plan.events import Event, EventKind, event
 from kronos_operator.plan.observed import Observed
+from kronos_operator.plan.obstacle import Obstacle
+from kronos_operator.plan.pointing import Pointing, point
 from kronos_operator.plan.request import Request
 from kronos_operator.plan.restarts import absorb, lost, stopped
 from kronos_operator.plan.retention import deletions
 from kronos_trainer.config import StageName
 
 _ENDS_OF_ATTEMPTS = (EventKind.STAGE_SUCCEEDED, EventKind.ATTEMPT_FAILED, EventKind.ATTEMPT_STOPPED)
+_PROMOTING = Obstacle(reason="Promoting", message="waits for the end of a promotion or rollback, which takes seconds")
 START_PATIENCE = 600.0  # seconds from a gang's start to its first line
 
 
@@ -38,6 +41,7 @@ class Plan:
     stage: StageName | None
     conditions: tuple[Condition, ...]
     wake_at: float | None
+    pointing: Pointing = field(default_factory=Pointing)  # what to do for promotions and rollbacks
     queue_position: int | None = None  # in whichever queue it waits, 1 being the next
 
     @property
@@ -74,11 +78,20 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
     if observed.rejected is not None and run is not None and run.outcome is None:
         run, failed = lost(run, observed.rejected.reason, observed.rejected.message)
         actions, events, wake_at = _stop_strays(run, observed.attempts), (*events, *failed), now
+    refused = observed.refused or observed.pointer_refused
+    pointing = point(observed.asked, observed.pointer_pods, observed.attempts, refused, now)
+    if pointing.busy:
+        observed = replace(observed, waiting=observed.waiting or _PROMOTING)
+    if pointing.answer is not None and pointing.answer.published is not None:
+        observed = replace(observed, published=pointing.answer.published.run)
+        if run is not None and run.outcome is Outcome.SUCCEEDED:
+            # What the gate has decided of it counts no longer.
+            run = run.evolve(reason=pointing.answer.reason, message=pointing.answer.message)
     current = None if run is None else _current(run, observed.attempts)
     situation = Situation(request=request, observed=observed, run=run, current=current)
     phase = phase_of(situation)
     following = None if run is None else run.next_stage
-    if observed.postponed is not None:
+    if observed.postponed is not None or pointing.busy:
         actions = tuple(action for action in actions if not isinstance(action, StartAttempt))
         if any(one.kind is EventKind.RUN_BEGAN for one in events):
             run, events = observed.run, ()  # it begins when what it needs can be made
@@ -91,7 +104,8 @@ def plan(model: KronosModel, observed: Observed, now: float) -> Plan:
         phase=phase,
         stage=None if following is None else following.stage,
         conditions=conditions(situation),
-        wake_at=min((moment for moment in (wake_at, expires) if moment is not None), default=None),
+        wake_at=min((moment for moment in (wake_at, expires, pointing.wake_at) if moment is not None), default=None),
+        pointing=pointing,
         queue_position=_queue_position(observed, phase),
     )
 

@@ -8,16 +8,9 @@ from dataclasses import dataclass, field
 from kronos_operator.api import Run, TrainedStage
 from kronos_operator.hashing import Digests
 from kronos_operator.plan.attempt import Attempt
+from kronos_operator.plan.obstacle import Obstacle
+from kronos_operator.plan.pointing import PointerPod, PointerRequest
 from kronos_trainer.config import StageName
-
-
-@dataclass(frozen=True, kw_only=True)
-class Obstacle:
-    """Why something does not happen: a reason in one CamelCase word, and a message that names what has to change."""
-
-    reason: str
-    message: str
-    place: int | None = None  # in a queue outside, 1 being the next
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +29,9 @@ class Observed:
     trigger: str = ""  # the newest retrain request, schedule tick or --force; another value asks for another run
     scheduled: bool = False  # whether the trigger is a schedule tick
     cancel: str = ""  # the newest cancel request
+    asked: Sequence[PointerRequest] = ()  # promotions and rollbacks that are not answered
+    pointer_pods: Sequence[PointerPod] = ()
+    pointer_refused: Obstacle | None = None  # why the pod of a request cannot be made
     stages: frozenset[StageName] = frozenset(StageName)  # --stage
     # Restarts for lack of GPU memory that a stage of a run has needed under an executor that remembers no run.
     out_of_memory: Mapping[tuple[str, StageName], int] = field(default_factory=dict)

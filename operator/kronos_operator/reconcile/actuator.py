@@ -114,7 +114,7 @@ class Actuator:
         if missing:
             for body in await self._build(model, start):
                 if body["kind"] in missing:
-                    await self._create(body)
+                    await self.create(body)
         return [f"{kind} {metadata['name']}" for kind in sorted(missing)]
 
     async def _start(self, model: KronosModel, start: StartAttempt) -> None:
@@ -122,7 +122,7 @@ class Actuator:
             if body["kind"] == CONFIGMAP.kind:
                 await self._put(body)
             else:
-                await self._create(body)
+                await self.create(body)
 
     async def _build(self, model: KronosModel, start: StartAttempt) -> list[Object]:
         """The objects of the attempt. Raises Refused if what they are built from is lost, or no longer allowed."""
@@ -160,14 +160,15 @@ class Actuator:
 
         What an attempt that got no further has left must not be read by the one that starts now.
         """
-        if await self._create(config_map) is Created.DONE:
+        if await self.create(config_map) is Created.DONE:
             return
         there = await self._cluster.get(CONFIGMAP, *_place(config_map))
         if there is not None and there.get("data") != config_map["data"]:
             await self._cluster.delete(CONFIGMAP, *_place(config_map), uid=there["metadata"]["uid"])
-            await self._create(config_map)
+            await self.create(config_map)
 
-    async def _create(self, body: Object) -> Created:
+    async def create(self, body: Object) -> Created:
+        """Creates a child, unless it is there. Raises Refused or Postponed where it cannot be made."""
         backend = next((one for one in BACKENDS.values() if one.kind.kind == body["kind"]), None)
         kind = (
             next(one for one in (CONFIGMAP, SERVICE) if one.kind == body["kind"]) if backend is None else backend.kind

@@ -7,6 +7,7 @@ from typing import Literal
 
 from kronos_operator.api import Status
 from kronos_operator.kube import Object, Recorder
+from kronos_operator.plan import Answer, Verb
 
 _WARNINGS = ("TrainerCrashed", "ProgressDeadlineExceeded", "StorageFailed")
 
@@ -18,13 +19,24 @@ class Announcer:
         self._recorder = recorder
         self._foreign: set[str] = set()  # uids of what was warned of
 
-    async def change(self, body: Object, before: Status, after: Status) -> None:
-        """Posts the new reason of Ready, if phase or reason have changed."""
+    async def change(self, body: Object, before: Status, after: Status, answer: Answer | None) -> None:
+        """Posts the new reason of Ready, if phase or reason have changed, and the answer to a request."""
+        if answer is not None:
+            await self._answered(body, answer)
         old, new = before.condition("Ready"), after.condition("Ready")
         if new is None or (before.phase is after.phase and old is not None and old.reason == new.reason):
             return
+        if answer is not None and answer.reason == new.reason:
+            return  # as was said
         bad = new.status != "True" or new.reason in _WARNINGS
         await self._post(body, new.reason, new.message or str(after.phase), "Warning" if bad else "Normal")
+
+    async def _answered(self, body: Object, answer: Answer) -> None:
+        if answer.published is not None:
+            await self._post(body, answer.reason, answer.message, "Normal")
+            return
+        what = "PromotionFailed" if answer.request.verb is Verb.PROMOTE else "RollbackFailed"
+        await self._post(body, what, f"{answer.reason}: {answer.message}")
 
     async def foreign(self, body: Object, objects: Iterable[Object]) -> None:
         """Warns once of each object that looks like a child and is none."""

@@ -8,7 +8,7 @@ from kronos_operator.api import KronosModel
 from kronos_operator.kube import Cluster, ClusterError, Object
 from kronos_operator.kube.kinds import CORE_EVENT, NODE, PVC
 from kronos_operator.plan import Obstacle
-from kronos_operator.reconcile.gangs import ObservedGang, has_started
+from kronos_operator.reconcile.gangs import ObservedWorkload, has_started
 from kronos_operator.reconcile.kueue import Admissions, steady_place
 from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.waiting import PATIENCE, why_waiting
@@ -22,7 +22,7 @@ class Diagnostics:
         self._admissions = Admissions(cluster)
         self._shared_claims: set[tuple[str, str]] = set()
 
-    async def waiting(self, gang: ObservedGang, place: int | None, now: float) -> Obstacle | None:
+    async def waiting(self, gang: ObservedWorkload, place: int | None, now: float) -> Obstacle | None:
         """Why a gang that was created a while ago does not run; `place` is its last reported place in the queue."""
         if gang.workload is None or now - created_at(gang.workload) < PATIENCE:
             return None

@@ -29,19 +29,11 @@ LOST_AFTER = 60.0  # seconds that a pod may outlive its grace before it counts a
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObservedGang:
-    """All that is there of one attempt."""
+class ObservedWorkload:
+    """A workload with its pods."""
 
-    run: str
-    stage: StageName
-    attempt: int
     workload: Object | None
     pods: tuple[Object, ...] = ()
-
-    @property
-    def first_pod(self) -> Object | None:
-        """The pod of rank 0, which speaks for the gang."""
-        return next((pod for pod in self.pods if node_rank(pod) == 0), None)
 
     @property
     def size(self) -> int:
@@ -88,6 +80,20 @@ class ObservedGang:
     @property
     def _end(self) -> Object | None:
         return None if self.workload is None else backend_of(self.workload).end(self.workload)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObservedGang(ObservedWorkload):
+    """All that is there of one attempt."""
+
+    run: str
+    stage: StageName
+    attempt: int
+
+    @property
+    def first_pod(self) -> Object | None:
+        """The pod of rank 0, which speaks for the gang."""
+        return next((pod for pod in self.pods if node_rank(pod) == 0), None)
 
 
 def gangs_of(uid: str, workloads: Iterable[Object], pods: Iterable[Object]) -> tuple[list[ObservedGang], list[Object]]:

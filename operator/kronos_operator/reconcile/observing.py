@@ -9,11 +9,12 @@ from kronos_operator import names
 from kronos_operator.api import KronosModel, Phase, Run, Status
 from kronos_operator.kube import Cluster, Key, Object
 from kronos_operator.kube.conditions import true_condition
-from kronos_operator.plan import Attempt, AttemptState, Observed, Obstacle, Plan
+from kronos_operator.plan import Attempt, AttemptState, Observed, Obstacle, Plan, PointerPod, Verb, pending
 from kronos_operator.reconcile.actuator import Actuator
 from kronos_operator.reconcile.causes import log_tail, node_of
 from kronos_operator.reconcile.diagnostics import Diagnostics
-from kronos_operator.reconcile.gangs import ObservedGang, attempt_of, gangs_of, lost_at, state_of
+from kronos_operator.reconcile.gangs import ObservedGang, ObservedWorkload, attempt_of, gangs_of, lost_at, state_of
+from kronos_operator.reconcile.pointer_pods import Sorted, answered, pointer_pod_of, sort_out
 from kronos_operator.reconcile.refusals import refusal
 from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.schedule import Trigger, trigger_of
@@ -39,6 +40,7 @@ class Observation:
 
     observed: Observed
     gangs: list[ObservedGang]
+    pointers: list[ObservedWorkload]  # of promotions and rollbacks
     foreign: list[Object]  # with the labels of the model's children, but not its own
     current: ObservedGang | None  # of the run's current attempt
     attempt: Attempt | None  # the same
@@ -71,7 +73,8 @@ class Observer:
     async def observe(self, model: KronosModel, postponed: Obstacle | None, now: float) -> Observation:
         """Observes a model; `postponed` is why the last pass could not do what was decided."""
         key, before = Key(model.metadata.namespace, model.metadata.name), model.status or Status()
-        gangs, foreign, current = await self._gangs(model, before.run)
+        known = sort_out(model.metadata.uid or "", self._lister.workloads(key), self._lister.pods(key))
+        gangs, foreign, current = await self._gangs(model, before.run, known)
         report = await self._report(key, current, before, now)
         attempts = {id(gang): attempt_of(gang, report if gang is current else None, now) for gang in gangs}
         attempt = None if current is None else attempts[id(current)]
@@ -88,6 +91,8 @@ class Observer:
             trigger=trigger.text,
             scheduled=trigger.scheduled,
             cancel=cancel or ("" if before.run is None else before.run.cancel),
+            asked=pending(model, {verb: annotation(model, verb.annotation) for verb in Verb}, answered(model)),
+            pointer_pods=tuple([await self._pointer_pod(model, one, now) for one in known.pointers]),
             refused=refusal(model, self._settings.policy, self._settings.default_image),
             waiting=postponed or await self._waiting(current, attempt, before, now),
             unshared_storage=await self._diagnostics.unshared(model),
@@ -96,6 +101,7 @@ class Observer:
         return Observation(
             observed=observed,
             gangs=gangs,
+            pointers=known.pointers,
             foreign=foreign,
             current=current,
             attempt=attempt,
@@ -107,21 +113,27 @@ class Observer:
         )
 
     async def _gangs(
-        self, model: KronosModel, run: Run | None
+        self, model: KronosModel, run: Run | None, known: Sorted
     ) -> tuple[list[ObservedGang], list[Object], ObservedGang | None]:
         """The gangs of a model, what only looks like one, and the gang of the current attempt."""
-        key = Key(model.metadata.namespace, model.metadata.name)
         uid = model.metadata.uid or ""
-        workloads, pods = self._lister.workloads(key), self._lister.pods(key)
-        gangs, foreign = gangs_of(uid, workloads, pods)
+        gangs, foreign = gangs_of(uid, known.workloads, known.pods)
         current = _current(run, gangs)
         if run is not None and run.outcome is None and (current is None or current.workload is None):
             # What was just created may not be listed yet, and what is not listed need not be gone.
             found = await self._actuator.find_workload(model, run)
             if found is not None:
-                gangs, foreign = gangs_of(uid, [*workloads, found], pods)
+                gangs, foreign = gangs_of(uid, [*known.workloads, found], known.pods)
                 current = _current(run, gangs)
         return gangs, foreign, current
+
+    async def _pointer_pod(self, model: KronosModel, observed: ObservedWorkload, now: float) -> PointerPod:
+        """The pod of a request, with the reason why it does not start once that is late."""
+        pod = pointer_pod_of(model, observed, now)
+        if pod.answered or pod.ended or not pod.is_late(now):
+            return pod
+        why = await self._diagnostics.waiting(observed, None, now)
+        return pod if why is None else replace(pod, reason=why.reason, message=why.message)
 
     async def _report(self, key: Key, current: ObservedGang | None, before: Status, now: float) -> Report | None:
         if current is None:

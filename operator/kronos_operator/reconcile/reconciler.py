@@ -13,13 +13,14 @@ from kronos_operator.api import KronosModel, Phase, Status
 from kronos_operator.kube import Cluster, Conflict, Key, NotFound, Object, Recorder
 from kronos_operator.kube.kinds import KRONOSMODEL
 from kronos_operator.metrics import Metrics
-from kronos_operator.plan import AttemptState, Obstacle, Plan, plan, start_of
+from kronos_operator.plan import AttemptState, Observed, Obstacle, Plan, plan, start_of
 from kronos_operator.reconcile.actuator import Actuator, Postponed, Refused
 from kronos_operator.reconcile.announcing import Announcer
 from kronos_operator.reconcile.models import Models
 from kronos_operator.reconcile.observing import Lister, Observation, Observer, look_again_at, may_lack_children
 from kronos_operator.reconcile.older_status import with_stages
 from kronos_operator.reconcile.placing import Placing
+from kronos_operator.reconcile.pointer_pods import PointerPods
 from kronos_operator.reconcile.status import status_of, worth_writing
 from kronos_operator.reconcile.unreadable import REASON, complaint, unreadable_status
 from kronos_operator.settings import Settings
@@ -47,6 +48,7 @@ class Reconciler:
         self._now = now
         self.models = Models()  # filled by a watch, and by the answers to our own writes
         self._actuator = Actuator(cluster, settings)
+        self._pointer_pods = PointerPods(cluster, self._actuator, settings)
         self._observer = Observer(cluster, lister, self._actuator, settings)
         self._placing = Placing(settings.policy, wake, now())
         self._announcer = Announcer(recorder)
@@ -108,6 +110,8 @@ class Reconciler:
             model = await self._write(model, decided, seen, anew=model is not read)
             observed = replace(observed, run=decided.run)
             await self._actuator.act(model, decided.actions)
+            if not await self._point(model, observed, decided, seen):
+                return 0.0
             await self._restore(body, model, seen, decided)
         except Postponed as error:
             self._postponed[key] = error.obstacle
@@ -118,6 +122,7 @@ class Reconciler:
             return 0.0
         self._postponed.pop(key, None)
         await self._actuator.delete(model, decided.deletions, decided.run, seen.gangs)
+        await self._pointer_pods.delete(decided.pointing.deletions, seen.pointers)
         self._count(key, model, seen)
         return self._next(seen, decided, in_line=observed.place is not None)
 
@@ -139,6 +144,18 @@ class Reconciler:
         if decided.begins and decided.run is not None and decided.run.outcome is None:
             await self._actuator.freeze(model, decided.run.id)
 
+    async def _point(self, model: KronosModel, observed: Observed, decided: Plan, seen: Observation) -> bool:
+        """Starts the pod of a promotion or rollback. False for one that cannot be made, which is the answer then."""
+        if decided.pointing.start is None:
+            return True
+        try:
+            await self._pointer_pods.start(model, decided.pointing.start)
+        except (Postponed, Refused) as error:
+            refused = replace(observed, pointer_refused=error.obstacle)
+            await self._write(model, plan(model, refused, seen.now), seen)
+            return False
+        return True
+
     async def _restore(self, body: Object, model: KronosModel, seen: Observation, decided: Plan) -> None:
         """Makes again what the current gang lacks, and reports it."""
         if may_lack_children(seen, decided):
@@ -154,13 +171,14 @@ class Reconciler:
         """
         key = Key(model.metadata.namespace, model.metadata.name)
         before, after = model.status or Status(), status_of(model, decided, seen)
-        if not (decided.actions or anew) and not worth_writing(before, after, self._settings.progress_seconds):
+        starts = decided.actions or decided.pointing.start
+        if not (starts or anew) and not worth_writing(before, after, self._settings.progress_seconds):
             self._metrics.saw(key, before, before)
             return model
         decided_on = {"metadata": model.metadata.model_dump(mode="json", by_alias=True)}
         fresh = await self._apply(decided_on, after.model_dump(mode="json", by_alias=True, exclude_none=True))
         self._metrics.saw(key, before, after)
-        await self._announcer.change(fresh, before, after)
+        await self._announcer.change(fresh, before, after, decided.pointing.answer)
         return KronosModel.from_server(fresh)
 
     async def _apply(self, body: Object, status: Object) -> Object:

@@ -21,8 +21,9 @@ from kronos_operator.api import (
     Status,
     Tracking,
 )
-from kronos_operator.plan import AttemptState, EventKind, Plan
+from kronos_operator.plan import AttemptState, EventKind, Plan, Verb
 from kronos_operator.reconcile.observing import Observation
+from kronos_operator.reconcile.promotions import artifacts_of, metrics_of, promotion_of
 from kronos_operator.reconcile.reports import MOST_NOTES, MOST_SKIPPED, progress_of
 from kronos_operator.reconcile.schedule import schedule_state
 from kronos_trainer.config import RunPaths
@@ -34,6 +35,8 @@ _PROGRESS_ANYWAY = 300.0  # seconds after which progress is written even if the 
 def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
     """The whole status; what it leaves out is removed."""
     before, run = model.status or Status(), decided.run
+    answer = decided.pointing.answer
+    pointed = None if answer is None else answer.published
     return Status(
         observed_generation=model.metadata.generation or 0,
         phase=decided.phase,
@@ -41,8 +44,9 @@ def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
         conditions=[_condition(one, before, model, seen.now) for one in decided.conditions],
         progress=_progress(before, run, seen),
         run=None if run is None else _with_gpus(run, model),
-        artifacts=_artifacts(model, before, run),
-        metrics=_published_metrics(before, run),
+        artifacts=_artifacts(model, before, run) if pointed is None else artifacts_of(model, pointed),
+        metrics=_published_metrics(before, run) if pointed is None else metrics_of(before, pointed),
+        promotion=before.promotion if answer is None else promotion_of(answer, seen.now),
         evaluation=_evaluation(model, before, run, seen),
         report=_report(model, run),
         checkpoint=_checkpoint(before, run, seen),
@@ -95,14 +99,18 @@ def _with_gpus(run: Run, model: KronosModel) -> Run:
 def _tracking(before: Status, decided: Plan, seen: Observation) -> Tracking:
     known, run = before.tracking, decided.run
     answered = decided.begins or seen.trigger.taken_back
+    answer = decided.pointing.answer
+    pointed = {} if answer is None else {answer.request.verb: answer.request.text}
     return Tracking(
         last_trigger=(seen.retrain or None) if answered else known.last_trigger,
+        last_promote=pointed.get(Verb.PROMOTE, known.last_promote),
+        last_rollback=pointed.get(Verb.ROLLBACK, known.last_rollback),
         trained=known.trained if run is None else run.trained_after(known.trained),
     )
 
 
 def _newly_published(before: Status, run: Run | None) -> bool:
-    return run is not None and run.published and before.published_run != run.id
+    return run is not None and run.has_published(before.run) and before.published_run != run.id
 
 
 def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts | None:
@@ -123,9 +131,10 @@ def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts
 
 
 def _published_metrics(before: Status, run: Run | None) -> dict[str, float]:
-    if run is None or not run.published:
-        return before.metrics
-    return _metrics(run) if _newly_published(before, run) else before.metrics | _metrics(run)
+    if run is not None and _newly_published(before, run):
+        return _metrics(run)
+    current = run is not None and run.published and before.published_run == run.id
+    return before.metrics | _metrics(run) if run is not None and current else before.metrics
 
 
 def _evaluation(model: KronosModel, before: Status, run: Run | None, seen: Observation) -> Evaluated | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from kronos_operator.backends import backend_of
 from kronos_operator.kube.kinds import Object
 from kronos_operator.plan import Obstacle
-from kronos_operator.reconcile.gangs import ObservedGang
+from kronos_operator.reconcile.gangs import ObservedWorkload
 from kronos_operator.reconcile.kueue import Admission
 from kronos_operator.reconcile.times import created_at, seconds_of
 
@@ -23,7 +23,7 @@ _VOLUME_WORDS = ("persistentvolumeclaim", "volume node affinity", "PersistentVol
 
 
 def why_waiting(
-    gang: ObservedGang, events: Sequence[Object], admission: Admission | None, now: float
+    gang: ObservedWorkload, events: Sequence[Object], admission: Admission | None, now: float
 ) -> Obstacle | None:
     """The reason, or None where there is none to tell. `events` regard the workload and its pods, in any order."""
     if gang.workload is None or gang.deleting or now - created_at(gang.workload) < PATIENCE:
@@ -70,7 +70,7 @@ def _not_admitted(admission: Admission | None) -> Obstacle:
     return Obstacle(reason="NotAdmitted", message=f"{place}{admission.message or words}", place=admission.place)
 
 
-def _from_events(gang: ObservedGang, events: Sequence[Object], now: float) -> Obstacle | None:
+def _from_events(gang: ObservedWorkload, events: Sequence[Object], now: float) -> Obstacle | None:
     refused = None if gang.workload is None else backend_of(gang.workload).refused_reason
     for event in events:
         reason, message = event.get("reason", ""), str(event.get("message") or event.get("note") or "")

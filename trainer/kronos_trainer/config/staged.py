@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from kronos_trainer.config.spec import Contract, StageConfig, WeightsStage
 from kronos_trainer.stages import StageName
+
+Settings = TypeVar("Settings", bound=StageConfig)
 
 
 def stage_fields(
@@ -31,6 +33,11 @@ class Staged(Contract):
         """The settings of a stage."""
         config: StageConfig | None = getattr(self, stage)
         return config
+
+    def settings(self, kind: type[Settings]) -> Settings | None:
+        """The settings of the stage that has settings of this class."""
+        configs = (self.config_of(stage) for stage in StageName)
+        return next((config for config in configs if isinstance(config, kind)), None)
 
     def runs(self, stage: StageName) -> bool:
         """Whether a run has this stage to do."""

@@ -56,14 +56,14 @@ def outcome_of(bars: Bars, rows: Int64, *, lookback: int, horizon: int) -> Outco
 def lookback_changes(bars: Bars, rows: Int64, lookback: int) -> Floats:
     """One-step changes [B, T-1] of 100 x log close over the lookbacks ending at these rows [B]; NaN at prices <= 0."""
     closes = np.stack([bars.values[row + 1 - lookback : row + 1, CLOSE] for row in rows]).astype(np.float64)
-    return np.diff(100 * np.log(closes, out=np.full(closes.shape, np.nan), where=closes > 0), axis=1)
+    return np.asarray(np.diff(100 * np.log(closes, out=np.full(closes.shape, np.nan), where=closes > 0), axis=1))
 
 
 def relative_close(bars: Bars, rows: Int64, closes: Floats) -> Floats:
     """100 x log(close / close of the origin) of closes [B, ..., H]; NaN where one of both is not above 0."""
     origin = bars.values[rows, CLOSE].astype(np.float64).reshape(-1, *[1] * (closes.ndim - 1))
     ratio = np.divide(closes, origin, out=np.full(closes.shape, np.nan), where=(origin > 0) & (closes > 0))
-    return 100 * np.log(ratio)
+    return np.asarray(100 * np.log(ratio))
 
 
 def origins_of(bars: Bars, rows: Int64, *, start: int, lookback: int, horizon: int) -> list[Origin]:

@@ -36,8 +36,8 @@ class Question:
     seed: int = 0
 
 
-def judge(facts: Evaluation, scored: Mapping[str, Scored], question: Question) -> Evaluation:
-    """The whole of evaluation.json, around what is known of the evaluation already: `facts`, with its dates."""
+def judge(facts: Evaluation, scored: Mapping[str, Scored], question: Question) -> tuple[Evaluation, EvaluationSummary]:
+    """The whole of evaluation.json, around what is known of the evaluation already (`facts`), and its short form."""
     model = scored.get(MODEL)
     comparisons: tuple[Tested, ...] = ()
     if model is not None:
@@ -47,7 +47,8 @@ def judge(facts: Evaluation, scored: Mapping[str, Scored], question: Question) -
         Tested(rival=rival, verdict=Verdict.UNDECIDED, refused=reason) for rival, reason in question.refused.items()
     )
     forecasters = {
-        name: forecaster(name, one.label, one.scores, symbols=facts.symbols, lags=0) for name, one in scored.items()
+        name: forecaster(name, one.label, one.scores, symbols=facts.symbols, horizon=facts.horizon, stride=facts.stride)
+        for name, one in scored.items()
     }
     found = facts.model_copy(
         update={
@@ -58,7 +59,8 @@ def judge(facts: Evaluation, scored: Mapping[str, Scored], question: Question) -
             "comparisons": comparisons,
         }
     )
-    return found.model_copy(update={"summary": _summary(found)})
+    summary = _summary(found)
+    return found.model_copy(update={"summary": summary}), summary
 
 
 def _compared(name: str, model: Scores, rival: Scores, question: Question) -> Tested:
@@ -70,8 +72,11 @@ def _compared(name: str, model: Scores, rival: Scores, question: Question) -> Te
         seed=question.seed,
     )
     # Both nets may have seen a span that the initial weights have seen; a baseline never has.
-    unfair = question.unfair.get(name, "") if name in (START, PUBLISHED) else question.contaminated
-    return tested.model_copy(update={"verdict": Verdict.NOT_OUT_OF_SAMPLE}) if unfair else tested
+    nets = name in (START, PUBLISHED)
+    unfair = question.unfair.get(name, "") if nets else question.contaminated
+    if not unfair:
+        return tested
+    return tested.model_copy(update={"verdict": Verdict.NOT_OUT_OF_SAMPLE, "refused": unfair if nets else ""})
 
 
 def _summary(found: Evaluation) -> EvaluationSummary:

@@ -92,20 +92,6 @@ def correlations(expected: Floats, came: Floats) -> tuple[float, float]:
     return float(np.corrcoef(expected, came)[0, 1]), float(stats.spearmanr(expected, came).statistic)
 
 
-def garman_klass(bars: Floats) -> Floats:
-    """Variance of the log price (x 100 squared) over the last but one axis: [...] of bars [..., H, 6].
-
-    Garman & Klass (1980): ln(high / low)^2 / 2 - (2 ln 2 - 1) ln(close / open)^2 of each bar, summed. A gap between two
-    bars is no part of it. The highest and lowest of a bar are those of all four prices, so that a sampled bar whose
-    high lies below its close has a variance. NaN where a price is not above zero.
-    """
-    prices = np.asarray(bars[..., :4], dtype=np.float64)
-    logs = 100 * np.log(np.where(prices > 0, prices, np.nan))
-    spread = logs.max(axis=-1) - logs.min(axis=-1)
-    body = logs[..., 3] - logs[..., 0]
-    return np.asarray((spread**2 / 2 - (2 * np.log(2) - 1) * body**2).sum(axis=-1))
-
-
 def qlike(variance: Floats, came: Floats) -> Floats:
     """Loss of variances [B]: came / forecast - log(came / forecast) - 1 (Patton, 2011). NaN where one is not > 0."""
     known = (variance > 0) & (came > 0)

@@ -17,9 +17,18 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from kronos_trainer.arguments import Arguments
-from kronos_trainer.config import CAUSE_ORDER, ErrorEvent, ExitCode, RunConfig, StopCause, gang_cause, load_run
+from kronos_trainer.config import (
+    CAUSE_ORDER,
+    ErrorEvent,
+    ExitCode,
+    RunConfig,
+    StopCause,
+    StorageCause,
+    gang_cause,
+    load_run,
+)
 from kronos_trainer.errors import StorageError
-from kronos_trainer.launch import rendezvous
+from kronos_trainer.launch import last_report, rendezvous
 from kronos_trainer.launch.local_ranks import LocalRanks
 from kronos_trainer.launch.memory import Memory, gibibytes, memory
 from kronos_trainer.launch.torchrun import Torchrun
@@ -67,10 +76,14 @@ def launch(run: RunConfig, command: Sequence[str], stop: StopSignal, *, processe
             torchrun = Torchrun(command, processes, scratch)
             stopped = _attend(ranks, torchrun, stop, progress, run.grace_seconds - GRACE_MARGIN)
             ranks.end()
-            return _Ending(run, ranks, torchrun, before, stopped=stopped).spoken()
+            ending = _Ending(run, ranks, torchrun, before, stopped=stopped)
+            code, message = ending.spoken(), ending.message
     except StorageError as error:
         progress.error(error.exit_code, str(error), cause=error.cause)
-        return error.exit_code
+        code, message = error.exit_code, str(error)
+    if code not in (ExitCode.DONE, ExitCode.STOPPED) and rendezvous.is_first(os.environ) and not stop.urgent:
+        last_report.leave(run, message)
+    return code
 
 
 @contextmanager
@@ -116,6 +129,7 @@ class _Ending:
         self._torchrun = torchrun
         self._before = before
         self._stopped = stopped
+        self.message = ""  # why it failed, once it was spoken
 
     def spoken(self) -> int:
         """Reports the cause if no rank has, writes it as the termination message, and returns the exit code."""
@@ -136,6 +150,7 @@ class _Ending:
             words = self._ranks.last_words(rank)
             if isinstance(words, ErrorEvent) and words.exit_code == cause:
                 termination.leave(termination.place(), words)
+                self.message = words.message
                 print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
                 return cause
         return self._for_silent(those[0], cause, recorded)
@@ -146,15 +161,27 @@ class _Ending:
         return code if code in CAUSE_ORDER else None
 
     def _without_ranks(self) -> int:
-        progress, torchrun = Progress(self._run), self._torchrun
+        torchrun = self._torchrun
         if self._stopped:
-            progress.error(ExitCode.STOPPED, "stopped on request before any rank had started", cause=StopCause.STOPPED)
+            self._error(ExitCode.STOPPED, "stopped on request before any rank had started", cause=StopCause.STOPPED)
             return ExitCode.STOPPED
         if torchrun.error is not None:
-            progress.error(torchrun.error.exit_code, str(torchrun.error), cause=torchrun.error.cause)
+            self._error(torchrun.error.exit_code, str(torchrun.error), cause=torchrun.error.cause)
             return torchrun.error.exit_code
-        progress.error(ExitCode.CRASHED, f"the ranks of this node could not be started: {torchrun.failure}")
+        self._error(ExitCode.CRASHED, f"the ranks of this node could not be started: {torchrun.failure}")
         return ExitCode.CRASHED
+
+    def _error(
+        self,
+        code: ExitCode,
+        message: str,
+        *,
+        cause: StopCause | StorageCause | None = None,
+        limit_bytes: int | None = None,
+        peak_bytes: int | None = None,
+    ) -> None:
+        self.message = message
+        Progress(self._run).error(code, message, cause=cause, limit_bytes=limit_bytes, peak_bytes=peak_bytes)
 
     def _codes(self, recorded: Mapping[int, int | None]) -> dict[int, int]:
         """The exit code of each rank, even of those that wrote none."""
@@ -180,18 +207,18 @@ class _Ending:
 
     def _for_silent(self, rank: int, cause: int, recorded: Mapping[int, int | None]) -> int:
         """Reports a failed rank that has not reported its own error."""
-        progress = Progress(self._run)
         if cause == ExitCode.MEMORY_LIMIT:
             now = memory()
-            progress.error(ExitCode.MEMORY_LIMIT, _lack(rank, now), limit_bytes=now.limit, peak_bytes=now.peak)
+            self._error(ExitCode.MEMORY_LIMIT, _lack(rank, now), limit_bytes=now.limit, peak_bytes=now.peak)
         elif cause == ExitCode.STOPPED and recorded[rank] is None:
             message = "stopped on request before training began; there was nothing to save"
-            progress.error(ExitCode.STOPPED, message, cause=StopCause.STOPPED)
+            self._error(ExitCode.STOPPED, message, cause=StopCause.STOPPED)
         elif recorded[rank] is None:
             end = _end(self._torchrun.exit_codes.get(rank))
-            progress.error(ExitCode.CRASHED, f"rank {rank} {end} without an error message")
+            self._error(ExitCode.CRASHED, f"rank {rank} {end} without an error message")
         else:
-            print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
+            self.message = f"rank {rank} ended with exit code {cause}"
+            print(self.message, file=sys.stderr)
         return cause
 
 

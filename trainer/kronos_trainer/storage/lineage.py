@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kronos_trainer.config import RunConfig, RunPaths, StageName, StageResult, WarmStart
+from kronos_trainer.config import Evaluation, RunConfig, RunPaths, StageName, StageResult, WarmStart
 from kronos_trainer.errors import InputMissing
 
 UNKNOWN = "unknown"
@@ -23,9 +23,9 @@ def pretrained_until(run: RunConfig, paths: RunPaths, stage: StageName) -> str:
         return ""
     if init.published:
         return seen_until(_published(run, paths, stage))
-    given = None if run.evaluation is None else run.evaluation.pretrained_until
-    if given is not None:
-        return given
+    evaluation = run.settings(Evaluation)
+    if evaluation is not None and evaluation.pretrained_until is not None:
+        return evaluation.pretrained_until
     return UNKNOWN if init.hub is None else _KNOWN_OWNERS.get(init.hub.repo.split("/")[0], UNKNOWN)
 
 

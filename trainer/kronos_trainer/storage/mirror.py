@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,15 @@ class Mirror:
                 f"cannot upload results: {error}; the next attempt resumes from what is stored"
             ) from error
 
+    def leave(self, reports: Sequence[Path]) -> None:
+        """Uploads reports, which no attempt reads. Raises StorageError if a higher attempt has been there."""
+        refuse_if_late(self._run, self._holder()[0], self._run.output)
+        for path in reports:
+            name, content = self._name(path), path.read_bytes()
+            found = self._store.read(name)
+            if found is None or found[0] != content:
+                self._store.upload(path, name, None if found is None else found[1], self._beat)
+
     def _push(self) -> None:
         if self._holder()[0] != json.loads(self.paths.lock.read_text()):
             raise StorageError(self._overtaken())
@@ -101,6 +111,10 @@ class Mirror:
             if self._here.get(name) != state:
                 self._there[name] = self._store.upload(path, name, self._there.get(name), self._beat)
                 self._here[name] = state
+        texts = self.paths.root.glob("logs/training_report_*.txt")  # of the working copy: of runs on this machine
+        fresh = [path for path in sorted(texts) if self._here.get(self._name(path)) != _state(path)]
+        self.leave(fresh)
+        self._here |= {self._name(path): _state(path) for path in fresh}
         # Only what this attempt knows of: an object that it has never seen is somebody else's.
         below = self._name(self.paths.run_dir) + "/"
         for name in set(self._there) - {self._name(path) for path in files}:

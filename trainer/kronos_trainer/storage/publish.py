@@ -13,6 +13,7 @@ from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 
+from kronos_trainer import report
 from kronos_trainer.config import By, Decision, Reuse, RunConfig, RunPaths, StageName, StageResult
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.model.directory import weights_digest
@@ -23,7 +24,6 @@ from kronos_trainer.storage import durable, pointers
 from kronos_trainer.storage.checkpoint import Checkpoints
 from kronos_trainer.storage.lineage import pretrained_until
 from kronos_trainer.storage.warm_start import published_weights
-from kronos_trainer.training import report
 from kronos_trainer.training.stages import kind_of
 
 
@@ -139,7 +139,7 @@ def _finish(run: RunConfig, paths: RunPaths, result: StageResult, step: _Step) -
     elif step is _Step.MOVE:
         by = By.TRAINING if promotion is None else By.GATE
         pointers.publish(paths, pointers.document(paths, run, results), by)
-    report.write(run, paths, results)
+    report.write(run, paths)
 
 
 def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:

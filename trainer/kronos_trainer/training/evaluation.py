@@ -45,8 +45,8 @@ class _Evaluation:
     """What an evaluation builds on its way."""
 
     def __init__(self, work: Work) -> None:
-        settings = work.run.evaluation
-        assert isinstance(settings, Settings)
+        settings = work.run.settings(Settings)
+        assert settings is not None
         self._work = work
         self._run = work.run
         self._settings = settings
@@ -77,23 +77,21 @@ class _Evaluation:
             rival.name: Scored(label=rival.label, scores=board.rows[rival.name].scores.of(done)) for rival in rivals
         }
         facts = self._facts(done, left_out, board.seconds)
-        judged = judge(facts, scored, self._question(facts))
-        assert judged.summary is not None
+        judged, summary = judge(facts, scored, self._question(facts))
         if MODEL in scored and len(done):
             judged = judged.model_copy(update={"fans": self._fans(board, plain, calibrated)})
         durable.write_text(self._files.evaluation, judged.dump())
         work.keep()
         return StageResult(
-            scores={"crps": judged.summary.loss},
-            evaluation=judged.summary,
-            promotion=decide(
-                run.promotion, judged.summary, model=run.model.key, run=run.run, published=self._published
-            ),
+            scores={"crps": summary.loss},
+            evaluation=summary,
+            promotion=decide(run.promotion, summary, model=run.model.key, run=run.run, published=self._published),
         )
 
     def _calibrated(self, finetuned: Nets, plain: Sampled) -> CalibratedRival:
         """The run's model with the sampling and bands that served best on the validation span; calibration.json."""
         work, window = self._work, self._run.window
+        work.progress.phase("calibrating")
         dates = dates_of(work.bars, work.splits.spans["validation"], window, most=MOST_VALIDATED)
         rows, of_date = rows_of(dates, MOST_CALIBRATED)
         if len(rows):
@@ -160,6 +158,7 @@ class _Evaluation:
     def _scored(self, rivals: list[Rival], board: Scoreboard) -> list[int]:
         """The dates (their indices) that all rivals were scored on."""
         work = self._work
+        work.progress.phase("scoring", step=0, steps=len(self._dates))
         return score_all(
             work.bars,
             self._dates,

@@ -98,7 +98,6 @@ class _Attempt:
         work = self._work()
         self._keep_config()
         self._on_training()
-        self._progress.phase("scoring")
         found = row.score(work)
         finished = datetime.now(UTC)
         scored = found.model_copy(

@@ -103,6 +103,12 @@ def _detail(body: Object) -> None:
         if artifacts.get(stage):
             print_line(f"{stage.value:<11}{artifacts[stage]['path']}")
     _print_verdict(status)
+    promotion = status.get("promotion")
+    if promotion:
+        failed = promotion["outcome"] != "Succeeded"
+        what = f"{promotion['action']} failed, {promotion['reason']}" if failed else promotion["reason"]
+        words = f"{what}: {promotion.get('message', '')} ({promotion['time']})"
+        print_line(f"{'promotion':<11}{words}", style="red" if failed else None)
     if status.get("metrics"):
         print_line(f"{'metrics':<11}{', '.join(f'{key} {number(value)}' for key, value in status['metrics'].items())}")
     for note in status.get("notes") or []:

@@ -1,0 +1,29 @@
+"""Rows that both the page and the text show. Called by html and text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from kronos_trainer.report import wording
+from kronos_trainer.report.trained import Training
+
+
+def training_rows(trained: Sequence[Training]) -> list[tuple[str, list[str]]]:
+    """What each stage took, a row for each kind of number."""
+    number, count, duration, plain = wording.number, wording.count, wording.duration, wording.plain
+    rows: Mapping[str, Callable[[Training], str]] = {
+        "epochs": lambda one: count(one.epochs),
+        "optimizer steps": lambda one: count(one.steps),
+        "best weights after step": lambda one: count(one.best_step),
+        "validation loss before": lambda one: wording.loss(one.initial_validation_loss),
+        "validation loss of the best": lambda one: wording.loss(one.best_validation_loss),
+        "training loss, last": lambda one: wording.loss(one.final_train_loss),
+        "time": lambda one: duration(one.seconds),
+        "windows per second": lambda one: number(one.samples_per_second),
+        "interruptions": lambda one: count(one.interruptions),
+        "processes": lambda one: count(one.processes),
+        "device": lambda one: plain(one.device) or wording.NOTHING,
+        "precision": lambda one: plain(one.precision) or wording.NOTHING,
+        "GPU hours": lambda one: wording.hours(one.gpu_hours),
+    }
+    return [(title, [show(one) for one in trained]) for title, show in rows.items()]
