@@ -27,7 +27,7 @@ from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.storage.stores import is_uri
 from kronos_trainer.storage.warm_start import published_weights
 from kronos_trainer.training.batching import BatchPlan, plan_batches, reduced, steps_per_epoch, too_large
-from kronos_trainer.training.comet import NullReporter, open_reporter
+from kronos_trainer.training.comet import NullReporter, Reporter, open_reporter
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.heartbeat import heartbeat
 from kronos_trainer.training.loop import Loop
@@ -109,7 +109,14 @@ class _Attempt:
                 "device": ranks.device_name,
             }
         )
-        return ranks.on_first(lambda: finish_scores(run, self._storage.paths, scored))
+        written = ranks.on_first(lambda: finish_scores(run, self._storage.paths, scored))
+        reporter = self._reporter()
+        reporter.judged(written, self._storage.paths.report)
+        reporter.close()
+        return written
+
+    def _reporter(self) -> Reporter:
+        return open_reporter(self._run, self._progress.note) if self._ranks.rank == 0 else NullReporter()
 
     def _train(self, row: Trains) -> StageResult:
         """Trains from the last checkpoint, or the start, to the end."""
@@ -131,7 +138,7 @@ class _Attempt:
                 "takes most of the time; training.validationWindows limits it"
             )
         self._keep_config()
-        reporter = open_reporter(run, self._progress.note) if ranks.rank == 0 else NullReporter()
+        reporter = self._reporter()
         files = self._storage.paths.stage(run.stage)
         metrics = Metrics(files.metrics if ranks.rank == 0 else None, reporter)
         with (
