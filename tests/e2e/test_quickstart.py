@@ -85,7 +85,7 @@ def test_the_page_leads_from_helm_install_to_a_forecast(
     model = operator.get("kronosmodel", "try-me", fresh)
     assert model is not None and model["status"]["phase"] == "Succeeded"
     run = tmp_path / "out/models" / fresh / "try-me/runs" / model["status"]["artifacts"]["run"]
-    assert (run / "report.md").exists() and (run / "tokenizer/result.json").exists()
+    assert (run / "report.html").exists() and (run / "tokenizer/result.json").exists()
     wait_until("no pods of commands", lambda: not operator.list("pods", fresh, COMMAND_PODS))
 
 
