@@ -1,4 +1,4 @@
-"""`python -m benchmarks [data_path|training|generation|memory ...]`: all of them, or those named."""
+"""`python -m benchmarks [data_path|training|generation|evaluate|memory ...]`: all of them, or those named."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ import sys
 
 import torch
 
-from benchmarks import data_path, generation, memory, training
+from benchmarks import data_path, evaluate, generation, memory, training
 
-SECTIONS = {"data_path": data_path.run, "training": training.run, "generation": generation.run, "memory": memory.run}
+SECTIONS = {
+    "data_path": data_path.run,
+    "training": training.run,
+    "generation": generation.run,
+    "evaluate": evaluate.run,
+    "memory": memory.run,
+}
 
 
 def main(names: list[str]) -> None:

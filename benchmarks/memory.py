@@ -57,7 +57,7 @@ def _config(bars: Path, output: Path) -> RunConfig:
             "tokenizer": stage,
             "predictor": stage,
             "training": {"windowsPerEpoch": 2000},
-            "evaluation": {},
+            "evaluation": {"enabled": False},
             "checkpoint": {},
             "bars": str(bars),
             "output": str(output),

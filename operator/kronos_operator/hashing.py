@@ -2,8 +2,8 @@
 
 What enters a stage's hash: the timeframe, the data, the window, what the stages share, the stage's own part, the
 hashes of the stages before it, and the numerics version. Fields that equal their default are left out, so that a new
-field changes no hash. What never enters: image, resources, storage, Comet, retry, checkpoint policy and
-`data.calendar`, for they change no number that is trained.
+field changes no hash, and so are those of what stages share that do not concern this one. What never enters: image,
+resources, storage, Comet, retry, checkpoint policy and `data.calendar`, for they change no number that is trained.
 
 The bars enter by where they are (`data.source`) and by `data.revision`. Where the digest of their bytes is known it
 stands in for the source, so that moving them trains nothing anew; it is taken where no revision is given. The same
@@ -43,7 +43,6 @@ def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, 
         "timeframe": spec.timeframe.value,
         "data": _data(spec, known),
         "window": _set_fields(spec.window),
-        "training": _set_fields(spec.training),
     }
     hashes: dict[StageName, str] = {}
     for stage in StageName:
@@ -61,6 +60,7 @@ def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, 
                 **shared,
                 "stage": stage,
                 "config": own,
+                "training": _set_fields(spec.training, frozenset() if config.forecasts else spec.training.of_forecasts),
                 "before": [value for before, value in hashes.items() if before.has_weights],
                 **({} if stage.has_weights else {"promotion": _set_fields(spec.promotion)}),
             }
@@ -96,8 +96,8 @@ def _data(spec: Spec, digests: Digests) -> dict[str, Any]:
     return data
 
 
-def _set_fields(part: BaseModel) -> dict[str, Any]:
-    return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+def _set_fields(part: BaseModel, apart: frozenset[str] = frozenset()) -> dict[str, Any]:
+    return part.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=set(apart))
 
 
 def _digest(content: Mapping[str, Any]) -> str:

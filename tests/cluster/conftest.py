@@ -46,6 +46,7 @@ def model() -> Callable[..., dict[str, Any]]:
             "timeframe": "1d",
             "data": {"source": {"claim": {"name": "bars"}}},
             "storage": {"claim": {"name": "models"}},
+            "evaluation": {"enabled": False},
         }
         return {
             "apiVersion": "kronos.io/v1alpha1",

@@ -23,7 +23,7 @@ EXAMPLES = sorted(
     set((REPOSITORY / "manifests/examples").glob("*.yaml")) - {REPOSITORY / "manifests/examples/claims.yaml"}
 )
 
-COLUMNS = ["NAME", "PHASE", "STAGE", "PROGRESS", "ETA", "READY", "REASON", "ATTEMPT"]
+COLUMNS = ["NAME", "PHASE", "STAGE", "PROGRESS", "ETA", "READY", "VERDICT", "REASON", "ATTEMPT"]
 SAMPLES = Path(__file__).parent / "samples"
 GOOD: dict[str, dict[str, Any]] = yaml.safe_load((SAMPLES / "good.yaml").read_text())
 BAD: dict[str, dict[str, Any]] = yaml.safe_load((SAMPLES / "bad.yaml").read_text())
@@ -156,11 +156,12 @@ def test_columns_tell_the_story(cluster: ControlPlane, namespace: str, model: Mo
         "conditions": [ready],
         "progress": {"summary": "43%", "eta": "2h13m", "loss": 1.25},
         "run": {"id": "run-1", "attempt": 2, "gpus": 8},
+        "evaluation": {"run": "run-0", "verdict": "Better"},
     }
     cluster.patch(f"{MODELS.format(namespace)}/model/status", {"status": status})
     narrow = cluster.kubectl("get", "km", "--namespace", namespace).stdout.splitlines()
     wide = cluster.kubectl("get", "ml", "--namespace", namespace, "-o", "wide").stdout.splitlines()
-    told = ["model", "Training", "predictor", "43%", "2h13m", "True", "StageRunning", "2"]
+    told = ["model", "Training", "predictor", "43%", "2h13m", "True", "Better", "StageRunning", "2"]
     assert narrow[0].split() == [*COLUMNS, "AGE"]
     assert narrow[1].split()[:-1] == told
     assert wide[0].split() == [*COLUMNS, "LOSS", "GPUS", "RUN", "AGE"]

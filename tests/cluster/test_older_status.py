@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from control_plane import ControlPlane
 from operator_process import MODELS, Kubelet, eventually, operator
+
+from kronos_trainer.config import Comparison, EvaluationSummary, PromotionResult, StageResult
 
 Make = Callable[..., dict[str, Any]]
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/kronosmodels.kronos.io"
@@ -73,3 +76,40 @@ def test_the_run_of_an_older_operator_goes_on_with_its_attempt_and_trained_stage
         published = eventually(lambda: kubelet.status("m").get("artifacts"), "the published model")
         assert published["run"] == before["run"]["id"]
         assert len(kubelet.jobs()) == 2
+
+
+def test_a_finished_model_that_nobody_has_judged_is_judged_once_in_its_run(
+    cluster: ControlPlane, namespace: str, model: Make, tmp_path: Path
+) -> None:
+    """As those of a release without evaluations: nothing is trained again, and what is published stays."""
+    kubelet = Kubelet(cluster, namespace)
+    cluster.apply([model("m", namespace, resources={"nodes": 2, "gpusPerNode": 0})])
+    with operator(cluster, namespace, tmp_path / "before.log"):
+        kubelet.train("tok", 0)
+        kubelet.train("pred", 1)
+        before = eventually(
+            lambda: (found := kubelet.status("m")).get("phase") == "Succeeded" and found, "the finished model"
+        )
+    assert before
+    kubelet.change("m", spec={"evaluation": {"enabled": True}})
+
+    comparison = Comparison(rival="naive", verdict="Worse", dates=40, improvement=-0.2, low=-0.3, high=-0.1)
+    summary = EvaluationSummary(verdict="Worse", dates=40, comparisons=(comparison,), coverage80=0.61)
+    decided = PromotionResult(decision="Held", message="CRPS 20 % higher than the naive forecast's")
+    result = StageResult(stage="evaluation", evaluation=summary, promotion=decided, scores={"crps": 1.5})
+    said = json.dumps({"kronos": 1, "event": "result", "result": result.short})
+    with operator(cluster, namespace, tmp_path / "after.log"):
+        job = kubelet.job_of("eval", 2)
+        assert len(kubelet.pods(job)) == 1
+        kubelet.run(job)
+        kubelet.end(job, 0, said)
+        after = eventually(lambda: (found := kubelet.status("m")).get("evaluation") and found, "the verdict")
+        assert after
+    assert after["run"]["id"] == before["run"]["id"] == after["evaluation"]["run"]
+    assert after["artifacts"] == before["artifacts"] and len(kubelet.jobs()) == 3
+    conditions = {one["type"]: (one["status"], one["reason"]) for one in after["conditions"]}
+    assert conditions["Finished"] == ("True", "PromotionHeld")
+    assert conditions["Available"] == ("True", "Published")
+    assert (after["evaluation"]["against"], after["evaluation"]["improvement"]) == ("naive", -0.2)
+    shown = cluster.kubectl("get", "km", "m", "-n", namespace).stdout
+    assert "Worse" in shown.splitlines()[1].split()

@@ -82,6 +82,7 @@ def model(namespace: str) -> Callable[..., Manifest]:
         manifest["spec"] |= {
             "tokenizer": stage,
             "predictor": stage,
+            "evaluation": {"enabled": False},  # each costs the start of a pod; test_quickstart.py has one
             "training": {"windowsPerEpoch": 320},
             "checkpoint": {"everySeconds": 10},
             "resources": {"nodes": 2, "gpusPerNode": 0, "memory": "1Gi", "sharedMemory": "64Mi"},

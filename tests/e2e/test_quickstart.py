@@ -21,6 +21,8 @@ import yaml
 from live import Live, wait_until
 from release import REPOSITORY, VALUES
 
+from kronos_trainer.config import Decision, StageResult, Verdict
+
 COMMAND_PODS = "app.kubernetes.io/managed-by=kronos"
 KRONOS = str(Path(sys.executable).parent / "kronos")
 
@@ -85,7 +87,21 @@ def test_the_page_leads_from_helm_install_to_a_forecast(
     model = operator.get("kronosmodel", "try-me", fresh)
     assert model is not None and model["status"]["phase"] == "Succeeded"
     run = tmp_path / "out/models" / fresh / "try-me/runs" / model["status"]["artifacts"]["run"]
+    # Its verdict, whichever it is, is in the status, in `kubectl get km`, and in what was pulled.
+    status = model["status"]
+    found = status["evaluation"]
+    assert found["verdict"] in list(Verdict) and found["run"] == status["artifacts"]["run"] == status["run"]["id"]
+    assert found["promotion"] == Decision.PUBLISHED and found["dates"] > 0 and found["comparisons"]
+    conditions = {one["type"]: one["status"] for one in status["conditions"]}
+    assert conditions["EvaluationCompleted"] == conditions["Available"] == "True"
+    header, row = operator.kubectl("get", "km", "try-me", "-n", fresh).splitlines()
+    assert "VERDICT" in header and found["verdict"] in row.split()
     assert (run / "report.html").exists() and (run / "tokenizer/result.json").exists()
+    pulled = StageResult.load((run / "evaluation/result.json").read_text())
+    assert pulled.evaluation is not None and pulled.evaluation.verdict == found["verdict"]
+    for name in ("report.json", "calibration.json", "evaluation/evaluation.json"):
+        assert json.loads((run / name).read_text())
+    assert status["report"] == found["report"] == str(run.relative_to(tmp_path / "out") / "report.html")
     wait_until("no pods of commands", lambda: not operator.list("pods", fresh, COMMAND_PODS))
 
 

@@ -77,3 +77,37 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
     assert [entry["run"] for entry in status["history"]] == [published["run"], current["run"]]
     for run in (current["run"], published["run"]):
         assert (directory / "runs" / run / "predictor/best/model.safetensors").exists()
+
+    # Which run is published moves by request, in a pod that the operator makes and removes.
+    older, newer = current["run"], published["run"]
+    for arguments, expected, reason in (
+        (("rollback",), older, "RolledBack"),
+        (("promote", newer), newer, "Promoted"),
+    ):
+        with Story(operator, namespace, "model-b-1d") as moved:
+            move(operator, namespace, *arguments)
+            wait_until(reason, lambda story=moved, run=expected: story.status["artifacts"]["run"] == run)
+            assert moved.condition("Ready") == ("True", reason), moved.status
+            status = moved.status
+            wait_until("no pod of it", lambda verb=arguments[0]: not pods_of(operator, namespace, verb))
+        pointer = json.loads((directory / "current.json").read_text())
+        assert pointer["run"] == expected
+        for stage in ("tokenizer", "predictor"):
+            assert status["artifacts"][stage]["digest"] == pointer[stage]["digest"]
+
+    # What cannot be published says so, and changes nothing.
+    move(operator, namespace, "promote", "0ddba115")
+    wait_until("the failure", lambda: (moved.status.get("promotion") or {}).get("outcome") == "Failed")
+    assert "0ddba115" in moved.status["promotion"]["message"] and older in moved.status["promotion"]["message"]
+    assert moved.status["artifacts"]["run"] == newer and moved.status["phase"] == "Succeeded"
+
+
+def move(live: Live, namespace: str, command: str, *run: str) -> None:
+    """Starts `kronos promote` or `kronos rollback`."""
+    kronos, verb, name, *options = live.kronos(command, "model-b-1d", namespace)
+    subprocess.run([kronos, verb, name, *run, *options], check=True, capture_output=True)
+
+
+def pods_of(live: Live, namespace: str, command: str) -> list[Manifest]:
+    """The pods that carry out a command."""
+    return live.list("pods", namespace, f"kronos.io/command={command}")

@@ -147,6 +147,9 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "training.compile": (True, ALL),
     "training.earlyStopping.patience": (3, ALL),
     "training.upstreamExact": (True, ALL),
+    "training.selectBy": ("crps", AFTER),  # a tokenizer makes no forecasts
+    "training.selectEvery": (2, AFTER),
+    "training.selectWindows": (32, AFTER),
     **{
         f"{stage}.{name}": (value, changes)
         for stage, changes in ((TOKENIZER, ALL), (PREDICTOR, AFTER))

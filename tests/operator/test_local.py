@@ -554,6 +554,13 @@ def test_a_held_run_is_done_and_what_was_published_stays(machine: Machine) -> No
     assert machine.run(again)["m"].exit_code == 0
     assert len(machine.starts()) == count  # nothing is asked again
 
+    # But of a run that was cut off before it became the candidate: the trainer knows what is left to do.
+    again.paths.candidate.unlink()
+    machine.script("m", EVALUATION, "held")
+    assert machine.run(machine.prepare(**other))["m"].exit_code == 0
+    assert machine.stages()[count:] == ["evaluation"] and again.paths.candidate.exists()
+    count += 1
+
     # Another gate judges the same run, and trains nothing.
     relaxed = machine.prepare(**other, promotion={"onUndecided": "publish"})
     assert (relaxed.run, [stage.action for stage in relaxed.stages][1:]) == (held.run, ["complete", "score"])

@@ -107,22 +107,31 @@ def test_a_promotion_is_carried_out_by_a_pod_and_shown_in_status() -> None:
     world.reconcile()
     assert pointers(world) == []
     assert world.status.published_run == OLD, "the finished run does not take the pointer back"
+    available = world.status.condition("Available")
+    assert available is not None and available.message == f"run {OLD} is published"
 
 
 def test_a_rollback_names_what_it_goes_back_from_and_brings_the_metrics_of_the_run_back() -> None:
-    world = trained()
-    first = world.status.published_run
-    world.cluster.annotate(names.RETRAIN_ANNOTATION, "2026-11-28T12:00:00Z")
-    world.train()
-    second = world.status.published_run
-    assert second != first
+    world = World()
+    published = []
+    for loss in (0.5, 0.25):
+        world.cluster.annotate(names.RETRAIN_ANNOTATION, f"{loss}")
+        for stage in ("tokenizer", "predictor"):
+            result = {"stage": stage, "bestValidationLoss": loss}
+            world.run()
+            world.end(message=json.dumps({"kronos": 1, "event": "result", "stage": stage, "result": result}))
+        published.append((world.status.published_run, world.status.metrics))
+    (first, metrics), (second, others) = published
+    assert second != first and metrics != others
+    world.cluster.events.clear()
     job = ask(world, ROLLBACK, "2026-11-28T13:00:00Z")
     assert command(world, job)[3] == "rollback" and command(world, job)[-1] == f"--published={second}"
     finish(world, job, report(first, second))
     assert world.status.published_run == first
     assert ("Normal", "RolledBack") in world.cluster.events
-    history = {entry.run: entry.metrics for entry in world.status.history}
-    assert world.status.metrics == history[first]
+    world.restart()
+    world.reconcile()
+    assert world.status.metrics == metrics
 
 
 def test_it_waits_for_the_attempt_and_the_next_attempt_waits_for_it() -> None:
@@ -340,6 +349,18 @@ def test_a_lost_report_is_told_and_not_taken_for_success() -> None:
     world.reconcile()
     assert world.status.promotion is not None and world.status.promotion.reason == "ReportLost"
     assert world.status.artifacts == before
+
+
+def test_a_pod_whose_job_somebody_has_just_deleted_is_no_stranger_and_it_starts_again() -> None:
+    world = trained()
+    job = ask(world, PROMOTE, OLD)
+    run_pod(world, job)
+    world.cluster.remove(JOB, job)
+    world.reconcile()
+    assert pointers(world) == [job] and world.cluster.events == []
+    world.cluster.remove(POD, f"{job}-0")
+    finish(world, job)
+    assert world.status.published_run == OLD
 
 
 def test_copies_of_it_are_foreign_and_left_alone() -> None:

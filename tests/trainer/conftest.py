@@ -166,7 +166,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunConfig]:
     directory = tmp_path_factory.mktemp("trained")
     bars = write_bars(directory / "bars.csv")
     runs = {}
-    for stage in StageName:
+    for stage in StageName.with_weights():
         runs[stage.value] = trainable_run(directory, bars, stage=stage, run="whole")
         gang = start_gang(directory, runs[stage.value])
         assert gang.code == 0, gang.stderr

@@ -78,7 +78,7 @@ def test_opposite_quantiles_are_bands_and_others_lines(monkeypatch: pytest.Monke
     median = price.get_lines()[-1]
     np.testing.assert_allclose(median.get_ydata(), [bars("2024-05-01", 50)["close"].iloc[-1], *fan[0.5]])
     # no candles are drawn where the fan is
-    assert max(path.vertices[:, 0].max() for path in price.collections[0].get_paths()) < 50
+    assert max(path.vertices[:, 0].max() for path in price.collections[0].get_paths()) < 40
 
 
 def test_the_title_names_symbol_and_days() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from kronos_trainer.config import RunConfig
+from kronos_trainer.config import Comparison, EvaluationSummary, PromotionResult, RunConfig, StageResult
 from kronos_trainer.training.comet import CometReporter, NullReporter, open_reporter
 
 MakeRun = Callable[..., RunConfig]
@@ -23,25 +23,42 @@ COMET = {"project": "kronos", "tags": ["model_b_1d_macro_finetune"]}
 REPORT = """
 import pathlib, sys
 from kronos_trainer.training.comet import open_reporter
-from kronos_trainer.config import load_run
+from kronos_trainer.config import StageResult, load_run
 notes = []
 note = lambda message, everywhere: notes.append(message)
 reporter = open_reporter(load_run(pathlib.Path(sys.argv[1])), note)
 reporter.metrics(10, {"trainLoss": 0.5})
 reporter.metrics(20, {"trainLoss": 0.25, "validationLoss": 0.3})
+if len(sys.argv) > 2:
+    result = StageResult.load(pathlib.Path(sys.argv[2]).read_text())
+    reporter.judged(result, pathlib.Path(sys.argv[2]).with_name("report.html"))
 reporter.close()
 print(sorted(name for name in sys.modules if name.split(".")[0] == "comet_ml")[:1], notes)
 """
 
 
-def report(run: RunConfig, directory: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+JUDGED = StageResult(
+    evaluation=EvaluationSummary(
+        verdict="Undecided",
+        loss=1.25,
+        dates=31,
+        symbols=4,
+        readings=2,
+        coverage80=0.625,
+        comparisons=(Comparison(rival="start", improvement=0.03), Comparison(rival="published", refused="other bars")),
+    ),
+    promotion=PromotionResult(decision="Held"),
+)
+
+
+def report(run: RunConfig, directory: Path, *results: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Reports in a process of its own, since comet_ml changes the one that imports it."""
     config = directory / "run.json"
     config.write_text(run.dump())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COMET_")}
     environment |= {"HOME": str(directory), **variables}
     return subprocess.run(
-        [sys.executable, "-c", REPORT, str(config)],
+        [sys.executable, "-c", REPORT, str(config), *map(str, results)],
         env=environment,
         cwd=directory,
         capture_output=True,
@@ -51,13 +68,18 @@ def report(run: RunConfig, directory: Path, **variables: str) -> subprocess.Comp
 
 
 def test_offline_an_archive_is_written_that_holds_the_metrics_and_tags(make_run: MakeRun, tmp_path: Path) -> None:
+    """And what an evaluation has found, with the report of the run."""
     archives = tmp_path / "comet"
-    process = report(make_run(comet=COMET), tmp_path, COMET_OFFLINE_DIRECTORY=str(archives))
+    result = tmp_path / "result.json"
+    result.write_text(JUDGED.dump())
+    result.with_name("report.html").write_text("<html>it stands here</html>")
+    process = report(make_run(comet=COMET), tmp_path, result, COMET_OFFLINE_DIRECTORY=str(archives))
     assert process.stdout == "['comet_ml'] []\n", process.stderr
     (archive,) = archives.glob("*.zip")
     with zipfile.ZipFile(archive) as opened:
         messages = [json.loads(line) for line in opened.read("messages.json").splitlines()]
         experiment = json.loads(opened.read("experiment.json"))
+        assets = [opened.read(name) for name in opened.namelist()]
     assert experiment["project_name"] == "kronos"
     assert {"model-b-1d", "tokenizer", "model_b_1d_macro_finetune"} <= set(experiment["tags"])
     metrics = [message["payload"]["metric"] for message in messages if message["type"] == "metric_msg"]
@@ -65,6 +87,15 @@ def test_offline_an_archive_is_written_that_holds_the_metrics_and_tags(make_run:
     losses = [metric for metric in metrics if metric["metricName"].endswith("Loss")]
     found = {(metric["metricName"], metric["step"], float(metric["metricValue"])) for metric in losses}
     assert found == {("trainLoss", 10, 0.5), ("trainLoss", 20, 0.25), ("validationLoss", 20, 0.3)}
+    judged = {metric["metricName"]: float(metric["metricValue"]) for metric in metrics}
+    assert (judged["crps"], judged["dates"], judged["coverage80"]) == (1.25, 31, 0.625)
+    assert judged["improvement.start"] == 0.03 and "improvement.published" not in judged
+    assert {"Undecided", "Held"} <= set(experiment["tags"])
+    words = [message["payload"] for message in messages if message["type"] == "log_other"]
+    assert {"verdict": "Undecided", "promotion": "Held"}.items() <= {
+        word["key"]: word["value"] for word in words
+    }.items()
+    assert b"<html>it stands here</html>" in assets
 
 
 @pytest.mark.parametrize(

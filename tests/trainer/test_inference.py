@@ -163,6 +163,8 @@ def test_few_dates_make_no_trouble(dates: int) -> None:
         assert (tested.p_better is None) == (dates < lags + 2)
     rival[1:] = 0  # most resamples have no loss to improve on
     assert compare("naive", model, rival, confidence=0.9).low is None
+    alike = np.array([1.5, -0.5, *[0.5] * (dates - 2)])  # all but the first two dates are as the mean
+    assert compare("naive", 5 + alike, np.full(dates, 5.0), confidence=0.9).dates == dates
 
 
 def test_lags_cover_the_overlap() -> None:

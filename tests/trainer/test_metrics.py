@@ -131,6 +131,8 @@ def test_a_cell_by_hand() -> None:
     assert found["size"].tolist() == [2.5]
     assert (found["direction"], found["rose"], found["expected"], found["rank"]) == (0, 1, -5, -5)
     assert found["coverage50"].tolist() == [[1, 0]]
+    far = math.sqrt(29) + math.sqrt(50) + math.sqrt(153)  # of the paths from (2, 3), and then from each other
+    assert found["energy"] == pytest.approx([far / 3 - (math.sqrt(5) + math.sqrt(74) + math.sqrt(41)) / 3 / 2])
     assert found["qlike"] == pytest.approx([0.5 - math.log(0.5) - 1])
     # Nine paths of 1 ... 9 are their own deciles: 2 and 8 are the band of 60 %, 1 and 9 that of 80 %.
     nine = score(Forecast(close=cell(*([float(x)] for x in range(1, 10)))), outcome([[9.0]]))
@@ -143,7 +145,7 @@ def test_dates_come_first_then_the_span() -> None:
     """Two symbols on the first date, one on the second, none on the third; with paths all alike, CRPS is the error."""
     kept = Scores(dates=3, symbols=2)
     kept.add(0, np.array([0, 1]), score(Forecast(close=np.zeros((2, 3, 2))), outcome([[1, 3], [-5, -7]])))
-    kept.add(1, np.array([1]), score(Forecast(close=np.zeros((1, 3, 2))), outcome([[8, 8]])))
+    kept.add(1, np.array([1]), score(Forecast(close=np.zeros((1, 3, 2))), outcome([[-8, -8]])))
     kept.add(2, np.array([0]), score(Forecast(close=np.full((1, 3, 2), np.nan)), outcome([[8, 8]])))
     found = forecaster("zero", "no change", kept, symbols=["A", "B"], horizon=2, stride=2)
     assert found.losses["crps"] == (4, 8, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -372,6 +373,13 @@ def test_the_command_says_what_it_did_and_leaves_it_for_the_operator(
     with model_lock(model.paths, model.run("a")):
         assert commanded(model, "rollback") == 74
     assert (left()["exitCode"], left()["cause"]) == (74, "Occupied")
+    current_file = model.paths.current.read_text()
+    model.paths.current.unlink()
+    model.paths.current.mkdir()
+    assert commanded(model, "rollback") == 74
+    assert re.search(r"Is a directory: .*current\.json'; check the permissions", left()["message"])
+    model.paths.current.rmdir()
+    model.paths.current.write_text(current_file)
     assert promotion.main(["promote", "--root", str(model.paths.root), "--model", "other"]) == 66
     assert "no model other in namespace default of" in left()["message"]
     assert "models there: model-b-1d" in left()["message"] and not (model.paths.model_dir.parent / "other").exists()

@@ -24,14 +24,21 @@ STEPS = 46  # two epochs of 23 steps, each of two micro-steps a rank
 
 
 def outcome(stage: StagePaths) -> dict[str, object]:
-    """Everything that must be equal: the last checkpoint's tensors, the exported weights, the metrics without times."""
+    """Everything that must be equal: the last checkpoint's tensors, the exported weights, the metrics.
+
+    Without their times, and without the attempts, of which only one was disturbed.
+    """
     latest = stage.checkpoints / json.loads(stage.pointer.read_text())["latest"]["directory"]
     lines = [json.loads(line) for line in stage.metrics.read_text().splitlines()]
     return {
         "weights": (latest / "weights.safetensors").read_bytes(),
         "optimizer": (latest / "optimizer.safetensors").read_bytes(),
         "best": (stage.best / "model.safetensors").read_bytes(),
-        "metrics": [{key: value for key, value in line.items() if key != "samplesPerSecond"} for line in lines],
+        "metrics": [
+            {key: value for key, value in line.items() if key != "samplesPerSecond"}
+            for line in lines
+            if "attempt" not in line
+        ],
     }
 
 

@@ -69,12 +69,12 @@ def edit(path: Path, *pairs: tuple[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both packages with a third stage, added in four files."""
+    """Both packages with one stage more, added in four files."""
     directory = tmp_path_factory.mktemp("tree")
     for package in ("operator/kronos_operator", "trainer/kronos_trainer"):
         shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
     trainer = directory / "trainer" / "kronos_trainer"
-    edit(trainer / "stages.py", ('"Training of the predictor, the second stage."\n', ROW.lstrip("\n")))
+    edit(trainer / "stages.py", ('"Evaluation of the finished model, the last stage."\n', ROW.lstrip("\n")))
     with (trainer / "config" / "spec.py").open("a") as file:
         file.write(CONFIG)
     (trainer / "training" / "backtest.py").write_text(MODULE)
@@ -90,7 +90,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def python(tree: Path, *arguments: str, cwd: Path) -> str:
-    """What a process with the third stage prints."""
+    """What a process with this stage prints."""
     environ = os.environ | {
         "PYTHONPATH": os.pathsep.join(str(tree / side) for side in ("operator", "trainer")),
         "TMPDIR": str(cwd),
@@ -120,6 +120,7 @@ def model(bars: str = "bars.csv", **spec: Any) -> dict[str, Any]:
             "window": {"lookback": 12, "horizon": 3},
             "tokenizer": stage,
             "predictor": stage,
+            "evaluation": {"enabled": False},
             "training": {"precision": "fp32", "windowsPerEpoch": 16, "validationWindows": 16},
         }
         | spec,
@@ -149,7 +150,7 @@ def test_a_stage_that_produces_scores_runs_last_and_publishes_what_a_forecast_ne
     (text,) = (outputs / "logs").glob("training_report_*.txt")
     assert re.search(r"^backtest +squaredError +\d\.\d+$", text.read_text(), re.MULTILINE)
 
-    # Other scores of the same run: nothing is trained again, and the report has the new ones.
+    # Other scores of the same run: nothing is trained again.
     kronos(tree, "run", "-f", "model.yaml", "--set", "backtest.windows=2", cwd=tmp_path)
     assert [path.name for path in run.parent.iterdir()] == [summary["run"]]
     assert json.loads((run / "predictor" / "run.json").read_text())["attempt"] == 1
@@ -169,7 +170,7 @@ from kronos_operator.plan import Observed, plan
 from kronos_operator.reconcile.reports import read_report, result_of
 from kronos_trainer.config import StageName, StageResult
 
-with_it, without = (KronosModel.model_validate(body) for body in json.load(sys.stdin))
+with_it, without, evaluated = (KronosModel.model_validate(body) for body in json.load(sys.stdin))
 stage = StageName.BACKTEST
 hashes = stage_hashes(with_it.spec)
 decided = plan(with_it, Observed(), 0.0)
@@ -177,7 +178,10 @@ decided = plan(with_it, Observed(), 0.0)
               if one.type == stage.condition]
 said = json.dumps({"kronos": 1, "event": "result", "time": "2026-03-01T08:00:00.000Z",
                    "result": StageResult(stage=stage, scores={"sharpe": 1.5, "none": float("nan")}).short})
-_, metrics = result_of(read_report([said]), stage)
+result = result_of(read_report([said]), stage)
+both = plan(evaluated, Observed(), 0.0)
+stages = [one.evolve(done=True, promotion="Held" if one.stage is StageName.EVALUATION else None)
+          for one in both.run.stages]
 schema = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 json.dump({
     "hashes": hashes,
@@ -188,7 +192,10 @@ json.dump({
     "conditions without": [one.type for one in plan(without, Observed(), 0.0).conditions],
     "pending": [pending.status, pending.reason],
     "publishes": [one.stage for one in decided.run.stages if one.publish],
-    "metrics": metrics,
+    "conditions with an evaluation": [one.type for one in both.conditions],
+    "publishes after an evaluation": [one.stage for one in both.run.stages if one.publish],
+    "published though held": both.run.evolve(stages=tuple(stages)).published,
+    "metrics": result.metrics,
     "described": schema["status"]["properties"]["conditions"]["items"]["properties"]["type"]["description"],
     "spec": sorted(schema["spec"]["properties"]["backtest"]["properties"]),
     "artifacts": sorted(schema["status"]["properties"]["artifacts"]["properties"]),
@@ -201,7 +208,7 @@ BEFORE = ["Ready", "Stalled", "Progressing", "TokenizerTrained", "PredictorTrain
 def test_the_operators_side_has_the_stage_where_a_model_configures_it_and_nothing_of_it_elsewhere(
     tree: Path, tmp_path: Path
 ) -> None:
-    bodies = [model(backtest={"windows": 2}), model()]
+    bodies = [model(backtest={"windows": 2}), model(), model(backtest={}, evaluation={})]
     program = f"import io, sys; sys.stdin = io.StringIO({json.dumps(bodies)!r})\n{OPERATOR}"
     found = json.loads(python(tree, "-c", program, cwd=tmp_path))
     ours = stage_hashes(Spec.model_validate(model()["spec"]))
@@ -213,6 +220,14 @@ def test_the_operators_side_has_the_stage_where_a_model_configures_it_and_nothin
     assert found["conditions"] == [*BEFORE[:5], "BacktestCompleted", *BEFORE[5:]]
     assert found["pending"] == [False, "Pending"]  # the run that goes on was begun without it
     assert found["publishes"] == ["backtest"]
+    assert found["conditions with an evaluation"] == [
+        *BEFORE[:5],
+        "EvaluationCompleted",
+        "BacktestCompleted",
+        *BEFORE[5:],
+    ]
+    assert found["publishes after an evaluation"] == ["backtest"]
+    assert found["published though held"] is False  # the gate has decided before it
     assert found["metrics"] == {"sharpe": 1.5}
     assert "BacktestCompleted" in found["described"]
     assert found["spec"] == ["windows"]

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import ErrorEvent, ExitCode, ModelRef, PointerEvent, RunPaths, now_text
-from kronos_trainer.errors import ConfigError, InputMissing, TrainerError
+from kronos_trainer.errors import ConfigError, InputMissing, StorageError, TrainerError
 from kronos_trainer.storage.pointers import Alias, Fetch, Moved, in_place, promote, rollback
 from kronos_trainer.training import termination
 
@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         moved = _moved(given)
-    except TrainerError as error:
+    except (TrainerError, OSError) as failure:
+        error = failure if isinstance(failure, TrainerError) else StorageError(f"{failure}; check the permissions")
         fields = {} if error.cause is None else {"cause": error.cause}
         words = ErrorEvent.of("error", exit_code=int(error.exit_code), message=str(error), **fields, time=now_text())
         termination.leave(termination.place(), words)

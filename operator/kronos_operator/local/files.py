@@ -12,6 +12,8 @@ from kronos_operator.api import KronosModel, RunStage, TrainedStage
 from kronos_operator.local.bars_record import BarsRecord
 from kronos_operator.local.writing import write
 from kronos_trainer.config import (
+    Candidate,
+    Current,
     Decision,
     ModelRef,
     RunConfig,
@@ -32,7 +34,7 @@ class ModelFiles:
 
     started: tuple[RunConfig, ...]  # the latest run.json of every stage of every run, newest first
     trained: tuple[TrainedStage, ...]  # newest first
-    held: Mapping[str, RunStage]  # the stage by whose verdict a run was held, by the run's id
+    held: Mapping[str, RunStage]  # the stage by whose verdict the candidate was held, by the run's id
     published: str  # id of the run that current.json names
     current: WarmStart | None  # the same with the digests of its weights
 
@@ -49,6 +51,7 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
     started: list[tuple[float, RunConfig]] = []
     trained: list[tuple[float, TrainedStage]] = []
     held: dict[str, RunStage] = {}
+    candidate = _candidate(root, model)
     for directory in directories:
         paths = RunPaths(root, model, directory.name)
         for stage in StageName:
@@ -57,7 +60,10 @@ def read_model(root: Path, model: ModelRef) -> ModelFiles:
             if result is not None:
                 fact = TrainedStage(run=directory.name, stage=stage, hash=result.hash)
                 trained.append((files.result.stat().st_mtime, fact))
-                if result.promotion is not None and result.promotion.decision == Decision.HELD:
+                # Of any other held run the trainer is asked what is left to do: a pointer may not be in place yet, or
+                # another run be published than the one that it was compared with.
+                decided = result.promotion
+                if directory.name == candidate and decided is not None and decided.decision == Decision.HELD:
                     held[directory.name] = RunStage(
                         stage=stage, hash=result.hash, done=True, promotion=Decision.HELD, publish=True
                     )
@@ -88,6 +94,17 @@ def _current(root: Path, model: ModelRef) -> WarmStart | None:
         return WarmStart.published(RunPaths(root, model, "none").current.read_text())
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _candidate(root: Path, model: ModelRef) -> str:
+    """Id of the run that was held beside what is published now, empty without one."""
+    paths = RunPaths(root, model, "none")
+    try:
+        candidate = Candidate.read(json.loads(paths.candidate.read_text()))
+        current = Current.read(json.loads(paths.current.read_text())) if paths.current.exists() else None
+    except (OSError, ValueError):
+        return ""
+    return candidate.run if candidate.is_open(current) else ""
 
 
 def published_run(root: Path, model: ModelRef) -> str:

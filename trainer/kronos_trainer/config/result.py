@@ -85,7 +85,10 @@ class StageResult(Tolerant):
     parameters: Count | None = None
     world_size: Count | None = Field(None, description="Processes.")
     initial_validation_loss: Measured = None
-    best_validation_loss: Measured = None
+    best_validation_loss: Measured = Field(None, description="Of the best weights.")
+    selected_by: str = Field("", description="What the best weights are best by: `loss` or `crps`.")
+    initial_crps: Measured = Field(None, description="CRPS of forecasts on the validation span, in percent.")
+    best_crps: Measured = Field(None, description="The same of the best weights.")
     best_step: Count | None = Field(None, description="The step after which the best weights were saved.")
     best_epoch: Count | None = None
     final_train_loss: Measured = Field(None, description="Mean over the last logged steps.")

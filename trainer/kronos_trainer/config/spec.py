@@ -427,6 +427,9 @@ class StageConfig(Contract):
     by_default: ClassVar[bool] = False
     """Whether a model that does not name the stage has it, with default settings."""
 
+    forecasts: ClassVar[bool] = False
+    """Whether what it trains makes forecasts, so that `Training.of_forecasts` concerns it."""
+
     @property
     def runs(self) -> bool:
         """Whether a run has this stage to do."""
@@ -510,6 +513,8 @@ class PredictorStage(WeightsStage):
 
     model_config = _STAGE_RULES
 
+    forecasts: ClassVar[bool] = True
+
     init: PredictorInit = Field(
         PredictorInit(hub=Hub(repo="NeoQuasar/Kronos-small", revision=None)), description="Initial weights."
     )
@@ -518,13 +523,20 @@ class PredictorStage(WeightsStage):
 
 
 class EarlyStopping(Contract):
-    """Stops a stage whose validation loss no longer improves."""
+    """Stops a stage that no longer improves in validation."""
 
-    patience: int = Field(ge=1, le=10000, description="Validations without improvement before the stage stops.")
+    patience: int = Field(
+        ge=1,
+        le=10000,
+        description="Validations without improvement before the stage stops, of those that select.",
+    )
 
 
 class Training(Contract):
     """Settings shared by the stages."""
+
+    of_forecasts: ClassVar[frozenset[str]] = frozenset({"select_by", "select_every", "select_windows"})
+    """Fields that concern only stages whose class says `forecasts`."""
 
     seed: int = Field(100, ge=0, le=2**31 - 1, description="Seed of every random draw.")
     precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
@@ -549,6 +561,21 @@ class Training(Contract):
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
     compile: bool = Field(False, description="Use torch.compile. Pays off after a few hundred steps.")
     early_stopping: EarlyStopping | None = Field(None, description="Early stopping. If unset, every epoch is trained.")
+    select_by: Literal["loss", "crps"] = Field(
+        "loss",
+        description="What selects the predictor's best weights. loss: the validation loss of its tokens. crps: the "
+        "continuous ranked probability score of forecasts on the validation span, which takes longer.",
+    )
+    select_every: int = Field(
+        1, ge=1, le=10000, description="Epochs between two validations by crps. The last epoch always has one."
+    )
+    select_windows: int = Field(
+        64,
+        ge=1,
+        le=100000,
+        description="Maximum forecasts per validation by crps. Drawn once from the seed, so that every validation "
+        "scores the same ones.",
+    )
     upstream_exact: bool = Field(
         False,
         description="Reproduce upstream where it differs: sampled non-causal validation, cycled beta1, tokenizer "

@@ -15,7 +15,7 @@ import scoringrules
 
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.evaluation.conformal import JUDGED, LEVELS, Bands, chosen_half_life, date_means, earns, factors
-from kronos_trainer.forecast.calibration import Calibration, Tried, coverage_names
+from kronos_trainer.forecast.calibration import VERSION, Calibration, Tried, coverage_names
 from kronos_trainer.forecast.sampling import Sampling
 
 Draw = Callable[[Sampling], Floats]
@@ -46,14 +46,14 @@ def calibrate(
     the factors; `beat` is called between the draws, of which there are at most nine.
     """
     if not len(actual) or not np.isfinite(actual).all(axis=1).any():
-        return Calibration(run=run, note="no forecast of the validation span can be scored")
+        return Calibration(version=VERSION, run=run, note="no forecast of the validation span can be scored")
     tried = _Grid(draw, actual, dates, min(FEW, samples), seed, beat)
     temperature, top_p = tried.chosen()
     paths = draw(Sampling(temperature=temperature, top_p=top_p, samples=samples, seed=seed))
     beat()
     usable = _usable(paths, actual)
     if not usable.any():
-        return Calibration(run=run, note="no forecast of the validation span is finite")
+        return Calibration(version=VERSION, run=run, note="no forecast of the validation span is finite")
     bands, of = Bands(paths[usable], actual[usable]), dates[usable]
     half_life = chosen_half_life(bands, of)
     beat()
@@ -62,6 +62,7 @@ def calibrate(
     judged = np.isin(bands.levels, JUDGED)
     names = coverage_names(JUDGED)
     return Calibration(
+        version=VERSION,
         run=run,
         temperature=temperature,
         top_p=top_p,

@@ -163,8 +163,9 @@ def _improvements(model: Floats, rival: Floats) -> Floats:
 def _interval(model: Floats, rival: Floats, *, confidence: float, lags: int, seed: int) -> tuple[float, float] | None:
     if len(model) < FEWEST:
         return None
-    # Politis & White (2004), as corrected by Patton, Politis & White (2009)
-    optimal = float(optimal_block_length(model - rival)["stationary"].iloc[0])
+    with np.errstate(divide="ignore", invalid="ignore"):  # part of the dates may be all alike
+        # Politis & White (2004), as corrected by Patton, Politis & White (2009)
+        optimal = float(optimal_block_length(model - rival)["stationary"].iloc[0])
     block = max(lags + 1, math.ceil(optimal)) if math.isfinite(optimal) else lags + 1
     bootstrap = StationaryBootstrap(block, model, rival, seed=seed)
     low, high = bootstrap.conf_int(_improvements, reps=DRAWS, method="percentile", size=confidence)[:, 0].tolist()

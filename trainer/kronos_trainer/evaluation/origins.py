@@ -38,7 +38,7 @@ def dates_of(bars: Bars, span: tuple[int, int], window: Window, *, embargo: int 
     the lookback may be older. If they are more than `most`, as many are taken, evenly spaced.
     """
     calendar = _calendar(bars, span)
-    first = max(0, embargo - 1)
+    first = max(0, embargo - 1, int(np.searchsorted(calendar, _earliest(bars, window.lookback))))
     origins = calendar[first : max(first, len(calendar) - window.horizon) : window.horizon]
     times = origins[_even(len(origins), most)]
     rows = np.full((len(times), len(bars.symbols)), -1, np.int64)
@@ -71,6 +71,12 @@ def instant_texts(times: npt.NDArray[np.int64]) -> list[str]:
     minutes = times.astype("datetime64[ns]").astype("datetime64[m]")
     days = minutes.astype("datetime64[D]")
     return [str(instant).replace("T", " ") for instant in (days if (days == minutes).all() else minutes)]
+
+
+def _earliest(bars: Bars, lookback: int) -> int:
+    """The first instant at which any symbol has its lookback."""
+    full = bars.offsets[:-1][np.diff(bars.offsets) >= lookback] + lookback - 1
+    return int(bars.times[full].min(initial=np.iinfo(np.int64).max))
 
 
 def _calendar(bars: Bars, span: tuple[int, int]) -> Int64:

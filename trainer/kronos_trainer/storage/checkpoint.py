@@ -40,6 +40,8 @@ class Meta:
     initial_loss: float | None
     validations_since_best: int
     seconds: float
+    best_crps: float | None = None
+    initial_crps: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
 
 

@@ -7,11 +7,12 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from kronos_trainer.config import RunConfig
+from kronos_trainer.config import RunConfig, StageResult
 
 PATIENCE = 10.0  # seconds that a stage may lose to a host that does not answer, over all of its time
 
@@ -30,6 +31,9 @@ class Reporter(Protocol):
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers that hold after `step` optimizer steps."""
 
+    def judged(self, result: StageResult, report: Path) -> None:
+        """What an evaluation has found, and the report of the run if it is there."""
+
     def close(self) -> None:
         """No more numbers will come."""
 
@@ -38,6 +42,9 @@ class NullReporter:
     """Reports nothing."""
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Does nothing."""
+
+    def judged(self, result: StageResult, report: Path) -> None:
         """Does nothing."""
 
     def close(self) -> None:
@@ -70,6 +77,15 @@ class CometReporter:
         if not self._opened.is_set() and self._waited_enough():
             self._give_up(_silence())
         self._act(lambda experiment: experiment.log_metrics(numbers, step=step))
+
+    def judged(self, result: StageResult, report: Path) -> None:
+        """Logs the numbers, the verdict and the decision, tags the experiment with them, and uploads the report."""
+        numbers, words = _numbers(result), _words(result)
+        self._act(lambda experiment: experiment.log_metrics(numbers))
+        self._act(lambda experiment: experiment.log_others(words))
+        self._act(lambda experiment: experiment.add_tags([word for name, word in words.items() if name != "note"]))
+        if report.is_file():
+            self._act(lambda experiment: experiment.log_asset(str(report), file_name=report.name))
 
     def close(self) -> None:
         """Uploads what is left or, offline, writes the archive."""
@@ -171,6 +187,34 @@ def _experiment(run: RunConfig, offline: bool, environ: Mapping[str, str]) -> An
     experiment.add_tags([run.model.name, run.stage.value, *run.comet.tags])
     experiment.log_parameters(run.model_dump(mode="json", by_alias=True, exclude_none=True))
     return experiment
+
+
+def _numbers(result: StageResult) -> dict[str, float]:
+    """Of an evaluation: its loss and coverage, and the improvement over each rival."""
+    summary = result.evaluation
+    if summary is None:
+        return {}
+    numbers = {
+        summary.metric: summary.loss,
+        "dates": summary.dates,
+        "symbols": summary.symbols,
+        "readings": summary.readings,
+        "coverage80": summary.coverage80,
+        "calibrated80": summary.calibrated80,
+        **{f"improvement.{one.rival}": one.improvement for one in summary.comparisons},
+    }
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _words(result: StageResult) -> dict[str, str]:
+    """Of an evaluation: its verdict and what limits it, and what the gate has decided."""
+    summary, promotion = result.evaluation, result.promotion
+    words = {
+        "verdict": "" if summary is None else summary.verdict,
+        "note": "" if summary is None else summary.note,
+        "promotion": "" if promotion is None else promotion.decision,
+    }
+    return {name: word for name, word in words.items() if word}
 
 
 def _silence() -> str:

@@ -213,35 +213,51 @@ class Loop:
         """Scores the validation windows and saves the state, as the best if it is. Epoch 0 is the start."""
         epoch = self.state.step // self._steps_per_epoch
         self._progress.phase("validating", epoch=epoch)
-        loss = self._validation_loss()
-        if not math.isfinite(loss):
-            raise Diverged(
-                f"the validation loss is {loss} after epoch {epoch}, step {self.state.step}; {self._remedy()}"
+        windows, forecasts = self._validation_windows, self._task.forecasts
+        values = {
+            "validationLoss": self._mean(
+                lambda part: self._task.score(windows[part.start : part.stop]),
+                count=len(windows),
+                size=self._plan.micro * VALIDATION_FACTOR,
             )
-        best = self.state.validated(loss, epoch)
-        self._metrics.write(self.state.step, {"epoch": epoch, "validationLoss": loss})
-        self._progress.update(validation_loss=loss)
+        }
+        selects = forecasts is None or self._selects(epoch)
+        if forecasts is not None and selects:
+            share = -(-len(forecasts) // self._ranks.world)
+            values["crps"] = self._mean(forecasts.score, count=len(forecasts), size=min(share, forecasts.together))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                what = "loss" if name == "validationLoss" else "CRPS"
+                raise Diverged(
+                    f"the validation {what} is {value} after epoch {epoch}, step {self.state.step}; {self._remedy()}"
+                )
+        best = self.state.validated(epoch, values["validationLoss"], values.get("crps"), selects=selects)
+        self._metrics.write(self.state.step, {"epoch": epoch, **values})
+        self._progress.update(validation_loss=values["validationLoss"])
         self._save(best=best)
 
+    def _selects(self, epoch: int) -> bool:
+        """Whether forecasts are scored after this epoch."""
+        return epoch % self._run.training.select_every == 0 or epoch == self._config.epochs
+
     @torch.no_grad()
-    def _validation_loss(self) -> float:
-        """Mean score over all validation windows, each seen by one rank."""
+    def _mean(self, score: Callable[[range], Tensor | float], *, count: int, size: int) -> float:
+        """Mean over `count` validation windows or forecasts, each scored by one rank, at most `size` of them at once.
+
+        `score` returns the sum over those with the numbers of a range.
+        """
         self._task.model.eval()
-        shape = {
-            "windows": len(self._validation_windows),
-            "size": self._plan.micro * VALIDATION_FACTOR,
-            "world": self._ranks.world,
-        }
+        shape = {"windows": count, "size": size, "world": self._ranks.world}
         total = torch.zeros((), dtype=torch.float64, device=self._ranks.device)
         for index in range(validation_rounds(**shape)):
             part = validation_part(index, self._ranks.rank, **shape)
             # Only upstreamExact draws: the same ids at every validation, so that its losses can be compared.
             torch.manual_seed(seed_of(self._run.training.seed, self._run.stage, "validation", index, self._ranks.rank))
             if part:
-                total += self._task.score(self._validation_windows[part.start : part.stop])
+                total += score(part)
             self._progress.beat()
             self._boundary("validating")
-        return self._ranks.sum(total).item() / len(self._validation_windows)
+        return self._ranks.sum(total).item() / count
 
     def _boundary(self, phase: Phase) -> None:
         """Where ranks agree to save or to stop, inside a phase. Raises Stopped on all of them after the same step."""

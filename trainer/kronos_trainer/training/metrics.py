@@ -1,4 +1,4 @@
-"""metrics.jsonl of a stage: one line per log point and per validation. Written by the loop on rank 0."""
+"""metrics.jsonl of a stage: one line per attempt, per log point and per validation. Written by the loop on rank 0."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Metrics:
         self._file: IO[str] | None = None
         self._lines = 0
 
-    def open(self, lines: int) -> None:
+    def open(self, lines: int, *, attempt: int, step: int) -> None:
         """Keeps the first `lines` lines, those that the restored checkpoint knows of, and goes on behind them.
 
-        Raises StorageError.
+        The next line says which attempt does, from which step. Raises StorageError.
         """
         if self._path is None:
             return
@@ -35,16 +35,21 @@ class Metrics:
         self._lines = len(kept)
         with durable.storing(self._path):
             self._file = self._path.open("a")
+        self._append({"attempt": attempt, "step": step})
 
     def write(self, step: int, values: Mapping[str, float | int]) -> None:
         """Adds a line that holds after `step` optimizer steps. Raises StorageError."""
-        if self._path is None or self._file is None:
+        if self._file is None:
             return
+        self._append({"step": step, **values})
+        self._reporter.metrics(step, values)
+
+    def _append(self, line: Mapping[str, float | int]) -> None:
+        assert self._path is not None and self._file is not None
         with durable.storing(self._path):
-            self._file.write(strict_json.line({"step": step, **values}) + "\n")
+            self._file.write(strict_json.line(line) + "\n")
             self._file.flush()
         self._lines += 1
-        self._reporter.metrics(step, values)
 
     def sync(self) -> int:
         """Makes the lines durable and returns their number, for the checkpoint. Raises StorageError."""

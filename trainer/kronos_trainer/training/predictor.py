@@ -19,6 +19,7 @@ from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import load_net
 from kronos_trainer.training.precision import Precision
+from kronos_trainer.training.selection import Forecasts, forecasts_of, origins
 from kronos_trainer.training.task import Work, to_device
 from kronos_trainer.training.tokens import Encode, EncodedTokens, TokenCache, TokenSource, cache_key, worth_caching
 
@@ -28,13 +29,21 @@ TOKEN_CACHE_LIMIT = 4 * 2**30  # bytes of a split's ids on a node's disk; beyond
 @contextmanager
 def predictor_task(work: Work, model: KronosPredictor) -> Iterator[PredictorTask]:
     """The task around the stage's first weights. Raises ConfigError for a tokenizer of another vocabulary."""
-    with _tokens(work, model) as (train, validation):
+    run, device = work.run, work.ranks.device
+    selects = run.training.select_by == "crps"
+    rows = origins(work.bars, work.splits.spans["validation"], run) if selects else None
+    with _tokens(work, model) as (tokenizer, train, validation):
+        model = model.to(device)
+        forecasts = (
+            None if rows is None else forecasts_of(work.bars, rows, run, tokenizer, model, device, work.progress.beat)
+        )
         yield PredictorTask(
-            model.to(work.ranks.device),
+            model,
             train,
             validation,
             work.precision,
-            upstream_exact=work.run.training.upstream_exact,
+            upstream_exact=run.training.upstream_exact,
+            forecasts=forecasts,
         )
 
 
@@ -51,8 +60,10 @@ class PredictorTask:
         precision: Precision,
         *,
         upstream_exact: bool,
+        forecasts: Forecasts | None = None,
     ) -> None:
         self.model = model
+        self.forecasts = forecasts
         self._train = train
         self._validation = validation
         self._precision = precision
@@ -84,8 +95,8 @@ class PredictorTask:
 
 
 @contextmanager
-def _tokens(work: Work, predictor: KronosPredictor) -> Iterator[tuple[TokenSource, TokenSource]]:
-    """Ids of the training and the validation windows, from a file where that saves work."""
+def _tokens(work: Work, predictor: KronosPredictor) -> Iterator[tuple[KronosTokenizer, TokenSource, TokenSource]]:
+    """The run's tokenizer, and ids of the training and the validation windows, from a file where that saves work."""
     run, ranks = work.run, work.ranks
     frozen, digest = ranks.on_first(lambda: _tokenizer(work.weights(StageName.TOKENIZER)))
     _check_vocabularies(frozen, predictor)
@@ -120,6 +131,7 @@ def _tokens(work: Work, predictor: KronosPredictor) -> Iterator[tuple[TokenSourc
 
     work.progress.phase("tokenising")
     yield (
+        frozen,
         source("train", work.splits.train, epochs * seen / counts[0]),
         source("validation", work.splits.validation, (epochs + 1) * scored / counts[1]),
     )

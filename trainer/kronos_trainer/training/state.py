@@ -15,9 +15,11 @@ class State:
     step: int = 0  # optimizer steps done
     epoch: int = 0  # epochs done and validated
     best_step: int | None = None
-    best_loss: float | None = None
+    best_loss: float | None = None  # of the best weights
+    best_crps: float | None = None
     initial_loss: float | None = None  # of the first weights; None until they are validated
-    validations_since_best: int = 0
+    initial_crps: float | None = None
+    validations_since_best: int = 0  # of those that select
     train_loss: float | None = None  # mean over the last logged steps
     seconds: float = 0.0  # spent in the loop, over all attempts
 
@@ -29,7 +31,9 @@ class State:
             epoch=meta.epoch,
             best_step=meta.best_step,
             best_loss=meta.best_loss,
+            best_crps=meta.best_crps,
             initial_loss=meta.initial_loss,
+            initial_crps=meta.initial_crps,
             validations_since_best=meta.validations_since_best,
             train_loss=meta.metrics["trainLoss"],
             seconds=meta.seconds,
@@ -44,7 +48,9 @@ class State:
             world_size=world,
             best_step=self.best_step,
             best_loss=self.best_loss,
+            best_crps=self.best_crps,
             initial_loss=self.initial_loss,
+            initial_crps=self.initial_crps,
             validations_since_best=self.validations_since_best,
             seconds=self.seconds,
             metrics={"sums": sums, "trainLoss": self.train_loss, "lines": lines},
@@ -55,15 +61,21 @@ class State:
         """What tells two states of one stage apart."""
         return self.step, self.epoch, self.initial_loss is not None
 
-    def validated(self, loss: float, epoch: int) -> bool:
-        """Takes over the loss of an epoch's validation and returns whether it is the best so far."""
+    def validated(self, epoch: int, loss: float, crps: float | None, *, selects: bool) -> bool:
+        """Takes over an epoch's validation and returns whether its weights are the best so far.
+
+        The CRPS decides where there is one, else the loss. A validation that does not select leaves the best as it is.
+        """
         if self.initial_loss is None:
-            self.initial_loss = loss
+            self.initial_loss, self.initial_crps = loss, crps
         self.epoch = epoch
-        if self.best_loss is not None and loss >= self.best_loss:
+        if not selects:
+            return False
+        value, best = (loss, self.best_loss) if crps is None else (crps, self.best_crps)
+        if best is not None and value >= best:
             self.validations_since_best += 1
             return False
-        self.best_loss, self.best_step, self.validations_since_best = loss, self.step, 0
+        self.best_loss, self.best_crps, self.best_step, self.validations_since_best = loss, crps, self.step, 0
         return True
 
 

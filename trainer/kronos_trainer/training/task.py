@@ -21,6 +21,7 @@ from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.precision import Precision
 from kronos_trainer.training.progress import Progress
+from kronos_trainer.training.selection import Forecasts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,10 @@ class Task(Protocol):
     @property
     def model(self) -> KronosTokenizer | KronosPredictor:
         """The bare model."""
+
+    @property
+    def forecasts(self) -> Forecasts | None:
+        """Those whose CRPS selects the best weights; None: the loss does."""
 
     def loss(self, model: nn.Module, indices: Tensor) -> Tensor:
         """Mean loss of these training windows, a scalar with gradients; `model` is the wrapped model."""

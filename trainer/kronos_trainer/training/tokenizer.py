@@ -25,6 +25,7 @@ class TokenizerTask:
     """Rebuild bars from their ids. Scored by the squared error of the fine reconstruction."""
 
     upstream_beta2 = 0.999  # upstream's script never passes its configured betas
+    forecasts = None
 
     def __init__(self, model: KronosTokenizer, splits: Splits, precision: Precision, reduce_mean: Reducer) -> None:
         self.model = model

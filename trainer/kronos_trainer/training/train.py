@@ -27,7 +27,7 @@ from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.storage.stores import is_uri
 from kronos_trainer.storage.warm_start import published_weights
 from kronos_trainer.training.batching import BatchPlan, plan_batches, reduced, steps_per_epoch, too_large
-from kronos_trainer.training.comet import NullReporter, open_reporter
+from kronos_trainer.training.comet import NullReporter, Reporter, open_reporter
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.heartbeat import heartbeat
 from kronos_trainer.training.loop import Loop
@@ -109,7 +109,15 @@ class _Attempt:
                 "device": ranks.device_name,
             }
         )
-        return ranks.on_first(lambda: finish_scores(run, self._storage.paths, scored))
+        ranks.on_first(self._storage.still_mine)
+        written = ranks.on_first(lambda: finish_scores(run, self._storage.paths, scored))
+        reporter = self._reporter()
+        reporter.judged(written, self._storage.paths.report)
+        reporter.close()
+        return written
+
+    def _reporter(self) -> Reporter:
+        return open_reporter(self._run, self._progress.note) if self._ranks.rank == 0 else NullReporter()
 
     def _train(self, row: Trains) -> StageResult:
         """Trains from the last checkpoint, or the start, to the end."""
@@ -131,7 +139,7 @@ class _Attempt:
                 "takes most of the time; training.validationWindows limits it"
             )
         self._keep_config()
-        reporter = open_reporter(run, self._progress.note) if ranks.rank == 0 else NullReporter()
+        reporter = self._reporter()
         files = self._storage.paths.stage(run.stage)
         metrics = Metrics(files.metrics if ranks.rank == 0 else None, reporter)
         with (
@@ -163,7 +171,7 @@ class _Attempt:
                     )
                 loop.restore(restored)
             lines = restored.meta.metrics["lines"] if restored else 0
-            ranks.on_first(lambda: metrics.open(lines))
+            ranks.on_first(lambda: metrics.open(lines, attempt=run.attempt, step=loop.state.step))
             self._on_training()
             try:
                 state = loop.train()
@@ -179,6 +187,9 @@ class _Attempt:
                 world_size=ranks.world,
                 initial_validation_loss=state.initial_loss,
                 best_validation_loss=state.best_loss,
+                selected_by="loss" if task.forecasts is None else "crps",
+                initial_crps=state.initial_crps,
+                best_crps=state.best_crps,
                 best_step=state.best_step,
                 best_epoch=None if state.best_step is None else state.best_step // steps,
                 final_train_loss=state.train_loss,
@@ -229,7 +240,7 @@ class _Attempt:
             beat=self._beat,
             weights=lambda stage: ensure_weights(run, paths, stage),
             paths=paths,
-            keep=self._storage.push,
+            keep=self._storage.keep,
         )
 
     @contextmanager
