@@ -25,6 +25,9 @@ def test_a_nan_on_one_rank_ends_both_with_70_and_spoils_nothing(trainable: MakeR
     weights, _ = Checkpoints(stage).best_weights()
     assert all(tensor.isfinite().all() for tensor in weights.values())
     assert not stage.result.exists()
+    facts = json.loads(run.paths().facts.read_text())  # which the launcher has left
+    assert facts["failure"]["message"] == gang.error["message"] and facts["failure"]["last"]["checkpoint"] == 23
+    assert run.paths().report.is_file() and "note:" not in gang.stderr
 
 
 def test_out_of_memory_on_one_rank_is_71(trainable: MakeRun, run_gang: RunGang) -> None:

@@ -153,7 +153,7 @@ def test_a_full_disk_at_any_write_ends_with_74_and_loses_nothing(
     names = " ".join(disk.failed)
     for written in (
         *("weights.safetensors", "optimizer.safetensors", "optimizer.json", "meta.json", "checkpoint.json"),
-        *("model.safetensors", "config.json", "README.md", "result.json", "report.md", "current.json"),
+        *("model.safetensors", "config.json", "README.md", "result.json", "report.html", "current.json"),
         *("metrics.jsonl", "run.json", "lock.json", "bars.json", "values", "times", "tokens-N.partial"),
     ):
         assert written in names

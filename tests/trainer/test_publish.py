@@ -113,7 +113,7 @@ def test_the_last_stage_publishes_and_a_repetition_writes_nothing(make_run: Make
     train(run)
     current = assert_published(run)
     assert current["by"] == "training" and "previous" not in current and "calibration" not in current
-    assert "not run" in run.paths().report.read_text()
+    assert "was not judged" in run.paths().report.read_text()
     assert current["data"] == {
         "digest": "d" * 64,
         "clip": 5.0,
@@ -139,7 +139,7 @@ def test_a_reused_tokenizer_is_copied_so_that_the_run_is_whole(make_run: MakeRun
     shutil.rmtree(old.paths().run_dir)
     assert_published(run)
     report = run.paths().report.read_text()
-    assert "run `run-0`, copied here" in report
+    assert ">run run-0<" in report
 
 
 @pytest.mark.parametrize("damage", ["no result", "other hash", "changed weights"])
@@ -275,4 +275,4 @@ def test_the_result_survives_what_the_loop_may_not_know(make_run: MakeRun) -> No
     train(run_2)
     run_2.paths().current.unlink()
     finish_stage(run_2, run_2.paths(), unknown, trained(run_2, 1))
-    assert "trained without a validation loss" in run_2.paths().report.read_text()
+    assert "rained without a validation loss" in run_2.paths().report.read_text()

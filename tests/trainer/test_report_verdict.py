@@ -89,9 +89,10 @@ def test_a_p_that_the_first_reading_would_have_accepted_is_explained() -> None:
     assert "(+4 % to +19 %): p is 0.040, and at the 7th reading of these bars 0.014 is needed" in found.sentence
 
 
-def test_the_published_model_comes_last_and_other_rivals_are_for_the_table() -> None:
-    sentence = said(compared("garch", "Worse"), compared("published", "Better"), UNTOLD).sentence
-    assert sentence.index("naive") < sentence.index("published") and "garch" not in sentence
+def test_what_was_found_comes_first_and_other_rivals_are_for_the_table() -> None:
+    sentence = said(compared("garch", "Worse"), UNTOLD, compared("published", "Better")).sentence
+    assert sentence.startswith("model-b-1d forecasts better than the published model") and "garch" not in sentence
+    assert sentence.index("published") < sentence.index("cannot be told apart from the naive forecast")
 
 
 def test_what_another_release_has_found_is_passed_on() -> None:

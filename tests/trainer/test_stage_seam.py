@@ -147,7 +147,8 @@ def test_a_stage_that_produces_scores_runs_last_and_publishes_what_a_forecast_ne
     assert current["run"] == summary["run"] and current["backtest"] == {"hash": result["hash"]}
     assert all(current[stage].keys() == FORECAST_NEEDS for stage in ("tokenizer", "predictor"))
     published_weights(outputs, None, "seam").require()
-    assert "squaredError" in (run / "report.html").read_text()
+    (text,) = (outputs / "logs").glob("training_report_*.txt")
+    assert re.search(r"^backtest +squaredError +\d\.\d+$", text.read_text(), re.MULTILINE)
 
     # Other scores of the same run: nothing is trained again.
     kronos(tree, "run", "-f", "model.yaml", "--set", "backtest.windows=2", cwd=tmp_path)
@@ -155,6 +156,8 @@ def test_a_stage_that_produces_scores_runs_last_and_publishes_what_a_forecast_ne
     assert json.loads((run / "predictor" / "run.json").read_text())["attempt"] == 1
     again = json.loads((run / "backtest" / "result.json").read_text())
     assert (again["scores"]["windows"], again["attempt"]) == (2, 3)
+    scores = {one["name"]: one["value"] for one in json.loads((run / "report.json").read_text())["scores"]}
+    assert scores == again["scores"]
 
 
 OPERATOR = """

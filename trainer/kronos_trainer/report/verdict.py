@@ -100,21 +100,18 @@ def _clause(
     if _unfair(one):
         why = plain(one.refused or contaminated).rstrip(".") or "one of both may have seen the test span"
         return f"cannot be compared fairly with {rival}: {why}"
-    interval = one.improvement is not None and one.low is not None and one.high is not None
-    loss = summary.metric.upper()
     dates = f"{one.dates} date{'' if one.dates == 1 else 's'}"
-    if one.verdict in (Verdict.BETTER, Verdict.WORSE) and interval:
-        assert one.improvement is not None and one.low is not None and one.high is not None
+    if one.verdict in (Verdict.BETTER, Verdict.WORSE):
         better = one.verdict == Verdict.BETTER
+        verb = f"forecasts {'better' if better else 'worse'} than {rival}"
+        if one.improvement is None or one.low is None or one.high is None:
+            return f"{verb} ({dates})"
         low, high = (one.low, one.high) if better else (-one.high, -one.low)
         p = one.p_better if better else one.p_worse
         return (
-            f"forecasts {'better' if better else 'worse'} than {rival}: {loss} {'lower' if better else 'higher'} by "
-            f"{digits(one.improvement)} % ({digits(confidence)} % interval {between(low, high)}, "
-            f"p {probability(p)}, {dates})"
+            f"{verb}: {summary.metric.upper()} {'lower' if better else 'higher'} by {digits(one.improvement)} % "
+            f"({digits(confidence)} % interval {between(low, high)}, p {probability(p)}, {dates})"
         )
-    if one.verdict in (Verdict.BETTER, Verdict.WORSE):
-        return f"forecasts {one.verdict.lower()} than {rival} ({dates})"
     assert one.p_better is not None, "else it is untold"
     return (
         f"cannot be told apart from {rival}{_span(one)}: p is {probability(one.p_better)}, and at the "
