@@ -34,7 +34,7 @@ ADDED = [
     ),
     (
         "  colour: red",
-        "8: spec.colour: unknown field; the fields here are timeframe, image, data, window, tokenizer, predictor, training, evaluation, checkpoint, progress, resources, storage, backend, hubTokenSecret, comet, retry, updatePolicy, suspend, priority, schedule, historyLimit, childTTLSecondsAfterFinished, podTemplate",
+        "8: spec.colour: unknown field; the fields here are timeframe, image, data, window, tokenizer, predictor, evaluation, training, promotion, checkpoint, progress, resources, storage, backend, hubTokenSecret, comet, retry, updatePolicy, suspend, priority, schedule, historyLimit, childTTLSecondsAfterFinished, podTemplate",
     ),
     ("  window:\n    lookback: 600", "8: spec.window: lookback 600 + horizon 10 exceeds maxContext 512"),
     ("  window: {lookback: 1}", "8: spec.window.lookback: must be at least 2; found 1"),
