@@ -64,7 +64,7 @@ def test_every_kind_of_event_has_its_own_name() -> None:
         NoteEvent(message="x"),
         CheckpointSkippedEvent(step=3, reason="torn"),
         ResultEvent(result=StageResult(digest="d")),
-        PointerEvent(run="1a2b3c4d", previous="", digests={"predictor": "d"}, message="published"),
+        PointerEvent(run="1a2b3c4d"),
         ErrorEvent(exit_code=65, message="x"),
         StartedEvent(pid=5, gpus=("0",), time="2027-01-15T08:00:00Z"),
         EndedEvent(exit_code=0),
