@@ -24,6 +24,7 @@ from kronos_trainer.storage import durable, pointers, stores
 from kronos_trainer.storage.checkpoint import Checkpoints, Meta
 from kronos_trainer.storage.lock import model_lock
 from kronos_trainer.storage.mirror import Mirror
+from kronos_trainer.storage.pointer_copy import PointerCopy
 from kronos_trainer.storage.run_storage import Storage
 from kronos_trainer.training.distributed import Ranks
 
@@ -498,7 +499,11 @@ def test_an_evaluation_elsewhere_has_the_published_run_and_all_readings_at_hand(
 
 
 def test_a_pointer_behind_a_uri_is_moved_without_disturbing_a_training_and_of_two_movers_one_fails(
-    make_run: MakeRun, bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    make_run: MakeRun,
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, decision in (("run-1", "Published"), ("run-2", "Held")):
         judge(make_run, tmp_path / name, name, decision)
@@ -521,12 +526,15 @@ def test_a_pointer_behind_a_uri_is_moved_without_disturbing_a_training_and_of_tw
     assert promotion.main(["rollback", *command, "--published", "run-2"]) == 0
     names = bucket.names()
 
-    def overtake(name: str) -> None:
-        bucket.before = lambda name: None
+    fetch = PointerCopy.fetch
+
+    def overtaken(copy: PointerCopy, run: str) -> None:
+        fetch(copy, run)
         bucket.objects.put("team/models/default/model-b-1d/current.json", b'{"run": "run-9"}')
 
-    bucket.before = overtake
-    assert promotion.main(["promote", *command, "--run", "run-2"]) == 74
+    with monkeypatch.context() as patch:
+        patch.setattr(PointerCopy, "fetch", overtaken)
+        assert promotion.main(["promote", *command, "--run", "run-2"]) == 74
     assert "another run was published; look again, and repeat the command" in capsys.readouterr().err
     bucket.objects.put("team/models/default/model-b-1d/runs/run-2/predictor/best/config.json", b"other")
     assert promotion.main(["promote", *command, "--run", "run-2"]) == 66

@@ -186,7 +186,7 @@ def test_whatever_a_run_says_is_text_and_nothing_else(tmp_path: Path) -> None:
     files.result.write_text(
         json.dumps(result | dict.fromkeys(("device", "precision", "origin", "run", "digest"), EVIL))
     )
-    example.write(example.paths.calibration, json.dumps({EVIL: EVIL}))
+    example.write(example.paths.calibration, json.dumps(examples.CALIBRATION | {"note": EVIL}))
     page, _, said = written(example, EVIL)
     assert_self_contained(page)
     assert "\x1b" not in page + said

@@ -23,10 +23,10 @@ def said(*comparisons: dict[str, Any], of: str = "Undecided", **fields: Any) -> 
     readings = fields.pop("readings", 1)
     note = fields.pop("note", "")
     read = EvaluationSummary.read(summary | {"readings": readings, "note": note})
-    return verdict.judged("model-b-1d", read, confidence=0.9, labels=LABELS, **fields)
+    return verdict.judged("model-b-1d", read, confidence=0.9, alpha=0.1 / readings, labels=LABELS, **fields)
 
 
-UNTOLD = compared("naive", "Undecided", improvement=0.02, low=-0.03, high=0.08)
+UNTOLD = compared("naive", "Undecided", improvement=0.02, low=-0.03, high=0.08, pBetter=0.31, pWorse=0.69)
 
 
 def test_better_than_one_and_not_to_be_told_apart_from_the_other() -> None:
@@ -36,6 +36,14 @@ def test_better_than_one_and_not_to_be_told_apart_from_the_other() -> None:
         "model-b-1d forecasts better than the weights it started from: CRPS lower by 12 % (90 % interval 4 to 19 %, "
         "p 0.010, 21 dates); it cannot be told apart from the naive forecast (−3 % to +8 %); with 21 dates only a gain "
         "of 15 % would have been found."
+    )
+
+
+def test_what_cannot_be_told_apart_from_several_is_said_once() -> None:
+    found = said(compared("start", "Undecided", low=-0.11, high=0.092, pBetter=0.4, smallestGain=0.131), UNTOLD)
+    assert found.sentence == (
+        "model-b-1d cannot be told apart from the weights it started from (−11 % to +9.2 %) or from the naive forecast "
+        "(−3 % to +8 %); with 21 dates only a gain of 13 to 15 % would have been found."
     )
 
 
@@ -56,20 +64,29 @@ def test_few_dates_are_said_whatever_p_is() -> None:
 
 def test_a_comparison_that_is_not_fair_is_refused_with_the_spans() -> None:
     why = "its weights may have seen bars until 2024-07-01, and the test span is 2012-01-24 to 2013-03-02"
-    found = said(compared("start", "Better"), compared("naive", "NotOutOfSample", refused=why), of="NotOutOfSample")
-    assert found.badge == "Not out of sample"
+    unfair = compared("naive", "NotOutOfSample")  # tested all the same: its numbers are for the table
+    found = said(compared("start", "Better"), unfair, of="NotOutOfSample", contaminated=why, note=why)
+    assert (found.badge, found.limits) == ("Not out of sample", ())
     assert found.sentence.endswith(f"it cannot be compared fairly with the naive forecast: {why}.")
+    refused = compared("published", "Undecided", refused="run a was trained on 2011 to 2013, which overlaps")
+    assert said(refused).sentence.endswith(
+        "with the published model: run a was trained on 2011 to 2013, which overlaps."
+    )
     assert "one of both may have seen" in said(compared("naive", "NotOutOfSample")).sentence
 
 
 def test_what_limits_a_verdict() -> None:
-    found = said(UNTOLD, planned=40, cut="maxSeconds 3600 was reached", contaminated="why", readings=7)
-    assert found.limits[:2] == (
-        "Not out of sample: why.",
-        "Cut short: 21 of 40 dates were scored (maxSeconds 3600 was reached).",
-    )
-    assert found.limits[2].startswith("This is the 7th evaluation of this model that has read these bars")
-    assert said(UNTOLD, note="seen in part").limits == ("Seen in part.",)
+    cut, few = "maxSeconds 3,600 was enough for 21 of 40 dates", "7 dates cannot tell, 20 could: add bars"
+    found = said(UNTOLD, cut=cut, contaminated="why", readings=7, note=f"why; {cut}; {few}")
+    assert found.limits[:3] == ("Not out of sample: why.", f"Cut short: {cut}.", f"{few}.")
+    assert found.limits[3].startswith("This is the 7th evaluation of this model that has read these bars")
+    nothing = "the test span has no date to forecast from: give data.split a longer one"
+    assert said(note=nothing).limits == ("The test span has no date to forecast from: give data.split a longer one.",)
+
+
+def test_a_p_that_the_first_reading_would_have_accepted_is_explained() -> None:
+    found = said(compared("start", "Undecided", pBetter=0.04), readings=7)
+    assert "(+4 % to +19 %): p is 0.040, and at the 7th reading of these bars 0.014 is needed" in found.sentence
 
 
 def test_the_published_model_comes_last_and_other_rivals_are_for_the_table() -> None:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from kronos_trainer import report
-from kronos_trainer.config import RunConfig
+from kronos_trainer.config import RunConfig, RunPaths
 from kronos_trainer.storage.lock import model_lock
 
 
@@ -27,10 +27,18 @@ def _write(run: RunConfig, message: str) -> None:
     if "://" not in run.output:
         paths = run.paths()
         with model_lock(paths, run):
-            report.write(run, paths, message)
+            _replace(run, paths, message)
         return
     from kronos_trainer.storage.mirror import Mirror  # with the libraries of stores
 
     mirror = Mirror(run, Path(tempfile.gettempdir()) / f"kronos-{os.getuid()}" / "outputs")
     with model_lock(mirror.paths, run):
-        mirror.leave(report.write(run, mirror.paths, message))
+        mirror.leave(_replace(run, mirror.paths, message))
+
+
+def _replace(run: RunConfig, paths: RunPaths, message: str) -> tuple[Path, ...]:
+    """The report's files; none where the stage itself is complete, whose own report the next attempt writes."""
+    result = paths.stage(run.stage).completed()
+    if result is not None and result.hash == run.stage_hashes[run.stage]:
+        return ()
+    return report.write(run, paths, message)

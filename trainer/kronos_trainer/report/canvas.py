@@ -87,7 +87,8 @@ def _svg(title: str, draw: Draw, shape: Shape, height: float) -> str:
         canvas = FigureCanvasSVG(figure)
         draw(figure, shape)
         _arrange(figure, shape.width, height)
-        canvas.print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+        nameless = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        canvas.print_svg(file, metadata=nameless)  # type: ignore[no-untyped-call]
     root = ET.fromstring(file.getvalue())
     root.attrib = {"viewBox": root.attrib["viewBox"], "class": shape.name, "role": "img", "aria-label": title}
     _clean(root)

@@ -19,11 +19,14 @@ from kronos_trainer.config import (
 )
 from kronos_trainer.config.tolerant import Tolerant
 from kronos_trainer.evaluation.document import Evaluation
+from kronos_trainer.evaluation.gate import level
+from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.report import verdict
 from kronos_trainer.report.judged import NAIVE, PUBLISHED, START, Judged, judged
 from kronos_trainer.report.settings import Setting, settings
 from kronos_trainer.report.trained import LastStep, Training, last_step, training
 from kronos_trainer.report.verdict import Said
+from kronos_trainer.report.wording import plain
 
 VERSION = 1  # of report.json; fields are only ever added
 
@@ -110,6 +113,14 @@ class Facts:
         hours = [one.gpu_hours for one in self.training if one.gpu_hours is not None]
         return sum(hours) if hours else None
 
+    @property
+    def decision(self) -> str:
+        """What the promotion gate has done with the run, and why; empty where it was not asked."""
+        if self.promotion is None:
+            return ""
+        said = plain(self.promotion.message or self.promotion.decision)
+        return said[:1].upper() + said[1:]
+
     def document(self) -> dict[str, object]:
         """The content of report.json."""
         wire = _json(self)
@@ -179,12 +190,11 @@ def _evaluation(paths: RunPaths, stage: StageName, run: RunConfig, summary: Eval
     return Evaluation(confidence=run.promotion.confidence, horizon=run.window.horizon, summary=summary)
 
 
-def _calibration(paths: RunPaths) -> dict[str, object]:
+def _calibration(paths: RunPaths) -> Calibration | None:
     try:
-        found = json.loads(paths.calibration.read_text())
+        return Calibration.read(json.loads(paths.calibration.read_text()))
     except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return None
 
 
 def _rivals(results: Mapping[StageName, StageResult], promotion: PromotionResult | None) -> dict[str, str]:
@@ -216,8 +226,8 @@ def _said(
         run.model.key,
         summary,
         confidence=found.confidence,
+        alpha=level(run.promotion, summary.readings),
         labels=labels,
-        planned=found.planned,
         cut=found.cut,
         contaminated=found.contaminated,
     )

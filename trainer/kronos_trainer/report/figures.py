@@ -143,7 +143,7 @@ def timeline(data: DataRead) -> Markup | None:
             "test": canvas.TEST,
         }
         least = 3 * (right - left) / shape.width  # three points: an embargo is to be seen
-        for name, (start, after) in known.items():
+        for name, (start, after) in sorted(known.items(), key=lambda item: item[0] == "embargo"):  # above the test
             axes.barh(0, max(after - start, least), left=start, height=0.52, color=colours.get(name, canvas.OTHER))
         if until is not None and until > left:
             axes.barh(1, min(until, right) - left, left=left, height=0.52, color=canvas.SEEN)

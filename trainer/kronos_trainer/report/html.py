@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -18,9 +18,9 @@ from kronos_trainer.report.facts import Facts
 from kronos_trainer.report.fan import fan_svg
 from kronos_trainer.report.interval import interval_svg
 from kronos_trainer.report.judged import CALIBRATED, LEVELS, MOST_FANS, START, Compared, Judged
-from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLAUSIBILITY, SHARES, VOLATILITY
-from kronos_trainer.report.recipes import commands, recomputing
-from kronos_trainer.report.tables import training_rows
+from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLACES, PLAUSIBILITY, SHARES, VOLATILITY
+from kronos_trainer.report.recipes import RECOMPUTING, commands
+from kronos_trainer.report.tables import calibration_rows, training_rows
 from kronos_trainer.report.verdict import badge_of
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -49,7 +49,7 @@ def page(facts: Facts) -> str:
         "timeline": figures.timeline(facts.data),
         "software_names": names,
         "commands": commands(facts),
-        "recomputing": recomputing(facts),
+        "recomputing": RECOMPUTING,
     }
     if judged is not None:
         context |= _of_evaluation(judged)
@@ -78,7 +78,7 @@ def _of_evaluation(judged: Judged) -> dict[str, Any]:
         "nbsp": _NO_BREAK,
         "calibrated": CALIBRATED in judged.metrics,
         "start_covered": any(row.forecaster == START for row in judged.coverage),
-        "calibration_rows": _flat(judged.calibration),
+        "calibration_rows": [] if judged.calibration is None else calibration_rows(judged.calibration),
         "fans": list(fans.items()),
         "fans_of_all": judged.symbols > len(fans),
         "calibrated_fans": any(fan.calibrated for fan in judged.fans),
@@ -100,26 +100,6 @@ def _bands(fans: Sequence[Fan]) -> str:
         {round(100 * (high - low)) for low, high in zip(levels, reversed(levels), strict=True) if high > low}
     )
     return f"bands of {wording.some_of([f'{width} %' for width in widths])}" if widths else "bands"
-
-
-def _flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
-    """The numbers and texts of a JSON object by their paths; long lists are cut."""
-    rows: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if name == "version":
-            continue
-        path = f"{prefix}{name}"
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{path}.")
-        elif isinstance(value, list):
-            if all(isinstance(one, int | float | str) for one in value) and value:
-                texts = [wording.number(one) if isinstance(one, float) else str(one) for one in value]
-                rows.append((path, ", ".join(texts[:24]) + (", …" if len(texts) > 24 else "")))
-        elif isinstance(value, bool) or value is None:
-            rows.append((path, _setting(value)))
-        else:
-            rows.append((path, wording.number(value) if isinstance(value, float) else str(value)))
-    return rows
 
 
 @cache
@@ -185,7 +165,7 @@ def _interval(one: Compared) -> str:
 
 
 def _metric(value: float | None, name: str) -> str:
-    return wording.percent(value) if name in SHARES else wording.loss(value)
+    return wording.measure(value, PLACES.get(name), share=name in SHARES)
 
 
 def _setting(value: object) -> str:

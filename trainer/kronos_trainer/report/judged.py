@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from kronos_trainer.config import Comparison, EvaluationSummary
 from kronos_trainer.evaluation.document import Evaluation, Fan, Forecaster, Span
+from kronos_trainer.forecast.calibration import Calibration
 
 MODEL, CALIBRATED, START, PUBLISHED, NAIVE = "finetuned", "calibrated", "start", "published", "naive"
 MOST_FANS = 6  # symbols whose forecasts are drawn
@@ -48,7 +49,7 @@ class SymbolScore:
     """One symbol: the model's loss, and its improvement over two rivals."""
 
     symbol: str
-    loss: float | None
+    loss: float
     over_start: float | None
     over_naive: float | None
 
@@ -84,13 +85,13 @@ class Judged:
     by_step: Mapping[str, Mapping[str, tuple[float | None, ...]]]  # by metric and forecaster
     coverage: tuple[Covered, ...]
     pit: Mapping[str, tuple[float | None, ...]]
-    calibration: Mapping[str, object]  # what calibration.json says of itself
+    calibration: Calibration | None
     by_symbol: tuple[SymbolScore, ...]
     fans: tuple[Fan, ...]
 
 
 def judged(
-    found: Evaluation, summary: EvaluationSummary, calibration: Mapping[str, object], labels: Mapping[str, str]
+    found: Evaluation, summary: EvaluationSummary, calibration: Calibration | None, labels: Mapping[str, str]
 ) -> Judged:
     """The facts of an evaluation. `labels` name rivals for sentences; their own are for tables."""
     forecasters = found.forecasters
@@ -181,41 +182,46 @@ def _coverage(forecasters: Mapping[str, Forecaster]) -> list[Covered]:
 
 
 def _by_symbol(found: Evaluation, metric: str) -> tuple[SymbolScore, ...]:
-    """In the order of the improvement over the start, the best first; symbols that were not scored last."""
+    """In the order of the improvement over the start, the best first."""
 
-    def losses(name: str) -> Mapping[str, float | None]:
-        one = found.forecasters.get(name)
-        return {} if one is None else one.by_symbol.get(metric, {})
+    def losses(name: str) -> Mapping[str, float]:
+        return _losses(found, name, metric)
 
     model, start, naive = losses(MODEL), losses(START), losses(NAIVE)
     rows = [
         SymbolScore(
             symbol=symbol,
-            loss=model.get(symbol),
-            over_start=_improvement(model.get(symbol), start.get(symbol)),
-            over_naive=_improvement(model.get(symbol), naive.get(symbol)),
+            loss=model[symbol],
+            over_start=_improvement(model[symbol], start.get(symbol)),
+            over_naive=_improvement(model[symbol], naive.get(symbol)),
         )
         for symbol in model
     ]
 
-    def place(row: SymbolScore) -> tuple[bool, float, str]:
+    def place(row: SymbolScore) -> tuple[float, str]:
         gain = row.over_start if row.over_start is not None else row.over_naive
-        return row.loss is None, -(gain or 0.0), row.symbol
+        return -(gain or 0.0), row.symbol
 
     return tuple(sorted(rows, key=place))
 
 
-def _improvement(loss: float | None, rival: float | None) -> float | None:
-    return None if loss is None or not rival else 1 - loss / rival
+def _losses(found: Evaluation, name: str, metric: str) -> dict[str, float]:
+    """Of a forecaster, by symbol, as far as it was scored."""
+    one = found.forecasters.get(name)
+    by_symbol = {} if one is None else one.by_symbol
+    return {symbol: loss for symbol, scores in by_symbol.items() if (loss := scores.get(metric)) is not None}
+
+
+def _improvement(loss: float, rival: float | None) -> float | None:
+    return 1 - loss / rival if rival else None
 
 
 def _chosen(found: Evaluation, metric: str) -> tuple[Fan, ...]:
     """The forecasts to draw: of all symbols, or of so many that are spread evenly over their ranking by loss."""
     symbols = list(dict.fromkeys(fan.symbol for fan in found.fans))
-    one = found.forecasters.get(MODEL)
-    losses = {} if one is None else one.by_symbol.get(metric, {})
     if len(symbols) > MOST_FANS:
-        ranked = sorted(symbols, key=lambda symbol: (losses.get(symbol) is None, losses.get(symbol) or 0.0, symbol))
+        losses = _losses(found, MODEL, metric)
+        ranked = sorted(symbols, key=lambda symbol: (symbol not in losses, losses.get(symbol, 0.0), symbol))
         symbols = [ranked[round(place * (len(ranked) - 1) / (MOST_FANS - 1))] for place in range(MOST_FANS)]
     return tuple(fan for symbol in symbols for fan in _in_order([fan for fan in found.fans if fan.symbol == symbol]))
 

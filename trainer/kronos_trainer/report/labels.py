@@ -27,3 +27,5 @@ LABELS = {
     "firstJump": "first step",
 }
 SHARES = frozenset({"direction", "majority", "highBelowBody", "lowAboveBody", "negativeVolume", "priceNotPositive"})
+PLACES = {"ic": 3, "rankIc": 3, "rankIcir": 2, "firstJump": 2}
+"""Digits after the point, of measures that are no losses."""

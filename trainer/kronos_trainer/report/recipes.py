@@ -12,18 +12,19 @@ kronos forecast --model {name}{namespace} --input bars.csv --horizon {horizon} -
 kronos forecast --tokenizer tokenizer/best --predictor predictor/best --lookback {lookback} \\
     --input bars.csv --horizon {horizon} --output forecast.csv"""
 
-_RECOMPUTING = """\
+RECOMPUTING = """\
 import json
 import numpy as np
 from statsmodels.tsa.stattools import diebold_mariano_test
 
 found = json.load(open("evaluation/evaluation.json"))
 for one in found["comparisons"]:
-    if one.get("refused"):
+    if not one.get("model"):  # not compared
         continue
     model, rival = np.array(one["model"]), np.array(one["loss"])
+    lags = one.get("lags", 0)
     test = diebold_mariano_test(np.zeros(len(model)), model, rival, criterion=lambda _, loss: loss,
-                                harvey_adj=True, horizon=OVERLAP, lags=LAGS)
+                                harvey_adj=True, horizon=lags + 1, lags=lags)
     better = test.pvalue / 2 if model.mean() < rival.mean() else 1 - test.pvalue / 2
     print(one["rival"], 1 - model.mean() / rival.mean(), better)"""
 
@@ -36,10 +37,3 @@ def commands(facts: Facts) -> str:
         horizon=facts.horizon,
         lookback=facts.lookback,
     )
-
-
-def recomputing(facts: Facts) -> str:
-    """How to compute the improvements and p-values again. Needs numpy and statsmodels alone."""
-    judged = facts.evaluation
-    overlap = 1 if judged is None or not judged.stride else -(-judged.horizon // judged.stride)
-    return _RECOMPUTING.replace("OVERLAP", str(overlap)).replace("LAGS", str(overlap - 1))

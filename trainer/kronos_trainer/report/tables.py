@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.report import wording
 from kronos_trainer.report.trained import Training
 
@@ -27,3 +28,17 @@ def training_rows(trained: Sequence[Training]) -> list[tuple[str, list[str]]]:
         "GPU hours": lambda one: wording.hours(one.gpu_hours),
     }
     return [(title, [show(one) for one in trained]) for title, show in rows.items()]
+
+
+def calibration_rows(found: Calibration) -> list[tuple[str, str]]:
+    """What a calibration has chosen, and what its bands held where it was measured."""
+    percent, count = wording.percent, wording.count
+    rows = [("temperature", wording.number(found.temperature)), ("top-p", wording.number(found.top_p))]
+    if found.cells:
+        rows.append(("measured on", f"{count(found.cells)} forecasts of {count(found.dates)} dates"))
+    for level, factors in zip(found.levels, found.factors, strict=False):
+        name = f"{100 * level:g}"
+        held = f"held {percent(found.sampled.get(name))} as sampled, {percent(found.calibrated.get(name))} calibrated"
+        moved = f"; its ends are moved by {min(factors):.2f} to {max(factors):.2f}" if factors else ""
+        rows.append((f"{name} % band", held + moved))
+    return [*rows, *([("note", found.note)] if found.note else [])]

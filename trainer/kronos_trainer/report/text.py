@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from kronos_trainer.report import recipes
 from kronos_trainer.report.facts import Facts
 from kronos_trainer.report.judged import LEVELS, Judged
-from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLAUSIBILITY, SHARES, VOLATILITY
+from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLACES, PLAUSIBILITY, SHARES, VOLATILITY
 from kronos_trainer.report.tables import training_rows
 from kronos_trainer.report.verdict import badge_of
 from kronos_trainer.report.wording import (
@@ -17,6 +17,7 @@ from kronos_trainer.report.wording import (
     date,
     finish,
     loss,
+    measure,
     number,
     percent,
     plain,
@@ -58,10 +59,8 @@ def _head(facts: Facts) -> str:
     about = f"{plain(facts.model)} · run {plain(facts.run)}"
     more = f"{facts.timeframe} bars, lookback {facts.lookback}, horizon {facts.horizon}"
     end = f", finished {finish(facts.finished_at)}" if facts.finished_at and not facts.failure else ""
-    decision = facts.promotion
     rows = [about, more + end, "", said.badge.upper(), _wrapped(said.sentence), *map(_wrapped, said.limits)]
-    if decision is not None:
-        rows += [_wrapped(f"{plain(decision.decision)}{': ' if decision.message else ''}{plain(decision.message)}")]
+    rows += [_wrapped(facts.decision)] if facts.decision else []
     return "\n".join(rows) + "\n"
 
 
@@ -82,7 +81,13 @@ def _judged(judged: Judged) -> list[str]:
     for one in judged.comparisons:
         interval = NOTHING if one.low is None else f"{signed(one.low)} to {signed(one.high)}"
         numbers = [signed(one.improvement), interval, probability(one.p), str(one.dates)]
-        rows.append([plain(one.label), *(numbers if not one.refused else [NOTHING] * 4), badge_of(one.verdict)])
+        rows.append(
+            [
+                plain(one.label),
+                *(numbers if not one.refused else [NOTHING] * 4),
+                "not compared" if one.refused else badge_of(one.verdict),
+            ]
+        )
     refused = [f"{plain(one.label)}: {plain(one.refused)}" for one in judged.comparisons if one.refused]
     refused += [f"not compared with {plain(rival)}: {plain(why)}" for rival, why in judged.left_out.items()]
     sections = [
@@ -118,7 +123,7 @@ def _metrics(judged: Judged, names: Sequence[str]) -> str:
     rows = [["forecast", *(LABELS[name] for name in names)]]
     for forecaster, values in judged.metrics.items():
         if any(values.get(name) is not None for name in names):
-            shown = [(percent if name in SHARES else loss)(values.get(name)) for name in names]
+            shown = [measure(values.get(name), PLACES.get(name), share=name in SHARES) for name in names]
             rows.append([plain(judged.labels[forecaster]), *shown])
     return table(rows, right="12345678")
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kronos_trainer.config import Comparison, EvaluationSummary, Verdict
+from kronos_trainer.evaluation.gate import LEAST_DATES
 from kronos_trainer.report.wording import between, digits, ordinal, plain, probability, signed
 
-LEAST_DATES = 20  # fewer cannot tell, whatever p says
 SPOKEN = ("start", "naive", "published")  # the rivals that the sentence speaks of, in this order
 
 BADGES = {
@@ -58,23 +58,29 @@ def judged(
     summary: EvaluationSummary,
     *,
     confidence: float,
+    alpha: float,
     labels: Mapping[str, str],
-    planned: int = 0,
     cut: str = "",
     contaminated: str = "",
 ) -> Said:
-    """Of a run with an evaluation. `labels` name rivals for people."""
+    """Of a run with an evaluation. `alpha` is the largest p of a verdict, `labels` name rivals for people."""
     spoken = [one for rival in SPOKEN if (one := summary.against(rival)) is not None]
-    clauses = [_clause(one, labels.get(one.rival, one.rival), confidence, summary.metric) for one in spoken]
+    names = {one.rival: labels.get(one.rival, one.rival) for one in spoken}
+    untold = [one for one in spoken if _untold(one, alpha, 1 - confidence)]
+    clauses = [
+        _clause(one, names[one.rival], confidence, alpha, contaminated, summary) for one in spoken if one not in untold
+    ]
+    if untold:
+        clauses.append(_untold_clause(untold, names))
     sentence = f"{name} {'; it '.join(clauses)}." if clauses else f"{name} was compared with nothing."
     limits = []
-    if contaminated:
+    if contaminated and not any(_unfair(one) and not one.refused for one in spoken):
         limits.append(f"Not out of sample: {plain(contaminated)}.")
     if cut:
-        of = f"{summary.dates} of {planned} dates were scored" if planned else f"{summary.dates} dates were scored"
-        limits.append(f"Cut short: {of} ({plain(cut)}).")
-    elif summary.note:
-        limits.append(_sentence(plain(summary.note)))
+        limits.append(f"Cut short: {plain(cut)}.")
+    rest = summary.note.replace(contaminated, "").replace(cut, "").strip("; ")
+    if rest:
+        limits.append(_sentence(plain(rest)))
     if summary.readings > 1:
         limits.append(
             f"This is the {ordinal(summary.readings)} evaluation of this model that has read these bars: the more "
@@ -83,13 +89,19 @@ def judged(
     return Said(badge=badge_of(summary.verdict), sentence=sentence, limits=tuple(limits))
 
 
-def _clause(one: Comparison, rival: str, confidence: float, metric: str) -> str:
+def _unfair(one: Comparison) -> bool:
+    return bool(one.refused) or one.verdict == Verdict.NOT_OUT_OF_SAMPLE
+
+
+def _clause(
+    one: Comparison, rival: str, confidence: float, alpha: float, contaminated: str, summary: EvaluationSummary
+) -> str:
     """One comparison, after "it"."""
-    if one.refused or one.verdict == Verdict.NOT_OUT_OF_SAMPLE:
-        why = plain(one.refused).rstrip(".") or "one of both may have seen the test span"
+    if _unfair(one):
+        why = plain(one.refused or contaminated).rstrip(".") or "one of both may have seen the test span"
         return f"cannot be compared fairly with {rival}: {why}"
     interval = one.improvement is not None and one.low is not None and one.high is not None
-    loss = metric.upper()
+    loss = summary.metric.upper()
     dates = f"{one.dates} date{'' if one.dates == 1 else 's'}"
     if one.verdict in (Verdict.BETTER, Verdict.WORSE) and interval:
         assert one.improvement is not None and one.low is not None and one.high is not None
@@ -103,13 +115,36 @@ def _clause(one: Comparison, rival: str, confidence: float, metric: str) -> str:
         )
     if one.verdict in (Verdict.BETTER, Verdict.WORSE):
         return f"forecasts {one.verdict.lower()} than {rival} ({dates})"
-    span = f" ({signed(one.low)} to {signed(one.high)})" if one.low is not None and one.high is not None else ""
-    told = f"cannot be told apart from {rival}{span}"
-    if one.dates < LEAST_DATES:
-        return f"{told}: {dates} {'is' if one.dates == 1 else 'are'} too few for a verdict, which needs {LEAST_DATES}"
-    if one.smallest_gain is not None:
-        return f"{told}; with {dates} only a gain of {digits(one.smallest_gain)} % would have been found"
-    return told
+    assert one.p_better is not None, "else it is untold"
+    return (
+        f"cannot be told apart from {rival}{_span(one)}: p is {probability(one.p_better)}, and at the "
+        f"{ordinal(summary.readings)} reading of these bars {alpha:.2g} is needed"
+    )
+
+
+def _untold(one: Comparison, alpha: float, first: float) -> bool:
+    """Whether nothing was found, and would not have been with `first`, the level of a first reading, either."""
+    if _unfair(one) or one.verdict in (Verdict.BETTER, Verdict.WORSE):
+        return False
+    return one.dates < LEAST_DATES or one.p_better is None or not alpha < one.p_better <= first
+
+
+def _untold_clause(found: Sequence[Comparison], names: Mapping[str, str]) -> str:
+    rivals = " or from ".join(f"{names[one.rival]}{_span(one)}" for one in found)
+    dates = min(one.dates for one in found)
+    many = f"{dates} date{'' if dates == 1 else 's'}"
+    told = f"cannot be told apart from {rivals}"
+    if dates < LEAST_DATES:
+        return f"{told}: {many} {'is' if dates == 1 else 'are'} too few for a verdict, which needs {LEAST_DATES}"
+    gains = [digits(gain) for gain in sorted(one.smallest_gain for one in found if one.smallest_gain is not None)]
+    if not gains:
+        return told
+    gain = gains[0] if gains[0] == gains[-1] else f"{gains[0]} to {gains[-1]}"
+    return f"{told}; with {many} only a gain of {gain} % would have been found"
+
+
+def _span(one: Comparison) -> str:
+    return f" ({signed(one.low)} to {signed(one.high)})" if one.low is not None and one.high is not None else ""
 
 
 def _sentence(text: str) -> str:

@@ -16,9 +16,7 @@ def number(value: float | None) -> str:
     """A number: at most four significant digits, or the whole number."""
     if value is None:
         return NOTHING
-    if value == int(value) and abs(value) >= 1000:
-        return f"{int(value):,}".replace("-", MINUS)
-    digits = f"{value:.4g}" if abs(value) < 10000 else f"{value:,.0f}"
+    digits = f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return digits.replace("-", MINUS)
 
 
@@ -27,6 +25,13 @@ def loss(value: float | None) -> str:
     if value is None or abs(value) >= 1000:
         return number(value)
     return f"{value:#.4g}".removesuffix(".").replace("-", MINUS)
+
+
+def measure(value: float | None, places: int | None, *, share: bool) -> str:
+    """A number of an evaluation: a share in percent, one with so many digits after the point, or a loss."""
+    if share:
+        return percent(value)
+    return loss(value) if value is None or places is None else f"{value:.{places}f}".replace("-", MINUS)
 
 
 def hours(value: float | None) -> str:

@@ -67,9 +67,19 @@ class Storage:
 
     def save(self, *, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], meta: Meta, best: bool) -> None:
         """Makes a checkpoint durable, unless a later attempt has taken over. Called on rank 0. Raises StorageError."""
+        self.still_mine()
+        self._checkpoints.save(weights=weights, optimizer=optimizer, meta=meta, best=best)
+        self.push()
+
+    def still_mine(self) -> None:
+        """To be called on rank 0 before it writes what others rely on. Raises StorageError if a later attempt has
+        taken over."""
         if self._lock is not None:
             self._lock.still_mine()
-        self._checkpoints.save(weights=weights, optimizer=optimizer, meta=meta, best=best)
+
+    def keep(self) -> None:
+        """Uploads what was written, unless a later attempt has taken over. Called on rank 0. Raises StorageError."""
+        self.still_mine()
         self.push()
 
     def push(self) -> None:

@@ -85,7 +85,7 @@ class _Evaluation:
         return StageResult(
             scores={"crps": summary.loss},
             evaluation=summary,
-            promotion=decide(run.promotion, summary, model=run.model.key, run=run.run, published=self._published),
+            promotion=decide(run.promotion, summary, model=run.model.name, run=run.run, published=self._published),
         )
 
     def _calibrated(self, finetuned: Nets, plain: Sampled) -> CalibratedRival:

@@ -31,7 +31,9 @@ from kronos_trainer.config import (
 from kronos_trainer.storage import strict_json
 from kronos_trainer.training import termination
 
-Phase = Literal["starting", "loading", "tokenising", "compiling", "training", "validating", "calibrating", "scoring", "saving"]
+Phase = Literal[
+    "starting", "loading", "tokenising", "compiling", "training", "validating", "calibrating", "scoring", "saving"
+]
 
 
 class Measures(TypedDict, total=False):

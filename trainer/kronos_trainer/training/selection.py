@@ -80,7 +80,8 @@ def origins(bars: Bars, span: tuple[int, int], run: RunConfig) -> Int64:
             f"between {start} and {end}; give data.split a longer validation span, lower window.horizon, or set "
             "training.selectBy to loss"
         )
-    return found[validation_order(len(found), seed=training.seed, limit=training.select_windows).numpy()]
+    chosen = validation_order(len(found), seed=training.seed, limit=training.select_windows)
+    return np.asarray(found[chosen.numpy()])
 
 
 def forecasts_of(

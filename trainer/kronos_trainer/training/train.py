@@ -109,6 +109,7 @@ class _Attempt:
                 "device": ranks.device_name,
             }
         )
+        ranks.on_first(self._storage.still_mine)
         written = ranks.on_first(lambda: finish_scores(run, self._storage.paths, scored))
         reporter = self._reporter()
         reporter.judged(written, self._storage.paths.report)
@@ -239,7 +240,7 @@ class _Attempt:
             beat=self._beat,
             weights=lambda stage: ensure_weights(run, paths, stage),
             paths=paths,
-            keep=self._storage.push,
+            keep=self._storage.keep,
         )
 
     @contextmanager
