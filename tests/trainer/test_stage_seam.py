@@ -36,7 +36,7 @@ class BacktestStage(StageConfig):
 MODULE = '''
 """The stage that scores the finished model."""
 
-from kronos_trainer.config import StageName
+from kronos_trainer.config import StageName, StageResult
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.weights import load_net
 
@@ -54,7 +54,8 @@ def backtest(work):
     values = work.splits.validation.gather(windows).values
     with torch.no_grad():
         error = (tokenizer.reconstruct(values) - values).square().mean()
-    return {"windows": len(windows), "squaredError": error.item(), "layers": predictor.config.n_layers}
+    found = {"windows": len(windows), "squaredError": error.item(), "layers": predictor.config.n_layers}
+    return StageResult(scores=found)
 '''
 FORECAST_NEEDS = {"path", "digest", "hash"}
 

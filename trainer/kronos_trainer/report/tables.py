@@ -39,6 +39,9 @@ def calibration_rows(found: Calibration) -> list[tuple[str, str]]:
     for level, factors in zip(found.levels, found.factors, strict=False):
         name = f"{100 * level:g}"
         held = f"held {percent(found.sampled.get(name))} as sampled, {percent(found.calibrated.get(name))} calibrated"
-        moved = f"; its ends are moved by {min(factors):.2f} to {max(factors):.2f}" if factors else ""
-        rows.append((f"{name} % band", held + moved))
+        moved = list(dict.fromkeys(f"{factor:.2f}" for factor in sorted(factors)))
+        by = (
+            f"; its ends are moved by a factor of {' to '.join(dict.fromkeys(moved[:1] + moved[-1:]))}" if moved else ""
+        )
+        rows.append((f"{name} % band", held + by))
     return [*rows, *([("note", found.note)] if found.note else [])]
