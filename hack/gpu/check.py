@@ -825,7 +825,7 @@ def product(out: Out) -> None:
         return {name: (latest / name).read_bytes() for name in ("weights.safetensors", "optimizer.safetensors")}
 
     runs = {}
-    for stage in StageName:
+    for stage in StageName.with_weights():
         run = make_run(stage.value, size, tokenizer_size, micro=64, output="whole", epochs=common["epochs"], training=dict(common["training"]))
         runs[stage] = run
         out.put(f"train {stage.value}", finish(start(run, f"whole-{stage.value}"), 600 if SMOKE else 60))
