@@ -208,10 +208,10 @@ def test_a_run_that_nobody_has_judged_says_so(tmp_path: Path) -> None:
     page, wire, said = written(examples.trained(tmp_path))
     assert wire["verdict"]["badge"] == "Not judged" and wire["evaluation"] is None
     assert wire["verdict"]["sentence"].startswith("model-b-1d was not judged: its run has no evaluation")
-    assert "Tokenizer: validation loss 0.5200 → 0.3353 (−35.5 %)" in wire["verdict"]["sentence"]
-    assert (
-        "predictor: CRPS of forecasts on the validation span 3.4000 → 2.8265 (−16.9 %)" in wire["verdict"]["sentence"]
-    )
+    assert wire["verdict"]["limits"] == [
+        "Tokenizer: validation loss 0.5200 → 0.3353 (−35.5 %).",
+        "Predictor: CRPS of forecasts on the validation span 3.4000 → 2.8265 (−16.9 %).",
+    ]
     assert Read(page).sections == ["training", "data", "configuration", "reproduce", "software"]
     assert "NOT JUDGED" in said
     assert_self_contained(page)

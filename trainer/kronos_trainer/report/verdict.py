@@ -45,11 +45,11 @@ def failed(name: str, stage: str, message: str) -> Said:
 def not_judged(name: str, outcomes: Sequence[str], *, scored: bool) -> Said:
     """Of a run without an evaluation; `outcomes` are those of its trainings."""
     why = "its run has no evaluation" if not scored else "its evaluation has found no verdict"
-    losses = f" {_sentence('; '.join(outcomes))}" if outcomes else ""
     return Said(
         badge=NOT_JUDGED,
         sentence=f"{name} was not judged: {why}, so nothing here says whether it forecasts better than what it "
-        f"started from or than the naive forecast.{losses}",
+        "started from or than the naive forecast.",
+        limits=tuple(_sentence(outcome) for outcome in outcomes),
     )
 
 
