@@ -95,7 +95,16 @@ def test_every_number_is_that_of_the_run(judged: tuple[Example, Any]) -> None:
     assert {fan["which"] for fan in wire["evaluation"]["fans"]} == {"best", "median", "worst"}
     tokenizer, predictor = wire["training"]
     result = json.loads(example.paths.stage(StageName("predictor")).result.read_text())
-    for name in ("bestValidationLoss", "bestStep", "steps", "seconds", "device", "precision", "samplesPerSecond"):
+    for name in (
+        "bestValidationLoss",
+        "bestCrps",
+        "bestStep",
+        "steps",
+        "seconds",
+        "device",
+        "precision",
+        "samplesPerSecond",
+    ):
         assert predictor[name] == result[name]
     assert predictor["gpuHours"] == pytest.approx(2 * result["seconds"] / 3600) and tokenizer["interruptions"] == 1
     assert (tokenizer["validationLoss"]["steps"][0], tokenizer["validationLoss"]["values"][0]) == (0, 0.52)
@@ -199,7 +208,10 @@ def test_a_run_that_nobody_has_judged_says_so(tmp_path: Path) -> None:
     page, wire, said = written(examples.trained(tmp_path))
     assert wire["verdict"]["badge"] == "Not judged" and wire["evaluation"] is None
     assert wire["verdict"]["sentence"].startswith("model-b-1d was not judged: its run has no evaluation")
-    assert "predictor: validation loss 0.3200 → 0.2353 (−26.5 %)" in wire["verdict"]["sentence"]
+    assert "Tokenizer: validation loss 0.5200 → 0.3353 (−35.5 %)" in wire["verdict"]["sentence"]
+    assert (
+        "predictor: CRPS of forecasts on the validation span 3.4000 → 2.8265 (−16.9 %)" in wire["verdict"]["sentence"]
+    )
     assert Read(page).sections == ["training", "data", "configuration", "reproduce", "software"]
     assert "NOT JUDGED" in said
     assert_self_contained(page)

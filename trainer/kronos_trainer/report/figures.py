@@ -16,7 +16,7 @@ from kronos_trainer.report import canvas, judged
 from kronos_trainer.report.canvas import INK, Shape, drawn, plain
 from kronos_trainer.report.facts import DataRead
 from kronos_trainer.report.judged import LEVELS, Judged
-from kronos_trainer.report.trained import Training
+from kronos_trainer.report.trained import Curve, Training
 
 COLOURS = {
     judged.MODEL: canvas.MODEL,
@@ -83,22 +83,23 @@ def training(one: Training) -> Markup | None:
     if not (one.loss.steps or one.validation_loss.steps):
         return None
 
+    crps = bool(one.validation_crps.steps)
+
     def draw(figure: Figure, shape: Shape) -> None:
-        ratios = [2.2, 1, 1]
+        ratios = [2.2, *([1.3] if crps else []), 1, 1]
         if shape.narrow:
-            losses, rate, speed = figure.subplots(3, 1, sharex=True, height_ratios=[2.0, 1, 1])
+            panels = list(figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
         else:
-            losses, rate, speed = figure.subplots(1, 3, width_ratios=ratios)
+            panels = list(figure.subplots(1, len(ratios), width_ratios=ratios))
+        losses, rate, speed = panels[0], panels[-2], panels[-1]
         plain(losses, title="Loss")
         losses.plot(one.loss.steps, one.loss.values, color=canvas.OTHER, linewidth=1.2)
-        marked = {"marker": "o", "markersize": 3.2} if len(one.validation_loss.steps) <= 40 else {}
-        losses.plot(one.validation_loss.steps, one.validation_loss.values, color=canvas.MODEL, **marked)
-        if one.best_step is not None and one.best_validation_loss is not None:
-            losses.plot(
-                [one.best_step], [one.best_validation_loss], marker="o", markersize=8, color="none",
-                markeredgecolor=INK, markeredgewidth=1.1,
-            )  # fmt: skip
+        _validations(losses, one.validation_loss, one.best_step, one.best_validation_loss)
         _focus(losses, one)
+        if crps:
+            plain(panels[1], title="Validation CRPS")
+            _validations(panels[1], one.validation_crps, one.best_step, one.best_crps)
+            panels[1].yaxis.set_major_locator(MaxNLocator(4))
         plain(rate, title="Learning rate")
         rate.plot(one.learning_rate.steps, one.learning_rate.values, color=INK, linewidth=1.1)
         rate.yaxis.set_major_formatter(FuncFormatter(_exponent))
@@ -108,13 +109,23 @@ def training(one: Training) -> Markup | None:
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_locator(MaxNLocator(3))
         speed.yaxis.set_major_formatter(EngFormatter(sep=""))
-        for axes in (losses, rate, speed):
-            axes.xaxis.set_major_locator(MaxNLocator(6 if axes is losses else 2, integer=True))
+        for axes in panels:
+            axes.xaxis.set_major_locator(
+                MaxNLocator(6 if axes is losses and not crps else 3 if crps else 2, integer=True)
+            )
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             if axes is speed or not shape.narrow:
                 axes.set_xlabel("step", fontsize=10.5)
 
-    return drawn(f"Training of the {one.stage}", draw, height=220, narrow_height=400)
+    return drawn(f"Training of the {one.stage}", draw, height=220, narrow_height=520 if crps else 400)
+
+
+def _validations(axes: Axes, curve: Curve, best_step: int | None, best: float | None) -> None:
+    """Numbers of the validations, and a ring around that of the weights that were kept."""
+    dots = {"marker": "o", "markersize": 3.2} if len(curve.steps) <= 40 else {}
+    axes.plot(curve.steps, curve.values, color=canvas.MODEL, **dots)  # type: ignore[arg-type]
+    if best_step is not None and best is not None:
+        axes.plot([best_step], [best], marker="o", markersize=8, color="none", markeredgecolor=INK, markeredgewidth=1.1)
 
 
 def timeline(data: DataRead) -> Markup | None:

@@ -18,6 +18,9 @@ def training_rows(trained: Sequence[Training]) -> list[tuple[str, list[str]]]:
         "best weights after step": lambda one: count(one.best_step),
         "validation loss before": lambda one: wording.loss(one.initial_validation_loss),
         "validation loss of the best": lambda one: wording.loss(one.best_validation_loss),
+        "validation CRPS before": lambda one: wording.loss(one.initial_crps),
+        "validation CRPS of the best": lambda one: wording.loss(one.best_crps),
+        "best by": lambda one: one.selected_by or wording.NOTHING,
         "training loss, last": lambda one: wording.loss(one.final_train_loss),
         "time": lambda one: duration(one.seconds),
         "windows per second": lambda one: number(one.samples_per_second),
@@ -27,7 +30,8 @@ def training_rows(trained: Sequence[Training]) -> list[tuple[str, list[str]]]:
         "precision": lambda one: plain(one.precision) or wording.NOTHING,
         "GPU hours": lambda one: wording.hours(one.gpu_hours),
     }
-    return [(title, [show(one) for one in trained]) for title, show in rows.items()]
+    shown = [(title, [show(one) for one in trained]) for title, show in rows.items()]
+    return [(title, cells) for title, cells in shown if set(cells) != {wording.NOTHING}]
 
 
 def calibration_rows(found: Calibration) -> list[tuple[str, str]]:

@@ -29,6 +29,9 @@ class Training:
     outcome: str
     initial_validation_loss: float | None = None
     best_validation_loss: float | None = None
+    selected_by: str = ""  # loss or crps
+    initial_crps: float | None = None
+    best_crps: float | None = None
     best_step: int | None = None
     best_epoch: int | None = None
     final_train_loss: float | None = None
@@ -79,6 +82,9 @@ def training(stage: str, files: StagePaths, result: StageResult) -> Training:
         outcome=outcome(result),
         initial_validation_loss=result.initial_validation_loss,
         best_validation_loss=result.best_validation_loss,
+        selected_by=result.selected_by,
+        initial_crps=result.initial_crps,
+        best_crps=result.best_crps,
         best_step=result.best_step,
         best_epoch=result.best_epoch,
         final_train_loss=result.final_train_loss,
@@ -119,10 +125,13 @@ def outcome(result: StageResult) -> str:
     before, after = result.initial_validation_loss, result.best_validation_loss
     if before is None or after is None:
         return "trained without a validation loss"
+    by, was, best = "validation loss", before, after
+    if result.selected_by == "crps" and result.initial_crps is not None and result.best_crps is not None:
+        by, was, best = "CRPS of forecasts on the validation span", result.initial_crps, result.best_crps
     if result.best_step == 0:
-        return f"training did not improve on the initial validation loss {before:.4f}, so the initial weights were kept"
-    change = f" ({100 * (after - before) / abs(before):+.1f} %)" if before else ""
-    return f"validation loss {before:.4f} → {after:.4f}{change.replace('-', '−')}"
+        return f"training did not improve on the initial {by} {was:.4f}, so the initial weights were kept"
+    change = f" ({100 * (best - was) / abs(was):+.1f} %)" if was else ""
+    return f"{by} {was:.4f} → {best:.4f}{change.replace('-', '−')}"
 
 
 def last_step(files: StagePaths) -> LastStep | None:
@@ -139,7 +148,7 @@ def last_step(files: StagePaths) -> LastStep | None:
         saved = None
     return LastStep(
         step=int(last["step"]),
-        epoch=int(last["epoch"]) if "epoch" in last else None,
+        epoch=next((int(line["epoch"]) for line in reversed(lines) if "epoch" in line), None),
         loss=losses[-1] if losses else None,
         validation_loss=validations[-1] if validations else None,
         checkpoint=saved if isinstance(saved, int) else None,

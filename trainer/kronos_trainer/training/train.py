@@ -171,9 +171,9 @@ class _Attempt:
                     )
                 loop.restore(restored)
             lines = restored.meta.metrics["lines"] if restored else 0
-            ranks.on_first(lambda: metrics.open(lines, attempt=run.attempt, step=loop.state.step))
-            self._on_training()
             try:
+                ranks.on_first(lambda: metrics.open(lines, attempt=run.attempt, step=loop.state.step))
+                self._on_training()
                 state = loop.train()
             finally:
                 metrics.close()
