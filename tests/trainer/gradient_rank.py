@@ -64,7 +64,7 @@ def main(config: Path) -> None:
         Path(base.bars), base.timeframe, base.data, Path(tempfile.gettempdir()) / str(ranks.rank)
     ).open()
     splits = split_bars(bars, base.data, base.window)
-    for name in StageName:
+    for name in StageName.with_weights():
         run = base.model_copy(update={"stage": name})
         stage = make_stage(name, splits, run, ranks)
         plan = plan_batches(

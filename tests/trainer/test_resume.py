@@ -56,7 +56,7 @@ def untrained(run: RunConfig, name: str) -> RunConfig:
     return copy
 
 
-@pytest.mark.parametrize("stage", StageName)
+@pytest.mark.parametrize("stage", StageName.with_weights())
 def test_kill_9_at_a_random_step_changes_nothing(
     stage: StageName, trained: dict[str, RunConfig], run_gang: RunGang
 ) -> None:

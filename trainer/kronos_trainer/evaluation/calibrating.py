@@ -24,7 +24,7 @@ Point = tuple[float, float]  # temperature, top-p
 PLAIN: Point = (1.0, 1.0)
 COARSE: tuple[Point, ...] = tuple((temperature, top_p) for top_p in (1.0, 0.9) for temperature in (1.0, 0.7, 1.4))
 FINER = 2**0.25  # between two temperatures of the coarse grid
-FEW = 20  # paths, to compare samplings with: the same random numbers are behind all of them
+FEW = 10  # paths, to compare samplings with: the same random numbers are behind all of them
 CERTAINTY = 2.0  # standard errors by which the best of them must gain
 DIGITS = 4  # of a factor
 

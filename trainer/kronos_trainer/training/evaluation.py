@@ -29,7 +29,7 @@ from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.storage import durable, pointers
 from kronos_trainer.training.task import Work
 
-MOST_CALIBRATED = 500  # cells of the validation span that a calibration is measured on
+MOST_CALIBRATED = 300  # cells of the validation span that a calibration is measured on
 MOST_VALIDATED = 60  # dates of it
 
 
