@@ -199,7 +199,7 @@ class Status(Contract):
     )
     report: ReportPath | None = Field(
         None,
-        description="Report of status.run, relative to the root of the storage. Written when a stage ends, and when "
+        description="Report of status.run, relative to the root of the storage. Written when the run ends, also when it fails, and when "
         "the run fails.",
     )
     promotion: PromotionState | None = Field(None, description="Last promotion or rollback that was asked for.")
