@@ -199,8 +199,8 @@ class Status(Contract):
     )
     report: ReportPath | None = Field(
         None,
-        description="Report of status.run, relative to the root of the storage. Written when the run ends, also when it fails, and when "
-        "the run fails.",
+        description="Report of status.run, relative to the root of the storage. Written when the run ends, however it "
+        "does.",
     )
     promotion: PromotionState | None = Field(None, description="Last promotion or rollback that was asked for.")
     checkpoint: CheckpointState | None = Field(None, description="Newest checkpoint of the running stage.")
