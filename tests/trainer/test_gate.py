@@ -75,7 +75,7 @@ def test_an_improvement_that_is_certain_and_too_small_is_not_enough() -> None:
 def test_the_message_has_the_numbers_the_refused_spans_and_the_way_out() -> None:
     held = judged(compared("start", "better"), compared("published", "refused"), readings=2)
     assert held.message == (
-        "held: the test span cannot tell whether it is better; run run-0 stays published; "
+        "the test span cannot tell whether it is better; run run-0 stays published; "
         "start: better, improvement 5.0 % (90% interval 1.0 % to 9.0 %), p 0.04 on 40 dates; "
         "published: undecided, not compared: its train span 2010-01-01 to 2019-01-01 overlaps; "
         "level 0.05: 0.1 over 2 readings of the test span; "

@@ -48,7 +48,7 @@ def decide(
     found = {rival: _finding(promotion, summary, rival) for rival in rivals}
     decision, why = _decision(promotion, list(found.values()), run=run, published=published)
     details = [f"{rival}: {_described(promotion, summary, rival, finding)}" for rival, finding in found.items()]
-    said = [f"{decision.lower()}: {why}", *details]
+    said = [why, *details]
     if found:
         said.append(_level_text(promotion, summary.readings))
     if decision is Decision.HELD:
