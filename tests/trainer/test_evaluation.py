@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import tiny_run
 from statsmodels.tsa.stattools import diebold_mariano_test
 
 from kronos_trainer.config import Decision, RunConfig, StageResult, Verdict
@@ -25,6 +24,8 @@ from kronos_trainer.storage.pointers import promote
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.progress import Progress
 from kronos_trainer.training.train import train_stage
+
+MakeRun = Callable[..., RunConfig]
 
 STAGES = ("tokenizer", "predictor", "evaluation")
 ROWS = 1200
@@ -56,7 +57,7 @@ def write(path: Path, *, weekdays: bool) -> Path:
     return path
 
 
-def configured(directory: Path, bars: Path, stage: str, **fields: Any) -> RunConfig:
+def configured(make: MakeRun, bars: Path, stage: str, **fields: Any) -> RunConfig:
     trained = {
         "init": {"scratch": {"size": "tiny"}},
         "batch_size": 16,
@@ -78,7 +79,7 @@ def configured(directory: Path, bars: Path, stage: str, **fields: Any) -> RunCon
         },
         "bars": str(bars),
     }
-    return tiny_run(directory, **base | fields)
+    return make(**base | fields)
 
 
 def done(run: RunConfig, stop: Callable[[], bool] = lambda: False) -> StageResult:
@@ -89,13 +90,15 @@ def done(run: RunConfig, stop: Callable[[], bool] = lambda: False) -> StageResul
     return result
 
 
-def trained_and_judged(directory: Path, bars: Path, **fields: Any) -> tuple[RunConfig, StageResult]:
-    runs = [configured(directory, bars, stage, **fields) for stage in STAGES]
+def trained_and_judged(make: MakeRun, bars: Path, **fields: Any) -> tuple[RunConfig, StageResult]:
+    runs = [configured(make, bars, stage, **fields) for stage in STAGES]
     return runs[-1], [done(run) for run in runs][-1]
 
 
-def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(tmp_path: Path) -> None:
-    run, judged = trained_and_judged(tmp_path, write(tmp_path / "b.csv", weekdays=True))
+def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run, judged = trained_and_judged(make_run, write(tmp_path / "b.csv", weekdays=True))
     summary, decided = judged.evaluation, judged.promotion
     assert summary is not None and decided is not None
     assert summary.verdict == Verdict.BETTER and summary.dates >= 40 and summary.readings == 1
@@ -127,17 +130,17 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(tm
     before = paths.stage(run.stage).result.stat().st_mtime_ns
     assert done(run).wire == judged.wire and paths.stage(run.stage).result.stat().st_mtime_ns == before
     hashes = run.stage_hashes | {"evaluation": "f" * 12}
-    again = configured(tmp_path, Path(run.bars), "evaluation", evaluation={"samples": 20}, stage_hashes=hashes)
+    again = configured(make_run, Path(run.bars), "evaluation", evaluation={"samples": 20}, stage_hashes=hashes)
     once_more = done(again)
     assert once_more.evaluation is not None and once_more.evaluation.readings == 2
     assert once_more.promotion is not None and "stays" in once_more.promotion.message
 
 
-def test_a_model_that_is_worse_than_naive_is_kept_and_held(tmp_path: Path) -> None:
+def test_a_model_that_is_worse_than_naive_is_kept_and_held(make_run: MakeRun, tmp_path: Path) -> None:
     short = {"windows_per_epoch": 64, "validation_windows": 32, "precision": "fp32"}
     bars = write(tmp_path / "b.csv", weekdays=False)
     run, judged = trained_and_judged(
-        tmp_path, bars, training=short, promotion={"against": ["start", "naive"]}, evaluation={"samples": 20}
+        make_run, bars, training=short, promotion={"against": ["start", "naive"]}, evaluation={"samples": 20}
     )
     assert judged.evaluation is not None and judged.promotion is not None
     assert judged.evaluation.verdict == Verdict.WORSE
@@ -163,13 +166,13 @@ def test_a_model_that_is_worse_than_naive_is_kept_and_held(tmp_path: Path) -> No
     assert repeated.model_copy(update={"seconds": 0}) == document.model_copy(update={"seconds": 0})
 
 
-def test_without_a_test_span_nothing_can_be_said_and_the_run_is_published(tmp_path: Path) -> None:
+def test_without_a_test_span_nothing_can_be_said_and_the_run_is_published(make_run: MakeRun, tmp_path: Path) -> None:
     short = {"windows_per_epoch": 32, "validation_windows": 16, "precision": "fp32"}
     data = {"source": {"path": "b"}, "split": {"fractions": {"train": 0.8, "validation": 0.2, "test": 0.0}}}
     epochs = {"init": {"scratch": {"size": "tiny"}}, "epochs": 1, "batch_size": 16, "micro_batch_size": 16}
     bars = write(tmp_path / "b.csv", weekdays=False)
     run, judged = trained_and_judged(
-        tmp_path, bars, training=short, data=data, tokenizer=epochs, predictor=epochs, evaluation={"samples": 10}
+        make_run, bars, training=short, data=data, tokenizer=epochs, predictor=epochs, evaluation={"samples": 10}
     )
     assert judged.evaluation is not None and judged.promotion is not None
     assert judged.evaluation.verdict == Verdict.UNDECIDED and "no date" in judged.evaluation.note
@@ -199,16 +202,16 @@ def result(spans: dict[str, tuple[str, str]] | None, digest: str = "d", **fields
     ],
 )
 def test_a_published_run_that_was_trained_or_selected_on_the_test_span_is_refused(
-    tmp_path: Path, spans: dict[str, tuple[str, str]] | None, theirs: dict[str, Any], digest: str, words: str
+    make_run: MakeRun, spans: dict[str, tuple[str, str]] | None, theirs: dict[str, Any], digest: str, words: str
 ) -> None:
-    ours, published = tiny_run(tmp_path), tiny_run(tmp_path, run="old", **theirs)
+    ours, published = make_run(), make_run(run="old", **theirs)
     found = refusal(("2013-02-01", "2015"), ours=ours, digest="d", published=published, results=[result(spans, digest)])
     assert (words in found) if words else found == ""
 
 
-def test_what_weights_have_seen(tmp_path: Path) -> None:
+def test_what_weights_have_seen(make_run: MakeRun) -> None:
     def until(**predictor: Any) -> str:
-        run = tiny_run(tmp_path, predictor={"init": predictor, "epochs": 1}, evaluation=settings)
+        run = make_run(predictor={"init": predictor, "epochs": 1}, evaluation=settings)
         return lineage.pretrained_until(run, run.paths(), run.stages[-1])
 
     settings: dict[str, Any] = {}
