@@ -410,8 +410,8 @@ def test_forecasts_take_any_run_by_its_id_or_alias(
     assert published_weights(root, None, "model-b-1d", "candidate").tokenizer == model.paths.runs / "a/tokenizer/best"
     for name, decision in (("b", PUBLISHED), ("c", PUBLISHED), ("d", HELD)):
         model.judge(model.run(name), decision)
-    monkeypatch.setattr("kronos_trainer.forecast.nets.forecaster_of", lambda weights, **options: weights)
     monkeypatch.setattr("kronos_trainer.forecast.command.write_forecast", lambda request: requests.append(request))
+    monkeypatch.setattr("kronos_trainer.forecast.nets.forecaster_of", lambda weights, **options: weights)
     monkeypatch.setenv("KRONOS_OUTPUT_PATH", str(root))
     (tmp_path / "bars.csv").write_text("timestamps,open\n")
     requests: list[Any] = []
