@@ -12,11 +12,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from kronos_trainer.arguments import Arguments
-from kronos_trainer.config import ErrorEvent, ExitCode, ModelRef, PointerEvent, RunPaths, now_text
-from kronos_trainer.errors import ConfigError, InputMissing, StorageError, TrainerError
+from kronos_trainer.config import ErrorEvent, ExitCode, PointerEvent, RunPaths, now_text
+from kronos_trainer.errors import InputMissing, StorageError, TrainerError
+from kronos_trainer.storage.models import model_of
 from kronos_trainer.storage.pointers import Alias, Fetch, Moved, in_place, promote, rollback
 from kronos_trainer.training import termination
 
@@ -73,12 +72,7 @@ def _parser() -> Arguments:
 
 
 def _moved(given: argparse.Namespace) -> Moved:
-    try:
-        model = ModelRef(namespace=given.namespace, name=given.model)
-    except ValidationError:
-        raise ConfigError(
-            f"{given.namespace}/{given.model} is not a valid model name: use lower-case letters, digits, - and ."
-        ) from None
+    model = model_of(given.namespace, given.model)
     if "://" not in given.root:
         return _here(given, RunPaths(Path(given.root), model, run=""))
     from kronos_trainer.storage.pointer_copy import PointerCopy

@@ -1,4 +1,4 @@
-"""`kronos suspend`, `resume`, `retrain` and `cancel`, of a model here or in a cluster."""
+"""`kronos suspend`, `resume`, `retrain` and `cancel`, of a model here or in a cluster; how to make such commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
 
 
-def _operation(verb: str, here: Callable[[str, str | None], None], help: str) -> Callable[..., None]:
+def operation(verb: str, here: Callable[[str, str | None], None], help: str) -> Callable[..., None]:
     """The command of this name: `here` does it on this machine."""
 
     def command(
@@ -73,7 +73,7 @@ def _stored(name: str, namespace: str | None) -> Loaded:
     return loaded
 
 
-suspend = _operation(
+suspend = operation(
     "suspend",
     _stop_here,
     """Save and stop a training, until kronos resume.
@@ -81,7 +81,7 @@ suspend = _operation(
     On this machine the `kronos run` that trains the model ends with it, as on Ctrl-C.
     """,
 )
-resume = _operation(
+resume = operation(
     "resume",
     partial(_train_here, force=False),
     """Continue a suspended training from its last checkpoint.
@@ -89,7 +89,7 @@ resume = _operation(
     On this machine it runs here and now, with the model as it was last run; for a changed file use `kronos run`.
     """,
 )
-retrain = _operation(
+retrain = operation(
     "retrain",
     partial(_train_here, force=True),
     """Train every stage of a model again, e.g. because its bars have grown.
@@ -97,7 +97,7 @@ retrain = _operation(
     On this machine it runs here and now, with the model as it was last run; for a changed file use `kronos run`.
     """,
 )
-cancel = _operation(
+cancel = operation(
     "cancel",
     _stop_here,
     """End the run in progress; its checkpoints stay.

@@ -78,7 +78,7 @@ class PointerRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What a pod has reported as published."""
+    """What was reported as published."""
 
     run: str
     previous: str = ""

@@ -13,7 +13,7 @@ _SHORTEST_HASH = 8
 
 
 def artifacts_of(model: KronosModel, published: Published) -> Artifacts:
-    """The published run, with all that is known of its weights: by its pod's report, else by status."""
+    """The published run, with all that is known of its weights: by what was reported, else by status."""
     status = model.status or Status()
     run, before = status.run, status.artifacts
     hashes = {fact.stage: fact.hash for fact in status.tracking.trained if fact.run == published.run}

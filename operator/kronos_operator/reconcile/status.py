@@ -7,7 +7,6 @@ from pathlib import Path
 
 from kronos_operator import plan as planning
 from kronos_operator.api import (
-    Artifact,
     Artifacts,
     CheckpointState,
     Condition,
@@ -21,7 +20,7 @@ from kronos_operator.api import (
     Status,
     Tracking,
 )
-from kronos_operator.plan import AttemptState, EventKind, Plan, Verb
+from kronos_operator.plan import AttemptState, EventKind, Plan, Published, Verb
 from kronos_operator.reconcile.observing import Observation
 from kronos_operator.reconcile.promotions import artifacts_of, metrics_of, promotion_of
 from kronos_operator.reconcile.reports import MOST_NOTES, MOST_SKIPPED, progress_of
@@ -116,18 +115,13 @@ def _newly_published(before: Status, run: Run | None) -> bool:
 def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts | None:
     if run is None or not _newly_published(before, run):
         return before.artifacts
-    digests = {stage.stage: stage.digest for stage in run.stages}
-    found = {}
-    for stage, hash_ in run.stage_hashes.items():
-        if not stage.has_weights:
-            continue
-        path = RunPaths(_ROOT, model.ref, run.id).stage(stage).best
-        digest = digests.get(stage)
-        old = None if before.artifacts is None else before.artifacts.of(stage)
-        if digest is None and old is not None and old.hash == hash_:
-            digest = old.digest  # a stage that was reused
-        found[stage.value] = Artifact(path=str(path), digest=digest, hash=hash_)
-    return Artifacts(run=run.id, **found)
+    weights = [stage for stage in run.stages if stage.stage.has_weights]
+    published = Published(
+        run=run.id,
+        digests={stage.stage: stage.digest for stage in weights if stage.digest is not None},
+        hashes={stage: hash_ for stage, hash_ in run.stage_hashes.items() if stage.has_weights},
+    )
+    return artifacts_of(model, published)
 
 
 def _published_metrics(before: Status, run: Run | None) -> dict[str, float]:

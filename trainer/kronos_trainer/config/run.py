@@ -223,9 +223,10 @@ class StagePaths:
         self.scores = directory / "scores.npz"  # what it has scored so far
         self.result = directory / "result.json"  # written last: its presence means that the stage is complete
 
-    def completed(self) -> StageResult | None:
-        """The stage's result if it is complete, else None."""
+    def completed(self, hash: str | None = None) -> StageResult | None:
+        """The stage's result if it is complete, and with this stage hash if one is given; else None."""
         try:
-            return StageResult.load(self.result.read_text())
+            found = StageResult.load(self.result.read_text())
         except (FileNotFoundError, ValueError):
             return None
+        return found if hash in (None, found.hash) else None

@@ -58,6 +58,11 @@ class Bars:
     series: tuple[Series, ...] = ()  # one for each symbol
     found: tuple[Found, ...] = ()  # the notes' findings by symbol, and those too mild for a note
 
+    def ordered_times(self, symbol: int) -> npt.NDArray[np.int64]:
+        """Times [T] of a symbol (its index) that never step back, to search in: the hour that repeats when summer time
+        ends has one time."""
+        return np.maximum.accumulate(self.times[self.offsets[symbol] : self.offsets[symbol + 1]])
+
 
 def read_bars(path: Path, timeframe: Timeframe, data: Data) -> Bars:
     """Bars of a file or directory, in memory. Raises DataError, InputMissing, ConfigError."""

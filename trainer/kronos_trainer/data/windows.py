@@ -110,6 +110,12 @@ class Splits:
     spans: dict[str, tuple[int, int]]
     notes: tuple[str, ...]  # symbols left out
 
+    def span_texts(self) -> dict[str, tuple[str, str]]:
+        """The spans that are not empty, in ISO 8601."""
+        return {
+            name: (instant_text(start), instant_text(end)) for name, (start, end) in self.spans.items() if start < end
+        }
+
 
 def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
     """Windows of each split. Fractions become instants over the distinct timestamps of all symbols.
@@ -120,11 +126,9 @@ def split_bars(bars: Bars, data: Data, window: Window) -> Splits:
     names = ("train", "validation", "test")
     edges = {name: np.zeros((2, len(bars.symbols)), np.int64) for name in names}
     for symbol in range(len(bars.symbols)):
-        first, after = bars.offsets[symbol], bars.offsets[symbol + 1]
-        # the hour that repeats when summer time ends must not undo the order
-        times = np.maximum.accumulate(bars.times[first:after])
+        times = bars.ordered_times(symbol)
         for name in names:
-            edges[name][:, symbol] = first + np.searchsorted(times, spans[name])
+            edges[name][:, symbol] = bars.offsets[symbol] + np.searchsorted(times, spans[name])
     notes: list[str] = []
     splits: dict[str, Windows] = {}
     for name in names:

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-import scoringrules
 
+from kronos_trainer.evaluation import metrics
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.evaluation.conformal import JUDGED, LEVELS, Bands, chosen_half_life, date_means, earns, factors
 from kronos_trainer.forecast.calibration import VERSION, Calibration, Tried, coverage_names
@@ -112,7 +112,7 @@ class _Grid:
         self._beat()
         scored = _usable(paths, self._actual)
         crps = np.full(self._actual.shape, np.nan)  # a sampling that cannot forecast a cell cannot be compared
-        crps[scored] = scoringrules.crps_ensemble(self._actual[scored], paths[scored], m_axis=1, estimator="fair")
+        crps[scored] = metrics.crps(paths[scored], self._actual[scored])
         known = np.isfinite(self._actual).all(axis=1)
         self.losses[point] = date_means(crps[known].mean(axis=1), self._dates[known])
 

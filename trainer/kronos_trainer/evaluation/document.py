@@ -17,6 +17,9 @@ from kronos_trainer.config.tolerant import Count, Number, Tolerant
 
 Numbers = tuple[float | None, ...]  # None: not scored there
 
+# Names of forecasters beside those of baselines.
+MODEL, CALIBRATED, START, PUBLISHED, NAIVE = "finetuned", "calibrated", "start", "published", "naive"
+
 
 class Span(Tolerant):
     """Of wall-clock time, [start, end), as ISO 8601."""

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from kronos_trainer.data.bars import Bars
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.evaluation.document import Fan
-from kronos_trainer.evaluation.forecasting import CLOSE
-from kronos_trainer.evaluation.origins import Dates, instant_texts
+from kronos_trainer.evaluation.origins import Dates, evenly, instant_texts
+from kronos_trainer.forecast.consistency import CLOSE
 
 MOST_SYMBOLS = 6
 BEFORE = 60  # most bars shown before an origin
@@ -34,7 +34,7 @@ def fans(
     `kinds` are functions by the name of their field in a Fan: `sampled`, and perhaps `calibrated`.
     """
     scored = np.flatnonzero(np.isfinite(crps).any(axis=0))
-    shown = scored[np.unique(np.round(np.linspace(0, len(scored) - 1, min(MOST_SYMBOLS, len(scored)))).astype(int))]
+    shown = scored[evenly(len(scored), MOST_SYMBOLS)]
     picked = [(symbol, which, date) for symbol in shown for which, date in _extremes(crps[:, symbol])]
     if not picked:
         return ()

@@ -10,10 +10,9 @@ import numpy as np
 from kronos_trainer.data.bars import Bars
 from kronos_trainer.evaluation.cells import Floats, Int64, Origin, Outcome
 from kronos_trainer.evaluation.garman_klass import garman_klass
+from kronos_trainer.forecast.consistency import CLOSE
 from kronos_trainer.forecast.drawing import Drawer
 from kronos_trainer.forecast.sampling import Sampling
-
-CLOSE = 3  # of FEATURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +68,10 @@ def relative_close(bars: Bars, rows: Int64, closes: Floats) -> Floats:
 def origins_of(bars: Bars, rows: Int64, *, start: int, lookback: int, horizon: int) -> list[Origin]:
     """What baselines may see at the origins in these rows [B]; what they fit once, they fit before `start` (ns)."""
     symbols = np.searchsorted(bars.offsets, rows, side="right") - 1
+    every = {int(symbol): bars.ordered_times(symbol) for symbol in np.unique(symbols)}
     found = []
-    for row, symbol in zip(rows, symbols, strict=True):
-        begin, end = bars.offsets[symbol], bars.offsets[symbol + 1]
-        times = np.maximum.accumulate(bars.times[begin:end])
+    for row, symbol in zip(rows.tolist(), symbols.tolist(), strict=True):
+        begin, times = bars.offsets[symbol], every[symbol]
         found.append(
             Origin(
                 symbol=bars.symbols[symbol],

@@ -21,7 +21,7 @@ from kronos_trainer.config import (
 )
 
 LEAST_DATES = 20
-"""With fewer the test span cannot tell, whatever a test says of it."""
+"""With fewer the test span cannot tell, whatever a test says of it, and an improvement has no interval."""
 
 
 class _Finding(StrEnum):

@@ -18,8 +18,8 @@ from statsmodels.tsa.stattools import diebold_mariano_test
 from kronos_trainer.config import Comparison, Verdict
 from kronos_trainer.evaluation.cells import Floats
 from kronos_trainer.evaluation.document import Tested
+from kronos_trainer.evaluation.gate import LEAST_DATES
 
-FEWEST = 20  # dates; with fewer, no verdict whatever the p-value says, and no interval
 POWER = 0.8  # with which the smallest gain would have been found
 DRAWS = 2000
 
@@ -46,7 +46,7 @@ class DieboldMariano:
 
     def verdict(self, alpha: float) -> Verdict:
         """Better or Worse where the one-sided p-value is at most `alpha`."""
-        if self.dates < FEWEST:
+        if self.dates < LEAST_DATES:
             return Verdict.UNDECIDED
         if self.p_better <= alpha:
             return Verdict.BETTER
@@ -161,7 +161,7 @@ def _improvements(model: Floats, rival: Floats) -> Floats:
 
 
 def _interval(model: Floats, rival: Floats, *, confidence: float, lags: int, seed: int) -> tuple[float, float] | None:
-    if len(model) < FEWEST:
+    if len(model) < LEAST_DATES:
         return None
     with np.errstate(divide="ignore", invalid="ignore"):  # part of the dates may be all alike
         # Politis & White (2004), as corrected by Patton, Politis & White (2009)

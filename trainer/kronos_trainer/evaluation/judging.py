@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kronos_trainer.config import Comparison, EvaluationSummary, Promotion, Verdict
-from kronos_trainer.evaluation.document import Evaluation, Reading, Tested
-from kronos_trainer.evaluation.gate import level
-from kronos_trainer.evaluation.inference import FEWEST, compare, overall
+from kronos_trainer.evaluation.document import (
+    CALIBRATED,
+    MODEL,
+    NAIVE,
+    PUBLISHED,
+    START,
+    Evaluation,
+    Reading,
+    Tested,
+)
+from kronos_trainer.evaluation.gate import LEAST_DATES, level
+from kronos_trainer.evaluation.inference import compare, overall
 from kronos_trainer.evaluation.scores import Scores, forecaster, paired
-
-MODEL, CALIBRATED, START, PUBLISHED, NAIVE = "finetuned", "calibrated", "start", "published", "naive"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +89,8 @@ def _compared(name: str, model: Scores, rival: Scores, question: Question) -> Te
 def _summary(found: Evaluation) -> EvaluationSummary:
     model, calibrated = found.forecasters.get(MODEL), found.forecasters.get(CALIBRATED)
     short = tuple(
-        Comparison.read({name: one.wire[name] for name in _SHORT if name in one.wire}) for one in found.comparisons
+        Comparison(**{name: getattr(one, name) for name in Comparison.model_fields if name in one.model_fields_set})
+        for one in found.comparisons
     )
     summary = EvaluationSummary(
         metric=found.metric,
@@ -101,16 +109,13 @@ def _summary(found: Evaluation) -> EvaluationSummary:
     return summary.model_copy(update={"verdict": verdict.value})
 
 
-_SHORT = ("rival", "verdict", "dates", "improvement", "low", "high", "pBetter", "pWorse", "smallestGain", "refused")
-
-
 def _limits(found: Evaluation) -> Sequence[str]:
     """What keeps the verdict from saying more."""
     limits = [found.contaminated, found.cut]
     if not found.dates:
         limits.append("the test span has no date to forecast from: give data.split a longer one")
-    elif len(found.dates) < FEWEST:
-        limits.append(f"{len(found.dates)} dates cannot tell, {FEWEST} could: add bars, or lengthen the test span")
+    elif len(found.dates) < LEAST_DATES:
+        limits.append(f"{len(found.dates)} dates cannot tell, {LEAST_DATES} could: add bars, or lengthen the test span")
     return [limit for limit in limits if limit]
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from kronos_trainer.config import RunPaths, StageName, StageResult, load_run
 from kronos_trainer.errors import TrainerError
+from kronos_trainer.evaluation.document import PUBLISHED, START
 from kronos_trainer.evaluation.forecasting import NetForecaster
 from kronos_trainer.evaluation.incumbent import refusal
-from kronos_trainer.evaluation.judging import PUBLISHED, START
 from kronos_trainer.forecast.drawing import Drawer
 from kronos_trainer.forecast.published import Weights, weights_below
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
@@ -115,6 +115,7 @@ class Contenders:
         return ""
 
     def pretrained_until(self) -> str:
+        """First day that neither of the initial weights has seen; `unknown`, or empty for random ones."""
         run, paths = self.work.run, self.work.paths
         return latest(*(pretrained_until(run, paths, stage) for stage in StageName.with_weights()))
 

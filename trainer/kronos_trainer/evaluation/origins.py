@@ -40,18 +40,17 @@ def dates_of(bars: Bars, span: tuple[int, int], window: Window, *, embargo: int 
     calendar = _calendar(bars, span)
     first = max(0, embargo - 1, int(np.searchsorted(calendar, _earliest(bars, window.lookback))))
     origins = calendar[first : max(first, len(calendar) - window.horizon) : window.horizon]
-    times = origins[_even(len(origins), most)]
+    times = origins[evenly(len(origins), most)]
     rows = np.full((len(times), len(bars.symbols)), -1, np.int64)
     for symbol in range(len(bars.symbols)):
-        begin, end = bars.offsets[symbol], bars.offsets[symbol + 1]
-        own = np.maximum.accumulate(bars.times[begin:end])
+        own = bars.ordered_times(symbol)
         at = np.searchsorted(own, times)
         there = at < len(own)
         there[there] = own[at[there]] == times[there]
         last = at + window.horizon
         usable = there & (at + 1 >= window.lookback) & (last < len(own))
         usable[usable] = own[last[usable]] < span[1]
-        rows[usable, symbol] = begin + at[usable]
+        rows[usable, symbol] = bars.offsets[symbol] + at[usable]
     used = (rows >= 0).any(axis=1)
     return Dates(times=times[used], rows=rows[used], stride=window.horizon)
 
@@ -64,6 +63,13 @@ def spread_order(count: int) -> list[int]:
     bits = max(1, (count - 1).bit_length())
     turned = (int(f"{number:0{bits}b}"[::-1], 2) for number in range(1 << bits))
     return [number for number in turned if number < count]
+
+
+def evenly(count: int, most: int) -> Int64:
+    """At most so many of the numbers 0..count-1, evenly spaced, ascending."""
+    if count <= most:
+        return np.arange(count)
+    return np.round(np.linspace(0, count - 1, most)).astype(np.int64)
 
 
 def instant_texts(times: npt.NDArray[np.int64]) -> list[str]:
@@ -83,9 +89,3 @@ def _calendar(bars: Bars, span: tuple[int, int]) -> Int64:
     inside = bars.times[(bars.times >= span[0]) & (bars.times < span[1])]
     instants, counts = np.unique(inside, return_counts=True)
     return np.asarray(instants[2 * counts >= counts.max(initial=0)])
-
-
-def _even(count: int, most: int) -> Int64:
-    if count <= most:
-        return np.arange(count)
-    return np.round(np.linspace(0, count - 1, most)).astype(np.int64)

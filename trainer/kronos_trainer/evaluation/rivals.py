@@ -11,11 +11,11 @@ import numpy as np
 from kronos_trainer.data.bars import Bars
 from kronos_trainer.evaluation import metrics
 from kronos_trainer.evaluation.cells import Baseline, Floats, Forecast, Int64
-from kronos_trainer.evaluation.forecasting import CLOSE, NetForecaster, lookback_changes, origins_of, relative_close
+from kronos_trainer.evaluation.forecasting import NetForecaster, lookback_changes, origins_of, relative_close
 from kronos_trainer.evaluation.garman_klass import garman_klass
 from kronos_trainer.forecast import bands
 from kronos_trainer.forecast.calibration import Calibration
-from kronos_trainer.forecast.consistency import LEAST, consistent
+from kronos_trainer.forecast.consistency import CLOSE, LEAST, consistent
 from kronos_trainer.forecast.sampling import Sampling
 
 

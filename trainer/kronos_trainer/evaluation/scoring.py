@@ -12,7 +12,7 @@ from kronos_trainer.data.bars import Bars
 from kronos_trainer.errors import Stopped
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.evaluation.forecasting import outcome_of
-from kronos_trainer.evaluation.origins import Dates, spread_order
+from kronos_trainer.evaluation.origins import Dates, evenly, spread_order
 from kronos_trainer.evaluation.rivals import Rival
 from kronos_trainer.evaluation.scoreboard import Row, Scoreboard
 from kronos_trainer.evaluation.scores import score
@@ -129,7 +129,7 @@ def rows_of(dates: Dates, most: int) -> tuple[Int64, Int64]:
     found, of_date = [], []
     for date, rows in enumerate(dates.rows):
         there = rows[rows >= 0]
-        chosen = there[np.unique(np.linspace(0, len(there) - 1, min(each, len(there))).round().astype(int))]
+        chosen = there[evenly(len(there), each)]
         found.append(chosen)
         of_date.append(np.full(len(chosen), date))
     empty = np.empty(0, np.int64)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, Timeframe, Window
 from kronos_trainer.errors import ConfigError, InputMissing
 from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
+from kronos_trainer.storage.models import model_of
 from kronos_trainer.storage.pointers import Alias, instead, resolve
 from kronos_trainer.storage.reading import Reading
 
@@ -43,12 +42,7 @@ def published_weights(root: Path, namespace: str | None, name: str, run: str | N
     Without a namespace, of the only model below `root` of this name. Raises ConfigError for an impossible name or one
     that several namespaces have, InputMissing otherwise.
     """
-    try:
-        model = ModelRef(namespace=namespace or "default", name=name)
-    except ValidationError:
-        raise ConfigError(
-            f"{namespace}/{name} is not a valid model name: use lower-case letters, digits, - and ."
-        ) from None
+    model = model_of(namespace, name)
     if namespace is None:
         model = ModelRef(namespace=_only_namespace(root, name), name=name)
     paths = RunPaths(root, model, run="")

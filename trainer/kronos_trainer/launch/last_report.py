@@ -38,7 +38,6 @@ def _write(run: RunConfig, message: str) -> None:
 
 def _replace(run: RunConfig, paths: RunPaths, message: str) -> tuple[Path, ...]:
     """The report's files; none where the stage itself is complete, whose own report the next attempt writes."""
-    result = paths.stage(run.stage).completed()
-    if result is not None and result.hash == run.stage_hashes[run.stage]:
+    if paths.stage(run.stage).completed(run.stage_hashes[run.stage]) is not None:
         return ()
     return report.write(run, paths, message)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Unpack
 
 from kronos_trainer.arguments import Arguments
 from kronos_trainer.config import (
@@ -23,7 +24,6 @@ from kronos_trainer.config import (
     ExitCode,
     RunConfig,
     StopCause,
-    StorageCause,
     gang_cause,
     load_run,
 )
@@ -35,7 +35,7 @@ from kronos_trainer.launch.torchrun import Torchrun
 from kronos_trainer.stopping import StopSignal
 from kronos_trainer.storage import durable
 from kronos_trainer.training import termination
-from kronos_trainer.training.progress import Progress
+from kronos_trainer.training.progress import Ending, Progress
 
 GRACE_MARGIN = 10  # seconds of the grace period that are kept for ending after the ranks have
 CRASH_PATIENCE = 5.0  # seconds for the other ranks after one has failed
@@ -171,17 +171,9 @@ class _Ending:
         self._error(ExitCode.CRASHED, f"the ranks of this node could not be started: {torchrun.failure}")
         return ExitCode.CRASHED
 
-    def _error(
-        self,
-        code: ExitCode,
-        message: str,
-        *,
-        cause: StopCause | StorageCause | None = None,
-        limit_bytes: int | None = None,
-        peak_bytes: int | None = None,
-    ) -> None:
+    def _error(self, code: ExitCode, message: str, **known: Unpack[Ending]) -> None:
         self.message = message
-        Progress(self._run).error(code, message, cause=cause, limit_bytes=limit_bytes, peak_bytes=peak_bytes)
+        Progress(self._run).error(code, message, **known)
 
     def _codes(self, recorded: Mapping[int, int | None]) -> dict[int, int]:
         """The exit code of each rank, even of those that wrote none."""

@@ -18,11 +18,11 @@ from kronos_trainer.config import (
     StageResult,
 )
 from kronos_trainer.config.tolerant import Tolerant
-from kronos_trainer.evaluation.document import Evaluation
+from kronos_trainer.evaluation.document import NAIVE, PUBLISHED, START, Evaluation
 from kronos_trainer.evaluation.gate import level
 from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.report import verdict
-from kronos_trainer.report.judged import NAIVE, PUBLISHED, START, Judged, judged
+from kronos_trainer.report.judged import Judged, judged
 from kronos_trainer.report.settings import Setting, settings
 from kronos_trainer.report.trained import LastStep, Training, last_step, training
 from kronos_trainer.report.verdict import Said
@@ -130,7 +130,9 @@ class Facts:
 
 def gather(run: RunConfig, paths: RunPaths, failure: str | None = None) -> Facts:
     """The facts of a run as its files are now. `failure` is why the stage of `run` has just ended without a result."""
-    results = {stage: result for stage in run.stages if (result := _result(run, paths, stage)) is not None}
+    # With the hashes of this run: another's is what an earlier configuration has left.
+    found = ((stage, paths.stage(stage).completed(run.stage_hashes[stage])) for stage in run.stages)
+    results = {stage: result for stage, result in found if result is not None}
     trainings = tuple(
         training(stage.value, paths.stage(stage), results.get(stage, StageResult()))
         for stage in run.stages
@@ -141,7 +143,7 @@ def gather(run: RunConfig, paths: RunPaths, failure: str | None = None) -> Facts
     promotion = next((one.promotion for one in reversed(results.values()) if one.promotion is not None), None)
     rivals = _rivals(results, promotion)
     summary = None if judging is None else results[judging].evaluation
-    found = None if judging is None or summary is None else _evaluation(paths, judging, run, summary)
+    read = None if judging is None or summary is None else _evaluation(paths, judging, run, summary)
     times = sorted(result.finished_at for result in results.values() if result.finished_at)
     return Facts(
         version=VERSION,
@@ -153,14 +155,14 @@ def gather(run: RunConfig, paths: RunPaths, failure: str | None = None) -> Facts
         horizon=run.window.horizon,
         run=run.run,
         finished_at=times[-1] if times else "",
-        verdict=_said(run, outcomes, found, summary, failure, rivals),
+        verdict=_said(run, outcomes, read, summary, failure, rivals),
         outcomes=outcomes,
         failure=None if failure is None else _failure(run, paths, failure),
         promotion=promotion,
-        evaluation=None if found is None or summary is None else judged(found, summary, _calibration(paths), rivals),
+        evaluation=None if read is None or summary is None else judged(read, summary, _calibration(paths), rivals),
         training=trainings,
         out_of_memory_restarts=run.out_of_memory_restarts,
-        data=_data(run, results, found),
+        data=_data(run, results, read),
         settings=settings(run),
         weights=tuple(_weights(run, stage, result) for stage, result in results.items() if stage.has_weights),
         scores=tuple(
@@ -171,12 +173,6 @@ def gather(run: RunConfig, paths: RunPaths, failure: str | None = None) -> Facts
         ),
         software={stage.value: result.software for stage, result in results.items() if result.software},
     )
-
-
-def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:
-    """The result of a stage with the hash of this run; another's is what an earlier configuration has left."""
-    result = paths.stage(stage).completed()
-    return result if result is not None and result.hash == run.stage_hashes[stage] else None
 
 
 def _evaluation(paths: RunPaths, stage: StageName, run: RunConfig, summary: EvaluationSummary) -> Evaluation:

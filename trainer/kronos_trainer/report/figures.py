@@ -12,20 +12,21 @@ from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator
 
-from kronos_trainer.report import canvas, judged
+from kronos_trainer.evaluation import document
+from kronos_trainer.report import canvas
 from kronos_trainer.report.canvas import INK, Shape, drawn, plain
 from kronos_trainer.report.facts import DataRead
 from kronos_trainer.report.judged import LEVELS, Judged
 from kronos_trainer.report.trained import Curve, Training
 
 COLOURS = {
-    judged.MODEL: canvas.MODEL,
-    judged.CALIBRATED: canvas.MODEL,
-    judged.START: canvas.START,
-    judged.PUBLISHED: canvas.PUBLISHED,
-    judged.NAIVE: canvas.NAIVE,
+    document.MODEL: canvas.MODEL,
+    document.CALIBRATED: canvas.MODEL,
+    document.START: canvas.START,
+    document.PUBLISHED: canvas.PUBLISHED,
+    document.NAIVE: canvas.NAIVE,
 }
-_LINES = {judged.MODEL: "-", judged.CALIBRATED: (0, (4, 2)), judged.NAIVE: (0, (1.2, 1.6))}
+_LINES = {document.MODEL: "-", document.CALIBRATED: (0, (4, 2)), document.NAIVE: (0, (1.2, 1.6))}
 EPOCH = datetime(1970, 1, 1).toordinal()  # Matplotlib counts days from there
 
 
@@ -40,7 +41,7 @@ def by_step(found: Judged) -> Markup | None:
         for axes, (metric, title) in zip(_panels(figure, shape, len(shown)), shown, strict=True):
             plain(axes, title=title)
             losses = found.by_step[metric]
-            for name in sorted(losses, key=lambda name: (name in COLOURS, name == judged.MODEL)):
+            for name in sorted(losses, key=lambda name: (name in COLOURS, name == document.MODEL)):
                 _by_step_line(axes, name, losses[name])
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_locator(MaxNLocator(5))
@@ -54,7 +55,7 @@ def calibration(found: Judged) -> Markup | None:
     steps = {
         name: values
         for name, values in found.by_step.get("coverage80", {}).items()
-        if name in (judged.MODEL, judged.CALIBRATED)
+        if name in (document.MODEL, document.CALIBRATED)
     }
     panels = [*(["bands"] if found.coverage else []), *(["steps"] if steps else []), *(["pit"] if found.pit else [])]
     if not panels:
@@ -182,7 +183,7 @@ def _panels(figure: Figure, shape: Shape, number: int) -> Sequence[Axes]:
 def _by_step_line(axes: Axes, name: str, values: Sequence[float | None]) -> None:
     steps = range(1, len(values) + 1)
     losses = [float("nan") if value is None else value for value in values]
-    thick = 2.2 if name == judged.MODEL else 1.5 if name in COLOURS else 0.9
+    thick = 2.2 if name == document.MODEL else 1.5 if name in COLOURS else 0.9
     colour = COLOURS.get(name, canvas.OTHER)
     dot = {"marker": "o", "markersize": 4} if len(values) == 1 else {}
     axes.plot(steps, losses, color=colour, linewidth=thick, linestyle=_LINES.get(name, "-"), **dot)  # type: ignore[arg-type]
@@ -206,7 +207,7 @@ def _draw_bands(axes: Axes, found: Judged) -> None:
             colour = COLOURS[row.forecaster]
             if row.low is not None and row.high is not None:
                 axes.plot([row.low, row.high], [at, at], color=colour, linewidth=1.4)
-            hollow = row.forecaster == judged.CALIBRATED
+            hollow = row.forecaster == document.CALIBRATED
             axes.plot(
                 [row.share], [at], marker="o", markersize=5, linestyle="none", color=canvas.PAPER if hollow else colour,
                 markeredgecolor=colour, markeredgewidth=1.4,
@@ -219,12 +220,12 @@ def _draw_bands(axes: Axes, found: Judged) -> None:
 
 def _draw_pit(axes: Axes, found: Judged) -> None:
     plain(axes, title="Where the close fell in the forecast")
-    sampled = [value or 0.0 for value in found.pit.get(judged.MODEL, ())]
+    sampled = [value or 0.0 for value in found.pit.get(document.MODEL, ())]
     bins = len(sampled) or len(next(iter(found.pit.values())))
     middles = [(place + 0.5) / bins for place in range(bins)]
     if sampled:
         axes.bar(middles, sampled, width=0.86 / bins, color=canvas.MODEL, alpha=0.55)
-    calibrated = [value or 0.0 for value in found.pit.get(judged.CALIBRATED, ())]
+    calibrated = [value or 0.0 for value in found.pit.get(document.CALIBRATED, ())]
     if calibrated:
         edges = [place / bins for place in range(bins + 1)]
         axes.stairs(calibrated, edges, color=canvas.MODEL, linewidth=1.3, linestyle=(0, (4, 2)), baseline=None)

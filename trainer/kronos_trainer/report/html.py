@@ -12,12 +12,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kronos_trainer.evaluation.document import Fan
+from kronos_trainer.evaluation.document import CALIBRATED, START, Fan
 from kronos_trainer.report import figures, wording
 from kronos_trainer.report.facts import Facts
 from kronos_trainer.report.fan import fan_svg
 from kronos_trainer.report.interval import interval_svg
-from kronos_trainer.report.judged import CALIBRATED, LEVELS, MOST_FANS, START, Compared, Judged
+from kronos_trainer.report.judged import LEVELS, MOST_FANS, Compared, Judged
 from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLACES, PLAUSIBILITY, SHARES, VOLATILITY
 from kronos_trainer.report.recipes import RECOMPUTING, commands
 from kronos_trainer.report.tables import calibration_rows, training_rows

@@ -6,10 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kronos_trainer.config import Comparison, EvaluationSummary
-from kronos_trainer.evaluation.document import Evaluation, Fan, Forecaster, Span
+from kronos_trainer.evaluation.document import (
+    CALIBRATED,
+    MODEL,
+    NAIVE,
+    START,
+    Evaluation,
+    Fan,
+    Forecaster,
+    Span,
+)
 from kronos_trainer.forecast.calibration import Calibration
 
-MODEL, CALIBRATED, START, PUBLISHED, NAIVE = "finetuned", "calibrated", "start", "published", "naive"
 MOST_FANS = 6  # symbols whose forecasts are drawn
 LEVELS = (50, 80, 95)  # percent, of the central bands
 

@@ -7,11 +7,10 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from kronos_trainer import report
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, load_run
 from kronos_trainer.errors import ConfigError, InputMissing
+from kronos_trainer.storage.models import model_of
 
 
 def find(root: Path, namespace: str | None, name: str, run: str | None) -> RunPaths:
@@ -19,10 +18,7 @@ def find(root: Path, namespace: str | None, name: str, run: str | None) -> RunPa
 
     Raises ConfigError for an impossible name or one that several namespaces have, InputMissing where no run is.
     """
-    try:
-        model = ModelRef(namespace=namespace or "default", name=name)
-    except ValidationError:
-        raise ConfigError(f"{namespace or ''}/{name} is not a valid model name".lstrip("/")) from None
+    model = model_of(namespace, name)
     if namespace is None:
         found = sorted({directory.parents[1].name for directory in (root / "models").glob(f"*/{name}/runs")})
         if len(found) > 1:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kronos_trainer.config import Evaluation, RunConfig, RunPaths, StageName, StageResult, WarmStart
-from kronos_trainer.errors import InputMissing
+from kronos_trainer.config import Evaluation, RunConfig, RunPaths, StageName, StageResult
+from kronos_trainer.storage.warm_start import start_of
 
 UNKNOWN = "unknown"
 # First day that weights of a hub owner have certainly not seen. NeoQuasar: the paper says "to June 2024".
@@ -16,13 +16,14 @@ def pretrained_until(run: RunConfig, paths: RunPaths, stage: StageName) -> str:
     """First day that a stage's initial weights have certainly not seen: `unknown`, or empty for random ones.
 
     Weights that an earlier run has published have seen its initial weights' days, and its own up to the end of its
-    validation.
+    validation. Raises InputMissing where none has.
     """
     init = run.weights_stages()[stage].init
     if init.scratch is not None:
         return ""
     if init.published:
-        return seen_until(_published(run, paths, stage))
+        start = start_of(run, paths, stage)
+        return seen_until(RunPaths(paths.root, run.model, start.run).stage(stage).completed())
     evaluation = run.settings(Evaluation)
     if evaluation is not None and evaluation.pretrained_until is not None:
         return evaluation.pretrained_until
@@ -42,13 +43,3 @@ def seen_until(result: StageResult | None) -> str:
 def latest(*days: str) -> str:
     """The latest of days and instants in ISO 8601; `unknown` if one is. Empty ones come before all others."""
     return UNKNOWN if UNKNOWN in days else max(days, default="")
-
-
-def _published(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:
-    start = run.warm_start
-    if start is None:
-        try:
-            start = WarmStart.published(paths.current.read_text())
-        except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-            raise InputMissing(f"{paths.current}: absent or damaged ({error})") from None
-    return RunPaths(paths.root, run.model, start.run).stage(stage).completed()

@@ -144,8 +144,7 @@ def _finish(run: RunConfig, paths: RunPaths, result: StageResult, step: _Step) -
 
 def _result(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult | None:
     """The stage's result if it is complete with this run's hash."""
-    result = paths.stage(stage).completed()
-    return result if result is not None and result.hash == run.stage_hashes[stage] else None
+    return paths.stage(stage).completed(run.stage_hashes[stage])
 
 
 def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResult:
@@ -171,8 +170,8 @@ def _materialise(run: RunConfig, paths: RunPaths, stage: StageName) -> StageResu
 
 def _copied(run: RunConfig, paths: RunPaths, stage: StageName, reuse: Reuse) -> StageResult:
     source = RunPaths(paths.root, run.model, reuse.run).stage(stage)
-    result = source.completed()
-    if result is None or result.hash != reuse.hash:
+    result = source.completed(reuse.hash)
+    if result is None:
         raise InputMissing(
             f"the {stage} of run {reuse.run} (hash {reuse.hash}) is to be reused, but {source.result} is not its "
             f"result; train it again with `kronos run -f FILE --stage {stage}`"

@@ -19,16 +19,7 @@ def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tupl
 
     Raises InputMissing where nothing is published, or the files are not those that were.
     """
-    start = run.warm_start
-    if start is None:
-        try:
-            start = WarmStart.published(paths.current.read_text())
-        except FileNotFoundError:
-            raise InputMissing(nothing_published(run.model.name, stage)) from None
-        except (ValueError, KeyError, TypeError):
-            raise InputMissing(
-                f"{paths.current}: damaged; publish a run again with `kronos promote {run.model.name} RUN`"
-            ) from None
+    start = start_of(run, paths, stage)
     directory = RunPaths(paths.root, run.model, start.run).stage(stage).best
     if weights_digest(directory) != start.digests[stage]:
         raise InputMissing(
@@ -36,6 +27,20 @@ def published_weights(run: RunConfig, paths: RunPaths, stage: StageName) -> tupl
             f"in {stage}.init"
         )
     return directory, f"published:{start.run}@{start.digests[stage][:12]}"
+
+
+def start_of(run: RunConfig, paths: RunPaths, stage: StageName) -> WarmStart:
+    """The run that `init.published` of a stage stands for. Raises InputMissing where nothing is published."""
+    if run.warm_start is not None:
+        return run.warm_start
+    try:
+        return WarmStart.published(paths.current.read_text())
+    except FileNotFoundError:
+        raise InputMissing(nothing_published(run.model.name, stage)) from None
+    except (ValueError, KeyError, TypeError):
+        raise InputMissing(
+            f"{paths.current}: damaged; publish a run again with `kronos promote {run.model.name} RUN`"
+        ) from None
 
 
 def nothing_published(model: str, stage: StageName) -> str:

@@ -5,6 +5,7 @@ What decides is chosen before anything is forecast: the dates, the metric and th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,11 +15,20 @@ from kronos_trainer.config import StageResult, utc_text
 from kronos_trainer.data.windows import instant_text
 from kronos_trainer.evaluation.baselines import baselines
 from kronos_trainer.evaluation.calibrating import calibrate
-from kronos_trainer.evaluation.document import Evaluation, Fan, Reading, Span
+from kronos_trainer.evaluation.document import (
+    CALIBRATED,
+    MODEL,
+    PUBLISHED,
+    START,
+    Evaluation,
+    Fan,
+    Reading,
+    Span,
+)
 from kronos_trainer.evaluation.fans import fans
 from kronos_trainer.evaluation.forecasting import origins_of, outcome_of
 from kronos_trainer.evaluation.gate import decide
-from kronos_trainer.evaluation.judging import CALIBRATED, MODEL, PUBLISHED, START, Question, Scored, judge
+from kronos_trainer.evaluation.judging import Question, Scored, judge
 from kronos_trainer.evaluation.nets import Contenders, Nets
 from kronos_trainer.evaluation.origins import dates_of
 from kronos_trainer.evaluation.readings import record
@@ -108,12 +118,7 @@ class _Evaluation:
             beat=work.beat,
         )
         durable.write_text(work.paths.calibration, calibration.dump())
-        served = Sampling(
-            temperature=calibration.temperature,
-            top_p=calibration.top_p,
-            samples=self._settings.samples,
-            seed=self._run.training.seed,
-        )
+        served = replace(self._plain, temperature=calibration.temperature, top_p=calibration.top_p)
         same = served == self._plain
         return CalibratedRival(
             name=CALIBRATED,
@@ -191,11 +196,7 @@ class _Evaluation:
             if len(dates) == len(self._dates)
             else f"maxSeconds {self._settings.max_seconds:,} was enough for {len(dates)} of {len(self._dates)} dates"
         )
-        spans = {
-            name: Span(start=instant_text(start), end=instant_text(end))
-            for name, (start, end) in work.splits.spans.items()
-            if start < end
-        }
+        spans = {name: Span(start=start, end=end) for name, (start, end) in work.splits.span_texts().items()}
         if self._texts:
             spans["embargo"] = Span(start=instant_text(self._span[0]), end=self._texts[0])
         return Evaluation(

@@ -50,6 +50,17 @@ class Measures(TypedDict, total=False):
     samples_per_second: float
 
 
+class Ending(TypedDict, total=False):
+    """What an ErrorEvent reports beside code and message.
+
+    `cause` tells apart what ends with STOPPED or STORAGE, and the bytes are of a MEMORY_LIMIT.
+    """
+
+    cause: StopCause | StorageCause | None
+    limit_bytes: int | None
+    peak_bytes: int | None
+
+
 class Progress:
     """Reports of one process. `update` and `beat` may be called at every step: they print as often as the run wants."""
 
@@ -108,20 +119,8 @@ class Progress:
         fields = {"step": step, "directory": str(directory), "reason": reason, "message": message}
         self._print(CheckpointSkippedEvent, "checkpointSkipped", **fields)
 
-    def error(
-        self,
-        code: ExitCode,
-        message: str,
-        *,
-        cause: StopCause | StorageCause | None = None,
-        limit_bytes: int | None = None,
-        peak_bytes: int | None = None,
-    ) -> None:
-        """Why the process ends, as the last line.
-
-        `cause` tells apart what ends with STOPPED or STORAGE, and the bytes are of a MEMORY_LIMIT.
-        """
-        known = {"cause": cause, "limit_bytes": limit_bytes, "peak_bytes": peak_bytes}
+    def error(self, code: ExitCode, message: str, **known: Unpack[Ending]) -> None:
+        """Why the process ends, as the last line."""
         given = {name: value for name, value in known.items() if value is not None}
         self._print(ErrorEvent, "error", exit_code=int(code), message=message, **given)
 

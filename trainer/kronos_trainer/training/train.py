@@ -17,7 +17,7 @@ from kronos_trainer.data.bars import Bars, PreparedBars, prepare_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
 from kronos_trainer.data.series import ahead
-from kronos_trainer.data.windows import instant_text, split_bars, validation_order
+from kronos_trainer.data.windows import split_bars, validation_order
 from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
 from kronos_trainer.model.weights import initial_net
 from kronos_trainer.storage import durable
@@ -205,13 +205,12 @@ class _Attempt:
 
     def _bars_read(self, work: Work) -> BarsRead:
         bars = work.bars
-        spans = {
-            name: (instant_text(start), instant_text(end))
-            for name, (start, end) in work.splits.spans.items()
-            if start < end
-        }
         return BarsRead(
-            digest=bars.digest, symbols=len(bars.symbols), bars=len(bars.values), spans=spans, notes=work.notes
+            digest=bars.digest,
+            symbols=len(bars.symbols),
+            bars=len(bars.values),
+            spans=work.splits.span_texts(),
+            notes=work.notes,
         )
 
     def _keep_config(self) -> None:

@@ -65,7 +65,7 @@ def rollback(target: Target, name: str) -> None:
     print_line(f"{name}: rollback requested; `kronos status {name} --cluster` shows what becomes of it")
 
 
-OPERATIONS = {"suspend": suspend, "resume": resume, "retrain": retrain, "cancel": cancel}
+OPERATIONS = {"suspend": suspend, "resume": resume, "retrain": retrain, "cancel": cancel, "rollback": rollback}
 
 
 def _set_suspend(target: Target, name: str, value: bool) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kronos_trainer.evaluation.baselines.boosted_trees import BoostedTrees
 from kronos_trainer.evaluation.baselines.garch import Garch
 from kronos_trainer.evaluation.baselines.har import Har
-from kronos_trainer.evaluation.baselines.momentum import Momentum, Reversal
+from kronos_trainer.evaluation.baselines.momentum import Momentum
 from kronos_trainer.evaluation.baselines.naive import Drift, Naive
 from kronos_trainer.evaluation.baselines.past import Past
 from kronos_trainer.evaluation.baselines.seasonal import SeasonalNaive
@@ -23,7 +23,7 @@ BASELINES: Mapping[str, Callable[[Past], Made]] = {
     "har": lambda past: (None, why) if (why := Har.absent(past)) else (Har(past), ""),
     "momentum5": lambda past: (Momentum(5), ""),
     "momentum20": lambda past: (Momentum(20), ""),
-    "reversal5": lambda past: (Reversal(5), ""),
+    "reversal5": lambda past: (Momentum(5, reversal=True), ""),
     "lightgbm": lambda past: (None, why) if (why := BoostedTrees.absent(past)) else (BoostedTrees(past), ""),
 }
 

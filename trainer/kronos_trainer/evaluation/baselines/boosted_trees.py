@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kronos_trainer.evaluation.baselines.past import Past
-from kronos_trainer.evaluation.baselines.returns import CLOSE, generator, log_returns
+from kronos_trainer.evaluation.baselines.returns import generator, log_returns
 from kronos_trainer.evaluation.cells import Floats, Forecast, Int64, Origin
+from kronos_trainer.forecast.consistency import CLOSE
 
 if TYPE_CHECKING:
     from lightgbm import Booster

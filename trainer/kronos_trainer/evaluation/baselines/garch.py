@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from kronos_trainer.evaluation.baselines.past import Past
-from kronos_trainer.evaluation.baselines.returns import CLOSE, finite, generator, log_returns, priced
+from kronos_trainer.evaluation.baselines.returns import finite, generator, log_returns, priced
 from kronos_trainer.evaluation.cells import Floats, Forecast, Origin
 from kronos_trainer.evaluation.garman_klass import garman_klass
+from kronos_trainer.evaluation.origins import evenly
+from kronos_trainer.forecast.consistency import CLOSE
 
 FEWEST = 250  # returns that it is fitted to
 FITTED = 2000  # bars before the test span that it is fitted to at most
@@ -43,7 +45,8 @@ class Garch:
     label = "GARCH(1,1)-t: simulated from past volatility"
 
     def __init__(self, past: Past) -> None:
-        chosen = _evenly(list(past.histories), SYMBOLS)
+        symbols = list(past.histories)
+        chosen = [symbols[at] for at in evenly(len(symbols), SYMBOLS)]
         self._past = {symbol: past.histories[symbol].bars for symbol in chosen}
         self._fits: dict[str, _Fit | None] = {}
 
@@ -80,12 +83,6 @@ class Garch:
             bars = self._past.get(symbol)
             self._fits[symbol] = None if bars is None else _fit(bars[-FITTED:])
         return self._fits[symbol]
-
-
-def _evenly(symbols: list[str], most: int) -> list[str]:
-    if len(symbols) <= most:
-        return symbols
-    return [symbols[at] for at in np.linspace(0, len(symbols) - 1, most).round().astype(int)]
 
 
 def _fit(bars: npt.NDArray[np.float32]) -> _Fit | None:

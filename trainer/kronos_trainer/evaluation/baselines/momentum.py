@@ -6,34 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kronos_trainer.evaluation.baselines.returns import CLOSE, log_returns
+from kronos_trainer.evaluation.baselines.returns import log_returns
 from kronos_trainer.evaluation.cells import Forecast, Origin
+from kronos_trainer.forecast.consistency import CLOSE
 
 
 class Momentum:
-    """What has risen most over some bars is expected to rise most."""
+    """What has risen most over some bars is expected to rise most, or, as a reversal, least."""
 
-    def __init__(self, bars: int) -> None:
-        self.name = f"momentum{bars}"
-        self.label = f"momentum: return of the last {bars} bars"
+    def __init__(self, bars: int, *, reversal: bool = False) -> None:
+        kind, what = ("reversal", "minus the return") if reversal else ("momentum", "return")
+        self.name = f"{kind}{bars}"
+        self.label = f"{kind}: {what} of the last {bars} bars"
         self._bars = bars
+        self._sign = -1.0 if reversal else 1.0
 
     def forecast(self, origins: Sequence[Origin], *, samples: int, seed: int) -> Forecast:
         """Ranks; NaN with fewer bars."""
-        return Forecast(rank=np.array([_last_return(origin, self._bars) for origin in origins], np.float64))
-
-
-class Reversal:
-    """What has fallen most over some bars is expected to rise most."""
-
-    def __init__(self, bars: int) -> None:
-        self.name = f"reversal{bars}"
-        self.label = f"reversal: minus the return of the last {bars} bars"
-        self._bars = bars
-
-    def forecast(self, origins: Sequence[Origin], *, samples: int, seed: int) -> Forecast:
-        """Ranks; NaN with fewer bars."""
-        return Forecast(rank=np.array([-_last_return(origin, self._bars) for origin in origins], np.float64))
+        returns = np.array([_last_return(origin, self._bars) for origin in origins], np.float64)
+        return Forecast(rank=self._sign * returns)
 
 
 def _last_return(origin: Origin, bars: int) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from kronos_trainer.evaluation.baselines.returns import (
-    CLOSE,
     FEWEST,
     bootstrapped,
     finite,
@@ -15,6 +14,7 @@ from kronos_trainer.evaluation.baselines.returns import (
     stacked,
 )
 from kronos_trainer.evaluation.cells import Floats, Forecast, Origin
+from kronos_trainer.forecast.consistency import CLOSE
 
 
 class Naive:

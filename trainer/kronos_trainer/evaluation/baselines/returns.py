@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from kronos_trainer.evaluation.cells import Floats, Origin
 from kronos_trainer.evaluation.garman_klass import PERCENT
+from kronos_trainer.forecast.consistency import CLOSE
 from kronos_trainer.training.seeding import seed_of
 
-CLOSE = 3  # of the columns of a bar
 FEWEST = 2  # returns that a band can be drawn from
 
 

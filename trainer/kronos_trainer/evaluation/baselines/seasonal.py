@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kronos_trainer.data.quality.trading_hours import DAY, MONDAY, WEEK, spacing
-from kronos_trainer.evaluation.baselines.returns import CLOSE, bootstrapped, finite, log_returns, stacked
+from kronos_trainer.evaluation.baselines.returns import bootstrapped, finite, log_returns, stacked
 from kronos_trainer.evaluation.cells import Floats, Forecast, Int64, Origin
+from kronos_trainer.forecast.consistency import CLOSE
 
 YEAR = int(365.25 * DAY)
 RECENT = 12  # days or weeks in which the bars of a season are counted
