@@ -122,7 +122,12 @@ def test_a_training_unpickles_no_file() -> None:
         tree = ast.parse(path.read_text())
         imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        arrays = {  # numpy's own files, read without the pickles that they may hold
+            node.func
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and "allow_pickle=False" in map(ast.unparse, node.keywords)
+        }
+        used = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node not in arrays}
         run = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & {"eval", "exec", "__import__"}
         module = str(path.relative_to(package))
         found[module] = {name.split(".")[0] for name in imported} & readers | used & calls | run

@@ -62,7 +62,7 @@ class Scoreboard:
 
     def _read(self) -> None:
         try:
-            with self._file.open("rb") as stream, np.load(stream) as arrays:
+            with self._file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 about = json.loads(arrays["about"].tobytes())
                 if about["key"] != json.loads(json.dumps(self._key)):
                     return
