@@ -98,12 +98,12 @@ def test_cache_equals_recomputing(chunks: list[int]) -> None:
         ours.extend(s1[:, :1], s2[:, :1], stamps[:, :1], cache)
 
 
-def test_expanded_cache_continues_each_series_on_its_own() -> None:
+def test_branched_cache_continues_each_series_on_its_own() -> None:
     ours = perturbed(PREDICTORS["tiny"], 7)
     s1, s2, stamps = tokens()
     prefix = ours.new_cache(2, LENGTH)
     ours.extend(s1[:, :-1], s2[:, :-1], stamps[:, :-1], prefix)
-    copies = prefix.expand(3)
+    copies = prefix.branch(3, 1)
     # Rows 0-2 continue series 0, rows 3-5 series 1, each with another last bar.
     last1, last2, last_stamp = tokens(batch=6, length=1)
     found = ours.extend(last1, last2, last_stamp, copies)

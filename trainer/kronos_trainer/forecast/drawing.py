@@ -22,7 +22,7 @@ from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 
-TOGETHER = 256 * 2**20  # bytes of keys and values; paths computed together take at most about this much
+TOGETHER = 256 * 2**20  # bytes; paths computed together take at most about this much
 MOST_TOGETHER = 512  # paths; more are no faster
 
 
@@ -97,7 +97,7 @@ class Drawer:
         `values` [B, T, 6] are the bars of B series, `stamps` [B, T+H, 5] those of `data.bars.time_stamps`.
         """
         horizon = stamps.shape[1] - values.shape[1]
-        size = max(1, self._room(stamps.shape[1]) // sampling.samples)
+        size = max(1, self._room(stamps.shape[1], horizon) // sampling.samples)
         for first in range(0, len(values), size):
             part = values[first : first + size]
             scale = price_scale(part.mean(axis=1), part.std(axis=1))
@@ -144,7 +144,7 @@ class Drawer:
         self, normalised: Tensor, stamps: Tensor, uniforms: Tensor, sampling: Sampling
     ) -> npt.NDArray[np.float32]:
         """Normalised paths [B, S, H, 6], as many samples at a time as there is room for."""
-        most = max(1, self._room(stamps.shape[1]) // len(normalised))
+        most = max(1, self._room(stamps.shape[1], uniforms.shape[2]) // len(normalised))
         try:
             pieces = [
                 generate(
@@ -164,11 +164,14 @@ class Drawer:
             ) from None
         return np.asarray(torch.cat(pieces, dim=1).cpu().numpy())
 
-    def _room(self, bars: int) -> int:
-        """How many paths of this length are computed together."""
-        config = self.predictor.config
-        each = 8 * config.n_layers * config.d_model * min(bars, self.max_context)
-        return max(1, min(MOST_TOGETHER, TOGETHER // each))
+    def _room(self, bars: int, horizon: int) -> int:
+        """How many paths of this length, history and horizon, are computed together."""
+        predictor, tokenizer = self.predictor.config, self.tokenizer.config
+        # Paths share the keys and values of their history, unless the window slides over it.
+        own = horizon if bars <= self.max_context else self.max_context
+        kept = 2 * predictor.n_layers * predictor.d_model * own
+        decoded = 2 * tokenizer.n_heads * horizon * min(bars, self.max_context)
+        return max(1, min(MOST_TOGETHER, TOGETHER // (4 * max(kept, decoded))))
 
     def _batches(
         self, histories: Sequence[pd.DataFrame], futures: Sequence[pd.DatetimeIndex], samples: int
@@ -178,7 +181,7 @@ class Drawer:
         for index, (history, future) in enumerate(zip(histories, futures, strict=True)):
             alike.setdefault((len(history), len(future)), []).append(index)
         for (rows, horizon), members in alike.items():
-            size = max(1, self._room(rows + horizon) // samples)
+            size = max(1, self._room(rows + horizon, horizon) // samples)
             yield from (members[first : first + size] for first in range(0, len(members), size))
 
     def _check(self, histories: Sequence[pd.DataFrame], futures: Sequence[pd.DatetimeIndex]) -> None:

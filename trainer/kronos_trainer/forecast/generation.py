@@ -30,7 +30,7 @@ def generate(
 
     The scheme is upstream's `auto_regressive_inference`: the whole history is tokenised, the predictor uses the last
     `max_context` tokens, and positions restart at 0 in every window. Keys and values are therefore cached only until
-    the window is full; once it slides, each step recomputes it.
+    the window is full; once it slides, each step recomputes it. Samples share what came before the horizon.
     """
     batch, history = values.shape[:2]
     samples, horizon = uniforms.shape[1:3]
@@ -42,10 +42,10 @@ def generate(
     fine[:, :history] = fine_history.repeat_interleave(samples, dim=0)
 
     start = max(0, history - max_context)
-    cache = predictor.new_cache(batch, min(history + horizon - 1, max_context))
+    cache = predictor.new_cache(batch, history - start)
     hidden = predictor.extend(coarse_history[:, start:], fine_history[:, start:], stamps[:, start:history], cache)
     last = hidden[:, -1].repeat_interleave(samples, dim=0)
-    cache = cache.expand(samples)
+    cache = cache.branch(samples, max(0, min(history + horizon - 1, max_context) - history))
     memory: KeyValueCache | Tensor = cache
     stamps = stamps.repeat_interleave(samples, dim=0)
 
@@ -62,6 +62,11 @@ def generate(
         fine_logits = predictor.fine_logits(last, coarse[:, end], memory)
         fine[:, end] = draw(probabilities(fine_logits, sampling), step[:, 1])
 
-    # the decoder is causal: the bars before the horizon are its context too
-    decoded = tokenizer.decode(coarse[:, -max_context:], fine[:, -max_context:])[:, -horizon:]
+    # The decoder is causal: the bars before the horizon are its context too, the same for all samples.
+    before = slice(max(0, history + horizon - max_context), history)
+    memories = tokenizer.new_memories(batch, before.stop - before.start)
+    if before.start < before.stop:
+        tokenizer.decode(coarse_history[:, before], fine_history[:, before], memories)
+    branches = [memory.branch(samples, horizon) for memory in memories]
+    decoded = tokenizer.decode(coarse[:, history:], fine[:, history:], branches)
     return decoded.view(batch, samples, horizon, -1)

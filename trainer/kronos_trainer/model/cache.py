@@ -1,47 +1,80 @@
-"""Keys and values of earlier positions, so that generating a bar costs one position; used by the predictor."""
+"""Keys and values of earlier positions, so that generating a bar costs one position; used by both nets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class AttentionMemory:
-    """Keys and values of one attention, in room for `capacity` positions."""
+    """Keys and values of one attention: at most one prefix that rows share, then room of every row's own."""
 
-    def __init__(self, keys: Tensor, values: Tensor, length: int = 0) -> None:
-        """keys and values [B, capacity, H, head_dim], of which the first `length` positions are filled."""
+    def __init__(self, keys: Tensor, values: Tensor, *, prefix: tuple[Tensor, Tensor] | None = None) -> None:
+        """Room [B, capacity, H, head_dim] for keys and values, after a prefix [B / copies, P, H, head_dim]."""
         self._keys = keys
         self._values = values
-        self.length = length
+        self._prefix = prefix
+        self._own = 0
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int, int], like: Tensor) -> AttentionMemory:
         """Memory of shape [B, capacity, H, head_dim] with the dtype and device of a tensor."""
         return cls(like.new_empty(shape), like.new_empty(shape))
 
-    @property
-    def filled(self) -> tuple[Tensor, Tensor]:
-        """Keys and values [B, length, H, head_dim]."""
-        return self._keys[:, : self.length], self._values[:, : self.length]
+    @classmethod
+    def of(cls, keys: Tensor, values: Tensor) -> AttentionMemory:
+        """Memory that holds these keys and values [B, T, H, head_dim], and has room for no more."""
+        memory = cls(keys, values)
+        memory._own = keys.shape[1]
+        return memory
 
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Everything filled, after adding keys and values [B, t, H, head_dim]. Raises ValueError when full."""
-        start, stop = self.length, self.length + keys.shape[1]
+    @property
+    def length(self) -> int:
+        """Number of positions that a row has."""
+        return self._own + (self._prefix[0].shape[1] if self._prefix else 0)
+
+    def append(self, keys: Tensor, values: Tensor) -> None:
+        """Adds keys and values [B, t, H, head_dim]. Raises ValueError when they do not fit."""
+        start, stop = self._own, self._own + keys.shape[1]
         if stop > self._keys.shape[1]:
             raise ValueError(f"position {stop} does not fit in a cache of {self._keys.shape[1]} positions")
         self._keys[:, start:stop] = keys
         self._values[:, start:stop] = values
-        self.length = stop
-        return self.filled
+        self._own = stop
 
-    def expand(self, copies: int) -> AttentionMemory:
-        """Memory of B * copies rows; the copies of one row lie together."""
-        batch, *rest = self._keys.shape
-        expanded = AttentionMemory.empty((batch * copies, *rest), like=self._keys)  # type: ignore[arg-type]
-        expanded.append(*(part.repeat_interleave(copies, dim=0) for part in self.filled))
-        return expanded
+    def branch(self, copies: int, capacity: int) -> AttentionMemory:
+        """Memory of B * copies rows, each with this row's positions and `capacity` to come; copies lie together.
+
+        The positions so far are kept, and multiplied with, once for all copies of a row. A single copy has nothing to
+        share, and is faster with all its positions in one room.
+        """
+        assert self._prefix is None, "a branch does not branch"
+        batch, _, *head = self._keys.shape
+        shared = self._own if copies > 1 else 0
+        room = self._keys.new_empty(batch * copies, self._own - shared + capacity, *head)
+        branch = AttentionMemory(room, torch.empty_like(room), prefix=self._filled if shared else None)
+        if not shared:
+            branch.append(*self._filled)
+        return branch
+
+    def attend(self, queries: Tensor) -> Tensor:
+        """Heads [B, t, H, head_dim] for queries [B, t, H, head_dim] of the last t positions; none sees a later one."""
+        keys, values = self._filled
+        new = queries.shape[1]
+        past = self._own - new
+        # is_causal aligns the first query with the first key, which is wrong after a prefix.
+        mask = queries.new_ones(new, self._own, dtype=torch.bool).tril(past) if new > 1 and self.length > new else None
+        if self._prefix is None:
+            q, k, v = (part.transpose(1, 2) for part in (queries, keys, values))
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0).transpose(1, 2)
+        return _branched(queries, self._prefix, (keys, values), mask)
+
+    @property
+    def _filled(self) -> tuple[Tensor, Tensor]:
+        return self._keys[:, : self._own], self._values[:, : self._own]
 
 
 class KeyValueCache:
@@ -56,6 +89,27 @@ class KeyValueCache:
         """Number of cached positions."""
         return self.dependency.length
 
-    def expand(self, copies: int) -> KeyValueCache:
+    def branch(self, copies: int, capacity: int) -> KeyValueCache:
         """Cache of B * copies rows: prefill once, then draw several paths of each series."""
-        return KeyValueCache([layer.expand(copies) for layer in self.layers], self.dependency.expand(copies))
+        return KeyValueCache(
+            [layer.branch(copies, capacity) for layer in self.layers], self.dependency.branch(copies, capacity)
+        )
+
+
+def _branched(
+    queries: Tensor, prefix: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], mask: Tensor | None
+) -> Tensor:
+    """Attention of queries [R*C, t, H, d] to a prefix [R, P, H, d] and to keys and values [R*C, S, H, d].
+
+    One matrix product a series for the C copies, where attention to C copies of the prefix would be C small ones.
+    """
+    rows, shared = prefix[0].shape[:2]
+    copies = len(queries) // rows
+    queries = queries * queries.shape[-1] ** -0.5
+    far = torch.einsum("rcthd,rphd->rchtp", queries.view(rows, copies, *queries.shape[1:]), prefix[0]).flatten(0, 1)
+    near = torch.einsum("bthd,bshd->bhts", queries, own[0])
+    if mask is not None:
+        near = near.masked_fill(~mask, -torch.inf)
+    far, near = torch.cat((far, near), dim=-1).softmax(dim=-1).tensor_split([shared], dim=-1)
+    far = torch.einsum("rchtp,rphd->rcthd", far.reshape(rows, copies, *far.shape[1:]), prefix[1]).flatten(0, 1)
+    return far + torch.einsum("bhts,bshd->bthd", near, own[1])

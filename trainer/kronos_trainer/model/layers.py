@@ -82,17 +82,20 @@ class Attention(nn.Module):
         """Values [B, T, H, head_dim] of x [B, T, d]."""
         return self.v_proj(x).unflatten(-1, (self.n_heads, -1))
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
-        """Projected outputs [B, T, d]; mask [T, S] is True where a query may look."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+        """Projected outputs [B, T, d] for heads [B, T, H, head_dim]."""
         heads = F.scaled_dot_product_attention(
             q.transpose(1, 2),
             k.transpose(1, 2),
             v.transpose(1, 2),
-            attn_mask=mask,
             dropout_p=self.attn_dropout if self.training else 0.0,
             is_causal=causal,
         )
-        return self.resid_dropout(self.out_proj(heads.transpose(1, 2).flatten(-2)))
+        return self.project(heads.transpose(1, 2))
+
+    def project(self, heads: Tensor) -> Tensor:
+        """Outputs [B, T, d] of heads [B, T, H, head_dim]."""
+        return self.resid_dropout(self.out_proj(heads.flatten(-2)))
 
 
 class SelfAttention(Attention):
@@ -103,15 +106,10 @@ class SelfAttention(Attention):
         # Turned together: half as many small operations, which is what generating one bar at a time consists of.
         q, k = rotate(torch.cat((self.queries(x), self.keys(x)), dim=2), rotation).chunk(2, dim=2)
         v = self.values(x)
-        if memory is None or memory.length == 0:
-            if memory is not None:
-                memory.append(k, v)
+        if memory is None:
             return self.attend(q, k, v, causal=True)
-        past, new = memory.length, x.shape[1]
-        k, v = memory.append(k, v)
-        # is_causal aligns the first query with the first key, which is wrong after a prefix.
-        mask = torch.ones(new, past + new, dtype=torch.bool, device=x.device).tril(past) if new > 1 else None
-        return self.attend(q, k, v, mask=mask)
+        memory.append(k, v)
+        return self.project(memory.attend(q))
 
 
 class FeedForward(nn.Module):
@@ -168,7 +166,7 @@ class Stack(nn.ModuleList):
         x: Tensor,
         *,
         start: int = 0,
-        memories: Sequence[AttentionMemory] | None = None,
+        memories: Sequence[AttentionMemory] = (),
         recompute: bool = False,
     ) -> Tensor:
         """Stream [B, T, d] after every block; x [B, T, d] begins at position start.

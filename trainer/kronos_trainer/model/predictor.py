@@ -107,10 +107,11 @@ class KronosPredictor(nn.Module):
 
         memory is the cache, or all hidden states [B, T, d] where there is none.
         """
-        keys, values = (
-            memory.dependency.filled if isinstance(memory, KeyValueCache) else self.dep_layer.remember(memory)
-        )
-        return self.head.proj_s2(self.dep_layer.query(h, self.embedding.emb_s1(s1), keys, values))
+        if isinstance(memory, KeyValueCache):
+            states = memory.dependency
+        else:
+            states = AttentionMemory.of(*self.dep_layer.remember(memory))
+        return self.head.proj_s2(self.dep_layer.query(h, self.embedding.emb_s1(s1), states))
 
     def _embed(self, s1: Tensor, s2: Tensor, stamps: Tensor) -> Tensor:
         return self.token_drop(self.embedding(s1, s2) + self.time_emb(stamps))
@@ -190,14 +191,16 @@ class DependencyLayer(nn.Module):
         """Keys and values [B, T, H, head_dim] of hidden states h [B, T, d], not rotated."""
         return self.cross_attn.keys(h), self.cross_attn.values(h)
 
-    def query(self, h: Tensor, sibling: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    def query(self, h: Tensor, sibling: Tensor, memory: AttentionMemory) -> Tensor:
         """States [B, d] for the fine head of the last position alone: h and sibling are [B, d].
+
+        `memory` holds what `remember` gives of the position and those before it.
 
         Nothing is rotated: upstream builds its angles from the number of queries, so that with one query every key
         has position 0. The released weights are used that way.
         """
-        queries = self.cross_attn.queries(sibling[:, None])
-        return self.norm(h + self.cross_attn.attend(queries, keys, values)[:, 0])
+        heads = memory.attend(self.cross_attn.queries(sibling[:, None]))
+        return self.norm(h + self.cross_attn.project(heads)[:, 0])
 
 
 class Heads(nn.Module):

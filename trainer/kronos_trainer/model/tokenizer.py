@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kronos_trainer.model.cache import AttentionMemory
 from kronos_trainer.model.layers import Block, Stack
 from kronos_trainer.model.quantizer import BinarySphericalQuantizer, Reducer, identity
 
@@ -103,9 +104,18 @@ class KronosTokenizer(nn.Module):
         with _exact_matmul(), _no_autocast(x):
             return self.tokenizer.ids(self.tokenizer.codes(self._directions(x)))
 
-    def decode(self, s1: Tensor, s2: Tensor) -> Tensor:
-        """Normalised bars [B, T, d_in] of ids [B, T]."""
-        return self._decode(self.post_quant_embed(self.tokenizer.codes_of(s1, s2)))
+    def decode(self, s1: Tensor, s2: Tensor, memories: Sequence[AttentionMemory] = ()) -> Tensor:
+        """Normalised bars [B, T, d_in] of ids [B, T], which follow those in the memories and are added to them.
+
+        Raises ValueError when they do not fit.
+        """
+        return self._decode(self.post_quant_embed(self.tokenizer.codes_of(s1, s2)), memories)
+
+    def new_memories(self, batch: int, capacity: int) -> list[AttentionMemory]:
+        """Empty memories of the decoder's blocks, for `capacity` positions of `batch` series."""
+        heads = self.config.n_heads
+        shape = batch, capacity, heads, self.config.d_model // heads
+        return [AttentionMemory.empty(shape, like=self.head.weight) for _ in self.decoder]
 
     def _directions(self, x: Tensor) -> Tensor:
         """What is quantized, [B, T, D] in float32: ids hang on the sign of each number."""
@@ -113,8 +123,9 @@ class KronosTokenizer(nn.Module):
         with _no_autocast(x):
             return self.quant_embed(h)
 
-    def _decode(self, embedded: Tensor) -> Tensor:
-        h = self.decoder(embedded.float(), recompute=self._recompute)
+    def _decode(self, embedded: Tensor, memories: Sequence[AttentionMemory] = ()) -> Tensor:
+        start = memories[0].length if memories else 0
+        h = self.decoder(embedded.float(), start=start, memories=memories, recompute=self._recompute)
         with _no_autocast(h):
             return self.head(h)
 
