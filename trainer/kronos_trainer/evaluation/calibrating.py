@@ -36,7 +36,6 @@ def calibrate(
     *,
     samples: int,
     seed: int,
-    run: str = "",
     beat: Callable[[], None] = lambda: None,
 ) -> Calibration:
     """The calibration of B cells of the validation span.
@@ -46,14 +45,14 @@ def calibrate(
     the factors; `beat` is called between the draws, of which there are at most nine.
     """
     if not len(actual) or not np.isfinite(actual).all(axis=1).any():
-        return Calibration(version=VERSION, run=run, note="no forecast of the validation span can be scored")
+        return Calibration(version=VERSION, note="no forecast of the validation span can be scored")
     tried = _Grid(draw, actual, dates, min(FEW, samples), seed, beat)
     temperature, top_p = tried.chosen()
     paths = draw(Sampling(temperature=temperature, top_p=top_p, samples=samples, seed=seed))
     beat()
     usable = _usable(paths, actual)
     if not usable.any():
-        return Calibration(version=VERSION, run=run, note="no forecast of the validation span is finite")
+        return Calibration(version=VERSION, note="no forecast of the validation span is finite")
     bands, of = Bands(paths[usable], actual[usable]), dates[usable]
     half_life = chosen_half_life(bands, of)
     beat()
@@ -63,7 +62,6 @@ def calibrate(
     names = coverage_names(JUDGED)
     return Calibration(
         version=VERSION,
-        run=run,
         temperature=temperature,
         top_p=top_p,
         tried=tuple(

@@ -35,6 +35,7 @@ class Calibration(Tolerant):
 
     version: Count = VERSION
     run: str = ""
+    hash: str = Field("", description="Of the evaluation that measured it, whose later attempts keep it.")
     temperature: Number = 1.0
     top_p: Number = 1.0
     tried: tuple[Annotated[Tried, BeforeValidator(Tried.read_inside)], ...] = ()

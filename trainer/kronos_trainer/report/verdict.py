@@ -141,7 +141,9 @@ def _untold_clause(found: Sequence[Comparison], names: Mapping[str, str]) -> str
 
 
 def _span(one: Comparison) -> str:
-    return f" ({signed(one.low)} to {signed(one.high)})" if one.low is not None and one.high is not None else ""
+    if one.low is not None and one.high is not None:
+        return f" ({signed(one.low)} to {signed(one.high)})"
+    return "" if one.improvement is None else f" ({signed(one.improvement)}, by luck or not)"
 
 
 def _sentence(text: str) -> str:

@@ -35,6 +35,7 @@ from kronos_trainer.evaluation.readings import record
 from kronos_trainer.evaluation.rivals import BaselineRival, CalibratedRival, NetRival, Rival, Sampled
 from kronos_trainer.evaluation.scoreboard import Scoreboard
 from kronos_trainer.evaluation.scoring import Limits, Watch, rows_of, score_all
+from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.storage import durable, pointers
 from kronos_trainer.training.task import Work
@@ -100,33 +101,46 @@ class _Evaluation:
 
     def _calibrated(self, finetuned: Nets, plain: Sampled) -> CalibratedRival:
         """The run's model with the sampling and bands that served best on the validation span; calibration.json."""
-        work, window = self._work, self._run.window
-        work.progress.phase("calibrating")
-        dates = dates_of(work.bars, work.splits.spans["validation"], window, most=MOST_VALIDATED)
-        rows, of_date = rows_of(dates, MOST_CALIBRATED)
-        if len(rows):
-            actual = outcome_of(work.bars, rows, lookback=window.lookback, horizon=window.horizon).close
-        else:
-            actual = np.empty((0, window.horizon))
-        calibration = calibrate(
-            lambda sampling: Sampled(work.bars, finetuned.forecaster, sampling, work.beat).closes(rows),
-            actual,
-            of_date,
-            samples=self._settings.samples,
-            seed=self._run.training.seed,
-            run=self._run.run,
-            beat=work.beat,
-        )
-        durable.write_text(work.paths.calibration, calibration.dump())
+        calibration = self._kept_calibration()
+        if calibration is None:
+            calibration = self._calibrate(finetuned)
+            durable.write_text(self._work.paths.calibration, calibration.dump())
         served = replace(self._plain, temperature=calibration.temperature, top_p=calibration.top_p)
         same = served == self._plain
         return CalibratedRival(
             name=CALIBRATED,
             label=f"this run's model, calibrated: temperature {served.temperature:g}, top-p {served.top_p:g}",
             key=calibration.dump(),
-            sampled=plain if same else Sampled(work.bars, finetuned.forecaster, served, work.beat),
+            sampled=plain if same else Sampled(self._work.bars, finetuned.forecaster, served, self._work.beat),
             calibration=calibration,
         )
+
+    def _kept_calibration(self) -> Calibration | None:
+        """That of an earlier attempt."""
+        try:
+            kept = Calibration.load(self._work.paths.calibration.read_text())
+        except (OSError, ValueError):
+            return None
+        return kept if kept.hash == self._run.stage_hashes[self._run.stage] else None
+
+    def _calibrate(self, finetuned: Nets) -> Calibration:
+        work, run = self._work, self._run
+        work.progress.phase("calibrating")
+        dates = dates_of(work.bars, work.splits.spans["validation"], run.window, most=MOST_VALIDATED)
+        rows, of_date = rows_of(dates, MOST_CALIBRATED)
+        if len(rows):
+            actual = outcome_of(work.bars, rows, lookback=run.window.lookback, horizon=run.window.horizon).close
+        else:
+            actual = np.empty((0, run.window.horizon))
+        found = calibrate(
+            lambda sampling: Sampled(work.bars, finetuned.forecaster, sampling, work.beat).closes(rows),
+            actual,
+            of_date,
+            samples=self._settings.samples,
+            seed=run.training.seed,
+            beat=work.beat,
+        )
+        return found.model_copy(update={"run": run.run, "hash": run.stage_hashes[run.stage]})
 
     def _rivals(
         self, finetuned: Nets, plain: Sampled, calibrated: CalibratedRival
