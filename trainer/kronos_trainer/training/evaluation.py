@@ -133,7 +133,7 @@ class _Evaluation:
         else:
             actual = np.empty((0, run.window.horizon))
         found = calibrate(
-            lambda sampling: Sampled(work.bars, finetuned.forecaster, sampling, work.beat).closes(rows),
+            lambda sampling, cells: Sampled(work.bars, finetuned.forecaster, sampling, work.beat).closes(rows[cells]),
             actual,
             of_date,
             samples=self._settings.samples,
