@@ -142,7 +142,7 @@ def test_the_comment_of_a_pull_request(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_what_git_cannot_tell_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path_factory: Any) -> None:
     assert main(["diff", "models", "--against", "nowhere"]) == 64
-    assert capsys.readouterr().err.endswith("nowhere is no commit here; fetch it first (git fetch), or name another\n")
+    assert "nowhere is no commit here; fetch it first (git fetch)" in capsys.readouterr().err
     outside = tmp_path_factory.mktemp("outside") / "m.yaml"
     outside.write_text(MODEL.format(name="m", epochs=1, samples=2))
     assert main(["diff", str(outside), "--against", "main"]) == 64

@@ -5,24 +5,17 @@ For a check of pull requests: both sides come from Git, the hours from what was 
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kronos_operator.cli.changes import Change, StageEffect, body_of, changes
 from kronos_operator.cli.costs import Cost, Measured, total
-from kronos_operator.cli.failure import Failure
-from kronos_operator.cli.terminal import print_line
 from kronos_operator.cli.values import value_text
-from kronos_trainer.config import ExitCode, StageName
+from kronos_trainer.config import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.api import KronosModel
-    from kronos_operator.loading import Loaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +34,10 @@ class Merged:
         return any(stage.action == "train" for stage in self.stages)
 
 
-def merged(now: Sequence[Loaded], paths: Sequence[Path], ref: str, measured: Mapping[str, Measured]) -> list[Merged]:
-    """Every model that the paths hold now, or held at `ref`. Raises Failure (64) where Git cannot tell."""
-    with tempfile.TemporaryDirectory() as directory:
-        before = {one.model.ref.key: one.model for one in _at(ref, paths, Path(directory))}
-    after = {one.model.ref.key: one.model for one in now}
+def merged(
+    before: Mapping[str, KronosModel], after: Mapping[str, KronosModel], measured: Mapping[str, Measured]
+) -> list[Merged]:
+    """What becomes of every model of either side, by their keys."""
     return [
         _merged(key, before.get(key), after.get(key), measured.get(key)) for key in sorted(before.keys() | after.keys())
     ]
@@ -99,40 +91,6 @@ def _effect(stage: StageName, before: str | None, after: str) -> StageEffect:
         return StageEffect(stage=stage, action="keep", reason=f"hash {after[:8]}")
     reason = f"hash {after[:8]}" if before is None else f"hash {before[:8]} → {after[:8]}"
     return StageEffect(stage=stage, action="train" if stage.has_weights else "score", reason=reason)
-
-
-def _at(ref: str, paths: Sequence[Path], directory: Path) -> Iterator[Loaded]:
-    """The models that the paths held at a commit, read from copies below a directory of ours."""
-    from kronos_operator.loading import read_models
-
-    for path in paths:
-        if str(path) == "-":
-            raise Failure("--against compares files of a Git repository: name them instead of -", ExitCode.CONFIG)
-        place = path.resolve()
-        folder = place if place.is_dir() else place.parent
-        root = Path(_git(folder, "rev-parse", "--show-toplevel").strip())
-        _git(folder, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", otherwise=f"{ref} is no commit here")
-        inside = place.relative_to(root.resolve())
-        names = _git(root, "ls-tree", "-r", "-z", "--name-only", ref, "--", str(inside)).split("\0")
-        for name in filter(None, names):
-            copy = directory / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_text(_git(root, "show", f"{ref}:{name}"))
-        if (directory / inside).exists():
-            reading = read_models([directory / inside])
-            for problem in reading.problems:  # merged long ago: what it says of a model counts as absent
-                print_line(f"note: at {ref}: {str(problem).replace(f'{directory}/', '')}", stderr=True)
-            yield from reading.models
-
-
-def _git(folder: Path, *arguments: str, otherwise: str = "") -> str:
-    if shutil.which("git") is None:
-        raise Failure("--against needs git, which is not on the PATH", ExitCode.ENVIRONMENT)
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True)
-    if done.returncode:
-        why = otherwise or done.stderr.strip().removeprefix("fatal: ")
-        raise Failure(f"{folder}: {why}; fetch it first (git fetch), or name another", ExitCode.CONFIG)
-    return done.stdout
 
 
 def _count(found: Sequence[Merged]) -> str:

@@ -92,15 +92,16 @@ def _show_merge(
 ) -> None:
     from kronos_operator.cli.against import markdown, merged
     from kronos_operator.cli.costs import measured_here, measured_in_cluster
+    from kronos_operator.cli.revisions import models_at, models_now
 
-    if overrides:
-        raise Failure("--against compares what is in Git: leave out --set", ExitCode.CONFIG)
-    now = load(paths, None, None)
+    if overrides or not paths or Path("-") in paths:
+        raise Failure("--against compares files that are in Git: name them, without --set", ExitCode.CONFIG)
+    now = models_now(paths)
     if target is None:
-        measured = measured_here(local_settings().output_root, [one.model.ref for one in now])
+        measured = measured_here(local_settings().output_root, [model.ref for model in now.values()])
     else:
         measured = measured_in_cluster(target)
-    found = merged(now, paths, ref, measured)
+    found = merged(models_at(ref, paths), now, measured)
     if as_json:
         print_json([asdict(one) for one in found])
     elif as_markdown:
