@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kronos_trainer import load
 from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.evaluation.calibrating import PLAIN, calibrate
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.evaluation.conformal import Bands, chosen_half_life, factors
-from kronos_trainer.forecast import load
 from kronos_trainer.forecast.__main__ import main
 from kronos_trainer.forecast.bands import apply, apply_to_paths
 from kronos_trainer.forecast.calibration import Calibration, read_calibration

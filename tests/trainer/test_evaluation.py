@@ -14,11 +14,11 @@ import pytest
 import torch
 from statsmodels.tsa.stattools import diebold_mariano_test
 
+from kronos_trainer import load
 from kronos_trainer.config import Decision, RunConfig, StageResult, Verdict
 from kronos_trainer.errors import InputMissing, Stopped
 from kronos_trainer.evaluation.document import Evaluation
 from kronos_trainer.evaluation.incumbent import refusal
-from kronos_trainer.forecast import load
 from kronos_trainer.storage import lineage
 from kronos_trainer.storage.pointers import promote
 from kronos_trainer.training.distributed import Ranks
