@@ -110,6 +110,10 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
     paths = run.paths()
     assert json.loads(paths.current.read_text())["run"] == run.run and paths.report.is_file()
     assert load("model-b-1d", root=run.output) is not None
+    # Daily bars have a macro view, which knows the weekdays that were planted; the model was told nothing of it.
+    macro = json.loads(paths.stage(run.stage).macro.read_text())
+    (weekday,) = [table for table in macro["tables"] if table["name"] == "weekday"]
+    assert [row["label"] for row in weekday["rows"] if row["low"] > 0.5] == ["Monday", "Wednesday", "Thursday"]
 
     # A stranger recomputes each p-value from the file.
     found = json.loads(paths.stage(run.stage).evaluation.read_text())

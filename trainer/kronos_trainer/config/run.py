@@ -220,6 +220,7 @@ class StagePaths:
         self.metrics = directory / "metrics.jsonl"
         self.best = directory / "best"
         self.evaluation = directory / "evaluation.json"  # of a stage that judges
+        self.macro = directory / "macro.json"  # what surrounds its forecasts, of slow bars
         self.scores = directory / "scores.npz"  # what it has scored so far
         self.result = directory / "result.json"  # written last: its presence means that the stage is complete
 

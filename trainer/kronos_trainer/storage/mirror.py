@@ -22,8 +22,8 @@ from kronos_trainer.storage.warm_start import is_warm
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
 _POINTERS = (
-    *("checkpoint.json", "calibration.json", "evaluation.json", "readings.json", "result.json", "report.json"),
-    *("report.html", "candidate.json", "current.json"),
+    *("checkpoint.json", "calibration.json", "macro.json", "evaluation.json", "readings.json", "result.json"),
+    *("report.json", "report.html", "candidate.json", "current.json"),
 )
 _PULLS = 3  # times that a directory is listed anew when it changes while it is read
 

@@ -37,6 +37,7 @@ from kronos_trainer.evaluation.scoreboard import Scoreboard
 from kronos_trainer.evaluation.scoring import Limits, Watch, rows_of, score_all
 from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.forecast.sampling import Sampling
+from kronos_trainer.macro.view import is_slow, macro_view
 from kronos_trainer.storage import durable, pointers
 from kronos_trainer.training.task import Work
 
@@ -92,6 +93,9 @@ class _Evaluation:
         if MODEL in scored and len(done):
             judged = judged.model_copy(update={"fans": self._fans(board, plain, calibrated)})
         durable.write_text(self._files.evaluation, judged.dump())
+        if is_slow(run.timeframe):
+            view = macro_view(work.bars, run.timeframe, judged, start=self._span[0])
+            durable.write_text(self._files.macro, view.dump())
         work.keep()
         return StageResult(
             scores={"crps": summary.loss},
