@@ -35,6 +35,7 @@ from kronos_trainer.evaluation.readings import record
 from kronos_trainer.evaluation.rivals import BaselineRival, CalibratedRival, NetRival, Rival, Sampled
 from kronos_trainer.evaluation.scoreboard import Scoreboard
 from kronos_trainer.evaluation.scoring import Limits, Watch, rows_of, score_all
+from kronos_trainer.evaluation.signals import Signals
 from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.storage import durable, pointers
@@ -87,6 +88,8 @@ class _Evaluation:
         scored = {
             rival.name: Scored(label=rival.label, scores=board.rows[rival.name].scores.of(done)) for rival in rivals
         }
+        if MODEL in scored:
+            self._signals(done, scored[MODEL].scores.expected).save(self._files.signals)
         facts = self._facts(done, left_out, board.seconds)
         judged, summary = judge(facts, scored, self._question(facts))
         if MODEL in scored and len(done):
@@ -200,6 +203,18 @@ class _Evaluation:
             "samples": self._settings.samples,
             "seed": run.training.seed,
         }
+
+    def _signals(self, done: np.ndarray, expected: np.ndarray) -> Signals:
+        run, bars = self._run, self._work.bars
+        return Signals(
+            run=run.run,
+            hash=run.stage_hashes[run.stage],
+            digest=bars.digest,
+            horizon=run.window.horizon,
+            symbols=bars.symbols,
+            times=self._dates.times[done],
+            expected=expected,
+        )
 
     def _facts(self, done: np.ndarray, left_out: dict[str, str], seconds: float) -> Evaluation:
         """What evaluation.json says of how it was done."""
