@@ -63,7 +63,7 @@ class Ledger:
     long: Floats  # [T]: value of what is held
     short: Floats  # [T]: value of what is owed, not above 0
     trades: tuple[Trade, ...]
-    bankrupt: bool  # the equity fell below 0, and nothing was traded from there on
+    bankrupt: bool  # nothing was left, and nothing was traded from there on
 
 
 def trade(market: Market, rule: Rule, costs: Costs, capital: float = CAPITAL) -> Ledger:
@@ -84,7 +84,7 @@ def trade(market: Market, rule: Rule, costs: Costs, capital: float = CAPITAL) ->
     rows = len(market.times)
     for row, time in enumerate(index):
         strategy.update(time, inow=row)
-        if strategy.bankrupt:
+        if strategy.bankrupt or strategy.value <= 0:
             rows = row
             break
         strategy.run()

@@ -89,7 +89,7 @@ def deflated(sharpe: float, error: float, tried: Sequence[float], trials: int) -
 def monthly(market: Market, ledger: Ledger) -> tuple[Month, ...]:
     """The return of each month, the first and the last of which may be cut."""
     equity = curve(market, ledger)
-    ends = ffn.to_monthly(equity)
+    ends = equity.resample("ME").last().dropna()  # ffn.to_monthly leaves out a last month that is cut
     starts = [float(equity.iloc[0]), *ends.iloc[:-1].tolist()]
     return tuple(
         Month(year=time.year, month=time.month, value=end / start - 1 if start > 0 else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Set
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kronos_trainer.config import Backtest, Strategy
-from kronos_trainer.errors import ConfigError
+from kronos_trainer.errors import BadEnvironment, ConfigError
 from kronos_trainer.evaluation.cells import Floats
 
 MOST_HELD = 50  # of a top-k whose topK nobody has set
@@ -195,6 +196,17 @@ def rule_of(settings: Backtest, signals: Floats) -> TopK | LongFlat | LongShort:
     if drop > k:
         raise ConfigError(f"dropOut {drop}: must not exceed topK, {k}")
     return TopK(signals=signals, k=k, drop=drop)
+
+
+def check(settings: Backtest, symbols: int) -> None:
+    """Raises ConfigError where a strategy does not fit so many symbols, BadEnvironment without bt or ffn.
+
+    For a run, in which hours of forecasts come before its backtest.
+    """
+    missing = [name for name in ("bt", "ffn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BadEnvironment(f"a backtest needs {' and '.join(missing)}: pip install 'kronos-operator[trainer]'")
+    rule_of(settings, np.empty((0, symbols)))
 
 
 def _fifth(count: int) -> int:

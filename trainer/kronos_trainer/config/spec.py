@@ -662,6 +662,9 @@ class Evaluation(StageConfig):
         "allow only a comparison with the initial weights. Known for the weights of NeoQuasar; random weights have "
         "seen nothing.",
     )
+    backtest: Backtest | None = Field(
+        None, description="Strategy that trades on the forecasts of the evaluation; absent: none. It decides nothing."
+    )
 
     @property
     def runs(self) -> bool:
