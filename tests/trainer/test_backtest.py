@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kronos_trainer.backtest.accounting import Costs, Ledger, trade
-from kronos_trainer.backtest.market import Market, market_of
+from kronos_trainer.backtest.accounting import Costs, trade
+from kronos_trainer.backtest.market import market_of
 from kronos_trainer.backtest.performance import deflated, monthly, performance, positions, sharpe_error
 from kronos_trainer.backtest.rules import (
     BuyAndHold,
@@ -158,7 +159,7 @@ def test_perfect_foresight_earns_what_arithmetic_says_and_late_foresight_does_no
     growth = math.prod(
         closes[symbol, min(day + horizon, 399)] / closes[symbol, day] for symbol, day in zip(best, days, strict=True)
     )
-    changes = sum(one != other for one, other in zip(best, best[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(best))
     rule = TopK(signals=signals.expected, k=1, drop=1)
     assert trade(market, rule, FREE).equity[-1] / 1e6 == pytest.approx(growth)
     paid = ((1 - 0.0015) / (1 + 0.0015)) ** changes * (1 - 0.0015) / (1 + 0.0015)
@@ -196,10 +197,14 @@ def test_no_decision_knows_what_comes_after_its_date(monkeypatch: pytest.MonkeyP
         mine, orders = orders, []
         other = trade(market_of(garbled, signals), Watched(), FREE)
         row = decided  # the first date is on day 0
-        assert [trade for trade in one.trades if trade.row <= row] == [trade for trade in other.trades if trade.row <= row]
+        assert [trade for trade in one.trades if trade.row <= row] == [
+            trade for trade in other.trades if trade.row <= row
+        ]
         assert one.equity[: row + 1].tolist() == other.equity[: row + 1].tolist()
         assert one.equity[row + 1] != other.equity[row + 1]
-        assert [repr(found) for date, found in mine if date <= 6] == [repr(found) for date, found in orders if date <= 6]
+        assert [repr(found) for date, found in mine if date <= 6] == [
+            repr(found) for date, found in orders if date <= 6
+        ]
 
 
 holes = st.lists(st.tuples(st.integers(1, 39), st.integers(0, 4)), max_size=60)

@@ -59,7 +59,16 @@ def evaluated(
     file = root / f"bars{symbols}.csv"
     if not file.exists():
         write_bars(file, symbols)
-    example = examples.judged(root, symbols=[f"S{number}" for number in range(symbols)], contaminated=contaminated)
+    span = {"start": "2012-01-24", "end": "2013-03-02"}
+    read = {"run-55aa01": "5e11", "run-7d21c0": examples.HASHES["evaluation"]}
+    example = examples.judged(
+        root,
+        symbols=[f"S{number}" for number in range(symbols)],
+        contaminated=contaminated,
+        readings=[
+            {"run": name, "hash": hash, "span": span, "at": "2026-03-01T09:14:40Z"} for name, hash in read.items()
+        ],
+    )
     data = {"source": {"path": "bars"}}
     wire = example.run.model_dump(mode="json", by_alias=True) | {"bars": str(file), "data": data, "run": run} | fields
     example.run = type(example.run).model_validate(wire)
@@ -93,7 +102,9 @@ def test_a_backtest_leaves_its_results_and_says_what_a_sceptic_would(tmp_path: P
     directory = tmp_path / "backtest_results" / "model-b-1d" / example.run.run
     assert said.splitlines()[-1] == str(directory / "backtest.html") and "deflated Sharpe ratio" in said
     assert all(len(line) <= 96 for line in said.splitlines()[:-1])
-    files = {name: (directory / name).read_text() for name in ("trades.csv", "equity.csv", "summary.json", "backtest.html")}
+    files = {
+        name: (directory / name).read_text() for name in ("trades.csv", "equity.csv", "summary.json", "backtest.html")
+    }
     assert {path.name for path in directory.iterdir()} == set(files)
     found = Backtest.load(files["summary.json"])
     own, held = found.performance["strategy"], found.performance["buyAndHold"]
@@ -118,7 +129,13 @@ def test_a_backtest_leaves_its_results_and_says_what_a_sceptic_would(tmp_path: P
     assert [one["id"] for tag, one in read.elements if tag == "section"] == [
         "curve", "measures", "luck", "caveats", "months", "rules",
     ]  # fmt: skip
-    for words in ("One path", "filled at the open", "bars today", "had a bar but no forecast", "sold at the last close"):
+    for words in (
+        "One path",
+        "filled at the open",
+        "bars today",
+        "had a bar but no forecast",
+        "sold at the last close",
+    ):
         assert any(words.lower() in caveat.lower() for caveat in found.caveats), words
     # The same again is the same, byte for byte, and no new trial.
     assert call(tmp_path) == 0
@@ -129,7 +146,7 @@ def test_what_was_tried_is_counted(tmp_path: Path, capsys: Output) -> None:
     evaluated(tmp_path, 5)
     summary = tmp_path / "backtest_results/model-b-1d/run-7d21c0/summary.json"
     hurdles = []
-    # The example's evaluation is the second reading of its test span, and nobody has traded on the first.
+    # It is the second reading of its test span, and nobody has traded on the first.
     for arguments, trials in (
         (["--top-k", "2"], 2), (["--top-k", "2", "--cost-bps", "0"], 2), (["--strategy", "long-flat"], 3),
         (["--strategy", "long-short"], 4),
@@ -151,7 +168,9 @@ def test_one_symbol_and_weights_that_have_seen_it(tmp_path: Path, capsys: Output
     assert call(tmp_path, "--slippage-bps", "0") == 0
     found = Backtest.load((tmp_path / "backtest_results/model-b-1d/run-7d21c0/summary.json").read_text())
     assert found.strategy == "long-flat" and list(found.performance) == ["strategy", "buyAndHold"]
-    assert found.verdict == "Not out of sample" and found.caveats[0].startswith("Not out of sample: the initial weights")
+    assert found.verdict == "Not out of sample" and found.caveats[0].startswith(
+        "Not out of sample: the initial weights"
+    )
     assert found.slippage_bps == 0 and found.cost_bps == 10
     exposure = found.performance["strategy"].exposure
     assert exposure is not None and 0.2 < exposure < 0.8

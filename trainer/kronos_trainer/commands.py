@@ -256,9 +256,7 @@ CHECK_OPTIONS = (
 _NAMESPACE = Option(
     name="namespace", short="-n", metavar="NAME", help="Its namespace.", default_text="the only one that has it"
 )
-_ROOT = Option(
-    name="root", kind=Path, metavar="DIR", help="Where runs leave results.", default=Path("outputs")
-)
+_ROOT = Option(name="root", kind=Path, metavar="DIR", help="Where runs leave results.", default=Path("outputs"))
 _RUN = Option(name="run", metavar="RUN", help="Id of another run.", default_text="the latest")
 
 REPORT_OPTIONS = (
@@ -317,7 +315,9 @@ BACKTEST_OPTIONS = (
         help="How much worse than the open a trade is filled.",
         default_text="the run's, else 5",
     ),
-    Option(name="bars", kind=Path, metavar="PATH", help="The run's bars, where they are now.", default_text="the run's"),
+    Option(
+        name="bars", kind=Path, metavar="PATH", help="The run's bars, where they are now.", default_text="the run's"
+    ),
     Option(name="open", kind=bool, help="Show the page in the browser."),
     _RUN,
     _NAMESPACE,

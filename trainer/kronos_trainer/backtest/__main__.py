@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic.alias_generators import to_camel
 
 from kronos_trainer.arguments import Arguments, add_options
 from kronos_trainer.commands import BACKTEST_OPTIONS
@@ -54,8 +55,8 @@ def _evaluated(paths: RunPaths) -> StagePaths:
     found = [files for stage in StageName if (files := paths.stage(stage)).evaluation.exists()]
     if not found or found[-1].completed() is None:
         raise InputMissing(
-            f"run {paths.run_dir.name} has no finished evaluation, whose forecasts a backtest trades on; finish it with "
-            "`kronos run`, or name another run with --run"
+            f"run {paths.run_dir.name} has no finished evaluation, whose forecasts a backtest trades on; finish it "
+            "with `kronos run`, or name another run with --run"
         )
     if not found[-1].signals.exists():
         raise InputMissing(
@@ -77,7 +78,7 @@ def _settings(options: Namespace, run: RunConfig) -> Backtest:
     try:
         return Backtest(**base | given)
     except ValidationError as error:
-        said = [f"{'.'.join(map(str, one['loc'])) or 'options'}: {one['msg']}" for one in error.errors()]
+        said = [": ".join([*map(to_camel, map(str, one["loc"])), one["msg"]]) for one in error.errors()]
         raise ConfigError("; ".join(said)) from None
 
 
@@ -100,7 +101,9 @@ def _show(options: Namespace, paths: RunPaths, files: StagePaths, run: RunConfig
     try:
         judged = Evaluation.load(files.evaluation.read_text())
     except (OSError, ValueError) as error:
-        raise InputMissing(f"{files.evaluation}: damaged ({error}); remove {files.result} and repeat `kronos run`") from None
+        raise InputMissing(
+            f"{files.evaluation}: damaged ({error}); remove {files.result} and repeat `kronos run`"
+        ) from None
     cache = Path(tempfile.gettempdir()) / f"kronos-{os.getuid()}" / "bars"
     source = run.bars if options.bars is None else str(options.bars)
     place = fetch_bars(source, cache, lambda: None) if is_uri(source) else Path(source)

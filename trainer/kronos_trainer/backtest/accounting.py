@@ -1,4 +1,4 @@
-"""A strategy on a market: bt keeps the positions, the cash and the costs; what is traded in which bar is decided here."""
+"""A strategy on a market: bt keeps positions, cash and costs; what is traded in which bar is decided here."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def market_of(bars: Bars, signals: Signals) -> Market:
     opens, closes = np.full(shape, np.nan), np.full(shape, np.nan)
     ends = np.full(len(own), len(times), np.int64)
     for symbol, instants in enumerate(own):
-        first, after = np.searchsorted(instants, [times[0], times[-1]], side="left")
-        after += np.count_nonzero(instants[after:] == times[-1])
+        first = int(np.searchsorted(instants, times[0]))
+        after = int(np.searchsorted(instants, times[-1], side="right"))
         at = np.searchsorted(times, instants[first:after])
         values = bars.values[bars.offsets[symbol] + first : bars.offsets[symbol] + after].astype(np.float64)
         opens[at[::-1], symbol] = values[::-1, _OPEN]  # of two bars with one time, the open of the first
@@ -84,7 +84,9 @@ def _axis(own: list[Int64], signals: Signals) -> Int64:
     for symbol in np.flatnonzero(np.isfinite(signals.expected[-1])):
         at = int(np.searchsorted(own[symbol], last)) + signals.horizon
         reached = max(reached, int(own[symbol][min(at, len(own[symbol]) - 1)]))
-    later = [int(instants[at]) for instants in own if (at := np.searchsorted(instants, reached, "right")) < len(instants)]
+    later = [
+        int(instants[at]) for instants in own if (at := np.searchsorted(instants, reached, "right")) < len(instants)
+    ]
     end = min(later, default=reached)
     return np.unique(np.concatenate([instants[(instants >= first) & (instants <= end)] for instants in own]))
 

@@ -21,7 +21,7 @@ from kronos_trainer.report import canvas
 from kronos_trainer.report.canvas import Shape, drawn, plain
 from kronos_trainer.report.figures import of_days
 from kronos_trainer.report.html import csp_hash, environment, style_sheet
-from kronos_trainer.report.wording import count, number, percent, signed
+from kronos_trainer.report.wording import count, percent, signed
 
 _CLASSES = {LOST: "worse", LUCK: "cannot-tell", SEEN: "not-out-of-sample", SKILL: "better"}
 _COLOURS = {STRATEGY: canvas.MODEL, BUY_AND_HOLD: canvas.NAIVE, EQUAL_WEIGHT: canvas.OTHER}
@@ -64,7 +64,7 @@ def rows(measured: Sequence[Performance]) -> list[tuple[str, list[str]]]:
         "Sharpe ratio": [two(one.sharpe) for one in measured],
         "its standard error": [two(one.sharpe_error) for one in measured],
         "largest drawdown": [percent(one.max_drawdown) for one in measured],
-        "turnover a year": [f"{number(one.turnover)}×" if one.turnover is not None else "–" for one in measured],
+        "turnover a year": [f"{one.turnover:,.1f}×" if one.turnover is not None else "–" for one in measured],
         "exposure": [percent(one.exposure) for one in measured],
         "exposure, net of shorts": [percent(one.net_exposure) for one in measured],
         "positions": [count(one.positions) for one in measured],
@@ -96,7 +96,7 @@ def _curve(found: Traded) -> Markup:
     def draw(figure: Figure, shape: Shape) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
         plain(above, title="Value, start = 100")
-        for name in reversed(found.ledgers):
+        for name in reversed(list(found.ledgers)):
             equity = found.ledgers[name].equity
             style = "-" if name == STRATEGY else (0, (1.2, 1.6)) if name == BUY_AND_HOLD else "-"
             above.plot(

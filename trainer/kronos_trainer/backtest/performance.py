@@ -1,4 +1,4 @@
-"""The statistics of an equity curve, and how sure they are. Returns are those of single bars; the risk-free rate is 0."""
+"""The statistics of an equity curve, and how sure they are. Returns are those of bars; the risk-free rate is 0."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def performance(market: Market, ledger: Ledger) -> Performance:
         max_drawdown=_number(ffn.calc_max_drawdown(equity)),
         # One side of the trades, as a share of what there was.
         turnover=_number(traded / 2 / float(equity.mean()) / years if years > 0 else math.nan),
-        exposure=_number(np.nanmean(gross)),
-        net_exposure=_number(np.nanmean(net)),
+        exposure=_number(float(np.nanmean(gross))),
+        net_exposure=_number(float(np.nanmean(net))),
         hit_rate=sum(won) / len(won) if won else None,
         positions=len(won),
         trades=len(ledger.trades),
@@ -63,12 +63,12 @@ def sharpe_error(returns: pd.Series[float]) -> float:
     """Standard error of the Sharpe ratio of one bar; NaN where there is none.
 
     Mertens (2002), "Comments on variance of the IID estimator in Lo (2002)": Lo's formula for returns that are
-    independent of each other, with their skewness and kurtosis. With n - 1, as Bailey and Lopez de Prado (2012) have it.
+    independent of each other, with their skewness and kurtosis. With n - 1, as in Bailey and Lopez de Prado (2012).
     """
     ratio = float(ffn.calc_sharpe(returns, annualize=False, nperiods=1))
     if len(returns) < 4 or not math.isfinite(ratio):
         return math.nan
-    skewness, kurtosis = float(returns.skew()), float(returns.kurt()) + 3.0
+    skewness, kurtosis = _moment(returns.skew()), _moment(returns.kurt()) + 3.0
     variance = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2
     return math.sqrt(variance / (len(returns) - 1)) if variance > 0 else math.nan
 
@@ -112,7 +112,13 @@ def positions(ledger: Ledger) -> list[float]:
 def _returns(equity: pd.Series[float]) -> pd.Series[float]:
     """Of each bar; nothing comes after everything was lost."""
     alive = equity.shift(1) > 0
-    return ffn.to_returns(equity)[alive]
+    returns: pd.Series[float] = ffn.to_returns(equity)[alive]
+    return returns
+
+
+def _moment(value: object) -> float:
+    assert isinstance(value, float)  # of a series of numbers
+    return value
 
 
 def _number(value: float) -> float | None:

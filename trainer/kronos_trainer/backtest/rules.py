@@ -56,8 +56,8 @@ class Rule(Protocol):
 class TopK:
     """Holds `k` symbols; at most `drop` of them are replaced at a date, by symbols of a higher signal.
 
-    TopkDropoutStrategy of Qlib, which would also replace one by a worse one where there are few others. A symbol without
-    a signal ranks last and is never bought; of equal ones the first is better.
+    TopkDropoutStrategy of Qlib, which would also replace one by a worse one where there are few others. A symbol
+    without a signal ranks last and is never bought; of equal ones the first is better.
     """
 
     signals: Floats  # [D, N]
@@ -102,9 +102,7 @@ class LongFlat:
     def decide(self, date: int, held: Set[int]) -> Orders:
         """See `Rule`. What has no signal is sold."""
         rising = frozenset(np.flatnonzero(self.signals[date] > 0).tolist())  # NaN is not
-        return Swap(
-            sell=tuple(sorted(held - rising)), buy=tuple(sorted(rising - held)), slots=self.signals.shape[1]
-        )
+        return Swap(sell=tuple(sorted(held - rising)), buy=tuple(sorted(rising - held)), slots=self.signals.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,8 +29,8 @@ def sentence(found: Backtest) -> str:
     """What it has earned, beside doing nothing, and how sure that is."""
     own, held = _own(found), found.performance.get(BUY_AND_HOLD, Performance())
     said = (
-        f"{found.label[:1].upper()}{found.label[1:]}: {signed(own.total_return)} after costs from {date(found.first)} to "
-        f"{date(found.last)}, where buy and hold earned {signed(held.total_return)}."
+        f"{found.label[:1].upper()}{found.label[1:]}: {signed(own.total_return)} after costs from {date(found.first)} "
+        f"to {date(found.last)}, where buy and hold earned {signed(held.total_return)}."
     )
     if own.sharpe is None:
         return f"{said} It has no Sharpe ratio, since its value hardly moved."
@@ -47,32 +47,34 @@ def _caveats(found: Backtest) -> Iterator[str]:
     own = _own(found)
     if found.contaminated:
         yield (
-            f"Not out of sample: {plain(found.contaminated)}. What the weights have seen they may remember; nothing here "
-            "says what they would earn on bars that they have not."
+            f"Not out of sample: {plain(found.contaminated)}. What the weights have seen they may remember; nothing "
+            "here says what they would earn on bars that they have not."
         )
     if own.bankrupt:
         yield "The losses of short positions exceeded the capital: everything was lost, and trading ended there."
-    for name, one in found.performance.items():
-        if name != STRATEGY and _above(one.total_return, own.total_return):
-            yield (
-                f"It earned less than {LABELS[name]}, {signed(own.total_return)} against {signed(one.total_return)}: the "
-                "forecasts have cost money."
-            )
-        elif name != STRATEGY and _above(one.sharpe, own.sharpe):
-            yield f"For the risk that it took it earned less than {LABELS[name]}, whose Sharpe ratio is higher."
+    others = {LABELS[name]: one for name, one in found.performance.items() if name != STRATEGY}
+    richer = [name for name, one in others.items() if _above(one.total_return, own.total_return)]
+    calmer = [name for name, one in others.items() if name not in richer and _above(one.sharpe, own.sharpe)]
+    if richer:
+        earned = " and ".join(f"{name} ({signed(others[name].total_return)})" for name in richer)
+        yield f"It earned less than {earned}: the forecasts have cost money."
+    if calmer:
+        yield f"For the risk that it took it earned less than {' and '.join(calmer)}: the Sharpe ratio there is higher."
     if own.sharpe is not None and own.sharpe_error is not None and abs(own.sharpe) < 2 * own.sharpe_error:
         yield (
             f"A Sharpe ratio of {ratio(own.sharpe)} with a standard error of {ratio(own.sharpe_error)} cannot be told "
             "from none at all."
         )
     if found.dates < LEAST_DATES:
-        yield f"It decided {count(found.dates)} times. Fewer than {LEAST_DATES} decisions prove nothing, whatever they earn."
+        yield f"It decided {count(found.dates)} times. Fewer than {LEAST_DATES} prove nothing, whatever they earn."
     if found.trials > 1:
-        sure = "" if found.deflated is None else f", which leaves a probability of {percent(found.deflated)} of any skill"
+        sure = (
+            "" if found.deflated is None else f", which leaves a probability of {percent(found.deflated)} of any skill"
+        )
         yield (
-            f"These bars have been read {found.trials} times by strategies and evaluations of this model. The best of so "
-            f"many without any skill has a Sharpe ratio of {ratio(found.hurdle)}{sure}. What was tried elsewhere is not "
-            "counted, and a strategy that was changed after a look at this page is a new trial on used bars."
+            f"These bars have been read {found.trials} times by strategies and evaluations of this model. The best of "
+            f"so many without any skill has a Sharpe ratio of {ratio(found.hurdle)}{sure}. What was tried elsewhere is "
+            "not counted, and a strategy that was changed after a look at this page is a new trial on used bars."
         )
     yield (
         f"Every trade is filled at the open, at {number(found.slippage_bps)} basis points worse and "
@@ -92,14 +94,14 @@ def _caveats(found: Backtest) -> Iterator[str]:
         )
     if found.delisted:
         yield (
-            f"The bars of {count(found.delisted)} symbol{'s' * (found.delisted != 1)} end before the backtest does. What "
-            "was held of them is sold at the last close; the last price that could be had is often far lower."
+            f"The bars of {count(found.delisted)} symbol{'s' * (found.delisted != 1)} end before the backtest does. "
+            "What was held of them is sold at the last close; the last price that could be had is often far lower."
         )
     if found.strategy == Strategy.LONG_SHORT:
         yield "Short positions cost nothing to borrow here, are never called back, and pay no dividend to the lender."
     yield (
-        "Shares are bought in fractions, cash earns nothing, and there are no taxes. Dividends are in it only if the bars "
-        "are adjusted for them, and then the prices are not those that were paid."
+        "Shares are bought in fractions, cash earns nothing, and there are no taxes. Dividends are in it only if the "
+        "bars are adjusted for them, and then the prices are not those that were paid."
     )
     yield "It is one path through one span of time. Markets change, and a strategy that many follow stops to work."
 

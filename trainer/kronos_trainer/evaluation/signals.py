@@ -1,4 +1,4 @@
-"""signals.npz: what the run's own model expected at each date of its evaluation, so that a backtest forecasts nothing."""
+"""signals.npz: what the run's own model expected at each date of its evaluation, for a backtest to trade on."""
 
 from __future__ import annotations
 

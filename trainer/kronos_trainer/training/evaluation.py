@@ -42,6 +42,7 @@ from kronos_trainer.evaluation.signals import Signals
 from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.storage import durable, pointers
+from kronos_trainer.training.heartbeat import heartbeat
 from kronos_trainer.training.task import Work
 
 MOST_CALIBRATED = 300  # cells of the validation span that a calibration is measured on
@@ -229,9 +230,9 @@ class _Evaluation:
         from kronos_trainer.backtest.running import traded  # pandas and bt take their time
         from kronos_trainer.backtest.writing import write
 
-        self._work.progress.phase("backtesting")
         try:
-            found = traded(self._run, self._work.paths, self._work.bars, signals, judged, settings)
+            with heartbeat(self._work.progress.beat):
+                found = traded(self._run, self._work.paths, self._work.bars, signals, judged, settings)
         except DataError as error:
             self._work.progress.note(f"no backtest: {error}")
             return
