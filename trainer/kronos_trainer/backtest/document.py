@@ -89,7 +89,7 @@ class Backtest(Tolerant):
     trials: Count = Field(0, description="Strategies and evaluations that these bars have been read for.")
     tried: tuple[Annotated[Trial, BeforeValidator(Trial.read_inside)], ...] = ()
     hurdle: Number | None = Field(None, description="Sharpe ratio that the best of so many would have without skill.")
-    deflated: Number | None = Field(None, description="Deflated Sharpe ratio: a probability.")
+    deflated: Number | None = Field(None, description="Deflated Sharpe ratio: probability of a true one above that.")
     months: tuple[Annotated[Month, BeforeValidator(Month.read_inside)], ...] = ()
     verdict: str = ""
     sentence: str = ""

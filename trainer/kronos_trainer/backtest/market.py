@@ -85,7 +85,9 @@ def _axis(own: list[Int64], signals: Signals) -> Int64:
         at = int(np.searchsorted(own[symbol], last)) + signals.horizon
         reached = max(reached, int(own[symbol][min(at, len(own[symbol]) - 1)]))
     later = [
-        int(instants[at]) for instants in own if (at := np.searchsorted(instants, reached, "right")) < len(instants)
+        int(instants[at])
+        for instants in own
+        if (at := int(np.searchsorted(instants, reached, "right"))) < len(instants)
     ]
     end = min(later, default=reached)
     return np.unique(np.concatenate([instants[(instants >= first) & (instants <= end)] for instants in own]))

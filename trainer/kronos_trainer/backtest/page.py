@@ -50,6 +50,7 @@ def page(found: Traded) -> str:
             years=_years(summary.months),
             months=[calendar.month_abbr[month] for month in range(1, 13)],
             ratio=wording.ratio,
+            chance=wording.chance,
         )
     )
 
@@ -83,7 +84,8 @@ def _years(months: Sequence[Month]) -> list[tuple[int, list[str], str]]:
     for year in sorted({one.year for one in months}):
         own = {one.month: one.value for one in months if one.year == year}
         whole = float(np.prod([1 + value for value in own.values() if value is not None])) - 1
-        found.append((year, [signed(own.get(month)) if month in own else "" for month in range(1, 13)], signed(whole)))
+        cells = [signed(own[month]).removesuffix(" %") if month in own else "" for month in range(1, 13)]
+        found.append((year, cells, signed(whole).removesuffix(" %")))
     return found
 
 

@@ -74,8 +74,8 @@ def sharpe_error(returns: pd.Series[float]) -> float:
 
 
 def deflated(sharpe: float, error: float, tried: Sequence[float], trials: int) -> tuple[float, float]:
-    """The Sharpe ratio that the best of so many trials without any skill would have, and the deflated Sharpe ratio: the
-    probability that the true one is above 0, given that.
+    """The Sharpe ratio that the best of so many trials without any skill would have, and the deflated Sharpe ratio: how
+    probable it is that the true one is above that.
 
     All ratios are of a year. `tried` are those of the trials that are known; where they are less than two, they are
     taken to scatter as one estimate does. Bailey and Lopez de Prado (2014), "The Deflated Sharpe Ratio: Correcting for

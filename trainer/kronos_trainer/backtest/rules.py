@@ -67,8 +67,11 @@ class TopK:
     @property
     def label(self) -> str:
         """For people."""
-        replaced = "all" if self.drop == self.k else f"at most {self.drop}"
-        return f"the {self.k} of {self.signals.shape[1]} symbols that are expected to rise most, {replaced} replaced"
+        count = self.signals.shape[1]
+        if self.k == 1:
+            return f"the one of {count} symbols that is expected to rise most"
+        replaced = "" if self.drop == self.k else f", at most {self.drop} replaced at a time"
+        return f"the {self.k} of {count} symbols that are expected to rise most{replaced}"
 
     def decide(self, date: int, held: Set[int]) -> Orders:
         """See `Rule`."""

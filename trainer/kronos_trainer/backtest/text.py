@@ -6,9 +6,8 @@ import textwrap
 
 from kronos_trainer.backtest.document import Backtest
 from kronos_trainer.backtest.page import rows
-from kronos_trainer.backtest.wording import LABELS
+from kronos_trainer.backtest.wording import LABELS, chance
 from kronos_trainer.report.text import table
-from kronos_trainer.report.wording import percent
 
 _WIDTH = 96
 
@@ -17,7 +16,7 @@ def lines(found: Backtest) -> str:
     """Its sentence, its measures beside those of the benchmarks, and the gravest of the caveats."""
     names = [LABELS[name] for name in found.performance]
     measures = [[title, *cells] for title, cells in rows(list(found.performance.values()))]
-    luck = "not defined" if found.deflated is None else percent(found.deflated)
+    luck = "not defined" if found.deflated is None else chance(found.deflated)
     said = [f"{found.verdict}. {found.sentence}", *(f"- {one}" for one in found.caveats[:3])]
     head, *tail = [textwrap.fill(one, _WIDTH, subsequent_indent="  " if one.startswith("- ") else "") for one in said]
     right = [str(place) for place in range(1, len(names) + 1)]

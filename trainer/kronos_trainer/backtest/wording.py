@@ -66,10 +66,10 @@ def _caveats(found: Backtest) -> Iterator[str]:
             "from none at all."
         )
     if found.dates < LEAST_DATES:
-        yield f"It decided {count(found.dates)} times. Fewer than {LEAST_DATES} prove nothing, whatever they earn."
+        yield f"It decided {_times(found.dates).lower()}. Fewer than {LEAST_DATES} prove nothing, whatever they earn."
     if found.trials > 1:
         sure = (
-            "" if found.deflated is None else f", which leaves a probability of {percent(found.deflated)} of any skill"
+            "" if found.deflated is None else f"; that this one is truly above it is sure to {chance(found.deflated)}"
         )
         yield (
             f"These bars have been read {found.trials} times by strategies and evaluations of this model. The best of "
@@ -88,7 +88,7 @@ def _caveats(found: Backtest) -> Iterator[str]:
         )
     if found.unforeseen:
         yield (
-            f"{count(found.unforeseen)} times a symbol had a bar but no forecast, since the evaluation scores only "
+            f"{_times(found.unforeseen)} a symbol had a bar but no forecast, since the evaluation scores only "
             "symbols whose bars go on for a whole horizon or because its history was too short. One that was about to "
             "vanish was so never bought, which nobody could have known."
         )
@@ -109,6 +109,15 @@ def _caveats(found: Backtest) -> Iterator[str]:
 def ratio(value: float | None) -> str:
     """A Sharpe ratio, to hundredths."""
     return "–" if value is None else f"{value:.2f}".replace("-", MINUS)
+
+
+def chance(value: float) -> str:
+    """A probability, which never is nothing or everything."""
+    return "less than 1 %" if value < 0.01 else "more than 99 %" if value > 0.99 else percent(value)
+
+
+def _times(number: int) -> str:
+    return "Once" if number == 1 else f"{count(number)} times"
 
 
 def _own(found: Backtest) -> Performance:

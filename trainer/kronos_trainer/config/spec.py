@@ -604,8 +604,8 @@ class Backtest(Contract):
     strategy: Strategy | None = Field(
         None,
         description="top-k: holds the topK symbols that are expected to rise most, and replaces at most dropOut of "
-        "them at a time. long-flat: holds each symbol that is expected to rise. long-short: holds the topK best and sells "
-        "the topK worst short. Absent: long-flat with one symbol, top-k with several.",
+        "them at a time. long-flat: holds each symbol that is expected to rise. long-short: holds the topK best "
+        "and sells the topK worst short. Absent: long-flat with one symbol, top-k with several.",
     )
     top_k: int | None = Field(
         None,
