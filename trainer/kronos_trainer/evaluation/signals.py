@@ -54,6 +54,8 @@ class Signals:
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 about = json.loads(arrays["about"].tobytes())
+                if about["version"] != VERSION:
+                    raise ValueError(f"version {about['version']} is of another release")
                 found = cls(
                     run=str(about["run"]),
                     hash=str(about["hash"]),
