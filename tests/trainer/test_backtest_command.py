@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_examples as examples
+from browser import browser
 from test_report import EVIL, Read, assert_self_contained
 
 from kronos_trainer.backtest.__main__ import main
@@ -220,6 +221,22 @@ def test_mistakes_say_what_to_do(tmp_path: Path, capsys: Output) -> None:
     assert call(tmp_path) == 66 and "by an older release, which kept no signals: remove " in capsys.readouterr().err
     files.result.unlink()
     assert call(tmp_path) == 66 and "has no finished evaluation" in capsys.readouterr().err
+
+
+def test_the_page_opens_without_a_network_at_every_size(tmp_path: Path, capsys: Output) -> None:
+    evaluated(tmp_path, 5)
+    assert call(tmp_path) == 0
+    file = tmp_path / "backtest_results/model-b-1d/run-7d21c0/backtest.html"
+    papers = set()
+    with browser() as page:
+        for width, dark in ((1280, False), (900, True), (390, False)):
+            page.open(file, width=width, dark=dark)
+            assert page.ask("document.documentElement.scrollWidth") == width, "it scrolls sideways"
+            papers.add(page.ask("getComputedStyle(document.body).backgroundColor"))
+            shown = page.ask("[...document.querySelectorAll('svg')].filter(one => one.checkVisibility()).length")
+            assert shown == 1
+        assert page.messages == [] and set(page.requests) == {file.as_uri()}
+    assert len(papers) == 2
 
 
 def test_no_value_of_a_file_can_act_in_the_page(tmp_path: Path, capsys: Output) -> None:

@@ -87,8 +87,9 @@ def trade(market: Market, rule: Rule, costs: Costs, capital: float = CAPITAL) ->
         if strategy.bankrupt or strategy.value <= 0:
             rows = row
             break
-        strategy.run()
-        strategy.update(time, inow=row)
+        if trader.has_work(row):  # of 500 symbols, each update takes milliseconds
+            strategy.run()
+            strategy.update(time, inow=row)
     values = [np.asarray(security.values, np.float64)[:rows] for security in strategy.securities]
     held = np.array(values).reshape(len(values), rows)
     equity, cash = (np.asarray(found, np.float64)[:rows] for found in (strategy.values, strategy.cash))
@@ -104,7 +105,7 @@ def trade(market: Market, rule: Rule, costs: Costs, capital: float = CAPITAL) ->
 
 
 class _Trader(bt.Algo):  # type: ignore[misc]  # bt has no types
-    """What bt calls in every row."""
+    """What bt calls in a row that has work."""
 
     def __init__(self, market: Market, rule: Rule, costs: Costs) -> None:
         super().__init__("trader")
@@ -114,15 +115,21 @@ class _Trader(bt.Algo):  # type: ignore[misc]  # bt has no types
         self._costs = costs
         self._number = {name: symbol for symbol, name in enumerate(market.symbols)}
         self._date = {int(row): date for date, row in enumerate(market.rows) if row < market.last}
-        self._row = -1
+        self._ends = set(market.ends.tolist())
+        self._row = 0
         self._sell: set[int] = set()  # what waits for a bar
         self._buy: list[int] = []
         self._slots = 0
         self._target: dict[int, float] = {}
         self._long_only = True
 
+    def has_work(self, row: int) -> bool:
+        """Whether anything may be traded in a row, which is the one that bt calls for next."""
+        self._row = row
+        waits = bool(self._sell or self._buy or self._target)
+        return waits or row in self._date or row in self._ends or row == self._market.last
+
     def __call__(self, target: bt.Strategy) -> bool:
-        self._row += 1
         held = self._held(target)
         for symbol in sorted(held):
             if self._row == self._market.last or self._market.ends[symbol] <= self._row:
@@ -142,7 +149,8 @@ class _Trader(bt.Algo):  # type: ignore[misc]  # bt has no types
         """Replaces what still waits."""
         self._sell, self._buy, self._target = set(), [], {}
         if isinstance(orders, Swap):
-            self._sell, self._buy, self._slots = set(orders.sell), list(orders.buy), orders.slots
+            self._sell, self._slots = set(orders.sell), orders.slots
+            self._buy = [symbol for symbol in orders.buy if self._market.ends[symbol] > self._row]
         else:
             assert isinstance(orders, Weights)
             known = np.flatnonzero(np.isfinite(orders.target)).tolist()
