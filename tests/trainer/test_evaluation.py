@@ -128,6 +128,7 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
         )
         p = float(test.pvalue) / 2 if test.statistic < 0 else 1 - float(test.pvalue) / 2
         assert p == pytest.approx(one["pBetter"], abs=1e-9)
+
     # It was traded, too, and the command does the same again from what the evaluation has kept.
     def traded() -> dict[str, bytes]:
         return {file.name: file.read_bytes() for file in paths.backtest.iterdir()}
