@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kronos_operator.cli.about import crd, show_version, version
+from kronos_operator.cli.backtest import backtest
 from kronos_operator.cli.data import data
 from kronos_operator.cli.diff import diff
 from kronos_operator.cli.doctor import doctor
@@ -71,6 +72,7 @@ for _command, _name, _panel in (
     (rollback, "rollback", _USE),
     (forecast, "forecast", _USE),
     (show_report, "report", _USE),
+    (backtest, "backtest", _USE),
     (pull, "pull", _USE),
     (crd, "crd", _MORE),
     (version, "version", _MORE),

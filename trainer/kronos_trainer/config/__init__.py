@@ -42,6 +42,7 @@ from kronos_trainer.config.run import (
     load_run,
 )
 from kronos_trainer.config.spec import (
+    Backtest,
     CheckpointPolicy,
     ClaimPath,
     Columns,
@@ -67,6 +68,7 @@ from kronos_trainer.config.spec import (
     Source,
     Split,
     StageConfig,
+    Strategy,
     Timeframe,
     TimeRange,
     TimeZone,
@@ -96,6 +98,7 @@ __all__ = [
     "PARQUET_SUFFIXES",
     "STARTS",
     "TRIAL",
+    "Backtest",
     "BarsRead",
     "By",
     "Candidate",
@@ -155,6 +158,7 @@ __all__ = [
     "StartedEvent",
     "StopCause",
     "StorageCause",
+    "Strategy",
     "TimeRange",
     "TimeZone",
     "Timeframe",

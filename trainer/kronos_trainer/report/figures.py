@@ -169,7 +169,7 @@ def timeline(data: DataRead) -> Markup | None:
         axes.set_yticks(list(rows), list(rows.values()))
         locator = AutoDateLocator(minticks=2, maxticks=4 if shape.narrow else 8)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _of_days(value, width)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: of_days(value, width)))
 
     rows = 2 if data.pretrained_until else 1
     return drawn("Time axis of the data", draw, height=45 + 36 * rows, narrow_height=45 + 34 * rows)
@@ -267,7 +267,7 @@ def _days(instant: str) -> float | None:
     return moment.toordinal() - EPOCH + (moment.hour + moment.minute / 60) / 24
 
 
-def _of_days(value: float, width: float) -> str:
+def of_days(value: float, width: float) -> str:
     """A date as short as the length of the axis, in days, allows."""
     moment = datetime.fromordinal(max(1, int(value) + EPOCH))
     return f"{moment:%Y}" if width > 5 * 365 else f"{moment:%b %Y}" if width > 200 else f"{moment:%d %b}"
