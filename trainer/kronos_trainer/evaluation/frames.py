@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from kronos_trainer.config import StageName, StagePaths
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.evaluation.document import Evaluation, Forecaster
 
@@ -27,14 +26,16 @@ class EvaluationFrames:
     @classmethod
     def of_run(cls, run: Path) -> EvaluationFrames:
         """From the directory of a run. Raises InputMissing where it was not judged, or the file is damaged."""
-        file = StagePaths(run / StageName.EVALUATION).evaluation
+        file = next(run.glob("*/evaluation.json"), None)
+        if file is None:
+            raise InputMissing(
+                f"{run} has no evaluation.json: the run was not judged; run the model again with evaluation.enabled: "
+                "true, which trains nothing anew"
+            )
         try:
             return cls(Evaluation.load(file.read_text()))
-        except OSError:
-            raise InputMissing(
-                f"{file} is absent: the run was not judged; run the model again with evaluation.enabled: true, which "
-                "trains nothing anew"
-            ) from None
+        except OSError as error:
+            raise InputMissing(f"{file}: cannot be read ({error.strerror})") from None
         except ValueError as error:
             raise InputMissing(f"{file}: damaged ({error}); judge the run again with `kronos run --force`") from None
 
