@@ -1,8 +1,8 @@
 """The options of the trainer's own commands, declared once, for whichever library parses them.
 
-`kronos forecast`, `kronos data` and `kronos report` build their command lines from these tables (typer), and so do
-`kronos_trainer.forecast`, `.data` and `.report`, which they start (argparse). It imports nothing, for the help of
-`kronos` is to be there at once.
+`kronos forecast`, `kronos data`, `kronos report` and the commands for the models of an output root build their command
+lines from these tables (typer), and so do `kronos_trainer.forecast`, `.data`, `.report` and `.collection`, which they
+start (argparse). It imports nothing, for the help of `kronos` is to be there at once.
 """
 
 from __future__ import annotations
@@ -274,4 +274,19 @@ REPORT_OPTIONS = (
         help="Where runs leave results.",
         default=Path("outputs"),
     ),
+)
+
+_MODEL = Option(name="name", positional=True, required=True, metavar="NAME", help="Name of the model.")
+_OF_NAMESPACE = Option(
+    name="namespace", short="-n", metavar="NAME", help="Its namespace.", default_text="the only one that has it"
+)
+_ROOT = Option(name="root", metavar="DIR", help="Where runs leave results.", default="outputs")
+_ANY_ROOT = replace(_ROOT, metavar="DIR|URI")
+
+PRUNE_OPTIONS = (
+    _MODEL,
+    Option(name="keep", kind=int, least=1, metavar="N", required=True, help="How many of the newest runs stay."),
+    Option(name="yes", short="-y", kind=bool, help="Remove them without asking."),
+    _OF_NAMESPACE,
+    _ROOT,
 )

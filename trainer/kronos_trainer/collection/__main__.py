@@ -1,0 +1,83 @@
+"""`python -m kronos_trainer.collection prune | …`: what the commands for the models of an output root start.
+
+Each command imports what it needs once its options are read, so that an error in them is reported immediately.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kronos_trainer.arguments import Arguments, add_options
+from kronos_trainer.commands import PRUNE_OPTIONS, Option
+from kronos_trainer.config import ExitCode
+from kronos_trainer.errors import ConfigError, StorageError, TrainerError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the exit code; a failure is one line on standard error."""
+    given = _parser().parse_args(argv)
+    try:
+        given.command(given)
+    except (TrainerError, OSError) as failure:
+        if isinstance(failure, BrokenPipeError):  # the reader has closed the pipe, like `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.DONE
+        error = failure if isinstance(failure, TrainerError) else StorageError(f"{failure}; check the permissions")
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return ExitCode.DONE
+
+
+def _parser() -> Arguments:
+    parser = Arguments(prog="kronos", description="Compare, export, prune and back up models.", allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, options, command, about in _COMMANDS:
+        part = commands.add_parser(name, help=about, description=f"{about.capitalize()}.", allow_abbrev=False)
+        add_options(part, options)
+        if (root := os.environ.get("KRONOS_OUTPUT_PATH")) is not None:
+            part.set_defaults(root=root)
+        part.set_defaults(command=command)
+    return parser
+
+
+def _prune(given: argparse.Namespace) -> None:
+    from kronos_trainer.collection.asking import agreed
+    from kronos_trainer.collection.pruning import interrupted, plan, prune
+    from kronos_trainer.collection.telling import pruned
+    from kronos_trainer.report.wording import megabytes
+    from kronos_trainer.storage.models import files_of
+
+    paths = files_of(_directory(given.root, "remove runs with that store's own tool"), given.namespace, given.name)
+    found = plan(paths, given.keep)
+    going = [one for one in found if not one.stays]
+    print(pruned(found))
+    if not going:
+        print("nothing is to be removed")
+        if interrupted(paths):
+            prune(paths, given.keep, [])
+        return
+    many = f"{len(going)} run{'' if len(going) == 1 else 's'}, {megabytes(sum(one.bytes for one in going))}"
+    if not given.yes and not agreed(f"Remove {many}?"):
+        print("nothing was removed")
+        return
+    prune(paths, given.keep, [one.run for one in going])
+    print(f"removed {many}")
+
+
+def _directory(root: str, instead: str) -> Path:
+    """An output root in this file system. Raises ConfigError for a URI."""
+    if "://" in root:
+        raise ConfigError(f"{root}: this command works on a directory; {instead}")
+    return Path(root)
+
+
+_COMMANDS: tuple[tuple[str, Sequence[Option], Callable[[argparse.Namespace], None], str], ...] = (
+    ("prune", PRUNE_OPTIONS, _prune, "remove old runs of a model"),
+)
+
+if __name__ == "__main__":
+    sys.exit(main())
