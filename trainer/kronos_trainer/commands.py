@@ -283,6 +283,31 @@ _OF_NAMESPACE = Option(
 _ROOT = Option(name="root", metavar="DIR", help="Where runs leave results.", default="outputs")
 _ANY_ROOT = replace(_ROOT, metavar="DIR|URI")
 
+EXPORT_OPTIONS = (
+    _MODEL,
+    Option(
+        name="to",
+        metavar="DIR|hf://OWNER/NAME",
+        required=True,
+        help="New directory, or repository of the Hugging Face hub to upload to, with the token of HF_TOKEN.",
+    ),
+    Option(
+        name="run",
+        metavar="RUN",
+        default="published",
+        help="Which of its runs: an id, published, previous or candidate.",
+    ),
+    Option(
+        name="licence",
+        metavar="ID",
+        help="Licence of the weights, as the hub names it.",
+        default_text="that of the released weights it was finetuned from",
+    ),
+    Option(name="public", kind=bool, help="Make a new repository public; without it, it is private."),
+    _OF_NAMESPACE,
+    _ANY_ROOT,
+)
+
 PRUNE_OPTIONS = (
     _MODEL,
     Option(name="keep", kind=int, least=1, metavar="N", required=True, help="How many of the newest runs stay."),

@@ -1,4 +1,4 @@
-"""`kronos prune`: hand their options to `python -m kronos_trainer.collection`. For models on this machine."""
+"""`kronos export` and `prune`, of models on this machine: their options go to `python -m kronos_trainer.collection`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.declared import takes
 from kronos_operator.cli.target import here_only
-from kronos_trainer.commands import PRUNE_OPTIONS
+from kronos_trainer.commands import EXPORT_OPTIONS, PRUNE_OPTIONS
 
 _PULL = "it works on files of this machine: fetch the model first with kronos pull NAME --to DIR, then set --root DIR"
+
+
+@here_only(_PULL)
+@takes(EXPORT_OPTIONS, {"name": model_names})
+def export(*, name: str, **options: Any) -> None:
+    """Write a model's tokenizer and predictor in upstream's layout, with a model card, to a directory or the hub.
+
+    Upstream's from_pretrained and kronos-finance load them. Nothing is uploaded unless --to names the hub.
+    """
+    needs = ("huggingface_hub",) if str(options["to"]).startswith("hf://") else ()
+    _start("export", options, [name], needs=needs)
 
 
 @here_only(

@@ -1,4 +1,4 @@
-"""`python -m kronos_trainer.collection prune | …`: what the commands for the models of an output root start.
+"""`python -m kronos_trainer.collection export | prune`: what the commands for the models of an output root start.
 
 Each command imports what it needs once its options are read, so that an error in them is reported immediately.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kronos_trainer.arguments import Arguments, add_options
-from kronos_trainer.commands import PRUNE_OPTIONS, Option
+from kronos_trainer.commands import EXPORT_OPTIONS, PRUNE_OPTIONS, Option
 from kronos_trainer.config import ExitCode
 from kronos_trainer.errors import ConfigError, StorageError, TrainerError
 
@@ -42,6 +42,21 @@ def _parser() -> Arguments:
             part.set_defaults(root=root)
         part.set_defaults(command=command)
     return parser
+
+
+def _export(given: argparse.Namespace) -> None:
+    from kronos_trainer.collection import export
+
+    if "://" in given.to:
+        export.repository(given.to)
+    elif given.public:
+        raise ConfigError("--public is for a repository of the hub: --to hf://OWNER/NAME")
+    with export.found(given.root, given.namespace, given.name, given.run) as exported:
+        if "://" in given.to:
+            print(export.publish(exported, given.to, given.licence, public=given.public))
+        else:
+            export.write(exported, Path(given.to), given.licence)
+            print(given.to)
 
 
 def _prune(given: argparse.Namespace) -> None:
@@ -76,6 +91,7 @@ def _directory(root: str, instead: str) -> Path:
 
 
 _COMMANDS: tuple[tuple[str, Sequence[Option], Callable[[argparse.Namespace], None], str], ...] = (
+    ("export", EXPORT_OPTIONS, _export, "write the weights of a model in upstream's layout"),
     ("prune", PRUNE_OPTIONS, _prune, "remove old runs of a model"),
 )
 
