@@ -283,6 +283,21 @@ _OF_NAMESPACE = Option(
 _ROOT = Option(name="root", metavar="DIR", help="Where runs leave results.", default="outputs")
 _ANY_ROOT = replace(_ROOT, metavar="DIR|URI")
 
+COMPARE_OPTIONS = (
+    Option(
+        name="first",
+        positional=True,
+        required=True,
+        metavar="A",
+        help="A judged model, as NAME or NAME@RUN; without a run the published one.",
+    ),
+    Option(name="second", positional=True, required=True, metavar="B", help="The model to compare it with."),
+    Option(name="html", kind=bool, help="Write a page for the browser instead, and print its path."),
+    Option(name="json", kind=bool, help="Print JSON."),
+    replace(_OF_NAMESPACE, help="Their namespace, unless a name has its own, as in team/NAME."),
+    _ANY_ROOT,
+)
+
 EXPORT_OPTIONS = (
     _MODEL,
     Option(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kronos_operator.cli.about import crd, show_version, version
-from kronos_operator.cli.collection import export, prune
+from kronos_operator.cli.collection import compare, export, prune
 from kronos_operator.cli.data import data
 from kronos_operator.cli.diff import diff
 from kronos_operator.cli.doctor import doctor
@@ -72,6 +72,7 @@ for _command, _name, _panel in (
     (rollback, "rollback", _USE),
     (forecast, "forecast", _USE),
     (show_report, "report", _USE),
+    (compare, "compare", _USE),
     (export, "export", _USE),
     (pull, "pull", _USE),
     (prune, "prune", _KEEP),

@@ -1,4 +1,4 @@
-"""`kronos export` and `prune`, of models on this machine: their options go to `python -m kronos_trainer.collection`."""
+"""`kronos compare`, `export` and `prune`: for models on this machine, by `python -m kronos_trainer.collection`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.declared import takes
 from kronos_operator.cli.target import here_only
-from kronos_trainer.commands import EXPORT_OPTIONS, PRUNE_OPTIONS
+from kronos_trainer.commands import COMPARE_OPTIONS, EXPORT_OPTIONS, PRUNE_OPTIONS
 
 _PULL = "it works on files of this machine: fetch the model first with kronos pull NAME --to DIR, then set --root DIR"
+
+
+@here_only(_PULL)
+@takes(COMPARE_OPTIONS, {"first": model_names, "second": model_names})
+def compare(*, first: str, second: str, html: bool, **options: Any) -> None:
+    """Say which of two judged models forecasts better, by their losses on the same dates.
+
+    Refused where their test spans, bars or symbols differ.
+    """
+    needs = ("arch", "statsmodels", *(("jinja2", "matplotlib") if html else ()))
+    _start("compare", {**options, "html": html}, [first, second], needs=needs)
 
 
 @here_only(_PULL)

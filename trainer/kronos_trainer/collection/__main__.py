@@ -1,4 +1,4 @@
-"""`python -m kronos_trainer.collection export | prune`: what the commands for the models of an output root start.
+"""`python -m kronos_trainer.collection COMMAND`: what the commands for the models of an output root start.
 
 Each command imports what it needs once its options are read, so that an error in them is reported immediately.
 """
@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kronos_trainer.arguments import Arguments, add_options
-from kronos_trainer.commands import EXPORT_OPTIONS, PRUNE_OPTIONS, Option
+from kronos_trainer.commands import COMPARE_OPTIONS, EXPORT_OPTIONS, PRUNE_OPTIONS, Option
 from kronos_trainer.config import ExitCode
 from kronos_trainer.errors import ConfigError, StorageError, TrainerError
+from kronos_trainer.storage import strict_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +43,27 @@ def _parser() -> Arguments:
             part.set_defaults(root=root)
         part.set_defaults(command=command)
     return parser
+
+
+def _compare(given: argparse.Namespace) -> None:
+    if given.html and given.json:
+        raise ConfigError("--html and --json are two ways to show it: use one")
+    root = _directory(given.root, "leave out --html, whose page lies there") if given.html else None
+    from kronos_trainer.collection import comparing, telling
+
+    with (
+        comparing.evaluated(given.root, given.namespace, given.first) as first,
+        comparing.evaluated(given.root, given.namespace, given.second) as second,
+    ):
+        found = comparing.compared(first, second)
+    if root is not None:
+        from kronos_trainer.collection import page
+
+        print(page.write(root, found))
+    elif given.json:
+        print(strict_json.document(comparing.document(found)), end="")
+    else:
+        print(telling.comparison(found))
 
 
 def _export(given: argparse.Namespace) -> None:
@@ -91,6 +113,7 @@ def _directory(root: str, instead: str) -> Path:
 
 
 _COMMANDS: tuple[tuple[str, Sequence[Option], Callable[[argparse.Namespace], None], str], ...] = (
+    ("compare", COMPARE_OPTIONS, _compare, "compare two judged models"),
     ("export", EXPORT_OPTIONS, _export, "write the weights of a model in upstream's layout"),
     ("prune", PRUNE_OPTIONS, _prune, "remove old runs of a model"),
 )

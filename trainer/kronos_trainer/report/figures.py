@@ -131,7 +131,7 @@ def _validations(axes: Axes, curve: Curve, best_step: int | None, best: float | 
 
 def timeline(data: DataRead) -> Markup | None:
     """What pretraining may have seen and what each split has, on one axis of time; None without spans."""
-    spans = {name: (_days(start), _days(end)) for name, (start, end) in data.spans.items()}
+    spans = {name: (days_of(start), days_of(end)) for name, (start, end) in data.spans.items()}
     known = {
         name: (start, end)
         for name, (start, end) in spans.items()
@@ -140,7 +140,7 @@ def timeline(data: DataRead) -> Markup | None:
     if not known:
         return None
     first, last = min(start for start, _ in known.values()), max(end for _, end in known.values())
-    until = _days(data.pretrained_until)
+    until = days_of(data.pretrained_until)
 
     def draw(figure: Figure, shape: Shape) -> None:
         axes = figure.subplots()
@@ -169,7 +169,7 @@ def timeline(data: DataRead) -> Markup | None:
         axes.set_yticks(list(rows), list(rows.values()))
         locator = AutoDateLocator(minticks=2, maxticks=4 if shape.narrow else 8)  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _of_days(value, width)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: day_text(value, width)))
 
     rows = 2 if data.pretrained_until else 1
     return drawn("Time axis of the data", draw, height=45 + 36 * rows, narrow_height=45 + 34 * rows)
@@ -259,7 +259,8 @@ def _exponent(value: float, _: object = None) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
 
 
-def _days(instant: str) -> float | None:
+def days_of(instant: str) -> float | None:
+    """Days since 1970 of an ISO 8601 instant; None for what is none."""
     try:
         moment = datetime.fromisoformat(instant)
     except ValueError:
@@ -267,7 +268,7 @@ def _days(instant: str) -> float | None:
     return moment.toordinal() - EPOCH + (moment.hour + moment.minute / 60) / 24
 
 
-def _of_days(value: float, width: float) -> str:
+def day_text(value: float, width: float) -> str:
     """A date as short as the length of the axis, in days, allows."""
     moment = datetime.fromordinal(max(1, int(value) + EPOCH))
     return f"{moment:%Y}" if width > 5 * 365 else f"{moment:%b %Y}" if width > 200 else f"{moment:%d %b}"
