@@ -330,3 +330,28 @@ PRUNE_OPTIONS = (
     _OF_NAMESPACE,
     _ROOT,
 )
+
+BACKUP_OPTIONS = (
+    replace(_MODEL, required=False, metavar="[NAME]", help="Only this model."),
+    Option(
+        name="to",
+        kind=Path,
+        metavar="FILE",
+        required=True,
+        help="New archive: a tar, packed if it ends with .gz or .tgz.",
+    ),
+    _OF_NAMESPACE,
+    _ROOT,
+)
+
+RESTORE_OPTIONS = (
+    Option(
+        name="archive",
+        kind=Path,
+        positional=True,
+        required=True,
+        metavar="FILE",
+        help="Archive that kronos backup has written.",
+    ),
+    _ROOT,
+)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kronos_operator.cli.about import crd, show_version, version
-from kronos_operator.cli.collection import compare, export, prune
+from kronos_operator.cli.collection import backup, compare, export, prune, restore
 from kronos_operator.cli.data import data
 from kronos_operator.cli.diff import diff
 from kronos_operator.cli.doctor import doctor
@@ -76,6 +76,8 @@ for _command, _name, _panel in (
     (export, "export", _USE),
     (pull, "pull", _USE),
     (prune, "prune", _KEEP),
+    (backup, "backup", _KEEP),
+    (restore, "restore", _KEEP),
     (crd, "crd", _MORE),
     (version, "version", _MORE),
 ):

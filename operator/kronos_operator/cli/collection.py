@@ -1,8 +1,12 @@
-"""`kronos compare`, `export` and `prune`: for models on this machine, by `python -m kronos_trainer.collection`."""
+"""`kronos compare`, `export`, `prune`, `backup` and `restore`: for models on this machine.
+
+Their options go to `python -m kronos_trainer.collection`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -11,8 +15,12 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.declared import takes
 from kronos_operator.cli.target import here_only
-from kronos_trainer.commands import COMPARE_OPTIONS, EXPORT_OPTIONS, PRUNE_OPTIONS
+from kronos_trainer.commands import BACKUP_OPTIONS, COMPARE_OPTIONS, EXPORT_OPTIONS, PRUNE_OPTIONS, RESTORE_OPTIONS
 
+_ON_THE_CLAIM = (
+    "it works on files: in a cluster they lie on the model's claim; run it with --root in a pod that mounts the claim, "
+    "or fetch the published run with kronos pull NAME --to DIR and set --root DIR"
+)
 _PULL = "it works on files of this machine: fetch the model first with kronos pull NAME --to DIR, then set --root DIR"
 
 
@@ -38,10 +46,7 @@ def export(*, name: str, **options: Any) -> None:
     _start("export", options, [name], needs=needs)
 
 
-@here_only(
-    "in a cluster, runs lie on the model's claim: remove them there, where no training runs, with kronos prune "
-    "--root in a pod that mounts it"
-)
+@here_only(_ON_THE_CLAIM)
 @takes(PRUNE_OPTIONS, {"name": model_names})
 def prune(*, name: str, **options: Any) -> None:
     """Remove old runs of a model, after listing them and asking.
@@ -49,6 +54,26 @@ def prune(*, name: str, **options: Any) -> None:
     What is published, was before, is the candidate, or is needed by a run that stays is never removed.
     """
     _start("prune", options, [name])
+
+
+@here_only(_ON_THE_CLAIM)
+@takes(BACKUP_OPTIONS, {"name": model_names})
+def backup(*, name: str | None, **options: Any) -> None:
+    """Write all models of this machine, or one, to an archive with the digest of every file.
+
+    Checkpoints are in it, logs and prepared bars are not. A model that is being trained is not backed up.
+    """
+    _start("backup", options, [] if name is None else [name])
+
+
+@here_only(_ON_THE_CLAIM)
+@takes(RESTORE_OPTIONS)
+def restore(*, archive: Path, **options: Any) -> None:
+    """Put the models of an archive back; every file is verified first.
+
+    Runs that are here already stay, and what is published here stays published. Where a run differs, nothing is done.
+    """
+    _start("restore", options, [str(archive)])
 
 
 def _start(command: str, options: Mapping[str, Any], given: Sequence[str], *, needs: Sequence[str] = ()) -> NoReturn:

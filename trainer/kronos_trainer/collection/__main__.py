@@ -12,7 +12,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kronos_trainer.arguments import Arguments, add_options
-from kronos_trainer.commands import COMPARE_OPTIONS, EXPORT_OPTIONS, PRUNE_OPTIONS, Option
+from kronos_trainer.commands import (
+    BACKUP_OPTIONS,
+    COMPARE_OPTIONS,
+    EXPORT_OPTIONS,
+    PRUNE_OPTIONS,
+    RESTORE_OPTIONS,
+    Option,
+)
 from kronos_trainer.config import ExitCode
 from kronos_trainer.errors import ConfigError, StorageError, TrainerError
 from kronos_trainer.storage import strict_json
@@ -105,6 +112,31 @@ def _prune(given: argparse.Namespace) -> None:
     print(f"removed {many}")
 
 
+def _backup(given: argparse.Namespace) -> None:
+    from kronos_trainer.collection.archive import back_up
+    from kronos_trainer.report.wording import megabytes
+    from kronos_trainer.storage.models import files_of, model_below, models_below
+
+    root = _directory(given.root, "back up a store with its own tool, e.g. by versioning or replication")
+    if given.name is not None:
+        files_of(root, given.namespace, given.name)
+        models = [model_below(root, given.namespace, given.name)]
+    else:
+        models = models_below(root, given.namespace)
+    manifest = back_up(root, models, given.to)
+    size = megabytes(sum(content.size for content in manifest.files.values()))
+    print(f"{given.to}: {', '.join(model.key for model in manifest.models())}; {len(manifest.files)} files, {size}")
+
+
+def _restore(given: argparse.Namespace) -> None:
+    from kronos_trainer.collection.restoring import restore
+    from kronos_trainer.collection.telling import restored
+
+    root = _directory(given.root, "restore into a directory, and copy it to the store with that store's own tool")
+    for one in restore(given.archive, root):
+        print(restored(one))
+
+
 def _directory(root: str, instead: str) -> Path:
     """An output root in this file system. Raises ConfigError for a URI."""
     if "://" in root:
@@ -116,6 +148,8 @@ _COMMANDS: tuple[tuple[str, Sequence[Option], Callable[[argparse.Namespace], Non
     ("compare", COMPARE_OPTIONS, _compare, "compare two judged models"),
     ("export", EXPORT_OPTIONS, _export, "write the weights of a model in upstream's layout"),
     ("prune", PRUNE_OPTIONS, _prune, "remove old runs of a model"),
+    ("backup", BACKUP_OPTIONS, _backup, "write models to one archive with digests"),
+    ("restore", RESTORE_OPTIONS, _restore, "put the models of an archive back, verified"),
 )
 
 if __name__ == "__main__":

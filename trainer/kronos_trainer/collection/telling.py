@@ -13,6 +13,7 @@ from kronos_trainer.report.wording import NOTHING, date, measure, megabytes, pla
 if TYPE_CHECKING:
     from kronos_trainer.collection.comparing import Compared
     from kronos_trainer.collection.pruning import Run
+    from kronos_trainer.collection.restoring import Restored
 
 _ALSO = {"absoluteError": "MAE", "squaredError": "MSE"}  # the names of losses by date that have others as metrics
 
@@ -29,6 +30,15 @@ def pruned(runs: Sequence[Run]) -> str:
         for one in runs
     ]
     return table([["run", "size", "last written", ""], *rows], right="1")
+
+
+def restored(one: Restored) -> str:
+    """What has become of a model of an archive."""
+    added, there = len(one.added), len(one.there)
+    parts = [f"{added} run{'' if added == 1 else 's'} put back"] if added else []
+    parts += [f"{there} run{'' if there == 1 else 's'} here already"] if there else []
+    kept = f"; kept as here: {', '.join(one.kept)}" if one.kept else ""
+    return f"{one.model.key}: {', '.join(parts)}{kept}"
 
 
 def measures(found: Compared) -> list[tuple[str, str, str]]:

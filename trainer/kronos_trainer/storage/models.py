@@ -43,3 +43,13 @@ def files_of(root: Path, namespace: str | None, name: str) -> RunPaths:
             f"`kronos pull {name} --to {root}` first"
         )
     return paths
+
+
+def models_below(root: Path, namespace: str | None) -> list[ModelRef]:
+    """The models below an output root, or those of a namespace there, sorted. Raises InputMissing where none is."""
+    places = sorted(runs.parent for runs in (root / "models").glob("[!.]*/[!.]*/runs"))
+    found = [model_of(place.parent.name, place.name) for place in places if namespace in (None, place.parent.name)]
+    if not found:
+        inside = "" if namespace is None else f" in namespace {namespace}"
+        raise InputMissing(f"no model is below {root}{inside}; set another --root")
+    return found
