@@ -191,7 +191,7 @@ def test_the_verdict_is_told_wherever_a_run_is_shown(place: Place, capsys: pytes
     (listed,) = json.loads(shown("list", "--json"))
     assert listed["verdict"] == "Better" and listed["published"] != first
     header, row = shown("list").splitlines()
-    assert header.split() == "MODEL STATE PUBLISHED VERDICT IMPROVED AGE DATA TO SIZE".split()
+    assert header.split() == ["MODEL", "STATE", "PUBLISHED", "VERDICT", "IMPROVED", "AGE", "DATA", "TO", "SIZE"]
     assert row.split()[:7] == ["m", "succeeded", listed["published"], "Better", "+4.1", "%", row.split()[6]]
     assert shown("list", ".").splitlines()[1].split()[3:6] == row.split()[3:6]
     out = shown("status", "m")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from kronos_trainer.config import not_written, storage_cause
 from kronos_trainer.config.spec import Hub
