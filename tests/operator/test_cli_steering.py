@@ -201,7 +201,7 @@ def test_the_verdict_is_told_wherever_a_run_is_shown(place: Place, capsys: pytes
 
 
 def test_a_list_tells_of_what_is_published_not_of_what_was_trained_last(
-    place: Place, capsys: pytest.CaptureFixture[str]
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = place.directory / "outputs/models/team/copied"  # as `kronos pull` leaves it: without a run.json
     for run, verdict, gain, end in (("aaaa", "Better", 0.041, "2024-03-02"), ("bbbb", "Worse", -0.2, "2024-06-01")):
@@ -227,6 +227,9 @@ def test_a_list_tells_of_what_is_published_not_of_what_was_trained_last(
     assert "team/copied  copied  aaaa       Better     +4.1 %" in capsys.readouterr().out
     assert main(["list", "-n", "other"]) == 0
     assert "team" not in capsys.readouterr().out
+    monkeypatch.setenv("KRONOS_OUTPUT_PATH", "s3://bucket/team")
+    assert main(["list"]) == 64
+    assert "s3://bucket/team" in capsys.readouterr().err
 
 
 def test_the_shell_is_proposed_the_models_that_were_run_here(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Their options go to `python -m kronos_trainer.collection`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,6 +16,7 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.declared import takes
 from kronos_operator.cli.target import here_only
+from kronos_operator.names import OUTPUT_PATH_ENV
 from kronos_trainer.commands import BACKUP_OPTIONS, COMPARE_OPTIONS, EXPORT_OPTIONS, PRUNE_OPTIONS, RESTORE_OPTIONS
 
 _ON_THE_CLAIM = (
@@ -31,7 +33,7 @@ def compare(*, first: str, second: str, html: bool, **options: Any) -> None:
 
     Refused where their test spans, bars or symbols differ.
     """
-    needs = ("arch", "statsmodels", *(("jinja2", "matplotlib") if html else ()))
+    needs = ("arch", "statsmodels", *_for_root(options), *(("jinja2", "matplotlib") if html else ()))
     _start("compare", {**options, "html": html}, [first, second], needs=needs)
 
 
@@ -42,7 +44,7 @@ def export(*, name: str, **options: Any) -> None:
 
     Upstream's from_pretrained and kronos-finance load them. Nothing is uploaded unless --to names the hub.
     """
-    needs = ("huggingface_hub",) if str(options["to"]).startswith("hf://") else ()
+    needs = (*_for_root(options), *(("huggingface_hub",) if str(options["to"]).startswith("hf://") else ()))
     _start("export", options, [name], needs=needs)
 
 
@@ -80,3 +82,8 @@ def _start(command: str, options: Mapping[str, Any], given: Sequence[str], *, ne
     """Runs a command of the trainer's and ends with its exit code."""
     arguments = [command, *flags(options), *(["--", *given] if given else [])]
     raise typer.Exit(run_tool("kronos_trainer.collection", arguments, needs=needs))
+
+
+def _for_root(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The library that a URI needs."""
+    return ("obstore",) if "://" in str(options["root"] or os.environ.get(OUTPUT_PATH_ENV)) else ()

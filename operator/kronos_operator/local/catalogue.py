@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kronos_operator.local.state import ModelState, read_states
-from kronos_trainer.config import Current, ModelRef, RunPaths, StageName, StageResult, files_below
+from kronos_trainer.config import Current, ModelRef, RunPaths, StageName, StageResult, bytes_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def _entry(root: Path, model: ModelRef, state: ModelState | None) -> Entry | Non
         results=results,
         since=_moment(ended if current is None else current.published_at or ended),
         through=_through(results.values()),
-        bytes=sum(file.stat().st_size for file in files_below(paths.model_dir)),
+        bytes=bytes_below(paths.model_dir),
     )
 
 

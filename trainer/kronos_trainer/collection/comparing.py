@@ -27,7 +27,6 @@ from kronos_trainer.report.verdict import Said
 from kronos_trainer.report.wording import some_of
 from kronos_trainer.storage.models import files_of, model_of
 from kronos_trainer.storage.pointers import Alias, current, resolve, runs
-from kronos_trainer.storage.stores import is_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,7 @@ def evaluated(root: str, namespace: str | None, name: str) -> Iterator[Side]:
     """
     place, _, run = name.partition("@")
     inside, _, model = place.rpartition("/")
-    if not is_uri(root):
+    if "://" not in root:
         yield _side(files_of(Path(root), inside or namespace, model), name, run)
         return
     from kronos_trainer.storage.pointer_copy import PointerCopy

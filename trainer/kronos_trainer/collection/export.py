@@ -21,7 +21,6 @@ from kronos_trainer.model.directory import CONFIG, WEIGHTS, weights_digest
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.models import model_of
 from kronos_trainer.storage.pointers import resolve, verify
-from kronos_trainer.storage.stores import is_uri
 
 HUB = "hf://"
 
@@ -41,7 +40,7 @@ def found(root: str, namespace: str | None, name: str, run: str) -> Iterator[Exp
     Raises ConfigError for an impossible name, InputMissing where there is no such run or its weights are not those that
     its results describe, StorageError.
     """
-    if not is_uri(root):
+    if "://" not in root:
         yield _verified(Path(root), namespace, name, run)
         return
     from kronos_trainer.storage.pointer_copy import PointerCopy
@@ -59,6 +58,7 @@ def write(exported: Exported, directory: Path, licence: str | None) -> None:
 
     Raises ConfigError if there is one with files already, InputMissing if a weight was changed meanwhile, StorageError.
     """
+    directory = directory.absolute()
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         raise ConfigError(f"{directory}: exists already; name a new directory")
     card = Card.of(exported.paths, exported.weights, licence)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kronos_trainer.config import ASIDE, ModelRef, RunPaths, StageName, files_below, load_run
+from kronos_trainer.config import ASIDE, ModelRef, RunPaths, StageName, bytes_below, load_run
 from kronos_trainer.errors import StorageError
-from kronos_trainer.report.showing import latest_first
+from kronos_trainer.report.showing import last_written, latest_first
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.lock import command_lock
 from kronos_trainer.storage.pointers import candidate, current, runs
@@ -102,12 +102,12 @@ def _needs(paths: RunPaths) -> Iterator[str]:
 
 
 def _run(paths: RunPaths, run: str, stays: str) -> Run:
-    files, of_run = files_below(paths.runs / run), RunPaths(paths.root, _model(paths), run)
-    times = [file.stat().st_mtime for file in files]
+    of_run = RunPaths(paths.root, _model(paths), run)
+    told = last_written(of_run)
     return Run(
         run=run,
-        bytes=sum(file.stat().st_size for file in files),
-        written=datetime.fromtimestamp(max(times), UTC) if times else None,
+        bytes=bytes_below(of_run.run_dir),
+        written=datetime.fromtimestamp(told / 1e9, UTC) if told else None,
         finished=all(of_run.stage(stage).completed() is not None for stage in StageName.with_weights()),
         stays=stays,
     )

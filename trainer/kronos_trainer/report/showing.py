@@ -37,8 +37,13 @@ def latest_first(root: Path, model: ModelRef) -> list[RunPaths]:
     """The runs of a model that have left anything, the one that was last written to first."""
     directory = RunPaths(root, model, run="").runs
     found = [RunPaths(root, model, path.name) for path in directory.glob("[!.]*") if path.is_dir()]
-    written = [(max((path.stat().st_mtime_ns for path in _told(paths)), default=0), paths) for paths in found]
+    written = [(last_written(paths), paths) for paths in found]
     return [paths for when, paths in sorted(written, key=lambda item: (-item[0], item[1].run_dir.name)) if when]
+
+
+def last_written(paths: RunPaths) -> int:
+    """When a run was last at work, in ns since 1970; 0 if it has left nothing that says so."""
+    return max((path.stat().st_mtime_ns for path in _told(paths)), default=0)
 
 
 def show(paths: RunPaths, *, text: bool, browse: bool) -> None:
