@@ -16,7 +16,6 @@ from kronos_operator.cli.children import flags, run_tool
 from kronos_operator.cli.completion import model_names
 from kronos_operator.cli.declared import takes
 from kronos_operator.cli.target import here_only
-from kronos_operator.names import OUTPUT_PATH_ENV
 from kronos_trainer.commands import BACKUP_OPTIONS, COMPARE_OPTIONS, EXPORT_OPTIONS, PRUNE_OPTIONS, RESTORE_OPTIONS
 
 _ON_THE_CLAIM = (
@@ -86,4 +85,6 @@ def _start(command: str, options: Mapping[str, Any], given: Sequence[str], *, ne
 
 def _for_root(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The library that a URI needs."""
+    from kronos_operator.names import OUTPUT_PATH_ENV
+
     return ("obstore",) if "://" in str(options["root"] or os.environ.get(OUTPUT_PATH_ENV)) else ()

@@ -17,7 +17,6 @@ from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster
 from kronos_operator.cli.terminal import number, print_json, print_line, print_table, size_text
 from kronos_operator.cli.verdicts import evaluated
 from kronos_operator.durations import round_duration
-from kronos_operator.names import OUTPUT_PATH_ENV
 
 if TYPE_CHECKING:
     from kronos_operator.api import Evaluated
@@ -95,6 +94,7 @@ def age_text(since: datetime | None) -> str:
 
 def _here(namespace: str | None) -> Iterator[Listed]:
     from kronos_operator.local import read_catalogue
+    from kronos_operator.names import OUTPUT_PATH_ENV
     from kronos_trainer.config import ExitCode
 
     if "://" in (given := os.environ.get(OUTPUT_PATH_ENV, "")):
