@@ -1,8 +1,7 @@
-"""The health check for Argo CD that docs/install.md gives, run by a Lua interpreter."""
+"""The health check for Argo CD in manifests/gitops, run by a Lua interpreter."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
@@ -10,19 +9,13 @@ import yaml
 from lupa import lua51 as lupa  # Argo CD runs Lua 5.1
 from rendering import REPOSITORY
 
-PAGE = (REPOSITORY / "docs" / "install.md").read_text()
+CONFIG = yaml.safe_load((REPOSITORY / "manifests/gitops/argocd/argocd-cm.yaml").read_text())
 HEALTH = "resource.customizations.health.kronos.io_KronosModel"
-
-
-def snippet(containing: str) -> Any:
-    blocks = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
-    (block,) = [block for block in blocks if containing in block]
-    return yaml.safe_load(block)
 
 
 def health(model: dict[str, Any]) -> tuple[str, str]:
     lua = lupa.LuaRuntime()
-    script = snippet(HEALTH)["data"][HEALTH]
+    script = CONFIG["data"][HEALTH]
     result = lua.eval(f"function(obj) {script} end")(lua.table_from(model, recursive=True))
     return result["status"], result["message"]
 

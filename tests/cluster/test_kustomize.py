@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from kronos_operator.cli import main
+from kronos_operator.loading import load_models
 
 REPOSITORY = Path(__file__).parents[2]
 SHIPPED = REPOSITORY / "manifests/kustomize"
+GITOPS = REPOSITORY / "manifests/gitops"
 Object = dict[str, Any]
 
 
@@ -112,3 +119,39 @@ def values(body: Any, path: str) -> list[Any]:
         here = [one[step] for one in here if step in one]
         here = [entry for one in here for entry in (one if isinstance(one, list) else [one])]
     return here
+
+
+@pytest.mark.parametrize("environment", ["research", "production"])
+def test_an_environment_of_the_gitops_example_is_valid_models_of_one_namespace(
+    environment: str, tmp_path: Path
+) -> None:
+    found = build(GITOPS / "overlays" / environment)
+    assert {body["metadata"]["namespace"] for bodies in found.values() for body in bodies} == {f"kronos-{environment}"}
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump_all(found["KronosModel"]))
+    models = {one.model.metadata.name: one.model.spec for one in load_models([tmp_path / "models.yaml"])}
+    assert set(models) == {"fx-4h", "stocks-1d"}
+    claims = {claim["metadata"]["name"] for claim in found["PersistentVolumeClaim"]}
+    (job,) = found["CronJob"]
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    named = {volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "emptyDir" not in volume}
+    assert named <= claims and {spec.storage.claim.name for spec in models.values()} <= claims
+
+
+def test_a_change_of_the_base_is_told_for_the_environment_that_it_reaches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = Path(os.environ.get("KRONOS_CACHE", "~/.cache/kronos-operator")).expanduser()
+    monkeypatch.setenv("PATH", f"{cache / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(GITOPS, tmp_path, dirs_exist_ok=True)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "models"]):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *command], check=True)
+    file = Path("base/stocks-1d.yaml")
+    file.write_text(file.read_text().replace('revision: "2026-11-20"', 'revision: "2026-11-27"'))
+    production = Path("overlays/production/kustomization.yaml")
+    production.write_text(production.read_text() + "namePrefix: eu-\n")
+    for environment, changed in (("research", {"stocks-1d": "changed", "fx-4h": "unchanged"}), ("production", None)):
+        assert main(["diff", f"overlays/{environment}", "--against", "HEAD", "--json"]) == 0
+        found = {one["model"].partition("/")[2]: one["change"] for one in json.loads(capsys.readouterr().out)}
+        prefixed = {"eu-stocks-1d": "new", "eu-fx-4h": "new", "stocks-1d": "removed", "fx-4h": "removed"}
+        assert found == (changed or prefixed)

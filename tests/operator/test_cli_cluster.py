@@ -266,7 +266,7 @@ def test_status_tells_the_story_of_a_model(cluster: UserCluster, capsys: pytest.
         "ended      00000000 Failed BadData 2026-11-19T01:00:00Z",
         "ended      00000001 Succeeded Worse Held\n",
         "evaluated  00000000, an earlier run\n",
-        "verdict    Better: crps improved by +4.1 % over start (+1.2 % to +6.9 %), on 40 dates\n",
+        "verdict    Better: CRPS 4.1 % lower than start's (1.2 to 6.9 %), on 40 dates\n",
         "promotion  Held: not better than the published one\n",
         "report     models/ns/m/runs/1a2b3c4d/report.html\n",
         "Crashed: rank 1 died\nSegmentation fault",

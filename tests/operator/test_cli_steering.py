@@ -167,7 +167,7 @@ def test_runs_are_listed_newest_first_with_what_became_of_them(
 
 
 def test_the_verdict_is_told_wherever_a_run_is_shown(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    words = "Better: crps improved by +4.1 % over start (+1.2 % to +6.9 %), on 40 dates"
+    words = "Better: CRPS 4.1 % lower than start's (1.2 to 6.9 %), on 40 dates"
 
     def shown(*command: str) -> str:
         capsys.readouterr()

@@ -71,7 +71,7 @@ def test_a_better_model_is_published_with_its_verdict() -> None:
     assert "4.1 % lower" in next(one.message for one in status.conditions if one.type == "Finished")
     assert status.metrics["evaluationCrps"] == 1.5
     found = status.evaluation
-    assert found.in_words == "Better: crps improved by +4.1 % over start (+1.2 % to +6.9 %), on 40 dates"
+    assert found.in_words == "Better: CRPS 4.1 % lower than start's (1.2 to 6.9 %), on 40 dates"
     assert (found.promotion, found.coverage80, found.calibrated80) == ("Published", 0.61, 0.79)
     assert [(one.rival, one.p) for one in found.comparisons] == [("start", 0.01)]
     assert found.report == status.report == f"models/ns/m/runs/{status.run.id}/report.html"
@@ -266,3 +266,11 @@ def test_too_many_scores_cost_no_more_than_themselves() -> None:
     assert len(stage.metrics) == 64 and stage.metrics["score0"] == 0.0
     with pytest.raises(ValidationError):
         RunStage(stage=EVALUATION, hash="a" * 16, metrics=[])
+
+
+def test_a_worse_model_is_said_to_be_so_by_a_loss_that_is_higher() -> None:
+    numbers = {"improvement": -0.8, "low": -1.2, "high": -0.5, "dates": 20}
+    worse = Evaluated.model_validate({"run": "a", "verdict": "Worse", "metric": "crps", "against": "naive", **numbers})
+    assert worse.in_words == "Worse: CRPS 80.0 % higher than naive's (50.0 to 120.0 %), on 20 dates"
+    unsure = worse.model_copy(update={"verdict": "Undecided", "improvement": 0.02, "low": -0.1, "high": 0.15})
+    assert unsure.in_words == "Undecided: CRPS 2.0 % lower than naive's (-10.0 to 15.0 %), on 20 dates"

@@ -173,6 +173,11 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "evaluation.samples": (50, SCORES),
     "evaluation.maxSeconds": (60, SCORES),
     "evaluation.pretrainedUntil": ("2024-07-01", SCORES),
+    "evaluation.backtest.strategy": ("long-short", SCORES),
+    "evaluation.backtest.topK": (3, SCORES),
+    "evaluation.backtest.dropOut": (2, SCORES),
+    "evaluation.backtest.costBps": (1.0, SCORES),
+    "evaluation.backtest.slippageBps": (0.0, SCORES),
     "promotion.metric": ("crps", NONE),  # there is no other
     "promotion.against": (["naive"], SCORES),
     "promotion.minImprovement": (0.01, SCORES),

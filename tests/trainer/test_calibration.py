@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kronos_trainer import load
 from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.errors import InputMissing
 from kronos_trainer.evaluation.calibrating import PLAIN, calibrate
-from kronos_trainer.evaluation.cells import Floats
+from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.evaluation.conformal import Bands, chosen_half_life, factors
-from kronos_trainer.forecast import load
 from kronos_trainer.forecast.__main__ import main
 from kronos_trainer.forecast.bands import apply, apply_to_paths
 from kronos_trainer.forecast.calibration import Calibration, read_calibration
@@ -38,9 +38,9 @@ def skewed(random: np.random.Generator, shape: tuple[int, ...]) -> Floats:
     return (random.gamma(1.5, size=(*shape, HORIZON)) - 1.5).cumsum(axis=-1)
 
 
-def fixed(paths: Floats) -> Callable[[Sampling], Floats]:
+def fixed(paths: Floats) -> Callable[[Sampling, Int64], Floats]:
     """A sampler that temperature and top-p do not move."""
-    return lambda sampling: paths[:, : sampling.samples]
+    return lambda sampling, cells: paths[cells, : sampling.samples]
 
 
 # --- measured ---
@@ -109,13 +109,16 @@ def test_the_grid_finds_the_temperature_of_a_sampler() -> None:
     random = np.random.default_rng(3)
     actual, noise = 1.4 * walk(random, (400,)), walk(random, (400, 30))
     asked: list[Sampling] = []
+    cells_asked: list[int] = []
 
-    def draw(sampling: Sampling) -> Floats:
+    def draw(sampling: Sampling, cells: Int64) -> Floats:
         asked.append(sampling)
-        return noise[:, : sampling.samples] * sampling.temperature * sampling.top_p
+        cells_asked.append(len(cells))
+        return noise[cells, : sampling.samples] * sampling.temperature * sampling.top_p
 
     found = calibrate(draw, actual, np.arange(400), samples=30, seed=7)
-    assert found.temperature * found.top_p == pytest.approx(1.4, abs=0.1)
+    assert found.temperature * found.top_p == pytest.approx(1.4, abs=0.15)  # one step of the grid
+    assert cells_asked == [150] * 8 + [400]
     assert len(asked) == 9 and {one.seed for one in asked} == {7} and asked[-1].samples == found.samples == 30
     best = min(found.tried, key=lambda one: one.crps or 9)
     assert (best.temperature, best.top_p) == (found.temperature, found.top_p)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import tiny_run
 
 from kronos_trainer.collection.__main__ import main
 from kronos_trainer.config import RunConfig, RunPaths
@@ -23,9 +24,18 @@ from kronos_trainer.storage.pointers import current, runs
 Output = pytest.CaptureFixture[str]
 
 
-def filled(root: Path, name: str = "model-b-1d", *names: str) -> RunConfig:
+Fill = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def filled(make_run: Fill) -> Fill:
+    """Makes a model with runs: root, name, runs."""
+    return functools.partial(fill, make_run)
+
+
+def fill(make_run: Fill, root: Path, name: str, *names: str) -> RunConfig:
     """A model with runs, the later ones of these names the older, the first one published."""
-    run = tiny_run(root.parent, model={"name": name}, run=names[0], output=str(root))
+    run = make_run(model={"name": name}, run=names[0], output=str(root))
     paths = run.paths()
     for age, one in enumerate(names):
         for number, file in enumerate(("run.json", "best/model.safetensors", "checkpoints/step-1/weights")):
@@ -56,7 +66,7 @@ def restore(archive: Path, root: Path) -> int:
 
 
 @pytest.mark.parametrize("name", ["all.tar", "all.tar.gz"])
-def test_what_comes_back_is_what_was_there(tmp_path: Path, capsys: Output, name: str) -> None:
+def test_what_comes_back_is_what_was_there(tmp_path: Path, filled: Fill, capsys: Output, name: str) -> None:
     one, there, archive = tmp_path / "one", tmp_path / "there", tmp_path / name
     run = filled(one, "a", "run-1", "run-2")
     filled(one, "b", "run-1")
@@ -83,7 +93,7 @@ def test_what_comes_back_is_what_was_there(tmp_path: Path, capsys: Output, name:
     assert "a: 2 runs here already; kept as here: current.json\n" in capsys.readouterr().out
 
 
-def test_only_one_model(tmp_path: Path, capsys: Output) -> None:
+def test_only_one_model(tmp_path: Path, filled: Fill, capsys: Output) -> None:
     root = tmp_path / "one"
     filled(root, "a", "run-1")
     run = filled(root, "b", "run-1")
@@ -105,7 +115,7 @@ def test_only_one_model(tmp_path: Path, capsys: Output) -> None:
     assert not (tmp_path / "c.tar").exists() and not list(tmp_path.glob(".aside*"))
 
 
-def test_a_run_that_differs_is_never_replaced(tmp_path: Path, capsys: Output) -> None:
+def test_a_run_that_differs_is_never_replaced(tmp_path: Path, filled: Fill, capsys: Output) -> None:
     root, archive = tmp_path / "one", tmp_path / "all.tar"
     filled(root, "a", "run-1")
     run = filled(root, "b", "run-1", "run-2")
@@ -185,7 +195,7 @@ def test_what_backup_has_not_written_is_refused(
     assert [path.name for path in root.iterdir()] == [".aside-restore.flock"] and not (tmp_path / "a" / "out").exists()
 
 
-def test_a_damaged_archive_is_refused_whole(tmp_path: Path, capsys: Output) -> None:
+def test_a_damaged_archive_is_refused_whole(tmp_path: Path, filled: Fill, capsys: Output) -> None:
     root = tmp_path / "one"
     filled(root, "a", "run-1", "run-2")
     for name in ("all.tar", "all.tar.gz"):
@@ -210,7 +220,7 @@ def test_a_damaged_archive_is_refused_whole(tmp_path: Path, capsys: Output) -> N
 
 @pytest.mark.parametrize("survived", range(4))  # two runs and two pointers
 def test_after_a_crash_runs_are_whole_and_a_repetition_finishes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+    tmp_path: Path, filled: Fill, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     root, there, archive = tmp_path / "one", tmp_path / "there", tmp_path / "all.tar"
     run = filled(root, "a", "run-1", "run-2")

@@ -14,11 +14,12 @@ import pytest
 import torch
 from statsmodels.tsa.stattools import diebold_mariano_test
 
+from kronos_trainer import load
+from kronos_trainer.backtest.__main__ import main as backtest
 from kronos_trainer.config import Decision, RunConfig, StageResult, Verdict
 from kronos_trainer.errors import InputMissing, Stopped
 from kronos_trainer.evaluation.document import Evaluation
 from kronos_trainer.evaluation.incumbent import refusal
-from kronos_trainer.forecast import load
 from kronos_trainer.storage import lineage
 from kronos_trainer.storage.pointers import promote
 from kronos_trainer.training.distributed import Ranks
@@ -98,7 +99,8 @@ def trained_and_judged(make: MakeRun, bars: Path, **fields: Any) -> tuple[RunCon
 def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
-    run, judged = trained_and_judged(make_run, write(tmp_path / "b.csv", weekdays=True))
+    evaluation = {"samples": 40, "backtest": {"cost_bps": 3}}
+    run, judged = trained_and_judged(make_run, write(tmp_path / "b.csv", weekdays=True), evaluation=evaluation)
     summary, decided = judged.evaluation, judged.promotion
     assert summary is not None and decided is not None
     assert summary.verdict == Verdict.BETTER and summary.dates >= 40 and summary.readings == 1
@@ -110,6 +112,10 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
     paths = run.paths()
     assert json.loads(paths.current.read_text())["run"] == run.run and paths.report.is_file()
     assert load("model-b-1d", root=run.output) is not None
+    # Daily bars have a macro view, which knows the weekdays that were planted; the model was told nothing of it.
+    macro = json.loads(paths.stage(run.stage).macro.read_text())
+    (weekday,) = [table for table in macro["tables"] if table["name"] == "weekday"]
+    assert [row["label"] for row in weekday["rows"] if row["low"] > 0.5] == ["Monday", "Wednesday", "Thursday"]
 
     # A stranger recomputes each p-value from the file.
     found = json.loads(paths.stage(run.stage).evaluation.read_text())
@@ -126,6 +132,16 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
         )
         p = float(test.pvalue) / 2 if test.statistic < 0 else 1 - float(test.pvalue) / 2
         assert p == pytest.approx(one["pBetter"], abs=1e-9)
+
+    # It was traded, too, and the command does the same again from what the evaluation has kept.
+    def traded() -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in paths.backtest.iterdir()}
+
+    first = traded()
+    assert set(first) == {"trades.csv", "equity.csv", "summary.json", "backtest.html"}
+    in_it = json.loads(first["summary.json"])
+    assert (in_it["costBps"], in_it["trials"], in_it["dates"]) == (3, 1, len(found["dates"]))
+    assert backtest([run.model.name, "--root", run.output]) == 0 and traded() == first
     # The same again does nothing, and other samples judge again: a second reading, nothing trained.
     before = paths.stage(run.stage).result.stat().st_mtime_ns
     assert done(run).wire == judged.wire and paths.stage(run.stage).result.stat().st_mtime_ns == before

@@ -1,10 +1,8 @@
-"""Forecasts from frames as people have them, and back in the same form: `kronos_trainer.forecast.load`."""
+"""Forecasts from frames as people have them, and back in the same form: `kronos_trainer.load`."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kronos_trainer import Forecaster, load
 from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, TrainerError
-from kronos_trainer.forecast import Forecaster, load
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.weights import save_weights, scratch_net
 from kronos_trainer.storage import durable
@@ -277,9 +275,3 @@ def test_the_lines_of_the_readme_run(root: Path, tmp_path: Path, monkeypatch: py
     names: dict[str, Any] = {}
     exec(code.replace("data/bars/us/daily/IBM.csv", "IBM.csv"), names)
     assert len(names["forecast"]) == 15 and len(code.splitlines()) <= 8
-
-
-def test_importing_costs_neither_torch_nor_pandas() -> None:
-    code = "import sys, kronos_trainer.forecast as f; f.load, f.Sampling; print({'torch', 'pandas'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"

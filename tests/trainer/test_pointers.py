@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from kronos_operator.cli import main
-from kronos_trainer import promotion
+from kronos_trainer import load, promotion
 from kronos_trainer.config import Decision, PromotionResult, RunConfig, RunPaths, StageName, StageResult
 from kronos_trainer.errors import ConfigError, InputMissing, StorageError
-from kronos_trainer.forecast import load
 from kronos_trainer.forecast.__main__ import main as forecast
 from kronos_trainer.forecast.published import published_weights
 from kronos_trainer.model.directory import weights_digest

@@ -97,6 +97,8 @@ def test_what_was_scored_before_a_stop_is_not_forecast_again_and_the_scores_are_
     assert len(again) <= 20 and len(set(second.asked)) < len(whole.asked)  # at most the chunk that was cut
     one, other = board.rows["fake"].scores, resumed.rows["fake"].scores
     np.testing.assert_array_equal(one.crps, other.crps)
+    np.testing.assert_array_equal(one.expected, other.expected)
+    assert (np.isfinite(one.expected) == np.isfinite(one.crps)).all()
     assert one.span() == other.span()
     third = Fake(bars)
     scored(bars, dates, [third], tmp_path / "cut.npz")

@@ -1,8 +1,8 @@
 """The options of the trainer's own commands, declared once, for whichever library parses them.
 
-`kronos forecast`, `kronos data`, `kronos report` and the commands for the models of an output root build their command
-lines from these tables (typer), and so do `kronos_trainer.forecast`, `.data`, `.report` and `.collection`, which they
-start (argparse). It imports nothing, for the help of `kronos` is to be there at once.
+`kronos forecast`, `data`, `report`, `backtest` and the commands for the models of an output root build their command
+lines from these tables (typer), and so do `kronos_trainer.forecast`, `.data`, `.report`, `.backtest` and `.collection`,
+which they start (argparse). It imports nothing, for the help of `kronos` is to be there at once.
 """
 
 from __future__ import annotations
@@ -253,6 +253,12 @@ CHECK_OPTIONS = (
     Option(name="json", kind=bool, help="Print JSON."),
 )
 
+_NAMESPACE = Option(
+    name="namespace", short="-n", metavar="NAME", help="Its namespace.", default_text="the only one that has it"
+)
+_ROOT = Option(name="root", kind=Path, metavar="DIR", help="Where runs leave results.", default=Path("outputs"))
+_RUN = Option(name="run", metavar="RUN", help="Id of another run.", default_text="the latest")
+
 REPORT_OPTIONS = (
     Option(
         name="name",
@@ -263,25 +269,64 @@ REPORT_OPTIONS = (
     Option(name="all", kind=bool, help="Write a page of all models instead, with columns to sort by."),
     Option(name="open", kind=bool, help="Show it in the browser."),
     Option(name="text", kind=bool, help="Print it here instead."),
-    Option(name="run", metavar="RUN", help="Id of another run.", default_text="the latest"),
+    _RUN,
+    _NAMESPACE,
+    _ROOT,
+)
+
+BACKTEST_OPTIONS = (
     Option(
-        name="namespace", short="-n", metavar="NAME", help="Its namespace.", default_text="the only one that has it"
+        name="name",
+        positional=True,
+        metavar="[NAME]",
+        help="Name of the model: the evaluation of its latest run on this machine.",
     ),
     Option(
-        name="root",
-        kind=Path,
-        metavar="DIR",
-        help="Where runs leave results.",
-        default=Path("outputs"),
+        name="strategy",
+        choices=("top-k", "long-flat", "long-short"),
+        help="How positions follow from forecasts.",
+        default_text="the run's, else long-flat with one symbol, top-k with several",
     ),
+    Option(
+        name="top_k",
+        kind=int,
+        least=1,
+        help="Symbols to hold, with long-short on each side.",
+        default_text="the run's, else a fifth of the symbols",
+    ),
+    Option(
+        name="drop_out",
+        kind=int,
+        least=1,
+        help="Symbols to replace at a time, at most.",
+        default_text="the run's, else a fifth of --top-k",
+    ),
+    Option(
+        name="cost_bps",
+        kind=float,
+        metavar="BPS",
+        help="Commission of a trade, in basis points of its value.",
+        default_text="the run's, else 10",
+    ),
+    Option(
+        name="slippage_bps",
+        kind=float,
+        metavar="BPS",
+        help="How much worse than the open a trade is filled.",
+        default_text="the run's, else 5",
+    ),
+    Option(
+        name="bars", kind=Path, metavar="PATH", help="The run's bars, where they are now.", default_text="the run's"
+    ),
+    Option(name="open", kind=bool, help="Show the page in the browser."),
+    _RUN,
+    _NAMESPACE,
+    _ROOT,
 )
 
 _MODEL = Option(name="name", positional=True, required=True, metavar="NAME", help="Name of the model.")
-_OF_NAMESPACE = Option(
-    name="namespace", short="-n", metavar="NAME", help="Its namespace.", default_text="the only one that has it"
-)
-_ROOT = Option(name="root", metavar="DIR", help="Where runs leave results.", default="outputs")
-_ANY_ROOT = replace(_ROOT, metavar="DIR|URI")
+_ANY_ROOT = replace(_ROOT, kind=str, metavar="DIR|URI", default="outputs")  # a URI is no path
+_DIRECTORY = replace(_ANY_ROOT, metavar="DIR")
 
 COMPARE_OPTIONS = (
     Option(
@@ -294,7 +339,7 @@ COMPARE_OPTIONS = (
     Option(name="second", positional=True, required=True, metavar="B", help="The model to compare it with."),
     Option(name="html", kind=bool, help="Write a page for the browser instead, and print its path."),
     Option(name="json", kind=bool, help="Print JSON."),
-    replace(_OF_NAMESPACE, help="Their namespace, unless a name has its own, as in team/NAME."),
+    replace(_NAMESPACE, help="Their namespace, unless a name has its own, as in team/NAME."),
     _ANY_ROOT,
 )
 
@@ -319,7 +364,7 @@ EXPORT_OPTIONS = (
         default_text="that of the released weights it was finetuned from",
     ),
     Option(name="public", kind=bool, help="Make a new repository public; without it, it is private."),
-    _OF_NAMESPACE,
+    _NAMESPACE,
     _ANY_ROOT,
 )
 
@@ -327,8 +372,8 @@ PRUNE_OPTIONS = (
     _MODEL,
     Option(name="keep", kind=int, least=1, metavar="N", required=True, help="How many of the newest runs stay."),
     Option(name="yes", short="-y", kind=bool, help="Remove them without asking."),
-    _OF_NAMESPACE,
-    _ROOT,
+    _NAMESPACE,
+    _DIRECTORY,
 )
 
 BACKUP_OPTIONS = (
@@ -340,8 +385,8 @@ BACKUP_OPTIONS = (
         required=True,
         help="New archive: a tar, packed if it ends with .gz or .tgz.",
     ),
-    _OF_NAMESPACE,
-    _ROOT,
+    _NAMESPACE,
+    _DIRECTORY,
 )
 
 RESTORE_OPTIONS = (
@@ -353,5 +398,5 @@ RESTORE_OPTIONS = (
         metavar="FILE",
         help="Archive that kronos backup has written.",
     ),
-    _ROOT,
+    _DIRECTORY,
 )

@@ -108,9 +108,11 @@ class Evaluated(Contract):
         """The verdict with its numbers in one line."""
         words = self.verdict or "no verdict"
         if self.against is not None and self.improvement is not None:
-            words += f": {self.metric} improved by {_percent(self.improvement)} over {self.against}"
+            way, sign = ("lower", 1) if self.improvement >= 0 else ("higher", -1)
+            words += f": {self.metric.upper()} {100 * abs(self.improvement):.1f} % {way} than {self.against}'s"
             if self.low is not None and self.high is not None:
-                words += f" ({_percent(self.low)} to {_percent(self.high)})"
+                low, high = sorted((100 * sign * self.low, 100 * sign * self.high))
+                words += f" ({low:.1f} to {high:.1f} %)"
         elif self.against is not None:
             words += f" against {self.against}"
         return f"{words}, on {self.dates} date{'s' * (self.dates != 1)}"
@@ -120,7 +122,3 @@ def _headline(found: EvaluationSummary) -> Comparison:
     """The comparison that the verdict rests on: the first of those with the same verdict, and else the first."""
     same = [one for one in found.comparisons if one.verdict == found.verdict]
     return next(iter([*same, *found.comparisons]), Comparison())
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:+.1f} %"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from kronos_operator.cli.about import crd, show_version, version
+from kronos_operator.cli.backtest import backtest
 from kronos_operator.cli.collection import backup, compare, export, prune, restore
 from kronos_operator.cli.data import data
 from kronos_operator.cli.diff import diff
@@ -72,6 +73,7 @@ for _command, _name, _panel in (
     (rollback, "rollback", _USE),
     (forecast, "forecast", _USE),
     (show_report, "report", _USE),
+    (backtest, "backtest", _USE),
     (compare, "compare", _USE),
     (export, "export", _USE),
     (pull, "pull", _USE),

@@ -11,6 +11,7 @@ from kronos_operator.cli.values import value_text
 from kronos_operator.leaves import leaves
 
 if TYPE_CHECKING:
+    from kronos_operator.api import KronosModel
     from kronos_operator.kube import Object
 
 _METADATA = ("labels", "annotations")
@@ -42,6 +43,12 @@ def changes(before: Object | None, after: Object) -> list[Change]:
         for field in sorted(old.keys() | new.keys())
         if old.get(field) != new.get(field)
     ]
+
+
+def body_of(model: KronosModel) -> dict[str, Any]:
+    """A model as `changes` compares it, with defaults."""
+    body: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return body
 
 
 def show_changes(found: Sequence[Change]) -> None:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kronos_operator.cli.changes import Change, StageEffect, changes, show_changes, show_effects
+from kronos_operator.cli.changes import Change, StageEffect, body_of, changes, show_changes, show_effects
 from kronos_operator.cli.failure import Failure, report
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, Target, target_of
 from kronos_operator.cli.terminal import print_json, print_line
+from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
+
+
+Against = Annotated[
+    str | None,
+    typer.Option("--against", metavar="REF", help="Compare with the files of this Git commit.", show_default=False),
+]
+AsMarkdown = Annotated[bool, typer.Option("--markdown", help="With --against: print a comment for a pull request.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +50,20 @@ def diff(
     context: Context = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
+    ref: Against = None,
+    as_markdown: AsMarkdown = False,
 ) -> None:
     """Show what files would change: fields, and stages that would be trained again, by their hashes.
 
-    Compared with the object in a cluster, by a dry run of the server, or with the latest local run.
+    Compared with the object in a cluster, by a dry run of the server, or with the latest local run; with --against with
+    the files of a Git commit, and for how many GPU hours.
     """
     target = target_of(on_cluster, kubeconfig, context, namespace)
+    if ref is not None:
+        _show_merge([*(named or []), *(files or [])], overrides, ref, target, as_json=as_json, as_markdown=as_markdown)
+        return
+    if as_markdown:
+        raise Failure("--markdown is of --against REF", ExitCode.CONFIG)
     if target is None:
         found = _local(load(files, named, overrides, os.environ))
     else:
@@ -62,6 +79,41 @@ def diff(
     if as_json:
         print_json(documents)
     raise typer.Exit(code)
+
+
+def _show_merge(
+    paths: list[Path],
+    overrides: list[str] | None,
+    ref: str,
+    target: Target | None,
+    *,
+    as_json: bool,
+    as_markdown: bool,
+) -> None:
+    from kronos_operator.cli.against import markdown, merged
+    from kronos_operator.cli.costs import measured_here, measured_in_cluster
+    from kronos_operator.cli.revisions import models_at, models_now
+
+    if overrides or not paths or Path("-") in paths:
+        raise Failure("--against compares files that are in Git: name them, without --set", ExitCode.CONFIG)
+    now = models_now(paths)
+    if target is None:
+        measured = measured_here(local_settings().output_root, [model.ref for model in now.values()])
+    else:
+        measured = measured_in_cluster(target)
+    found = merged(models_at(ref, paths), now, measured)
+    if as_json:
+        print_json([asdict(one) for one in found])
+    elif as_markdown:
+        typer.echo(markdown(found), nl=False)
+    else:
+        for one in found:
+            print_line(f"{one.model}: {one.change}", style="bold")
+            if one.changes:
+                show_changes(one.changes)
+            if one.stages and one.change != "unchanged":
+                show_effects(one.stages)
+                print_line(f"GPU hours: {one.cost.in_words}")
 
 
 def _show(one: Difference) -> None:
@@ -104,16 +156,11 @@ def _local(loaded: Sequence[Loaded]) -> Iterator[Difference | Failure]:
             continue
         before = stored_model(settings.output_root, run.model.ref)
         effects = tuple(StageEffect(stage=one.stage.value, action=one.action, reason=one.reason) for one in run.stages)
-        old = None if before is None else _body(before.model)
+        old = None if before is None else body_of(before.model)
         yield Difference(
             model=run.key,
             new=before is None,
-            changes=tuple(changes(old, _body(run.stored))),
+            changes=tuple(changes(old, body_of(run.stored))),
             stages=effects,
             remark="",
         )
-
-
-def _body(model: Any) -> dict[str, Any]:
-    body: dict[str, Any] = model.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return body

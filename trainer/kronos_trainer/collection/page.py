@@ -15,7 +15,7 @@ from kronos_trainer.collection.comparing import Compared
 from kronos_trainer.collection.telling import measures
 from kronos_trainer.report import canvas
 from kronos_trainer.report.canvas import INK, Shape, drawn, plain
-from kronos_trainer.report.figures import day_text, days_of
+from kronos_trainer.report.figures import days_of, of_days
 from kronos_trainer.report.html import csp_hash, environment, style_sheet
 from kronos_trainer.storage import durable
 
@@ -64,6 +64,6 @@ def _paired(found: Compared) -> Markup:
             axes.yaxis.set_major_locator(MaxNLocator(4))
         locator = AutoDateLocator(minticks=2, maxticks=4 if shape.narrow else 8)  # type: ignore[no-untyped-call]
         sums.xaxis.set_major_locator(locator)
-        sums.xaxis.set_major_formatter(FuncFormatter(lambda day, _: day_text(day, days[-1] - days[0])))
+        sums.xaxis.set_major_formatter(FuncFormatter(lambda day, _: of_days(day, days[-1] - days[0])))
 
     return drawn("Losses of both, by date", draw, height=330, narrow_height=330)

@@ -43,6 +43,7 @@ from kronos_trainer.config.run import (
     load_run,
 )
 from kronos_trainer.config.spec import (
+    Backtest,
     CheckpointPolicy,
     ClaimPath,
     Columns,
@@ -68,6 +69,7 @@ from kronos_trainer.config.spec import (
     Source,
     Split,
     StageConfig,
+    Strategy,
     Timeframe,
     TimeRange,
     TimeZone,
@@ -97,6 +99,7 @@ __all__ = [
     "PARQUET_SUFFIXES",
     "STARTS",
     "TRIAL",
+    "Backtest",
     "BarsRead",
     "By",
     "Candidate",
@@ -156,6 +159,7 @@ __all__ = [
     "StartedEvent",
     "StopCause",
     "StorageCause",
+    "Strategy",
     "TimeRange",
     "TimeZone",
     "Timeframe",

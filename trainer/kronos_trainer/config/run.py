@@ -199,6 +199,10 @@ class RunPaths:
         self.candidate = self.model_dir / "candidate.json"  # the newest run that was judged and held
         self.readings = self.model_dir / "readings.json"  # evaluations that have read a test span
         self.logs = root / "logs" / model.namespace / model.name
+        # No name has an underscore, so no two models share a directory.
+        tried = model.name if model.namespace == "default" else f"{model.namespace}_{model.name}"
+        self.backtests = root / "backtest_results" / tried
+        self.backtest = self.backtests / run
 
     def stage(self, name: StageName) -> StagePaths:
         """Files of one stage of this run."""
@@ -220,7 +224,9 @@ class StagePaths:
         self.metrics = directory / "metrics.jsonl"
         self.best = directory / "best"
         self.evaluation = directory / "evaluation.json"  # of a stage that judges
+        self.macro = directory / "macro.json"  # what surrounds its forecasts, of slow bars
         self.scores = directory / "scores.npz"  # what it has scored so far
+        self.signals = directory / "signals.npz"  # what the model expected of each symbol at each date
         self.result = directory / "result.json"  # written last: its presence means that the stage is complete
 
     def completed(self, hash: str | None = None) -> StageResult | None:

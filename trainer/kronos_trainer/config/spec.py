@@ -583,6 +583,56 @@ class Training(Contract):
     )
 
 
+class Strategy(StrEnum):
+    """How a backtest makes positions of forecasts."""
+
+    TOP_K = "top-k"
+    LONG_FLAT = "long-flat"
+    LONG_SHORT = "long-short"
+
+
+_DROP_OUT = "dropOut must not exceed topK"
+
+
+class Backtest(Contract):
+    """A strategy that trades on the forecasts of the evaluation, and what a trade costs."""
+
+    model_config = ConfigDict(
+        json_schema_extra=cel(("!has(self.dropOut) || !has(self.topK) || self.dropOut <= self.topK", _DROP_OUT))
+    )
+
+    strategy: Strategy | None = Field(
+        None,
+        description="top-k: holds the topK symbols that are expected to rise most, and replaces at most dropOut of "
+        "them at a time. long-flat: holds each symbol that is expected to rise. long-short: holds the topK best "
+        "and sells the topK worst short. Absent: long-flat with one symbol, top-k with several.",
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="Symbols that are held, with long-short on each side. Absent: a fifth of the symbols, at most 50.",
+    )
+    drop_out: int | None = Field(
+        None, ge=1, le=1000, description="Symbols that are replaced at most at a time. Absent: a fifth of topK."
+    )
+    cost_bps: float = Field(
+        10.0, ge=0, le=1000, description="Commission and fees of a trade, in basis points of its value."
+    )
+    slippage_bps: float = Field(
+        5.0,
+        ge=0,
+        le=1000,
+        description="How much worse than the open a trade is filled, in basis points of its value.",
+    )
+
+    @model_validator(mode="after")
+    def _drops_what_it_holds(self) -> Self:
+        if self.drop_out is not None and self.top_k is not None and self.drop_out > self.top_k:
+            raise ValueError(f"{_DROP_OUT}; found {self.drop_out} and {self.top_k}")
+        return self
+
+
 class Evaluation(StageConfig):
     """Evaluation of the finished model on the test span, the last stage."""
 
@@ -611,6 +661,9 @@ class Evaluation(StageConfig):
         description="First day that the initial weights have certainly not seen, e.g. 2024-07-01. Earlier test spans "
         "allow only a comparison with the initial weights. Known for the weights of NeoQuasar; random weights have "
         "seen nothing.",
+    )
+    backtest: Backtest | None = Field(
+        None, description="Strategy that trades on the forecasts of the evaluation; absent: none. It decides nothing."
     )
 
     @property

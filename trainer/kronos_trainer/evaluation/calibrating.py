@@ -15,16 +15,18 @@ import numpy.typing as npt
 from kronos_trainer.evaluation import metrics
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.evaluation.conformal import JUDGED, LEVELS, Bands, chosen_half_life, date_means, earns, factors
+from kronos_trainer.evaluation.origins import evenly
 from kronos_trainer.forecast.calibration import VERSION, Calibration, Tried, coverage_names
 from kronos_trainer.forecast.sampling import Sampling
 
-Draw = Callable[[Sampling], Floats]
+Draw = Callable[[Sampling, Int64], Floats]
 Point = tuple[float, float]  # temperature, top-p
 
 PLAIN: Point = (1.0, 1.0)
 COARSE: tuple[Point, ...] = tuple((temperature, top_p) for top_p in (1.0, 0.9) for temperature in (1.0, 0.7, 1.4))
 FINER = 2**0.25  # between two temperatures of the coarse grid
 FEW = 10  # paths, to compare samplings with: the same random numbers are behind all of them
+MOST_TRIED = 150  # cells, likewise; factors take them all
 CERTAINTY = 2.0  # standard errors by which the best of them must gain
 DIGITS = 4  # of a factor
 
@@ -40,15 +42,16 @@ def calibrate(
 ) -> Calibration:
     """The calibration of B cells of the validation span.
 
-    `draw` gives the sampled closes [B, S, H], `actual` [B, H] are those that came, both in 100 x log relative to the
-    origin; `dates` [B] counts the cells' dates in time order. Cells that are not finite are left out. `samples` is S of
-    the factors; `beat` is called between the draws, of which there are at most nine.
+    `draw` gives the sampled closes [b, S, H] of some of the cells, by their indices, `actual` [B, H] are those that
+    came, both in 100 x log relative to the origin; `dates` [B] counts the cells' dates in time order. Cells that are
+    not finite are left out. `samples` is S of the factors; `beat` is called between the draws, of which there are at
+    most nine.
     """
     if not len(actual) or not np.isfinite(actual).all(axis=1).any():
         return Calibration(version=VERSION, note="no forecast of the validation span can be scored")
     tried = _Grid(draw, actual, dates, min(FEW, samples), seed, beat)
     temperature, top_p = tried.chosen()
-    paths = draw(Sampling(temperature=temperature, top_p=top_p, samples=samples, seed=seed))
+    paths = draw(Sampling(temperature=temperature, top_p=top_p, samples=samples, seed=seed), np.arange(len(actual)))
     beat()
     usable = _usable(paths, actual)
     if not usable.any():
@@ -85,7 +88,8 @@ class _Grid:
     def __init__(
         self, draw: Draw, actual: Floats, dates: Int64, samples: int, seed: int, beat: Callable[[], None]
     ) -> None:
-        self._draw, self._actual, self._dates, self._beat = draw, actual, dates, beat
+        self._cells = evenly(len(actual), MOST_TRIED)
+        self._draw, self._actual, self._dates, self._beat = draw, actual[self._cells], dates[self._cells], beat
         self._samples, self._seed = samples, seed
         self.losses: dict[Point, Floats] = {}
 
@@ -106,7 +110,8 @@ class _Grid:
         return min(means, key=lambda point: means[point] if np.isfinite(means[point]) else np.inf)
 
     def _try(self, point: Point) -> None:
-        paths = self._draw(Sampling(temperature=point[0], top_p=point[1], samples=self._samples, seed=self._seed))
+        sampling = Sampling(temperature=point[0], top_p=point[1], samples=self._samples, seed=self._seed)
+        paths = self._draw(sampling, self._cells)
         self._beat()
         scored = _usable(paths, self._actual)
         crps = np.full(self._actual.shape, np.nan)  # a sampling that cannot forecast a cell cannot be compared

@@ -17,7 +17,7 @@ from kronos_trainer.evaluation.cells import Floats
 from kronos_trainer.evaluation.scores import Scores
 from kronos_trainer.storage import durable
 
-VERSION = 1  # raised when the same forecasts would be scored differently
+VERSION = 2  # raised when the same forecasts would be scored differently, or more of them is kept
 _PARTS = ("by_date", "by_step", "sums", "counts")
 
 
@@ -81,7 +81,7 @@ class Scoreboard:
 
 def _arrays(scores: Scores) -> dict[str, Floats]:
     parts = {f"{part}/{name}": values for part in _PARTS for name, values in getattr(scores, part).items()}
-    return {"crps": scores.crps, "pit": scores.pit, **parts}
+    return {"crps": scores.crps, "expected": scores.expected, "pit": scores.pit, **parts}
 
 
 def _scores(shape: tuple[int, int], parts: Mapping[str, Floats]) -> Scores:

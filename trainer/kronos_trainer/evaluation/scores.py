@@ -64,11 +64,12 @@ class Scores:
     """The scores of one forecaster on D dates and N symbols, filled date by date; NaN where it has none.
 
     Per date, per symbol and per step, what is kept are means; of single cells, only the CRPS, since two forecasters are
-    compared on the cells that both were scored on.
+    compared on the cells that both were scored on, and the expected last close, which a backtest trades on.
     """
 
     def __init__(self, dates: int, symbols: int) -> None:
         self.crps: Floats = np.full((dates, symbols), np.nan)
+        self.expected: Floats = np.full((dates, symbols), np.nan)
         self.by_date: dict[str, Floats] = {}  # [D] each, with ic and rankIc
         self.by_step: dict[str, Floats] = {}  # [D, H] each
         self.pit: Floats = np.full((dates, metrics.PIT_BINS), np.nan)
@@ -91,8 +92,8 @@ class Scores:
                 scored = np.isfinite(cells)
                 self.sums.setdefault(name, np.zeros(count))[symbols[scored]] += cells[scored]
                 self.counts.setdefault(name, np.zeros(count))[symbols[scored]] += 1
-            if name == "crps":
-                self.crps[date, symbols] = cells
+            if name in ("crps", "expected"):
+                getattr(self, name)[date, symbols] = cells
         nothing = np.full(len(symbols), np.nan)
         ic, _ = metrics.correlations(scores.get("expected", nothing), scores["came"])
         _, rank_ic = metrics.correlations(scores.get("rank", nothing), scores["came"])
@@ -102,7 +103,7 @@ class Scores:
     def of(self, dates: Int64) -> Scores:
         """Of some of the dates (their indices), in that order, where no other date was added."""
         part = Scores(len(dates), self.crps.shape[1])
-        part.crps, part.pit = self.crps[dates], self.pit[dates]
+        part.crps, part.expected, part.pit = self.crps[dates], self.expected[dates], self.pit[dates]
         part.by_date = {name: values[dates] for name, values in self.by_date.items()}
         part.by_step = {name: values[dates] for name, values in self.by_step.items()}
         part.sums, part.counts = self.sums, self.counts

@@ -112,6 +112,12 @@ def read_calibration(file: Path) -> Calibration:
         raise InputMissing(f"{file}: damaged ({error}); {way_out}") from None
 
 
+def calibration_of(run: Path | None) -> Path | None:
+    """The calibration.json in a run's directory, if its evaluation left one."""
+    file = None if run is None else run / "calibration.json"
+    return file if file is not None and file.is_file() else None
+
+
 def coverage_names(levels: Sequence[float]) -> tuple[str, ...]:
     """Keys of `sampled` and `calibrated`: 0.8 is 80."""
     return tuple(f"{100 * level:g}" for level in levels)

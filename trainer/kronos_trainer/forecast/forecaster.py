@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,8 @@ from kronos_trainer.config import Timeframe, Window
 from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.data.rows import BadRows
 from kronos_trainer.data.series import Adjust, Label
-from kronos_trainer.errors import ConfigError
+from kronos_trainer.errors import ConfigError, InputMissing
+from kronos_trainer.forecast.calibration import calibration_of
 from kronos_trainer.forecast.consistency import total
 from kronos_trainer.forecast.drawing import Drawer
 from kronos_trainer.forecast.frames import Bars, Series, resampled_series, series_of, stamps_of
@@ -28,11 +29,15 @@ from kronos_trainer.forecast.times import next_times
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 
+if TYPE_CHECKING:
+    from kronos_trainer.evaluation.frames import EvaluationFrames
+    from kronos_trainer.report.notebook import RunReport
+
 Future = Sequence[Any] | pd.Index | pd.Series
 
 
 class Forecaster:
-    """A tokenizer and a predictor, ready to continue bars; `kronos_trainer.forecast.load` creates one."""
+    """A tokenizer and a predictor, ready to continue bars; `kronos_trainer.load` creates one."""
 
     def __init__(
         self,
@@ -48,11 +53,11 @@ class Forecaster:
         calendar: str | None = None,
         label: Label = "left",
         adjust: Adjust = "none",
-        calibration: Path | None = None,
+        run: Path | None = None,
     ) -> None:
         """`max_context` in bars, `clip` in standard deviations; the others are those of the training, if known.
 
-        `calibration` is the calibration.json of the run, which is read when quantiles are requested.
+        `run` is the directory of their run; its files are read when they are asked for.
         """
         self.drawer = Drawer(tokenizer, predictor, max_context=max_context, clip=clip, device=device)
         self.timeframe = timeframe
@@ -61,7 +66,7 @@ class Forecaster:
         self.calendar = calendar
         self.label = label
         self.adjust = adjust
-        self.calibration = calibration
+        self.run = run
 
     def forecast(
         self,
@@ -112,7 +117,7 @@ class Forecaster:
             "seed": seed,
         }
         kind = Kind.asked(
-            given, sampling=sampling, paths=paths, quantiles=quantiles, raw=raw, calibration=self.calibration
+            given, sampling=sampling, paths=paths, quantiles=quantiles, raw=raw, calibration=calibration_of(self.run)
         )
         length = _length(horizon, times, self.window)
         every, notes = series_of(bars, self.time_zone, bad_rows, self.label, self.adjust)
@@ -146,6 +151,24 @@ class Forecaster:
             futures.append(series.as_own(times))
             notes |= {note: None} if note else {}
         return futures, list(notes)
+
+    @property
+    def evaluation(self) -> EvaluationFrames:
+        """How good the run was on its test span, as DataFrames. Raises InputMissing if it was not judged."""
+        from kronos_trainer.evaluation.frames import EvaluationFrames
+
+        return EvaluationFrames.of_run(self._run())
+
+    def report(self) -> RunReport:
+        """The report of the run: a notebook shows its page. Raises InputMissing if there is none."""
+        from kronos_trainer.report.notebook import report_of
+
+        return report_of(self._run())
+
+    def _run(self) -> Path:
+        if self.run is None:
+            raise InputMissing("these weights are of no run: load a model by its name, or a run by its directory")
+        return self.run
 
     def forecast_many(
         self,

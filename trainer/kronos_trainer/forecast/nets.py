@@ -29,7 +29,7 @@ def forecaster_of(weights: Weights, *, max_context: int, device: str) -> Forecas
         calendar=weights.reading.calendar,
         label=weights.reading.label,
         adjust=weights.reading.adjust,
-        calibration=weights.calibration,
+        run=weights.run,
     )
 
 

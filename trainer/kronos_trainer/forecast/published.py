@@ -9,6 +9,7 @@ from typing import Any
 
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, Timeframe, Window
 from kronos_trainer.errors import ConfigError, InputMissing
+from kronos_trainer.forecast.calibration import calibration_of
 from kronos_trainer.model.directory import CONFIG, WEIGHTS, present
 from kronos_trainer.storage.models import model_of
 from kronos_trainer.storage.pointers import Alias, instead, resolve
@@ -26,8 +27,13 @@ class Weights:
     timeframe: Timeframe | None = None
     window: Window | None = None
     reading: Reading = field(default_factory=Reading)
-    calibration: Path | None = None
-    """calibration.json of their run, if its evaluation left one."""
+    run: Path | None = None
+    """Directory of their run, or of its copy; None for two directories that were named one by one."""
+
+    @property
+    def calibration(self) -> Path | None:
+        """calibration.json of their run, if its evaluation left one."""
+        return calibration_of(self.run)
 
     def require(self) -> None:
         """Raises InputMissing, naming the first file that is absent."""
@@ -84,9 +90,8 @@ def weights_below(directory: Path) -> Weights:
     best = {stage: part / "best" if (part / "best").is_dir() else part for stage, part in stages.items()}
     tokenizer, predictor = best[StageName.TOKENIZER], best[StageName.PREDICTOR]
     written = stages[StageName.PREDICTOR] / _RUN
-    calibration = _calibration(predictor)
     if not written.is_file():
-        return Weights(tokenizer=tokenizer, predictor=predictor, calibration=calibration)
+        return Weights(tokenizer=tokenizer, predictor=predictor, run=directory)
     try:
         run = RunConfig.model_validate_json(written.read_text())
     except ValueError as error:
@@ -97,15 +102,8 @@ def weights_below(directory: Path) -> Weights:
         timeframe=run.timeframe,
         window=run.window,
         reading=Reading.of(run.data),
-        calibration=calibration,
+        run=directory,
     )
-
-
-def _calibration(predictor: Path) -> Path | None:
-    """It lies beside the directories of the stages."""
-    stage = predictor.parent if predictor.name == "best" else predictor
-    file = stage.parent / "calibration.json"
-    return file if file.is_file() else None
 
 
 def _current(file: Path) -> Weights:
@@ -113,12 +111,11 @@ def _current(file: Path) -> Weights:
         current: dict[str, Any] = json.loads(file.read_text())
     except ValueError as error:
         raise InputMissing(f"{file}: damaged, not JSON ({error}); publish a run again with `kronos promote`") from None
-    predictor = file.parent / current["predictor"]["path"]
     return Weights(
         tokenizer=file.parent / current["tokenizer"]["path"],
-        predictor=predictor,
+        predictor=file.parent / current["predictor"]["path"],
         timeframe=Timeframe(current["timeframe"]),
         window=Window.model_validate(current["window"]),
         reading=Reading.model_validate(current["data"]),
-        calibration=_calibration(predictor),
+        run=file.parent / "runs" / current["run"],
     )

@@ -13,36 +13,37 @@ class AttentionMemory:
     """Keys and values of one attention: at most one prefix that rows share, then room of every row's own."""
 
     def __init__(self, keys: Tensor, values: Tensor, *, prefix: tuple[Tensor, Tensor] | None = None) -> None:
-        """Room [B, capacity, H, head_dim] for keys and values, after a prefix [B / copies, P, H, head_dim]."""
+        """Room [B, H, capacity, head_dim] for keys and values, after a prefix [B / copies, H, P, head_dim]."""
         self._keys = keys
         self._values = values
         self._prefix = prefix
         self._own = 0
 
     @classmethod
-    def empty(cls, shape: tuple[int, int, int, int], like: Tensor) -> AttentionMemory:
-        """Memory of shape [B, capacity, H, head_dim] with the dtype and device of a tensor."""
+    def empty(cls, batch: int, heads: int, capacity: int, head_dim: int, *, like: Tensor) -> AttentionMemory:
+        """Memory for `capacity` positions of each row, with the dtype and device of a tensor."""
+        shape = batch, heads, capacity, head_dim
         return cls(like.new_empty(shape), like.new_empty(shape))
 
     @classmethod
     def of(cls, keys: Tensor, values: Tensor) -> AttentionMemory:
         """Memory that holds these keys and values [B, T, H, head_dim], and has room for no more."""
-        memory = cls(keys, values)
+        memory = cls(keys.transpose(1, 2), values.transpose(1, 2))
         memory._own = keys.shape[1]
         return memory
 
     @property
     def length(self) -> int:
         """Number of positions that a row has."""
-        return self._own + (self._prefix[0].shape[1] if self._prefix else 0)
+        return self._own + (self._prefix[0].shape[2] if self._prefix else 0)
 
     def append(self, keys: Tensor, values: Tensor) -> None:
         """Adds keys and values [B, t, H, head_dim]. Raises ValueError when they do not fit."""
         start, stop = self._own, self._own + keys.shape[1]
-        if stop > self._keys.shape[1]:
-            raise ValueError(f"position {stop} does not fit in a cache of {self._keys.shape[1]} positions")
-        self._keys[:, start:stop] = keys
-        self._values[:, start:stop] = values
+        if stop > self._keys.shape[2]:
+            raise ValueError(f"position {stop} does not fit in a cache of {self._keys.shape[2]} positions")
+        self._keys[:, :, start:stop] = keys.transpose(1, 2)
+        self._values[:, :, start:stop] = values.transpose(1, 2)
         self._own = stop
 
     def branch(self, copies: int, capacity: int) -> AttentionMemory:
@@ -52,29 +53,30 @@ class AttentionMemory:
         share, and is faster with all its positions in one room.
         """
         assert self._prefix is None, "a branch does not branch"
-        batch, _, *head = self._keys.shape
+        batch, heads, _, head_dim = self._keys.shape
         shared = self._own if copies > 1 else 0
-        room = self._keys.new_empty(batch * copies, self._own - shared + capacity, *head)
+        room = self._keys.new_empty(batch * copies, heads, self._own - shared + capacity, head_dim)
         branch = AttentionMemory(room, torch.empty_like(room), prefix=self._filled if shared else None)
         if not shared:
-            branch.append(*self._filled)
+            branch.append(*(part.transpose(1, 2) for part in self._filled))
         return branch
 
     def attend(self, queries: Tensor) -> Tensor:
         """Heads [B, t, H, head_dim] for queries [B, t, H, head_dim] of the last t positions; none sees a later one."""
-        keys, values = self._filled
+        q, (k, v) = queries.transpose(1, 2), self._filled
         new = queries.shape[1]
         past = self._own - new
         # is_causal aligns the first query with the first key, which is wrong after a prefix.
-        mask = queries.new_ones(new, self._own, dtype=torch.bool).tril(past) if new > 1 and self.length > new else None
+        mask = q.new_ones(new, self._own, dtype=torch.bool).tril(past) if new > 1 and self.length > new else None
         if self._prefix is None:
-            q, k, v = (part.transpose(1, 2) for part in (queries, keys, values))
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0).transpose(1, 2)
-        return _branched(queries, self._prefix, (keys, values), mask)
+            heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=past == 0)
+        else:
+            heads = _branched(q, self._prefix, (k, v), mask)
+        return heads.transpose(1, 2)
 
     @property
     def _filled(self) -> tuple[Tensor, Tensor]:
-        return self._keys[:, : self._own], self._values[:, : self._own]
+        return self._keys[:, :, : self._own], self._values[:, :, : self._own]
 
 
 class KeyValueCache:
@@ -96,20 +98,24 @@ class KeyValueCache:
         )
 
 
-def _branched(
-    queries: Tensor, prefix: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], mask: Tensor | None
-) -> Tensor:
-    """Attention of queries [R*C, t, H, d] to a prefix [R, P, H, d] and to keys and values [R*C, S, H, d].
+def _branched(q: Tensor, prefix: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+    """Attention of queries [R*C, H, t, d] to a prefix [R, H, P, d] and to keys and values [R*C, H, S, d] of their own.
 
     One matrix product a series for the C copies, where attention to C copies of the prefix would be C small ones.
     """
-    rows, shared = prefix[0].shape[:2]
-    copies = len(queries) // rows
-    queries = queries * queries.shape[-1] ** -0.5
-    far = torch.einsum("rcthd,rphd->rchtp", queries.view(rows, copies, *queries.shape[1:]), prefix[0]).flatten(0, 1)
-    near = torch.einsum("bthd,bshd->bhts", queries, own[0])
+    rows, new = len(prefix[0]), q.shape[2]
+    copies = len(q) // rows
+
+    def together(x: Tensor) -> Tensor:  # [R*C, H, t, n] -> [R, H, C*t, n]
+        return x.view(rows, copies, *x.shape[1:]).transpose(1, 2).flatten(2, 3)
+
+    def apart(x: Tensor) -> Tensor:
+        return x.view(*x.shape[:2], copies, new, x.shape[3]).transpose(1, 2).flatten(0, 1)
+
+    q = (q * q.shape[-1] ** -0.5).contiguous()
+    near = q @ own[0].transpose(-1, -2)
     if mask is not None:
         near = near.masked_fill(~mask, -torch.inf)
-    far, near = torch.cat((far, near), dim=-1).softmax(dim=-1).tensor_split([shared], dim=-1)
-    far = torch.einsum("rchtp,rphd->rcthd", far.reshape(rows, copies, *far.shape[1:]), prefix[1]).flatten(0, 1)
-    return far + torch.einsum("bhts,bshd->bthd", near, own[1])
+    scores = torch.cat((together(q) @ prefix[0].transpose(-1, -2), together(near)), dim=-1)
+    far, near = scores.softmax(dim=-1).tensor_split([prefix[0].shape[2]], dim=-1)
+    return apart(far @ prefix[1]) + apart(near.contiguous()) @ own[1]

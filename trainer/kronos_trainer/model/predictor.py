@@ -81,7 +81,7 @@ class KronosPredictor(nn.Module):
         width, like = self.config.d_model, self.norm.weight
 
         def memory(heads: int) -> AttentionMemory:
-            return AttentionMemory.empty((batch, capacity, heads, width // heads), like=like)
+            return AttentionMemory.empty(batch, heads, capacity, width // heads, like=like)
 
         layers = [memory(self.config.n_heads) for _ in self.transformer]
         return KeyValueCache(layers, memory(DEPENDENCY_HEADS))

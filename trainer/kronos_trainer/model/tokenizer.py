@@ -113,9 +113,9 @@ class KronosTokenizer(nn.Module):
 
     def new_memories(self, batch: int, capacity: int) -> list[AttentionMemory]:
         """Empty memories of the decoder's blocks, for `capacity` positions of `batch` series."""
-        heads = self.config.n_heads
-        shape = batch, capacity, heads, self.config.d_model // heads
-        return [AttentionMemory.empty(shape, like=self.head.weight) for _ in self.decoder]
+        heads, like = self.config.n_heads, self.head.weight
+        head_dim = self.config.d_model // heads
+        return [AttentionMemory.empty(batch, heads, capacity, head_dim, like=like) for _ in self.decoder]
 
     def _directions(self, x: Tensor) -> Tensor:
         """What is quantized, [B, T, D] in float32: ids hang on the sign of each number."""

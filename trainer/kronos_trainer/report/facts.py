@@ -21,6 +21,7 @@ from kronos_trainer.config.tolerant import Tolerant
 from kronos_trainer.evaluation.document import NAIVE, PUBLISHED, START, Evaluation
 from kronos_trainer.evaluation.gate import level
 from kronos_trainer.forecast.calibration import Calibration
+from kronos_trainer.macro.document import Macro
 from kronos_trainer.report import verdict
 from kronos_trainer.report.judged import Judged, judged
 from kronos_trainer.report.settings import Setting, settings
@@ -94,6 +95,7 @@ class Facts:
     failure: Failure | None
     promotion: PromotionResult | None
     evaluation: Judged | None
+    macro: Macro | None
     training: tuple[Training, ...]
     out_of_memory_restarts: int
     data: DataRead
@@ -160,6 +162,7 @@ def gather(run: RunConfig, paths: RunPaths, failure: str | None = None) -> Facts
         failure=None if failure is None else _failure(run, paths, failure),
         promotion=promotion,
         evaluation=None if read is None or summary is None else judged(read, summary, _calibration(paths), rivals),
+        macro=None if judging is None else _macro(paths, judging),
         training=trainings,
         out_of_memory_restarts=run.out_of_memory_restarts,
         data=_data(run, results, read),
@@ -184,6 +187,13 @@ def _evaluation(paths: RunPaths, stage: StageName, run: RunConfig, summary: Eval
     except (OSError, ValueError):
         pass
     return Evaluation(confidence=run.promotion.confidence, horizon=run.window.horizon, summary=summary)
+
+
+def _macro(paths: RunPaths, stage: StageName) -> Macro | None:
+    try:
+        return Macro.load(paths.stage(stage).macro.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _calibration(paths: RunPaths) -> Calibration | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +18,7 @@ from kronos_trainer.report import canvas
 from kronos_trainer.report.canvas import FAINT, INK, Shape, drawn, plain
 
 BODY = 0.64  # width of a candle, in bars
+MOST_ABOVE = 0.5  # of the height of the candles and sampled bands, for a calibrated band
 HISTORY = {canvas.WIDE: 45, canvas.NARROW: 14}  # bars before the origin
 
 
@@ -37,14 +39,19 @@ def fan_svg(one: Fan) -> Markup:
         middle = _quantile(one.levels, one.sampled, 0.5, close)
         if middle:
             axes.plot(ahead, middle, color=canvas.MODEL)
+        axes.axvline(origin + 0.5, color=FAINT, linewidth=0.9)
+        _draw_candles(axes, bars)
+        low, high = axes.dataLim.intervaly
         for level in (min(one.levels, default=0), max(one.levels, default=0)):
             outer = _quantile(one.levels, one.calibrated, level, close)
             if outer:
                 axes.plot(ahead, outer, color=canvas.MODEL, linewidth=1.1, linestyle=(0, (4, 2)))
-        axes.axvline(origin + 0.5, color=FAINT, linewidth=0.9)
-        _draw_candles(axes, bars)
+        # From few dates a calibrated band can be many times as wide: it may leave the picture, which shows the candles.
+        room = MOST_ABOVE * (high - low)
+        shown = np.clip(axes.dataLim.intervaly, low - room, high + room)
         axes.set_xlim(-0.9, max(len(bars), origin + horizon + 1) - 0.1)
-        axes.margins(y=0.06)
+        if room > 0:
+            axes.set_ylim(*(shown + np.array((-0.06, 0.06)) * np.ptp(shown)))
         axes.yaxis.set_major_locator(MaxNLocator(4 if shape.narrow else 5))
         _label_times(axes, times, origin, 3 if shape.narrow else 7)
 

@@ -16,7 +16,7 @@ from kronos_trainer.evaluation.document import CALIBRATED, START, Fan
 from kronos_trainer.report import figures, wording
 from kronos_trainer.report.facts import Facts
 from kronos_trainer.report.fan import fan_svg
-from kronos_trainer.report.interval import interval_svg
+from kronos_trainer.report.interval import interval_svg, row_svg
 from kronos_trainer.report.judged import LEVELS, MOST_FANS, Compared, Judged
 from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLACES, PLAUSIBILITY, SHARES, VOLATILITY
 from kronos_trainer.report.recipes import RECOMPUTING, commands
@@ -136,6 +136,7 @@ def environment() -> Environment:
             "number",
             "loss",
             "hours",
+            "hundredths",
             "megabytes",
             "count",
             "percent",
@@ -151,6 +152,7 @@ def environment() -> Environment:
         "capitalize_first": lambda text: text[:1].upper() + text[1:],
         "interval": _interval,
         "line": interval_svg,
+        "row_line": row_svg,
         "metric": _metric,
         "setting": _setting,
         "tight": lambda text: text.replace(" %", f"{_NO_BREAK}%").replace("p < ", f"p{_NO_BREAK}<{_NO_BREAK}"),

@@ -42,10 +42,10 @@ def calibration_rows(found: Calibration) -> list[tuple[str, str]]:
         rows.append(("measured on", f"{count(found.cells)} forecasts of {count(found.dates)} dates"))
     for level, factors in zip(found.levels, found.factors, strict=False):
         name = f"{100 * level:g}"
-        held = f"held {percent(found.sampled.get(name))} as sampled, {percent(found.calibrated.get(name))} calibrated"
-        moved = list(dict.fromkeys(f"{factor:.2f}" for factor in sorted(factors)))
-        by = (
-            f"; its ends are moved by a factor of {' to '.join(dict.fromkeys(moved[:1] + moved[-1:]))}" if moved else ""
-        )
-        rows.append((f"{name} % band", held + by))
+        ends = dict.fromkeys(f"{factor:.2f}" for factor in (min(factors), max(factors))) if factors else {}
+        said = [f"ends moved by a factor of {' to '.join(ends)}"] if ends else []
+        if name in found.sampled:
+            held = percent(found.sampled[name]), percent(found.calibrated.get(name))
+            said.insert(0, f"held {held[0]} as sampled, {held[1]} calibrated")
+        rows.append((f"{name} % band", "; ".join(said)))
     return [*rows, *([("note", found.note)] if found.note else [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from kronos_trainer.macro.document import Macro
 from kronos_trainer.report import recipes
 from kronos_trainer.report.facts import Facts
 from kronos_trainer.report.judged import LEVELS, Judged
@@ -16,6 +17,7 @@ from kronos_trainer.report.wording import (
     count,
     date,
     finish,
+    hundredths,
     loss,
     measure,
     megabytes,
@@ -39,6 +41,7 @@ def lines(facts: Facts) -> str:
         _head(facts),
         *([] if facts.failure is None else [_section("What happened", _failure(facts))]),
         *([] if judged is None else _judged(judged)),
+        *([] if facts.macro is None else [_section("Macro view", _macro(facts.macro))]),
         _section("Training", _training(facts)),
         *([_section("Scores", _scores(facts))] if facts.scores else []),
         _section("Data", _data(facts)),
@@ -75,6 +78,18 @@ def _failure(facts: Facts) -> str:
     rows.append(f"last progress: step {count(last.step)}, loss {number(last.loss)}")
     saved = "the start" if last.checkpoint is None else f"the checkpoint of step {count(last.checkpoint)}"
     return "\n".join([*rows, f"to be resumed from {saved}"])
+
+
+def _macro(found: Macro) -> str:
+    parts = [_wrapped("Looked at, not fed to the model, and not tested: one interval in twenty misses by chance.")]
+    for one in found.tables:
+        rows = [["", one.unit, "95 % interval", one.observations]]
+        for row in one.rows:
+            known = row.low is not None and row.high is not None
+            interval = f"{hundredths(row.low)} to {hundredths(row.high)}" if known else NOTHING
+            rows.append([plain(row.label), hundredths(row.value), interval, count(row.count)])
+        parts += ["", plain(one.title), table(rows)]
+    return "\n".join([*parts, *(f"left out: {plain(note)}" for note in found.notes)])
 
 
 def _judged(judged: Judged) -> list[str]:

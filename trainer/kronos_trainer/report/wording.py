@@ -34,6 +34,11 @@ def measure(value: float | None, places: int | None, *, share: bool) -> str:
     return loss(value) if value is None or places is None else f"{value:.{places}f}".replace("-", MINUS)
 
 
+def hundredths(value: float | None) -> str:
+    """A number among others of its size."""
+    return measure(value, 2, share=False)
+
+
 def hours(value: float | None) -> str:
     """Hours, to hundredths."""
     return NOTHING if value is None else f"{value:,.2f}"

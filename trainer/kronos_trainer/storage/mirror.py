@@ -22,8 +22,8 @@ from kronos_trainer.storage.warm_start import is_warm
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
 _POINTERS = (
-    *("checkpoint.json", "calibration.json", "evaluation.json", "readings.json", "result.json", "report.json"),
-    *("report.html", "candidate.json", "current.json"),
+    *("checkpoint.json", "calibration.json", "macro.json", "evaluation.json", "readings.json", "result.json"),
+    *("report.json", "report.html", "candidate.json", "current.json"),
 )
 _PULLS = 3  # times that a directory is listed anew when it changes while it is read
 
@@ -111,8 +111,9 @@ class Mirror:
             if self._here.get(name) != state:
                 self._there[name] = self._store.upload(path, name, self._there.get(name), self._beat)
                 self._here[name] = state
-        texts = self.paths.root.glob("logs/training_report_*.txt")  # of the working copy: of runs on this machine
-        fresh = [path for path in sorted(texts) if self._here.get(self._name(path)) != _state(path)]
+        root = self.paths.root  # of the working copy: of runs on this machine
+        reports = [*root.glob("logs/training_report_*.txt"), *root.glob("backtest_results/*/*/*")]
+        fresh = [path for path in sorted(reports) if self._here.get(self._name(path)) != _state(path)]
         self.leave(fresh)
         self._here |= {self._name(path): _state(path) for path in fresh}
         # Only what this attempt knows of: an object that it has never seen is somebody else's.

@@ -5,14 +5,17 @@ What decides is chosen before anything is forecast: the dates, the metric and th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
+from kronos_trainer.backtest.rules import check
+from kronos_trainer.config import Backtest, StageResult, utc_text
 from kronos_trainer.config import Evaluation as Settings
-from kronos_trainer.config import StageResult, utc_text
 from kronos_trainer.data.windows import instant_text
+from kronos_trainer.errors import DataError
 from kronos_trainer.evaluation.baselines import baselines
 from kronos_trainer.evaluation.calibrating import calibrate
 from kronos_trainer.evaluation.document import (
@@ -35,9 +38,12 @@ from kronos_trainer.evaluation.readings import record
 from kronos_trainer.evaluation.rivals import BaselineRival, CalibratedRival, NetRival, Rival, Sampled
 from kronos_trainer.evaluation.scoreboard import Scoreboard
 from kronos_trainer.evaluation.scoring import Limits, Watch, rows_of, score_all
+from kronos_trainer.evaluation.signals import Signals
 from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.forecast.sampling import Sampling
+from kronos_trainer.macro.view import is_slow, macro_view
 from kronos_trainer.storage import durable, pointers
+from kronos_trainer.training.heartbeat import heartbeat
 from kronos_trainer.training.task import Work
 
 MOST_CALIBRATED = 300  # cells of the validation span that a calibration is measured on
@@ -58,6 +64,8 @@ class _Evaluation:
     def __init__(self, work: Work) -> None:
         settings = work.run.settings(Settings)
         assert settings is not None
+        if settings.backtest is not None:
+            check(settings.backtest, len(work.bars.symbols))
         self._work = work
         self._run = work.run
         self._settings = settings
@@ -87,11 +95,18 @@ class _Evaluation:
         scored = {
             rival.name: Scored(label=rival.label, scores=board.rows[rival.name].scores.of(done)) for rival in rivals
         }
+        signals = self._signals(done, scored)
+        signals.save(self._files.signals)
         facts = self._facts(done, left_out, board.seconds)
         judged, summary = judge(facts, scored, self._question(facts))
         if MODEL in scored and len(done):
             judged = judged.model_copy(update={"fans": self._fans(board, plain, calibrated)})
         durable.write_text(self._files.evaluation, judged.dump())
+        if is_slow(run.timeframe):
+            view = macro_view(work.bars, run.timeframe, judged, start=self._span[0])
+            durable.write_text(self._files.macro, view.dump())
+        if self._settings.backtest is not None:
+            self._backtest(self._settings.backtest, signals, judged)
         work.keep()
         return StageResult(
             scores={"crps": summary.loss},
@@ -133,7 +148,7 @@ class _Evaluation:
         else:
             actual = np.empty((0, run.window.horizon))
         found = calibrate(
-            lambda sampling: Sampled(work.bars, finetuned.forecaster, sampling, work.beat).closes(rows),
+            lambda sampling, cells: Sampled(work.bars, finetuned.forecaster, sampling, work.beat).closes(rows[cells]),
             actual,
             of_date,
             samples=self._settings.samples,
@@ -200,6 +215,33 @@ class _Evaluation:
             "samples": self._settings.samples,
             "seed": run.training.seed,
         }
+
+    def _signals(self, done: np.ndarray, scored: Mapping[str, Scored]) -> Signals:
+        run, bars = self._run, self._work.bars
+        nothing = np.full((len(done), len(bars.symbols)), np.nan)
+        return Signals(
+            run=run.run,
+            hash=run.stage_hashes[run.stage],
+            digest=bars.digest,
+            horizon=run.window.horizon,
+            symbols=bars.symbols,
+            times=self._dates.times[done],
+            expected=scored[MODEL].scores.expected if MODEL in scored else nothing,
+        )
+
+    def _backtest(self, settings: Backtest, signals: Signals, judged: Evaluation) -> None:
+        """Trades on the forecasts. It decides nothing, so bars that cannot be traded are no failure of the run."""
+        from kronos_trainer.backtest.running import traded  # pandas and bt take their time
+        from kronos_trainer.backtest.writing import write
+
+        try:
+            with heartbeat(self._work.progress.beat):
+                found = traded(self._run, self._work.paths, self._work.bars, signals, judged, settings)
+        except DataError as error:
+            self._work.progress.note(f"no backtest: {error}")
+            return
+        write(self._work.paths.backtest, found)
+        self._work.progress.note(f"backtest: {found.summary.sentence}")
 
     def _facts(self, done: np.ndarray, left_out: dict[str, str], seconds: float) -> Evaluation:
         """What evaluation.json says of how it was done."""

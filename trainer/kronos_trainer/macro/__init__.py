@@ -1,0 +1,1 @@
+"""What surrounds the forecasts of slow bars: seasons and regimes, and the errors in each. Described, not tested."""
