@@ -137,6 +137,31 @@ def test_an_option_means_the_cluster_and_a_namespace_alone_does_not(
     assert len(cluster.connections) == 1
 
 
+def test_a_cluster_lists_what_its_models_have_published(
+    cluster: UserCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.add_model()
+    history = [{"run": "aaaa", "outcome": "Succeeded", "verdict": "Better", "finishedAt": "2024-08-01T00:00:00Z"}]
+    newest = {"run": "bbbb", "verdict": "Worse", "improvement": -0.2, "last": "2024-05-01T00:00:00"}
+    cluster.objects["kronosmodels", "m"]["status"] = {
+        "phase": "Succeeded",
+        "artifacts": {"run": "aaaa"},
+        "history": history,
+        "evaluation": newest,
+    }
+    assert main(["list", "--cluster", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed["verdict"] == "Better" and listed["improvement"] is None  # the numbers are of another run
+    assert listed["since"] == "2024-08-01T00:00:00Z"
+
+    newest["run"] = "aaaa"
+    cluster.objects["kronosmodels", "m"]["status"]["evaluation"] = newest
+    assert main(["list", "--context", "west"]) == 0
+    assert "m      Succeeded  aaaa       Worse     -20.0 %" in capsys.readouterr().out
+    assert main(["list", "m.yaml", "--cluster"]) == 64
+    assert "leave out the files" in capsys.readouterr().err
+
+
 def test_without_the_extra_it_is_named(cluster: UserCluster, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "kubernetes" else found(name))

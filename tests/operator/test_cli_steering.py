@@ -191,12 +191,45 @@ def test_the_verdict_is_told_wherever_a_run_is_shown(place: Place, capsys: pytes
     (listed,) = json.loads(shown("list", "--json"))
     assert listed["verdict"] == "Better" and listed["published"] != first
     header, row = shown("list").splitlines()
-    assert header.split()[-1] == "VERDICT" and row.split()[-1] == "Better"
-    assert row.split()[-1] == shown("list", ".").splitlines()[1].split()[-2]
+    assert header.split() == ["MODEL", "STATE", "PUBLISHED", "VERDICT", "IMPROVED", "AGE", "DATA", "TO", "SIZE"]
+    assert row.split()[:7] == ["m", "succeeded", listed["published"], "Better", "+4.1", "%", row.split()[6]]
+    assert shown("list", ".").splitlines()[1].split()[3:6] == row.split()[3:6]
     out = shown("status", "m")
     assert out.splitlines()[1].split()[-1] == "Better"
     assert f"verdict    {words}\n" in out and "report     outputs/models/default/m/runs/" in out
     assert "evaluation score" in " ".join(shown("plan", "-f", "m.yaml", "--set", "evaluation.samples=7").split())
+
+
+def test_a_list_tells_of_what_is_published_not_of_what_was_trained_last(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = place.directory / "outputs/models/team/copied"  # as `kronos pull` leaves it: without a run.json
+    for run, verdict, gain, end in (("aaaa", "Better", 0.041, "2024-03-02"), ("bbbb", "Worse", -0.2, "2024-06-01")):
+        rival = {"rival": "naive", "verdict": verdict, "improvement": gain}
+        result = {
+            "stage": "evaluation",
+            "hash": "0123456789ab",
+            "finishedAt": "2024-07-01T00:00:00Z",
+            "data": {"spans": {"train": ["2020-01-01T00:00:00", "2024-01-01T00:00:00"], "test": ["2024-01-01", end]}},
+            "evaluation": {"verdict": verdict, "comparisons": [rival]},
+        }
+        (directory / "runs" / run / "evaluation").mkdir(parents=True)
+        (directory / "runs" / run / "evaluation" / "result.json").write_text(json.dumps(result))
+    (directory / "current.json").write_text(json.dumps({"run": "aaaa", "publishedAt": "2024-08-01T00:00:00+00:00"}))
+    size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+    assert main(["list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    shown = {"published": "aaaa", "verdict": "Better", "improvement": 0.041, "against": "naive", "bytes": size}
+    assert listed.items() >= shown.items() and listed["since"] == "2024-08-01T00:00:00+00:00"
+    assert listed["dataThrough"] == "2024-03-01"  # a span ends with the first instant after it
+    assert main(["list", "-n", "team"]) == 0
+    assert "team/copied  copied  aaaa       Better     +4.1 %" in capsys.readouterr().out
+    assert main(["list", "-n", "other"]) == 0
+    assert "team" not in capsys.readouterr().out
+    monkeypatch.setenv("KRONOS_OUTPUT_PATH", "s3://bucket/team")
+    assert main(["list"]) == 64
+    assert "s3://bucket/team" in capsys.readouterr().err
 
 
 def test_the_shell_is_proposed_the_models_that_were_run_here(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

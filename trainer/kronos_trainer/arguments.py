@@ -35,7 +35,7 @@ def _add(parser: argparse._ActionsContainer, option: Option, read: Read | None) 
     shown = "" if option.shown_default is None else f" (default: {option.shown_default})"
     text = f"{option.help}{shown}"
     if option.positional:
-        nargs = "+" if option.many else "?"
+        nargs = "+" if option.many else None if option.required else "?"
         parser.add_argument(
             option.name, type=option.kind, nargs=nargs, metavar=(option.metavar or "").rstrip("."), help=text
         )

@@ -1,8 +1,8 @@
 """The options of the trainer's own commands, declared once, for whichever library parses them.
 
-`kronos forecast`, `data`, `report` and `backtest` build their command lines from these tables (typer), and so do
-`kronos_trainer.forecast`, `.data`, `.report` and `.backtest`, which they start (argparse). It imports nothing, for the
-help of `kronos` is to be there at once.
+`kronos forecast`, `data`, `report`, `backtest` and the commands for the models of an output root build their command
+lines from these tables (typer), and so do `kronos_trainer.forecast`, `.data`, `.report`, `.backtest` and `.collection`,
+which they start (argparse). It imports nothing, for the help of `kronos` is to be there at once.
 """
 
 from __future__ import annotations
@@ -322,4 +322,81 @@ BACKTEST_OPTIONS = (
     _RUN,
     _NAMESPACE,
     _ROOT,
+)
+
+_MODEL = Option(name="name", positional=True, required=True, metavar="NAME", help="Name of the model.")
+_ANY_ROOT = replace(_ROOT, kind=str, metavar="DIR|URI", default="outputs")  # a URI is no path
+_DIRECTORY = replace(_ANY_ROOT, metavar="DIR")
+
+COMPARE_OPTIONS = (
+    Option(
+        name="first",
+        positional=True,
+        required=True,
+        metavar="A",
+        help="A judged model, as NAME or NAME@RUN; without a run the published one.",
+    ),
+    Option(name="second", positional=True, required=True, metavar="B", help="The model to compare it with."),
+    Option(name="html", kind=bool, help="Write a page for the browser instead, and print its path."),
+    Option(name="json", kind=bool, help="Print JSON."),
+    replace(_NAMESPACE, help="Their namespace, unless a name has its own, as in team/NAME."),
+    _ANY_ROOT,
+)
+
+EXPORT_OPTIONS = (
+    _MODEL,
+    Option(
+        name="to",
+        metavar="DIR|hf://OWNER/NAME",
+        required=True,
+        help="New directory, or repository of the Hugging Face hub to upload to, with the token of HF_TOKEN.",
+    ),
+    Option(
+        name="run",
+        metavar="RUN",
+        default="published",
+        help="Which of its runs: an id, published, previous or candidate.",
+    ),
+    Option(
+        name="licence",
+        metavar="ID",
+        help="Licence of the weights, as the hub names it.",
+        default_text="that of the released weights it was finetuned from",
+    ),
+    Option(name="public", kind=bool, help="Make a new repository public; without it, it is private."),
+    _NAMESPACE,
+    _ANY_ROOT,
+)
+
+PRUNE_OPTIONS = (
+    _MODEL,
+    Option(name="keep", kind=int, least=1, metavar="N", required=True, help="How many of the newest runs stay."),
+    Option(name="yes", short="-y", kind=bool, help="Remove them without asking."),
+    _NAMESPACE,
+    _DIRECTORY,
+)
+
+BACKUP_OPTIONS = (
+    replace(_MODEL, required=False, metavar="[NAME]", help="Only this model."),
+    Option(
+        name="to",
+        kind=Path,
+        metavar="FILE",
+        required=True,
+        help="New archive: a tar, packed if it ends with .gz or .tgz.",
+    ),
+    _NAMESPACE,
+    _DIRECTORY,
+)
+
+RESTORE_OPTIONS = (
+    Option(
+        name="archive",
+        kind=Path,
+        positional=True,
+        required=True,
+        metavar="FILE",
+        help="Archive that kronos backup has written.",
+    ),
+    _DIRECTORY,
 )

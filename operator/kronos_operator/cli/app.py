@@ -11,6 +11,7 @@ import typer
 
 from kronos_operator.cli.about import crd, show_version, version
 from kronos_operator.cli.backtest import backtest
+from kronos_operator.cli.collection import backup, compare, export, prune, restore
 from kronos_operator.cli.data import data
 from kronos_operator.cli.diff import diff
 from kronos_operator.cli.doctor import doctor
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 
 _START, _TRAIN, _USE, _MORE = "Start here", "Train", "Use", "More"
-_FOLLOW, _STEER = "Follow", "Steer"
+_FOLLOW, _STEER, _KEEP = "Follow", "Steer", "Keep"
 for _command, _name, _panel in (
     (quickstart, "quickstart", _START),
     (init, "init", _START),
@@ -73,7 +74,12 @@ for _command, _name, _panel in (
     (forecast, "forecast", _USE),
     (show_report, "report", _USE),
     (backtest, "backtest", _USE),
+    (compare, "compare", _USE),
+    (export, "export", _USE),
     (pull, "pull", _USE),
+    (prune, "prune", _KEEP),
+    (backup, "backup", _KEEP),
+    (restore, "restore", _KEEP),
     (crd, "crd", _MORE),
     (version, "version", _MORE),
 ):

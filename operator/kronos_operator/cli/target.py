@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from kronos_operator.cli.failure import Failure
 
 _PANEL = "Which models (default: local runs on this machine)"
 _CLUSTER_PANEL = "Which cluster"
@@ -110,3 +115,33 @@ def target_of(on_cluster: bool, kubeconfig: Path | None, context: str | None, na
     if not on_cluster and kubeconfig is None and context is None:
         return None
     return Target(kubeconfig=kubeconfig, context=context, namespace=namespace)
+
+
+def here_only(instead: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command that works on files of this machine the options that mean a cluster, hidden: it answers them with
+    what to do `instead`. Raises Failure (64) then."""
+
+    def refusing(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def here(*, on_cluster: bool, kubeconfig: Path | None, context: str | None, **options: Any) -> None:
+            if target_of(on_cluster, kubeconfig, context, None) is not None:
+                from kronos_trainer.config import ExitCode
+
+                raise Failure(instead, ExitCode.CONFIG)
+            command(**options)
+
+        options = (
+            ("on_cluster", False, Annotated[bool, typer.Option("--cluster", hidden=True)]),
+            ("kubeconfig", None, Annotated[Path | None, typer.Option("--kubeconfig", hidden=True)]),
+            ("context", None, Annotated[str | None, typer.Option("--context", hidden=True)]),
+        )
+        hidden = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+            for name, default, kind in options
+        ]
+        parameters = [*inspect.signature(command).parameters.values(), *hidden]
+        here.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        here.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return here
+
+    return refusing

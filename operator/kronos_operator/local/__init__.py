@@ -1,5 +1,6 @@
 """Runs models on this machine, without a cluster: the local executor of plan. Called by the command line."""
 
+from kronos_operator.local.catalogue import Entry, read_catalogue
 from kronos_operator.local.digests import weights_digest
 from kronos_operator.local.executor import RunResult, execute
 from kronos_operator.local.files import published_run, stored_model
@@ -10,6 +11,7 @@ from kronos_operator.local.state import ModelState, read_runs, read_states
 from kronos_operator.local.stopping import stop
 
 __all__ = [
+    "Entry",
     "LocalError",
     "LocalRun",
     "LocalSettings",
@@ -21,6 +23,7 @@ __all__ = [
     "execute",
     "prepare",
     "published_run",
+    "read_catalogue",
     "read_runs",
     "read_states",
     "refusals",

@@ -19,6 +19,7 @@ from kronos_trainer.config.files import (
     PARQUET_SUFFIXES,
     bar_files_below,
     bars_among,
+    bytes_below,
     files_below,
     holds_bars,
 )
@@ -175,6 +176,7 @@ __all__ = [
     "WindowCounts",
     "bar_files_below",
     "bars_among",
+    "bytes_below",
     "cel",
     "clash",
     "files_below",

@@ -20,7 +20,7 @@ def replace_file(path: Path, fill: Callable[[Path], object]) -> None:
         fill(aside)
         sync(aside)
         aside.replace(path)
-    except OSError:
+    except BaseException:
         aside.unlink(missing_ok=True)
         raise
     sync(path.parent)

@@ -67,6 +67,18 @@ def files_below(directory: pathlib.Path) -> list[pathlib.Path]:
     return sorted(below(str(directory), frozenset()))
 
 
+def bytes_below(directory: pathlib.Path) -> int:
+    """The size of all files at any depth; one that goes meanwhile, as checkpoints do, counts nothing."""
+
+    def size(file: pathlib.Path) -> int:
+        try:
+            return file.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    return sum(map(size, files_below(directory)))
+
+
 def bar_files_below(directory: pathlib.Path) -> list[pathlib.Path]:
     """Every file of bars at any depth below a directory, sorted."""
     return [directory / name for name in bars_among(file.relative_to(directory) for file in files_below(directory))]

@@ -1,13 +1,15 @@
-"""Downloads of pretrained weights from the Hugging Face hub, pinned to a commit; used by weights."""
+"""The Hugging Face hub: downloads of pretrained weights, pinned to a commit, and uploads of exported ones."""
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from kronos_trainer.config import not_written, storage_cause
 from kronos_trainer.config.spec import Hub
@@ -54,6 +56,30 @@ def download(hub: Hub) -> Snapshot:
             f"{wanted} was put in {directory}, whose name is not a commit; unset the variables that redirect the cache"
         )
     return Snapshot(directory, directory.name)
+
+
+def upload(directory: Path, repo: str, *, private: bool, message: str) -> str:
+    """Puts the files of a directory into a repository of models, in one commit, and returns its address.
+
+    The repository is made if it is absent. The token is that of HF_TOKEN, or the one stored by `hf auth login`. Raises
+    BadEnvironment.
+    """
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    operations = [
+        huggingface_hub.CommitOperationAdd(path_in_repo=path.relative_to(directory).as_posix(), path_or_fileobj=path)
+        for path in files
+    ]
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    api = huggingface_hub.HfApi()
+    try:
+        address = api.create_repo(repo, private=private, exist_ok=True)
+        api.create_commit(repo, operations, commit_message=message)
+    except Exception as error:  # as in `download`
+        raise BadEnvironment(
+            f"cannot upload to {repo}: {_first_line(error)}; check the name, and that HF_TOKEN may write there"
+        ) from error
+    return str(address)
 
 
 def _cache() -> Path:

@@ -143,7 +143,7 @@ def gather(run: RunConfig, paths: RunPaths, failure: str | None = None) -> Facts
     outcomes = {one.stage: one.outcome for one in trainings}
     judging = next((stage for stage in reversed(results) if results[stage].evaluation is not None), None)
     promotion = next((one.promotion for one in reversed(results.values()) if one.promotion is not None), None)
-    rivals = _rivals(results, promotion)
+    rivals = rival_labels(results, promotion)
     summary = None if judging is None else results[judging].evaluation
     read = None if judging is None or summary is None else _evaluation(paths, judging, run, summary)
     times = sorted(result.finished_at for result in results.values() if result.finished_at)
@@ -203,7 +203,8 @@ def _calibration(paths: RunPaths) -> Calibration | None:
         return None
 
 
-def _rivals(results: Mapping[StageName, StageResult], promotion: PromotionResult | None) -> dict[str, str]:
+def rival_labels(results: Mapping[StageName, StageResult], promotion: PromotionResult | None) -> dict[str, str]:
+    """What sentences call the rivals of a run, by their names."""
     origins = [result.origin for stage, result in results.items() if stage.has_weights]
     random = bool(origins) and all(origin.startswith("scratch") for origin in origins)
     published = f" (run {promotion.published})" if promotion is not None and promotion.published else ""

@@ -131,7 +131,7 @@ def _validations(axes: Axes, curve: Curve, best_step: int | None, best: float | 
 
 def timeline(data: DataRead) -> Markup | None:
     """What pretraining may have seen and what each split has, on one axis of time; None without spans."""
-    spans = {name: (_days(start), _days(end)) for name, (start, end) in data.spans.items()}
+    spans = {name: (days_of(start), days_of(end)) for name, (start, end) in data.spans.items()}
     known = {
         name: (start, end)
         for name, (start, end) in spans.items()
@@ -140,7 +140,7 @@ def timeline(data: DataRead) -> Markup | None:
     if not known:
         return None
     first, last = min(start for start, _ in known.values()), max(end for _, end in known.values())
-    until = _days(data.pretrained_until)
+    until = days_of(data.pretrained_until)
 
     def draw(figure: Figure, shape: Shape) -> None:
         axes = figure.subplots()
@@ -259,7 +259,8 @@ def _exponent(value: float, _: object = None) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
 
 
-def _days(instant: str) -> float | None:
+def days_of(instant: str) -> float | None:
+    """Days since 1970 of an ISO 8601 instant; None for what is none."""
     try:
         moment = datetime.fromisoformat(instant)
     except ValueError:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from kronos_trainer import report
 from kronos_trainer.config import ModelRef, RunConfig, RunPaths, StageName, load_run
-from kronos_trainer.errors import ConfigError, InputMissing
-from kronos_trainer.storage.models import model_of
+from kronos_trainer.errors import InputMissing
+from kronos_trainer.storage.models import model_below
 
 
 def find(root: Path, namespace: str | None, name: str, run: str | None) -> RunPaths:
@@ -18,12 +18,7 @@ def find(root: Path, namespace: str | None, name: str, run: str | None) -> RunPa
 
     Raises ConfigError for an impossible name or one that several namespaces have, InputMissing where no run is.
     """
-    model = model_of(namespace, name)
-    if namespace is None:
-        found = sorted({directory.parents[1].name for directory in (root / "models").glob(f"*/{name}/runs")})
-        if len(found) > 1:
-            raise ConfigError(f"there is a model {name} in {' and '.join(found)}: set --namespace")
-        model = ModelRef(namespace=found[0] if found else "default", name=name)
+    model = model_below(root, namespace, name)
     runs = latest_first(root, model)
     if not runs:
         raise InputMissing(
@@ -42,8 +37,13 @@ def latest_first(root: Path, model: ModelRef) -> list[RunPaths]:
     """The runs of a model that have left anything, the one that was last written to first."""
     directory = RunPaths(root, model, run="").runs
     found = [RunPaths(root, model, path.name) for path in directory.glob("[!.]*") if path.is_dir()]
-    written = [(max((path.stat().st_mtime_ns for path in _told(paths)), default=0), paths) for paths in found]
+    written = [(last_written(paths), paths) for paths in found]
     return [paths for when, paths in sorted(written, key=lambda item: (-item[0], item[1].run_dir.name)) if when]
+
+
+def last_written(paths: RunPaths) -> int:
+    """When a run was last at work, in ns since 1970; 0 if it has left nothing that says so."""
+    return max((path.stat().st_mtime_ns for path in _told(paths)), default=0)
 
 
 def show(paths: RunPaths, *, text: bool, browse: bool) -> None:

@@ -20,6 +20,7 @@ from kronos_trainer.report.wording import (
     hundredths,
     loss,
     measure,
+    megabytes,
     number,
     percent,
     plain,
@@ -185,7 +186,7 @@ def _weights(facts: Facts) -> str:
     rows = [
         [
             one.directory,
-            f"{(one.bytes or 0) / 1e6:,.1f} MB",
+            megabytes(one.bytes or 0),
             count(one.parameters),
             "this run" if one.trained_by == facts.run else f"run {plain(one.trained_by)}",
             plain(one.origin),

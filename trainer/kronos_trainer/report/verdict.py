@@ -12,7 +12,7 @@ from kronos_trainer.config import Comparison, EvaluationSummary, Verdict
 from kronos_trainer.evaluation.gate import LEAST_DATES
 from kronos_trainer.report.wording import between, digits, ordinal, plain, probability, signed
 
-SPOKEN = ("start", "naive", "published")  # the rivals that the sentence speaks of, in this order
+SPOKEN = ("start", "naive", "published")  # the rivals that the sentence of a run speaks of
 
 BADGES = {
     Verdict.BETTER: "Better",
@@ -62,9 +62,13 @@ def judged(
     labels: Mapping[str, str],
     cut: str = "",
     contaminated: str = "",
+    rivals: Sequence[str] = SPOKEN,
 ) -> Said:
-    """Of a run with an evaluation. `alpha` is the largest p of a verdict, `labels` name rivals for people."""
-    spoken = [one for rival in SPOKEN if (one := summary.against(rival)) is not None]
+    """Of a run with an evaluation. `alpha` is the largest p of a verdict, `labels` name rivals for people.
+
+    The sentence speaks of `rivals`, in this order.
+    """
+    spoken = [one for rival in rivals if (one := summary.against(rival)) is not None]
     names = {one.rival: labels.get(one.rival, one.rival) for one in spoken}
     untold = [one for one in spoken if _untold(one, alpha, 1 - confidence)]
     clauses = [

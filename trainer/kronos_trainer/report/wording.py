@@ -49,6 +49,11 @@ def count(value: int | None) -> str:
     return NOTHING if value is None else f"{value:,}"
 
 
+def megabytes(size: int | None) -> str:
+    """A number of bytes in MB, to tenths."""
+    return NOTHING if size is None else f"{size / 1e6:,.1f} MB"
+
+
 def digits(share: float) -> str:
     """A share in percent without its sign and unit: two significant digits, at most one after the point."""
     percent = abs(100 * share)

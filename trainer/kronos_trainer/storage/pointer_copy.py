@@ -1,4 +1,4 @@
-"""The pointers of a model behind a URI, and the runs that they can name, in a directory: for commands that move them.
+"""The pointers of a model behind a URI, and the runs that they can name, in a directory: for commands on either.
 
 An object store has no locks. current.json is written on the condition that it is still what was read: of a command and
 an evaluation that end at once, one fails, and decides again when it is repeated.
@@ -23,6 +23,7 @@ class PointerCopy:
     def __init__(self, uri: str, model: ModelRef, directory: Path) -> None:
         """Reads the store. Raises ConfigError for a URI that is none of a store, InputMissing, StorageError."""
         self._store = Store(uri)
+        self._model = model
         self.paths = RunPaths(directory, model, run="")
         self._there = self._store.list(self._name(self.paths.model_dir))
         self._read: Object | None = None
@@ -38,6 +39,13 @@ class PointerCopy:
         """Puts the weights of a run in place. Raises InputMissing, StorageError."""
         places = [f"{self._name(self.paths.runs / run / stage / 'best')}/" for stage in StageName.with_weights()]
         self._download(item for item in self._there if any(item.name.startswith(place) for place in places))
+
+    def fetch_evaluation(self, run: str) -> None:
+        """Puts the evaluation.json of a run in place, if it has one. Raises InputMissing, StorageError."""
+        wanted = {
+            self._name(RunPaths(self.paths.root, self._model, run).stage(stage).evaluation) for stage in StageName
+        }
+        self._download(item for item in self._there if item.name in wanted)
 
     def push(self) -> None:
         """Writes current.json where it belongs, if it has changed. Raises StorageError."""
