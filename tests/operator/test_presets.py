@@ -50,7 +50,7 @@ def write_bars(place: Path, file: str) -> None:
     start = datetime(2018, 1, 1)  # a Monday
     times = (start + timedelta(minutes=step * n) for n in range(days * 1440 // step))
     rows = [
-        f"{time + timedelta(minutes=shift):%Y-%m-%d %H:%M},{10 + n % 5},{16 + n % 7},{9 - n % 3},{11 + n % 4},{5 + n % 9}"
+        f"{time + timedelta(minutes=shift):%Y-%m-%d %H:%M},{10 + n % 5},{16 + n % 7},{9 - n % 3},{11 + n % 4},{n % 9}"
         for n, time in enumerate(time for time in times if opens(time))
     ]
     place.mkdir(parents=True)
@@ -80,7 +80,7 @@ def test_preset_is_valid_has_windows_in_every_part_and_can_be_planned(
 
     assert main(["run", "--dry-run", str(FOLDER / file), *SCRATCH, "--json"]) == 0
     (plan,) = json.loads(capsys.readouterr().out)
-    assert [(step["stage"], step["action"]) for step in plan["steps"]][0] == ("tokenizer", "train")
+    assert [step["action"] for step in plan["steps"][:2]] == ["train", "train"]
     assert not (workplace / "outputs").exists()
 
 
