@@ -14,8 +14,8 @@ from kronos_operator.cli.app import app
 _HEAD = """\
 # Commands
 
-Generated from the command line itself (`make generate`); `kronos COMMAND --help` prints the same text. The exit codes are
-in the [runbook](runbook.md#exit-codes).
+Generated from the command line itself (`make generate`); `kronos COMMAND --help` prints the same text. The exit codes
+are in the [runbook](runbook.md#exit-codes).
 """
 
 
