@@ -53,7 +53,7 @@ check: setup ## lint, types, import contracts, that generated files are current,
 	$(MAKE) --no-print-directory docs
 
 docs: setup ## build the documentation into site/, from docs/ and the code; any broken link or page is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 cluster-up: ## start a real Kubernetes on this host (kind where Docker runs); prints its kubeconfig
 	@hack/cluster/up

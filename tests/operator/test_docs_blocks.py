@@ -187,3 +187,20 @@ def test_python_compiles_and_its_imports_are_there(block: Block) -> None:
 def test_python_that_is_shown_twice_is_the_same() -> None:
     readme, api = (next(b for b in of("python") if b.page.name == page) for page in ("README.md", "api.md"))
     assert readme.code == api.code, "trainer/test_forecast_frames.py runs the first"
+
+
+def test_messages_that_troubleshooting_quotes_are_those_of_the_code() -> None:
+    sources = [file.read_text() for side in ("operator", "trainer") for file in (ROOT / side).rglob("*.py")]
+    # A message may be a formatted string, over several lines; what it inserts counts as a gap.
+    told = re.sub(r'"\s*\n\s*f?"|\{[^{}]*\}', "\0", "\n".join(sources)).replace("\0", "")
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    section = page.split("## Configuration validation")[1].split("\n## ")[0]
+    section += page.split("## CUDA and drivers")[1].split("\n## ")[0]
+    quoted = [
+        code for row in re.findall(r"^\| (.*?) \|", section, re.MULTILINE) for code in re.findall(r"`([^`]+)`", row)
+    ]
+    parts = [
+        part.strip() for code in quoted for part in re.split(r"[0-9]+|\b[NM]\b|[…:;]", code) if len(part.split()) > 2
+    ]
+    assert len(parts) > 9
+    assert [part for part in parts if " ".join(part.split()[:3]) not in told] == []
