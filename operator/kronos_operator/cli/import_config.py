@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 
 from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.init import write_checked
@@ -59,6 +58,8 @@ def import_config(
 
 def render(imported: ImportedSpec, *, source: str, name: str) -> str:
     """The text of the file: what changed and what was left out as comments, then the model."""
+    import yaml
+
     from kronos_operator.names import API_VERSION, KIND
 
     comments = [f"# Made of {source} by kronos import-config."]
