@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
-.PHONY: help setup demo test test-cluster mutants check fmt generate cluster-up cluster-down images e2e bench bench-operator clean
+.PHONY: help setup demo test test-cluster mutants check docs fmt generate cluster-up cluster-down images e2e bench bench-operator clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,14 +41,19 @@ test-cluster: setup ## run the tests against a real API server and an S3 server 
 mutants: setup ## change the code and list the changes that no test notices (an hour or two; make mutants TOPICS="plan windows" for some)
 	$(BIN)/python hack/mutants $(TOPICS)
 
-check: setup ## lint, types, import contracts, and that generated files are current
+check: setup ## lint, types, import contracts, that generated files are current, and the documentation
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/kronos crd | diff manifests/crd.yaml - || { echo "manifests/crd.yaml is stale: make generate"; exit 1; }
 	$(BIN)/python -m kronos_operator.reference | diff docs/model.md - || { echo "docs/model.md is stale: make generate"; exit 1; }
+	$(BIN)/python -m kronos_operator.cli.reference | diff docs/cli.md - || { echo "docs/cli.md is stale: make generate"; exit 1; }
 	diff constraints.txt <($(BIN)/pip freeze --exclude-editable) || { echo ".venv is not what constraints.txt says: make setup, or make generate"; exit 1; }
+	$(MAKE) --no-print-directory docs
+
+docs: setup ## build the documentation into site/, from docs/ and the code; any broken link or page is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 cluster-up: ## start a real Kubernetes on this host (kind where Docker runs); prints its kubeconfig
 	@hack/cluster/up
@@ -67,9 +72,10 @@ fmt: setup ## format the code
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-generate: setup ## rewrite the generated files: CRD, field reference, chart docs, install.yaml, constraints
+generate: setup ## rewrite the generated files: CRD, references of fields and commands, chart docs, install.yaml, constraints
 	$(BIN)/kronos crd > manifests/crd.yaml.new && mv manifests/crd.yaml.new manifests/crd.yaml
 	$(BIN)/python -m kronos_operator.reference > docs/model.md.new && mv docs/model.md.new docs/model.md
+	$(BIN)/python -m kronos_operator.cli.reference > docs/cli.md.new && mv docs/cli.md.new docs/cli.md
 	cp manifests/crd.yaml charts/kronos-operator/files/crd.yaml
 	hack/cluster/binaries helm helm-docs
 	PATH="$${KRONOS_CACHE:-$$HOME/.cache/kronos-operator}/bin:$$PATH" helm-docs -c charts -s file
@@ -84,4 +90,4 @@ bench-operator: setup ## measure the operator under 1,000 and 5,000 models (buil
 	$(BIN)/python -m benchmarks.cluster
 
 clean: ## remove .venv and caches; data/ and outputs/ stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .mutants
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .mutants site

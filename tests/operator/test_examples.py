@@ -10,16 +10,28 @@ from kronos_operator.loading import load_models
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "manifests" / "examples"
 EXAMPLES = sorted(FOLDER.glob("model_*.yaml"))
+PRESETS = {
+    f"{name}.yaml"
+    for name in (  # tests: test_presets.py
+        "stocks_5m",
+        "stocks_15m",
+        "stocks_1h",
+        "stocks_1w",
+        "crypto_1h",
+        "ashares_30m",
+        "fx_1h",
+    )
+}
 SCRATCH = ("tokenizer.init.scratch.size=tiny", "predictor.init.scratch.size=tiny")
 
 
 def test_there_are_examples() -> None:
     assert [file.name for file in EXAMPLES] == ["model_a_4h.yaml", "model_b_1d.yaml"]
-    others = {"claims.yaml", "try_me.yaml"}
+    others = {"claims.yaml", "try_me.yaml", *PRESETS}
     assert {file.name for file in FOLDER.iterdir()} - {file.name for file in EXAMPLES} == others
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", [*EXAMPLES, *(FOLDER / name for name in sorted(PRESETS))], ids=lambda file: file.name)
 @pytest.mark.parametrize("overrides", [(), SCRATCH], ids=["as it is", "from scratch"])
 def test_example_is_valid(file: Path, overrides: tuple[str, ...]) -> None:
     (loaded,) = load_models([file], overrides=overrides)
@@ -42,7 +54,7 @@ def test_the_model_to_try_fits_any_cluster_and_downloads_nothing() -> None:
 
 def test_the_claims_are_those_that_every_example_names() -> None:
     claims = {claim["metadata"]["name"] for claim in yaml.safe_load_all((FOLDER / "claims.yaml").read_text())}
-    for file in [*EXAMPLES, FOLDER / "try_me.yaml"]:
+    for file in [*EXAMPLES, FOLDER / "try_me.yaml", *(FOLDER / name for name in PRESETS)]:
         spec = load_models([file])[0].model.spec
         assert spec.data.source.claim is not None and spec.storage is not None and spec.storage.claim is not None
         assert {spec.data.source.claim.name, spec.storage.claim.name} == claims

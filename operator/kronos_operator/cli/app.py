@@ -17,6 +17,7 @@ from kronos_operator.cli.diff import diff
 from kronos_operator.cli.doctor import doctor
 from kronos_operator.cli.failure import report
 from kronos_operator.cli.forecast import forecast
+from kronos_operator.cli.import_config import import_config
 from kronos_operator.cli.init import init
 from kronos_operator.cli.listing import list_models
 from kronos_operator.cli.logs import logs
@@ -55,6 +56,7 @@ _FOLLOW, _STEER, _KEEP = "Follow", "Steer", "Keep"
 for _command, _name, _panel in (
     (quickstart, "quickstart", _START),
     (init, "init", _START),
+    (import_config, "import-config", _START),
     (doctor, "doctor", _START),
     (validate, "validate", _TRAIN),
     (plan, "plan", _TRAIN),

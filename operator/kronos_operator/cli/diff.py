@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kronos_operator.cli.changes import Change, StageEffect, body_of, changes, show_changes, show_effects
-from kronos_operator.cli.failure import Failure, report
+from kronos_operator.cli.failure import USAGE, Failure, report
 from kronos_operator.cli.models import Files, NamedFiles, load
 from kronos_operator.cli.options import AsJson, Overrides
 from kronos_operator.cli.preparation import local_settings, prepare_each
 from kronos_operator.cli.target import Context, Kubeconfig, Namespace, OnCluster, Target, target_of
 from kronos_operator.cli.terminal import print_json, print_line
-from kronos_trainer.config import ExitCode
 
 if TYPE_CHECKING:
     from kronos_operator.loading import Loaded
@@ -63,7 +62,7 @@ def diff(
         _show_merge([*(named or []), *(files or [])], overrides, ref, target, as_json=as_json, as_markdown=as_markdown)
         return
     if as_markdown:
-        raise Failure("--markdown is of --against REF", ExitCode.CONFIG)
+        raise Failure("--markdown is of --against REF", USAGE)
     if target is None:
         found = _local(load(files, named, overrides, os.environ))
     else:
@@ -95,7 +94,7 @@ def _show_merge(
     from kronos_operator.cli.revisions import models_at, models_now
 
     if overrides or not paths or Path("-") in paths:
-        raise Failure("--against compares files that are in Git: name them, without --set", ExitCode.CONFIG)
+        raise Failure("--against compares files that are in Git: name them, without --set", USAGE)
     now = models_now(paths)
     if target is None:
         measured = measured_here(local_settings().output_root, [model.ref for model in now.values()])

@@ -90,7 +90,9 @@ def init(
     if path.exists() and not force:
         raise Failure(f"{path} exists; --force overwrites it, --output FILE writes another", ExitCode.CONFIG)
     data = _relative_to(path, data)
-    _write(path, render(path, timeframe=timeframe, data=data, size=size, name=name, lookback=lookback, horizon=horizon))
+    write_checked(
+        path, render(path, timeframe=timeframe, data=data, size=size, name=name, lookback=lookback, horizon=horizon)
+    )
     _print_next_step(path)
 
 
@@ -168,8 +170,8 @@ def _print_next_step(path: Path) -> None:
     print_line(f"wrote {path}; {'once that is fixed' if missing else 'next'}: kronos run -f {path}")
 
 
-def _write(path: Path, text: str) -> None:
-    """Write the file once it has been read back and found valid."""
+def write_checked(path: Path, text: str) -> None:
+    """Write a KronosModel file once it has been read back and found valid. Raises Failure (64, 74)."""
     from kronos_operator.loading import InvalidModel, load_models
     from kronos_trainer.config import ExitCode
 

@@ -41,7 +41,7 @@ def quickstart(
 ) -> None:
     """Check this machine, choose models, stage and mode, show the plan, and run it.
 
-    Without files, the models are chosen among the examples.
+    Without files, the models are chosen among the examples, those whose bars are on this machine if there are any.
     """
     from kronos_trainer.config import TRIAL, ExitCode, StageName
 
@@ -81,11 +81,15 @@ def quickstart(
 
 
 def _choose_files(asking: bool) -> list[Path]:
-    """The files to train: the user's choice among the examples, or all of them."""
+    """The files to train: the user's choice among the examples, or all whose bars are here."""
     from kronos_operator.loading import read_models
+    from kronos_operator.local import refusals
     from kronos_trainer.config import ExitCode
 
-    found = [one.file for one in read_models([EXAMPLES]).models] if EXAMPLES.is_dir() else []
+    models = read_models([EXAMPLES]).models if EXAMPLES.is_dir() else []
+    settings = local_settings()
+    ready = [one.file for one in models if not any(refusals(one, settings))]
+    found = ready or [one.file for one in models]
     if not found:
         advice = "name one with --file, or create one with: kronos init"
         raise Failure(f"no KronosModel file in {EXAMPLES}; {advice}", ExitCode.INPUT_MISSING)

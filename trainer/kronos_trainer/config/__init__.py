@@ -85,6 +85,7 @@ from kronos_trainer.config.spec import (
 from kronos_trainer.config.staged import Staged, stage_fields
 from kronos_trainer.config.starts import STARTS, TRIAL, Start
 from kronos_trainer.config.transfer import LONGEST_LINE, Content, Landed, Offer, RelativePath, Wanted
+from kronos_trainer.config.upstream import CSV_SECTIONS, ImportedSpec, spec_of_config_py, spec_of_csv_yaml
 from kronos_trainer.config.verdicts import Comparison, Decision, EvaluationSummary, PromotionResult, Verdict
 from kronos_trainer.config.writing import StorageCause, free_space, not_written, storage_cause
 from kronos_trainer.stages import StageName
@@ -92,6 +93,7 @@ from kronos_trainer.stages import StageName
 __all__ = [
     "ASIDE",
     "CAUSE_ORDER",
+    "CSV_SECTIONS",
     "FINAL_CODES",
     "KINDS",
     "LONGEST_LINE",
@@ -123,6 +125,7 @@ __all__ = [
     "ExitCode",
     "Fractions",
     "Hub",
+    "ImportedSpec",
     "Init",
     "InnerPath",
     "Landed",
@@ -189,6 +192,8 @@ __all__ = [
     "now_text",
     "parse_line",
     "replace_file",
+    "spec_of_config_py",
+    "spec_of_csv_yaml",
     "stage_fields",
     "storage_cause",
     "utc_text",
