@@ -62,7 +62,7 @@ def stage_hashes(spec: Spec, digests: Digests | None = None) -> dict[StageName, 
                 "config": own,
                 "training": _set_fields(spec.training, frozenset() if config.forecasts else spec.training.of_forecasts),
                 "before": [value for before, value in hashes.items() if before.has_weights],
-                **({} if stage.has_weights else {"promotion": _set_fields(spec.promotion)}),
+                **({} if stage.has_weights else {"promotion": _set_fields(spec.promotion), **_looked_at(spec)}),
             }
         hashes[stage] = _digest(content)[:16]
     return hashes
@@ -91,9 +91,16 @@ def trained(hashes: Mapping[StageName, str]) -> dict[StageName, str]:
 def _data(spec: Spec, digests: Digests) -> dict[str, Any]:
     data = _set_fields(spec.data)
     data.pop("calendar", None)  # it names the times of forecasts
+    data.pop("covariates", None)  # they are looked at beside them
     if digests.bars is not None:
         data["source"] = {"digest": digests.bars}
     return data
+
+
+def _looked_at(spec: Spec) -> dict[str, Any]:
+    """What a stage that scores reads beside the bars."""
+    found = [_set_fields(one) for one in spec.data.covariates]
+    return {"covariates": found} if found else {}
 
 
 def _set_fields(part: BaseModel, apart: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -136,6 +136,8 @@ FIELDS: dict[str, tuple[Any, set[str]]] = {
     "data.badRows": ("drop", ALL),
     "data.label": ("right", ALL),
     "data.adjust": ("splits", ALL),
+    # looked at, not trained on
+    "data.covariates": ([{"name": "CPI", "source": "cpi.csv", "columns": ["cpi"], "lag": "45d"}], SCORES),
     "window.lookback": (91, ALL),
     "window.horizon": (11, ALL),
     "window.maxContext": (256, ALL),
@@ -217,6 +219,8 @@ BEFORE: dict[str, Any] = {
 def parts_of(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
+    if get_origin(annotation) is tuple:
+        return []  # a list is one value
     return [part for inner in get_args(annotation) for part in parts_of(inner)]
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_examples as examples
+from closing_prices import bars_of
 
 from kronos_trainer import report
 from kronos_trainer.config import StageName, Timeframe
-from kronos_trainer.data.bars import Bars, time_stamps
 from kronos_trainer.evaluation.document import Evaluation
 from kronos_trainer.macro.document import Macro, Row, Table
 from kronos_trainer.macro.market import Market, market_of
@@ -24,21 +24,6 @@ DAYS = pd.bdate_range("2000-01-03", periods=2500).as_unit("ns")
 
 def market(returns: np.ndarray, days: pd.DatetimeIndex = DAYS) -> Market:
     return Market(days.asi8[: len(returns)], returns, returns.cumsum())
-
-
-def bars_of(closes: dict[str, pd.Series]) -> Bars:
-    """Bars whose four prices are these closes."""
-    times = np.concatenate([series.index.to_numpy("datetime64[ns]").view("int64") for series in closes.values()])
-    close = np.concatenate([series.to_numpy(np.float32) for series in closes.values()])
-    return Bars(
-        symbols=tuple(closes),
-        offsets=np.cumsum([0, *map(len, closes.values())]),
-        values=np.repeat(close[:, None], 6, axis=1),
-        times=times,
-        stamps=time_stamps(times),
-        digest="",
-        notes=(),
-    )
 
 
 def table(found: list[Table] | tuple[Table, ...], name: str) -> dict[str, Row]:

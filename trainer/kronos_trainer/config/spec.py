@@ -278,6 +278,20 @@ class Columns(Contract):
         return self.model_dump(exclude_none=True)
 
 
+class Covariate(Contract):
+    """A series that the report of slow bars shows beside errors and returns. The model never reads it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=40)] = Field(description="Its name in the report.")
+    source: InnerPath = Field(
+        description="CSV or Parquet file, from the root of the bars' claim; with data.source.path, beside the bars."
+    )
+    columns: tuple[Column, ...] = Field(min_length=1, max_length=8, description="Columns of values.")
+    time: Column | None = Field(None, description="Column of timestamps. Defaults to the first column.")
+    lag: Annotated[str, Field(max_length=8, pattern=r"^[0-9]{1,4}[hdw]$")] = Field(
+        description="How long after its timestamp a value is published, e.g. 45d. Nothing is used before that."
+    )
+
+
 class Data(Contract):
     """Bars and how they are cut into training windows."""
 
@@ -326,6 +340,13 @@ class Data(Contract):
         "none",
         description="splits: adjust for stock splits. Before each clear split, prices are divided by its ratio "
         "and volumes multiplied by it. Each split is reported with its date.",
+    )
+    covariates: tuple[Covariate, ...] = Field(
+        (),
+        max_length=16,
+        exclude_if=lambda found: not found,  # an older trainer knows none
+        description="Series such as rates or prices of goods, to look at in the report of bars of a day or longer. "
+        "They are not fed to the model: changing them judges again and trains nothing.",
     )
 
 

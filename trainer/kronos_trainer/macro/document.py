@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field
@@ -46,6 +47,10 @@ class Macro(Tolerant):
     version: Count = 1
     tables: tuple[Annotated[Table, BeforeValidator(Table.read_inside)], ...] = ()
     notes: tuple[str, ...] = Field((), description="What was left out, and why.")
+
+    def with_notes(self, more: Sequence[str]) -> Self:
+        """The same with more that was left out."""
+        return self.model_copy(update={"notes": (*self.notes, *more)})
 
     @classmethod
     def load(cls, text: str) -> Self:

@@ -6,6 +6,8 @@ nothing, and the model is told nothing of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +15,7 @@ from kronos_trainer.config import Timeframe
 from kronos_trainer.data.bars import Bars
 from kronos_trainer.evaluation.cells import Floats
 from kronos_trainer.evaluation.document import MODEL, NAIVE, Evaluation
+from kronos_trainer.macro.covariates import Known, lead_lag, terciles
 from kronos_trainer.macro.document import Macro, Row, Table
 from kronos_trainer.macro.market import Market, market_of
 from kronos_trainer.macro.regimes import Mask, states
@@ -27,13 +30,16 @@ def is_slow(timeframe: Timeframe) -> bool:
     return timeframe in SLOW
 
 
-def macro_view(bars: Bars, timeframe: Timeframe, found: Evaluation, *, start: int) -> Macro:
-    """Of a run whose evaluation is `found`; `start` (ns) is where its test span begins."""
+def macro_view(
+    bars: Bars, timeframe: Timeframe, found: Evaluation, *, start: int, known: Sequence[Known] = ()
+) -> Macro:
+    """Of a run whose evaluation is `found`; `start` (ns) is where its test span begins, `known` are its covariates."""
     market = market_of(bars)
     if len(market.times) < 2:
         return Macro(notes=("the bars have no returns",))
     tables, notes = seasons(market, daily=timeframe is Timeframe.D1, seed=found.seed)
-    return Macro(tables=(*tables, _trend(market), *_errors(market, found, start)), notes=tuple(notes))
+    tables += [_trend(market), *(lead_lag(market, one, found.horizon) for one in known)]
+    return Macro(tables=(*tables, *_errors(market, found, start, known)), notes=tuple(notes))
 
 
 def _trend(market: Market) -> Table:
@@ -46,7 +52,7 @@ def _trend(market: Market) -> Table:
     return Table(name="years", title="By year", about=about, unit="%", observations="bars", rows=tuple(rows))
 
 
-def _errors(market: Market, found: Evaluation, start: int) -> list[Table]:
+def _errors(market: Market, found: Evaluation, start: int, known: Sequence[Known]) -> list[Table]:
     """The loss of the model and its distance from the naive forecast's, by what was known at the date."""
     dates = pd.DatetimeIndex(pd.to_datetime(list(found.dates), format="ISO8601"))
     losses = {name: _losses(found, name) for name in (MODEL, NAIVE)}
@@ -54,7 +60,8 @@ def _errors(market: Market, found: Evaluation, start: int) -> list[Table]:
         return []
     quarters = [(label, np.asarray(dates.quarter == number)) for number, label in enumerate(QUARTERS, start=1)]
     parts: list[tuple[str, str, list[tuple[str, Mask]]]] = [("quarter", "by quarter", quarters)]
-    for one in states(market, dates.as_unit("ns").asi8, start):
+    at = dates.as_unit("ns").asi8
+    for one in (*states(market, at, start), *(terciles(series, market, at, start) for series in known)):
         parts.append((one.name, one.title[:1].lower() + one.title[1:], one.masks()))
     gained = losses[MODEL] - losses[NAIVE]
     metric = found.metric.upper()

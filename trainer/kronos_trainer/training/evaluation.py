@@ -41,6 +41,7 @@ from kronos_trainer.evaluation.scoring import Limits, Watch, rows_of, score_all
 from kronos_trainer.evaluation.signals import Signals
 from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.forecast.sampling import Sampling
+from kronos_trainer.macro.covariates import known_series
 from kronos_trainer.macro.view import is_slow, macro_view
 from kronos_trainer.storage import durable, pointers
 from kronos_trainer.training.heartbeat import heartbeat
@@ -103,8 +104,9 @@ class _Evaluation:
             judged = judged.model_copy(update={"fans": self._fans(board, plain, calibrated)})
         durable.write_text(self._files.evaluation, judged.dump())
         if is_slow(run.timeframe):
-            view = macro_view(work.bars, run.timeframe, judged, start=self._span[0])
-            durable.write_text(self._files.macro, view.dump())
+            known, unread = known_series(run.bars, run.data)
+            view = macro_view(work.bars, run.timeframe, judged, start=self._span[0], known=known)
+            durable.write_text(self._files.macro, view.with_notes(unread).dump())
         if self._settings.backtest is not None:
             self._backtest(self._settings.backtest, signals, judged)
         work.keep()
