@@ -36,9 +36,7 @@ ON_CLUSTERS = {"submit", "pull"}  # commands of kronos that always act on one
 RUN_AS_A_WHOLE = "quickstart-cluster.md"
 # YAML that is no model: what it is by its top-level keys, and what checks it beyond being YAML.
 OTHER_YAML = {
-    ("install.md", "data"): "tests/chart/test_chart_gitops.py",
     ("install.md", "resources images patches"): "tests/cluster/test_chart_lifecycle.py",
-    ("install.md", "apiVersion kind metadata spec"): None,  # Flux is not installed anywhere
     ("quickstart-cluster.md", "rules"): "tests/e2e/test_quickstart.py",
 }
 ROOT_COMMAND: Any = typer.main.get_command(app)
