@@ -77,6 +77,7 @@ def configured(make: MakeRun, bars: Path, stage: str, **fields: Any) -> RunConfi
         "data": {
             "source": {"path": "bars"},
             "split": {"fractions": {"train": 0.7, "validation": 0.1, "test": 0.2}},
+            "covariates": [{"name": "Rates", "source": "rates.csv", "columns": ["bill"], "lag": "1d"}],
         },
         "bars": str(bars),
     }
@@ -100,6 +101,8 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
     evaluation = {"samples": 40, "backtest": {"cost_bps": 3}}
+    months = pd.date_range("2014-01-01", periods=90, freq="MS")
+    pd.DataFrame({"month": months, "bill": np.arange(90.0)}).to_csv(tmp_path / "rates.csv", index=False)
     run, judged = trained_and_judged(make_run, write(tmp_path / "b.csv", weekdays=True), evaluation=evaluation)
     summary, decided = judged.evaluation, judged.promotion
     assert summary is not None and decided is not None
@@ -115,6 +118,7 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
     # Daily bars have a macro view, which knows the weekdays that were planted; the model was told nothing of it.
     macro = json.loads(paths.stage(run.stage).macro.read_text())
     (weekday,) = [table for table in macro["tables"] if table["name"] == "weekday"]
+    assert {"leadLag Rates", "tercile RatesLoss"} <= {table["name"] for table in macro["tables"]}
     assert [row["label"] for row in weekday["rows"] if row["low"] > 0.5] == ["Monday", "Wednesday", "Thursday"]
 
     # A stranger recomputes each p-value from the file.
@@ -165,6 +169,7 @@ def test_a_model_that_is_worse_than_naive_is_kept_and_held(
     assert judged.promotion.decision == Decision.HELD and "naive: worse" in judged.promotion.message
     paths = run.paths()
     assert not paths.current.exists() and paths.report.is_file()
+    assert "Left out: Rates: " in paths.report.read_text()  # there is no such file, which costs no more than its tables
     with pytest.raises(InputMissing, match="candidate"):
         load("model-b-1d", root=run.output)
     assert load("model-b-1d", run="candidate", root=run.output) is not None
