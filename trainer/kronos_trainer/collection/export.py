@@ -116,4 +116,4 @@ def _verified(root: Path, namespace: str | None, name: str, run: str) -> Exporte
 
 
 def _sources(weights: Weights) -> dict[StageName, Path]:
-    return {StageName.TOKENIZER: weights.tokenizer, StageName.PREDICTOR: weights.predictor}
+    return dict(zip(StageName.with_weights(), (weights.tokenizer, weights.predictor), strict=True))
