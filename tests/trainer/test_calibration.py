@@ -356,7 +356,7 @@ def test_the_forecaster_calibrates_as_the_command_does(root: Path, daily: Path, 
 
     directory = root / "models/default/m"
     for place in (directory, directory / "runs/run-1"):
-        assert load(place, device="cpu").calibration == directory / "runs/run-1/calibration.json"
+        assert load(place, device="cpu").run == directory / "runs/run-1"
     parts = [directory / "runs/run-1" / part / "best" for part in ("tokenizer", "predictor")]
     uncalibrated = load(*parts, device="cpu").forecast(bars, samples=9, horizon=3, quantiles=[0.5])
     assert any("have no calibration.json" in note for note in uncalibrated.attrs["notes"])
