@@ -12,6 +12,7 @@ from fake_cluster import JOB, Crash
 from world import KEY, World, running_world
 
 from kronos_operator.names import CANCEL_ANNOTATION, RETRAIN_ANNOTATION
+from kronos_operator.reconcile.causes import disruption_of
 from kronos_operator.reconcile.reconciler import Reconciler
 
 
@@ -209,3 +210,14 @@ def test_a_process_killed_between_any_two_effects_changes_nothing() -> None:
         scenario(world)
         assert outcome(world) == outcome(whole), f"killed after write {at}: {whole.cluster.writes[at]}"
         assert [write for write in world.cluster.writes if write.startswith("create jobs")] == made
+
+
+def test_pods_that_went_with_their_node_are_remembered_by_the_job() -> None:
+    """The Job controller saw the condition of a pod that nobody can read any more."""
+    said = "Pod ns/m-0 has condition DisruptionTarget matching FailJob rule at index 2"
+    failed = {"type": "Failed", "status": "True", "reason": "PodFailurePolicy", "message": said}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "m"}, "status": {"conditions": [failed]}}
+    found = disruption_of(job, [])
+    assert found is not None and (found.reason, found.message) == ("Disrupted", said)
+    crashed = {**failed, "message": "Container trainer for pod ns/m-0 failed with exit code 65 matching FailJob rule"}
+    assert disruption_of({**job, "status": {"conditions": [crashed]}}, []) is None

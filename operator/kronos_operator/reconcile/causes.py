@@ -64,6 +64,9 @@ def disruption_of(workload: Object | None, pods: Sequence[Object]) -> Disruption
         if target is not None:
             words = (pod.get("status") or {}).get("message") or target.get("message") or ""
             return Disruption(reason=str(target.get("reason") or "Disrupted"), message=f"{_named(pod)}: {words}")
+    told = str((backend_of(workload).failure(workload) or {}).get("message") or "") if workload is not None else ""
+    if "has condition DisruptionTarget" in told:
+        return Disruption(reason="Disrupted", message=told)  # its pods went with their node; the Job remembers why
     if workload is not None and workload["metadata"].get("deletionTimestamp"):
         return None
     for pod in pods:
