@@ -61,7 +61,9 @@ class Backend:
     succeeding: str = ""
     failing: str = ""
     deadline_reason: str = ""  # of the failure of one that ran for longer than it may; empty if it has no deadline
-    # The trainers' exit codes in the message of a failure, for when the pods are gone.
+    # What the message of a failure tells, for when the pods are gone: by these words that one of them was disrupted
+    # (empty if it never says so), and the trainers' exit codes.
+    disrupted: str = ""
     exit_codes: Callable[[str], list[int]] = _no_exit_codes
 
     def build(self, attempt: AttemptTemplate) -> list[Manifest]:

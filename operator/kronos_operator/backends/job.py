@@ -142,5 +142,6 @@ JOB = Backend(
     succeeding="SuccessCriteriaMet",
     failing="FailureTarget",
     deadline_reason="DeadlineExceeded",
+    disrupted="has condition DisruptionTarget",
     exit_codes=lambda message: [int(code) for code in _EXIT_CODE.findall(message)],
 )

@@ -64,11 +64,12 @@ def disruption_of(workload: Object | None, pods: Sequence[Object]) -> Disruption
         if target is not None:
             words = (pod.get("status") or {}).get("message") or target.get("message") or ""
             return Disruption(reason=str(target.get("reason") or "Disrupted"), message=f"{_named(pod)}: {words}")
-    told = str((backend_of(workload).failure(workload) or {}).get("message") or "") if workload is not None else ""
-    if "has condition DisruptionTarget" in told:
-        return Disruption(reason="Disrupted", message=told)  # its pods went with their node; the Job remembers why
-    if workload is not None and workload["metadata"].get("deletionTimestamp"):
-        return None
+    if workload is not None:
+        backend, told = backend_of(workload), _failure_message(workload)
+        if backend.disrupted and backend.disrupted in told:
+            return Disruption(reason="Disrupted", message=told)  # the pod may be gone, with its node
+        if workload["metadata"].get("deletionTimestamp"):
+            return None
     for pod in pods:
         asked = _deletion_asked_at(pod)
         others = [_ended_at(other) for other in pods if other is not pod and _exit_code(other) not in (None, 0)]
@@ -167,8 +168,12 @@ def _reported_codes(workload: Object | None) -> list[int]:
     """Exit codes that the workload's controller has written down, for when the pods are gone already."""
     if workload is None:
         return []
-    backend = backend_of(workload)
-    return backend.exit_codes(str((backend.failure(workload) or {}).get("message", "")))
+    return backend_of(workload).exit_codes(_failure_message(workload))
+
+
+def _failure_message(workload: Object) -> str:
+    """What its controller says of why it has failed; empty while it has not."""
+    return str((backend_of(workload).failure(workload) or {}).get("message") or "")
 
 
 def _words(pod: Object | None, workload: Object | None) -> str:

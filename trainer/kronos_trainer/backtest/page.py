@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -17,10 +14,11 @@ from kronos_trainer.backtest import wording
 from kronos_trainer.backtest.document import BUY_AND_HOLD, EQUAL_WEIGHT, STRATEGY, Month, Performance
 from kronos_trainer.backtest.running import Traded
 from kronos_trainer.backtest.wording import LABELS, LOST, LUCK, SEEN, SKILL
+from kronos_trainer.config import ModelRef
 from kronos_trainer.report import canvas
 from kronos_trainer.report.canvas import Shape, drawn, plain
-from kronos_trainer.report.figures import of_days
-from kronos_trainer.report.html import csp_hash, environment, style_sheet
+from kronos_trainer.report.figures import date_axis
+from kronos_trainer.report.html import environment, styled
 from kronos_trainer.report.wording import count, percent, signed
 
 _CLASSES = {LOST: "worse", LUCK: "cannot-tell", SEEN: "not-out-of-sample", SKILL: "better"}
@@ -30,18 +28,14 @@ _MOST_POINTS = 1500  # of a line; a page is no wider
 
 def page(found: Traded) -> str:
     """The text of backtest.html."""
-    style = style_sheet("style.css")
     summary = found.summary
     return (
         environment()
         .get_template("backtest.html")
         .render(
             found=summary,
-            model=summary.model.get("name", "")
-            if summary.model.get("namespace") == "default"
-            else f"{summary.model.get('namespace')}/{summary.model.get('name')}",
-            style=Markup(style),
-            style_hash=csp_hash(style),
+            model=ModelRef.model_validate(summary.model).key,
+            **styled(),
             badge_class=_CLASSES.get(summary.verdict, "cannot-tell"),
             curve=_curve(found),
             names=[LABELS[name] for name in summary.performance],
@@ -112,17 +106,7 @@ def _curve(found: Traded) -> Markup:
         below.set_ylim(min(1.05 * float(fallen.min()), -0.001), 0)
         below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
         below.yaxis.set_major_locator(MaxNLocator(3))
-        _date_axis(above, below, shape, width)
+        above.tick_params(labelbottom=False)
+        date_axis(below, shape, width)
 
     return drawn("Value of the strategy over time", draw, height=330, narrow_height=330)
-
-
-def _date_axis(above: Axes, below: Axes, shape: Shape, width: float) -> None:
-    above.tick_params(labelbottom=False)
-    locator = AutoDateLocator(minticks=2, maxticks=4 if shape.narrow else 8)  # type: ignore[no-untyped-call]
-    below.xaxis.set_major_locator(locator)
-    below.xaxis.set_major_formatter(FuncFormatter(partial(_day, width)))
-
-
-def _day(width: float, value: float, _: object = None) -> str:
-    return of_days(value, width)

@@ -7,9 +7,7 @@ import textwrap
 from kronos_trainer.backtest.document import Backtest
 from kronos_trainer.backtest.page import rows
 from kronos_trainer.backtest.wording import LABELS, chance
-from kronos_trainer.report.text import table
-
-_WIDTH = 96
+from kronos_trainer.report.text import WIDTH, table
 
 
 def lines(found: Backtest) -> str:
@@ -18,7 +16,7 @@ def lines(found: Backtest) -> str:
     measures = [[title, *cells] for title, cells in rows(list(found.performance.values()))]
     luck = "not defined" if found.deflated is None else chance(found.deflated)
     said = [f"{found.verdict}. {found.sentence}", *(f"- {one}" for one in found.caveats[:3])]
-    head, *tail = [textwrap.fill(one, _WIDTH, subsequent_indent="  " if one.startswith("- ") else "") for one in said]
+    head, *tail = [textwrap.fill(one, WIDTH, subsequent_indent="  " if one.startswith("- ") else "") for one in said]
     right = [str(place) for place in range(1, len(names) + 1)]
     body = table([["", *names], *measures, ["deflated Sharpe ratio", luck, *[""] * (len(names) - 1)]], right=right)
     return "\n".join([head, "", body, "", *tail])

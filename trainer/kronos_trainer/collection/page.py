@@ -7,16 +7,15 @@ from itertools import accumulate
 from pathlib import Path
 
 from markupsafe import Markup
-from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from kronos_trainer.collection.comparing import Compared
 from kronos_trainer.collection.telling import measures
 from kronos_trainer.report import canvas
 from kronos_trainer.report.canvas import INK, Shape, drawn, plain
-from kronos_trainer.report.figures import days_of, of_days
-from kronos_trainer.report.html import csp_hash, environment, style_sheet
+from kronos_trainer.report.figures import date_axis, days_of
+from kronos_trainer.report.html import environment, styled
 from kronos_trainer.storage import durable
 
 
@@ -30,7 +29,6 @@ def write(root: Path, found: Compared) -> Path:
 
 def page(found: Compared) -> str:
     """The text of the page."""
-    style = style_sheet("style.css")
     return (
         environment()
         .get_template("comparison.html")
@@ -39,8 +37,7 @@ def page(found: Compared) -> str:
             one=found.tested,
             measures=measures(found),
             figure=_paired(found),
-            style=Markup(style),
-            style_hash=csp_hash(style),
+            **styled(),
         )
     )
 
@@ -62,8 +59,6 @@ def _paired(found: Compared) -> Markup:
         sums.plot(days, gained, color=canvas.MODEL)
         for axes in (losses, sums):
             axes.yaxis.set_major_locator(MaxNLocator(4))
-        locator = AutoDateLocator(minticks=2, maxticks=4 if shape.narrow else 8)  # type: ignore[no-untyped-call]
-        sums.xaxis.set_major_locator(locator)
-        sums.xaxis.set_major_formatter(FuncFormatter(lambda day, _: of_days(day, days[-1] - days[0])))
+        date_axis(sums, shape, days[-1] - days[0])
 
     return drawn("Losses of both, by date", draw, height=330, narrow_height=330)

@@ -14,7 +14,7 @@ from kronos_trainer.errors import DataError
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.macro.document import Row, Table
 from kronos_trainer.macro.market import Market
-from kronos_trainer.macro.regimes import States
+from kronos_trainer.macro.regimes import States, thirds
 from kronos_trainer.storage.stores import is_uri
 
 NANOSECONDS = {"h": 3_600_000_000_000, "d": 86_400_000_000_000, "w": 604_800_000_000_000}
@@ -151,14 +151,10 @@ def _correlation(label: str, one: Floats, other: Floats) -> Row:
 def terciles(known: Known, market: Market, dates: Int64, start: int) -> States:
     """Low, middle or high at each date [D], by thresholds of what was known at the bars before `start` (ns)."""
     before = known.at(market.times[: int(np.searchsorted(market.times, start))])
-    before = before[np.isfinite(before)]
-    low, high = np.quantile(before, (1 / 3, 2 / 3)) if len(before) else (np.nan, np.nan)
-    at = known.at(dates)
-    number = np.where(at <= low, 0, np.where(at <= high, 1, 2))
-    labels = (f"low, up to {low:.4g}", f"middle, up to {high:.4g}", "high, above")
+    low, high, number = thirds(before, known.at(dates))
     return States(
         name=f"tercile {known.name}",
         title=f"By {known.name}",
-        labels=labels,
-        at=np.where(np.isfinite(at) & np.isfinite(low), number, -1),
+        labels=(f"low, up to {low:.4g}", f"middle, up to {high:.4g}", "high, above"),
+        at=number,
     )

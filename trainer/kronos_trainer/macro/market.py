@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kronos_trainer.data.bars import Bars
 from kronos_trainer.evaluation.cells import Floats, Int64
 from kronos_trainer.forecast.consistency import CLOSE
+
+Mask = npt.NDArray[np.bool_]  # of bars or dates
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,6 @@ class Market:
     def dates(self) -> pd.DatetimeIndex:
         """The times as pandas has them."""
         return pd.DatetimeIndex(self.times.view("datetime64[ns]"))
-
-    def until(self, time: int) -> Market:
-        """The bars before a time (ns)."""
-        stop = int(np.searchsorted(self.times, time))
-        return Market(self.times[:stop], self.returns[:stop], self.level[:stop])
 
 
 def market_of(bars: Bars) -> Market:

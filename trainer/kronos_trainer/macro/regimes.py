@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from kronos_trainer.evaluation.cells import Floats, Int64
-from kronos_trainer.macro.market import Market
+from kronos_trainer.macro.market import Market, Mask
 
 RECENT = 20  # bars that the volatility is measured on
 FALLS = (5.0, 15.0)  # percent below the highest level so far
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -38,18 +35,21 @@ def states(market: Market, dates: Int64, start: int) -> list[States]:
 
 def _volatility(market: Market, place: Int64, start: int) -> States:
     volatility = _rolling_deviation(market.returns)
-    before = volatility[: int(np.searchsorted(market.times, start))]
-    known = before[np.isfinite(before)]
-    low, high = np.quantile(known, (1 / 3, 2 / 3)) if len(known) else (np.nan, np.nan)
-    at = _picked(volatility, place)
-    number = np.where(at <= low, 0, np.where(at <= high, 1, 2))
-    labels = (f"calm, up to {low:.2f} % a bar", f"usual, up to {high:.2f} %", "stormy, above")
+    low, high, number = thirds(volatility[: int(np.searchsorted(market.times, start))], _picked(volatility, place))
     return States(
         name="volatility",
         title=f"By volatility of the last {RECENT} bars",
-        labels=labels,
-        at=np.where(np.isfinite(at) & np.isfinite(low), number, -1),
+        labels=(f"calm, up to {low:.2f} % a bar", f"usual, up to {high:.2f} %", "stormy, above"),
+        at=number,
     )
+
+
+def thirds(before: Floats, at: Floats) -> tuple[float, float, Int64]:
+    """The values that cut those `before` [T] into thirds, and in which of these each `at` [D] lies; -1: not known."""
+    known = before[np.isfinite(before)]
+    low, high = np.quantile(known, (1 / 3, 2 / 3)) if len(known) else (np.nan, np.nan)
+    number = np.where(at <= low, 0, np.where(at <= high, 1, 2))
+    return float(low), float(high), np.where(np.isfinite(at) & np.isfinite(low), number, -1)
 
 
 def _drawdown(market: Market, place: Int64) -> States:

@@ -6,20 +6,17 @@ import calendar
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from statsmodels.tsa.seasonal import STL
 
 from kronos_trainer.evaluation.cells import Floats
 from kronos_trainer.evaluation.inference import mean_interval
 from kronos_trainer.macro.document import Row, Table
-from kronos_trainer.macro.market import Market
+from kronos_trainer.macro.market import Market, Mask
 
 LEAST_YEARS = 5  # of monthly values, for a season of the year
 WALKS = 200  # without a season, to compare its strength with
 TURN = (1, 3)  # trading days before and after the month's end (Lakonishok and Smidt 1988)
-
-Mask = npt.NDArray[np.bool_]
 
 
 def seasons(market: Market, *, daily: bool, seed: int) -> tuple[list[Table], list[str]]:

@@ -17,8 +17,8 @@ from kronos_trainer.evaluation.cells import Floats
 from kronos_trainer.evaluation.document import MODEL, NAIVE, Evaluation
 from kronos_trainer.macro.covariates import Known, lead_lag, terciles
 from kronos_trainer.macro.document import Macro, Row, Table
-from kronos_trainer.macro.market import Market, market_of
-from kronos_trainer.macro.regimes import Mask, states
+from kronos_trainer.macro.market import Market, Mask, market_of
+from kronos_trainer.macro.regimes import states
 from kronos_trainer.macro.seasons import seasons, state_row
 
 SLOW = (Timeframe.D1, Timeframe.W1, Timeframe.MO1)

@@ -167,9 +167,7 @@ def timeline(data: DataRead) -> Markup | None:
         rows = {0: "this run"} | ({1: "pretraining"} if data.pretrained_until else {})
         axes.set_ylim(-0.5, max(rows) + 0.5)
         axes.set_yticks(list(rows), list(rows.values()))
-        locator = AutoDateLocator(minticks=2, maxticks=4 if shape.narrow else 8)  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: of_days(value, width)))
+        date_axis(axes, shape, width)
 
     rows = 2 if data.pretrained_until else 1
     return drawn("Time axis of the data", draw, height=45 + 36 * rows, narrow_height=45 + 34 * rows)
@@ -268,7 +266,14 @@ def days_of(instant: str) -> float | None:
     return moment.toordinal() - EPOCH + (moment.hour + moment.minute / 60) / 24
 
 
-def of_days(value: float, width: float) -> str:
+def date_axis(axes: Axes, shape: Shape, width: float) -> None:
+    """Labels the x axis, which is in days since 1970 and so many days long, by dates."""
+    locator = AutoDateLocator(minticks=2, maxticks=4 if shape.narrow else 8)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _of_days(value, width)))
+
+
+def _of_days(value: float, width: float) -> str:
     """A date as short as the length of the axis, in days, allows."""
     moment = datetime.fromordinal(max(1, int(value) + EPOCH))
     return f"{moment:%Y}" if width > 5 * 365 else f"{moment:%b %Y}" if width > 200 else f"{moment:%d %b}"

@@ -24,17 +24,16 @@ from kronos_trainer.report.tables import calibration_rows, training_rows
 from kronos_trainer.report.verdict import badge_of
 
 _NO_BREAK = "\N{NO-BREAK SPACE}"
+_FAN_RULES = [f".choice>#fan{number}:checked~.of{number}{{display:block}}" for number in range(1, MOST_FANS + 1)]
 
 
 def page(facts: Facts) -> str:
     """The text of report.html."""
     judged = facts.evaluation
-    style, digest = _style()
     names = list(dict.fromkeys(name for versions in facts.software.values() for name in versions))
     context: dict[str, Any] = {
         "facts": facts,
-        "style": Markup(style),
-        "style_hash": digest,
+        **styled("\n".join(_FAN_RULES)),
         "metric_labels": LABELS,
         "accuracy": ACCURACY,
         "direction": DIRECTION,
@@ -102,22 +101,16 @@ def _bands(fans: Sequence[Fan]) -> str:
     return f"bands of {wording.some_of([f'{width} %' for width in widths])}" if widths else "bands"
 
 
-@cache
-def _style() -> tuple[str, str]:
-    """The style sheet, and the hash by which the page's policy allows it."""
-    rules = [f".choice>#fan{number}:checked~.of{number}{{display:block}}" for number in range(1, MOST_FANS + 1)]
-    style = style_sheet("style.css") + "\n".join(rules)
-    return style, csp_hash(style)
-
-
 def style_sheet(name: str) -> str:
     """The text of a style sheet of this package."""
     return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def csp_hash(style: str) -> str:
-    """How a Content-Security-Policy names a style sheet."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()}"
+def styled(rules: str = "") -> dict[str, str]:
+    """What every page's template needs: the style sheet with more rules, and how the page's policy (CSP) names it."""
+    style = style_sheet("style.css") + rules
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return {"style": Markup(style), "style_hash": f"sha256-{digest}"}
 
 
 @cache

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.report import wording
-from kronos_trainer.report.html import csp_hash, environment, style_sheet
+from kronos_trainer.report.html import environment, style_sheet, styled
 from kronos_trainer.report.text import table
 from kronos_trainer.storage import durable
 
@@ -94,12 +92,8 @@ def write(root: Path, found: Sequence[Row]) -> Path:
 
 def page(found: Sequence[Row]) -> str:
     """The text of the page."""
-    style = style_sheet("style.css") + style_sheet("index.css") + _places(found)
-    return (
-        environment()
-        .get_template("index.html")
-        .render(columns=COLUMNS, rows=found, style=Markup(style), style_hash=csp_hash(style))
-    )
+    rules = style_sheet("index.css") + _places(found)
+    return environment().get_template("index.html").render(columns=COLUMNS, rows=found, **styled(rules))
 
 
 def text(found: Sequence[Row]) -> str:
