@@ -28,7 +28,7 @@ def test_two_gangs_of_which_one_fits_are_trained_one_after_the_other(
         operator.apply(*gangs)
 
         def waits() -> int | None:
-            return next((one.status.get("queuePosition") for one in (first, second) if one.status), None)
+            return first.status.get("queuePosition") or second.status.get("queuePosition")
 
         assert wait_until("one that waits for its turn", waits) == 1
         assert first.wait_for_end() == ("True", "Succeeded"), first.status
