@@ -250,8 +250,9 @@ NUMBERS = ["NaN", "Infinity", "-1e400", "1e30", "1e300", "-5", "-1e13", "9" * 40
 
 @pytest.mark.parametrize("value", [*WORDS, *NUMBERS])
 def test_no_line_can_break_a_status(value: str) -> None:
+    sizes = ("bytes", "dataThrough")
     fields = ("step", "steps", "percent", "etaSeconds", "loss", "validationLoss", "samplesPerSecond", "epoch", "phase")
-    line = ",".join(f'"{field}":{value}' for field in (*fields, "time", "message", "digest", "seconds"))
+    line = ",".join(f'"{field}":{value}' for field in (*fields, "time", "message", "digest", "seconds", *sizes))
     report = Report()
     for event in ("progress", "phase", "error"):
         report = read_report([f'{{"kronos":1,"event":"{event}",{line}}}'], report)
@@ -259,7 +260,14 @@ def test_no_line_can_break_a_status(value: str) -> None:
     progress = progress_of(report, 0, StageName.TOKENIZER)
     result = result_of(report, StageName.TOKENIZER)
     assert result is not None
-    stage = RunStage(stage=StageName.TOKENIZER, hash="a" * 16, digest=result.digest or None, metrics=result.metrics)
+    stage = RunStage(
+        stage=StageName.TOKENIZER,
+        hash="a" * 16,
+        digest=result.digest or None,
+        bytes=result.bytes,
+        data_through=result.through or None,
+        metrics=result.metrics,
+    )
     for part in (progress, stage, Failure(reason="x", message=report.error)):
         json.dumps(json.loads(part.model_dump_json()), allow_nan=False).encode()
     assert len(progress.summary or "") <= 32 and (progress.percent or 0) <= 100

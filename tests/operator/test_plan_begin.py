@@ -67,7 +67,7 @@ def test_a_later_run_counts_its_attempts_on_and_keeps_what_is_known_of_a_stage_w
     hashes = stage_hashes(model.spec)
     before = begun(model)
     tokenizer, predictor = before.stages
-    known = {"digest": "a" * 64, "metrics": {"loss": 0.5}}
+    known = {"digest": "a" * 64, "bytes": 512, "data_through": "2024-03-01", "metrics": {"loss": 0.5}}
     over = before.evolve(
         attempt=7,
         outcome=Outcome.SUCCEEDED,

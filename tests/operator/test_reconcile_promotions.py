@@ -90,6 +90,7 @@ def test_a_promotion_is_carried_out_by_a_pod_and_shown_in_status() -> None:
     artifact = status.artifacts.predictor
     assert artifact.path == f"models/ns/m/runs/{OLD}/predictor/best"
     assert (artifact.digest, artifact.hash) == (DIGESTS["predictor"], HASHES["predictor"])
+    assert (artifact.bytes, artifact.data_through) == (None, None)  # a trainer that does not say
     assert status.promotion is not None
     assert (status.promotion.action, status.promotion.outcome, status.promotion.reason) == (
         "promote",
@@ -132,6 +133,23 @@ def test_a_rollback_names_what_it_goes_back_from_and_brings_the_metrics_of_the_r
     world.restart()
     world.reconcile()
     assert world.status.metrics == metrics
+
+
+def test_what_is_known_of_weights_stays_as_long_as_they_are_the_same() -> None:
+    world = trained()
+    told = {"bytes": {"tokenizer": 7, "predictor": 512}, "dataThrough": {"predictor": "2024-03-01 and more"}}
+    for text, said, known in (
+        ("told", report(**told), (512, "2024-03-01")),
+        ("again, by an older trainer", report(), (512, "2024-03-01")),
+        ("nonsense", report(bytes={"predictor": -1}, dataThrough="soon", digests={}), (512, "2024-03-01")),
+        ("trained again", report(digests={"predictor": "c" * 64}), (None, None)),
+        ("told again", report(**told), (512, "2024-03-01")),
+        ("others", report(hashes={"predictor": "3" * 16}), (None, None)),
+    ):
+        finish(world, ask(world, PROMOTE, f"{OLD} {text}"), said)
+        assert world.status.artifacts is not None
+        artifact = world.status.artifacts.predictor
+        assert artifact is not None and (artifact.bytes, artifact.data_through) == known, text
 
 
 def test_it_waits_for_the_attempt_and_the_next_attempt_waits_for_it() -> None:

@@ -44,6 +44,7 @@ def test_progress_metrics_and_artifacts_come_from_the_log_of_rank_0() -> None:
     assert world.status.progress.loss == 1.5
 
     result = {"stage": "tokenizer", "digest": "d" * 64, "bestValidationLoss": 0.5, "seconds": 90.0, "epochs": 3}
+    result |= {"bytes": 512, "dataThrough": "2024-03-01T00:00:00"}
     world.cluster.say(job, event="result", stage="tokenizer", result=result)
     world.end()
     job = world.run()
@@ -52,6 +53,7 @@ def test_progress_metrics_and_artifacts_come_from_the_log_of_rank_0() -> None:
     status = world.status
     assert status.artifacts.tokenizer.digest == "d" * 64
     assert status.artifacts.predictor.digest == "e" * 64
+    assert (status.artifacts.tokenizer.bytes, status.artifacts.tokenizer.data_through) == (512, "2024-03-01")
     assert status.metrics["predictorBestValidationLoss"] == 0.5
     assert status.history[0].metrics["tokenizerSeconds"] == 90.0
     assert (status.progress.summary, status.progress.eta) == ("100%", None)

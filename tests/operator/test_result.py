@@ -54,6 +54,18 @@ def test_a_value_of_another_kind_costs_no_more_than_its_field(field: str, bad: o
     assert isinstance(result.digest, str) and all(isinstance(note, str) for note in (result.data or result).wire)
 
 
+def test_the_last_day_of_the_bars_is_that_of_the_spans_and_goes_into_the_last_words() -> None:
+    spans = {"train": ["2020-01-01T00:00:00", "2024-01-01T00:00:00"], "test": ["2024-01-01", "2024-03-01T09:30:00"]}
+    result = StageResult.read({"bytes": 7, "data": {"spans": spans}})
+    assert result.through == "2024-03-01"
+    assert StageResult.read({"data": {"spans": {"train": spans["train"]}}}).through == "2023-12-31"  # ends are outside
+    received = StageResult.read(result.short)
+    assert (received.bytes, received.data, received.through) == (7, None, "2024-03-01")
+    for spans in ({}, {"train": ["", "soon"]}, {"train": ["", "0001-01-01"]}):
+        assert StageResult.read({"data": {"spans": spans}}).through == ""
+        assert "dataThrough" not in StageResult.read({"data": {"spans": spans}}).short
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "null"])
 def test_a_damaged_result_is_no_result(text: str, tmp_path: Path) -> None:
     files = StagePaths(tmp_path)

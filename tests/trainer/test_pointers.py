@@ -15,7 +15,16 @@ import pytest
 
 from kronos_operator.cli import main
 from kronos_trainer import load, promotion
-from kronos_trainer.config import Decision, PromotionResult, RunConfig, RunPaths, StageName, StageResult
+from kronos_trainer.config import (
+    BarsRead,
+    Decision,
+    PromotionResult,
+    RunConfig,
+    RunPaths,
+    StageName,
+    StagePaths,
+    StageResult,
+)
 from kronos_trainer.errors import ConfigError, InputMissing, StorageError
 from kronos_trainer.forecast.__main__ import main as forecast
 from kronos_trainer.forecast.published import published_weights
@@ -26,6 +35,9 @@ from kronos_trainer.storage.pointers import Moved, current, promote, resolve, ro
 from kronos_trainer.storage.publish import finish_scores, is_complete, settle
 
 MakeRun = Callable[..., RunConfig]
+
+
+BARS = BarsRead(spans={"test": ("2023-01-01T00:00:00", "2024-01-01T00:00:00")})
 
 
 class Model:
@@ -50,7 +62,9 @@ class Model:
             files.best.mkdir(parents=True, exist_ok=True)
             for part in ("config.json", "model.safetensors"):
                 (files.best / part).write_text(f"{part} of {name} {stage}")
-            result = StageResult(stage=stage, hash=hashes[stage], run=name, digest=weights_digest(files.best))
+            result = StageResult(
+                stage=stage, hash=hashes[stage], run=name, data=BARS, digest=weights_digest(files.best), bytes=64
+            )
             durable.write_text(files.config, run.dump())
             if stage is not run.stage:
                 durable.write_text(files.result, result.dump())
@@ -245,15 +259,8 @@ def test_a_run_that_an_older_release_has_published_stays_published_whatever_its_
     assert model.alias("candidate") == "c"
 
 
-def weights_of(model: Model, run: str) -> dict[str, dict[str, str]]:
-    return {
-        stage.value: {
-            "path": f"runs/{run}/{stage}/best",
-            "digest": weights_digest(model.paths.runs / run / stage / "best"),
-            "hash": f"{stage.value[0]}-{run}-123456",
-        }
-        for stage in StageName.with_weights()
-    }
+def weights_of(model: Model, run: str) -> dict[StageName, StageResult | None]:
+    return {stage: StagePaths(model.paths.runs / run / stage).completed() for stage in StageName.with_weights()}
 
 
 def test_any_complete_run_can_be_promoted_and_again(model: Model) -> None:
@@ -352,12 +359,15 @@ def test_the_command_says_what_it_did_and_leaves_it_for_the_operator(
         assert found.pop("kronos") == 1 and found.pop("time")
         return dict(found)
 
-    of_b = {name: {stage: one[name] for stage, one in weights_of(model, "b").items()} for name in ("digest", "hash")}
+    best = {stage: model.paths.runs / "b" / stage / "best" for stage in ("tokenizer", "predictor")}
     assert commanded(model, "promote") == 0
     message = "model-b-1d: run b is published now, instead of a"
     assert capsys.readouterr().out == f"{message}\n"
     assert left() == {
-        "event": "pointer", "run": "b", "previous": "a", "digests": of_b["digest"], "hashes": of_b["hash"],
+        "event": "pointer", "run": "b", "previous": "a",
+        "digests": {stage: weights_digest(directory) for stage, directory in best.items()},
+        "hashes": {"tokenizer": "t-b-123456", "predictor": "p-b-123456"},
+        "bytes": dict.fromkeys(best, 64), "dataThrough": dict.fromkeys(best, "2023-12-31"),
         "message": message,
     }  # fmt: skip
     assert commanded(model, "promote", "--run", "b") == 0

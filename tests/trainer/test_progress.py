@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from kronos_trainer.config import (
+    BarsRead,
     Comparison,
     Decision,
     EvaluationSummary,
@@ -181,6 +182,8 @@ def largest_verdict(rivals: int, scores: int) -> StageResult:
         stage="evaluation",
         hash="f" * 16,
         seconds=number,
+        bytes=2**62,
+        data=BarsRead(spans=dict.fromkeys(("train", "test"), ("2001-01-01T00:00:00", "2026-01-01T00:00:00"))),
         scores={f"coverage{index}": number for index in range(scores)},
         evaluation=summary,
         promotion=PromotionResult(decision=Decision.HELD, message="held: not better than start, " * 99, published="r"),
@@ -198,6 +201,7 @@ def test_the_largest_verdict_fits_and_keeps_what_was_decided(session: Session, r
     kept = event.result
     assert kept.evaluation is not None and kept.promotion is not None
     assert (kept.evaluation.verdict, kept.promotion.decision) == ("NotOutOfSample", "Held")
+    assert (kept.bytes, kept.through) == (2**62, "2025-12-31")
     assert kept.promotion.message.startswith("held: not better than start")
     assert (kept.evaluation.dates, kept.evaluation.coverage80) == (100_000, -0.1235)
     if rivals <= 12:

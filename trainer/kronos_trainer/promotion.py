@@ -39,13 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _last_words(moved: Moved, message: str) -> PointerEvent:
-    of_stages = {name: {stage: facts[name] for stage, facts in moved.weights.items()} for name in ("digest", "hash")}
+    weights = {stage.value: result for stage, result in moved.weights.items()}
     return PointerEvent.of(
         "pointer",
         run=moved.run,
         previous=moved.before,
-        digests=of_stages["digest"],
-        hashes=of_stages["hash"],
+        digests={stage: result.digest for stage, result in weights.items()},
+        hashes={stage: result.hash for stage, result in weights.items()},
+        bytes={stage: result.bytes for stage, result in weights.items() if result.bytes is not None},
+        data_through={stage: result.through for stage, result in weights.items() if result.through},
         message=message,
         time=now_text(),
     )

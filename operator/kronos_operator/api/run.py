@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
-from kronos_operator.api.values import Count, Digest, Hash, Id, Metrics, Moment, Reason, RequestText, Text, Word
+from kronos_operator.api.values import Count, Day, Digest, Hash, Id, Metrics, Moment, Reason, RequestText, Text, Word
 from kronos_trainer.config import Contract, Decision, Reuse, StageName
 
 MOST_TRAINED = 24  # stages that need not be trained again, and are remembered
@@ -80,6 +80,10 @@ class RunStage(_Record):
     reuse: Id | None = Field(None, description="Earlier run that trained the stage with the same hash.")
     publish: bool = Field(False, description="Whether the model is published at the end of the stage.")
     digest: Digest | None = Field(None, description="SHA-256 of the trained weights, in hex, as the trainer reported.")
+    bytes: Count | None = Field(None, description="Size of the trained weights, as the trainer reported.")
+    data_through: Day | None = Field(
+        None, description="Last day of the bars that the stage has read, as the trainer reported."
+    )
     metrics: Metrics = Field({}, description="Metrics of the trained stage, by name, as the trainer reported.")
     verdict: Word | None = Field(None, description="Verdict of a stage that evaluates.")
     promotion: Word | None = Field(

@@ -12,6 +12,7 @@ from kronos_operator.api.evaluation import Path as ReportPath
 from kronos_operator.api.run import Run, TrainedStage
 from kronos_operator.api.values import (
     Count,
+    Day,
     Digest,
     Hash,
     Id,
@@ -94,6 +95,10 @@ class Artifact(Contract):
         None, description="SHA-256 of the weights, in hex. Absent if the trainer's report was not received."
     )
     hash: Hash = Field(description="Hash of the stage that trained it.")
+    bytes: Count | None = Field(None, description="Size of the weights. Absent if the trainer has not reported it.")
+    data_through: Day | None = Field(
+        None, description="Last day of the bars that it was trained and judged on. Absent if it is not known."
+    )
 
 
 class Artifacts(Contract):

@@ -51,6 +51,7 @@ Word = Annotated[str, _plain(64), Field(max_length=64)]
 LongText = Annotated[str, _plain(4096), Field(max_length=4096)]
 Note = Annotated[str, _plain(256), Field(max_length=256)]
 LogTail = Annotated[str, _plain(2048), Field(max_length=2048)]
+Day = Annotated[str, _plain(10), Field(max_length=10)]  # YYYY-MM-DD
 Digest = Annotated[str, _plain(128), Field(min_length=1, max_length=128)]
 
 Id = Annotated[str, Field(min_length=1, max_length=128)]

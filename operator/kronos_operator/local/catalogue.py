@@ -6,9 +6,9 @@ From files alone, also of models that were copied here and never run here. Calle
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from kronos_operator.local.state import ModelState, read_states
@@ -57,7 +57,7 @@ def _entry(root: Path, model: ModelRef, state: ModelState | None) -> Entry | Non
         published="" if current is None else current.run,
         results=results,
         since=_moment(ended if current is None else current.published_at or ended),
-        through=_through(results.values()),
+        through=max((result.through for result in results.values()), default=""),
         bytes=bytes_below(paths.model_dir),
     )
 
@@ -67,14 +67,6 @@ def _current(paths: RunPaths) -> Current | None:
         return Current.read(json.loads(paths.current.read_text()))
     except (OSError, ValueError):
         return None
-
-
-def _through(results: Iterable[StageResult]) -> str:
-    ends = [end for result in results if result.data is not None for _, end in result.data.spans.values()]
-    try:  # a span ends with the first instant after it
-        return max((f"{datetime.fromisoformat(end) - timedelta(microseconds=1):%Y-%m-%d}" for end in ends), default="")
-    except ValueError:
-        return ""
 
 
 def _moment(text: str) -> datetime | None:

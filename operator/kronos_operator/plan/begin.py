@@ -8,7 +8,8 @@ from kronos_operator.api import Outcome, Restarts, Run, RunStage, TrainedStage
 from kronos_operator.hashing import run_id
 from kronos_operator.plan.request import Request
 
-_REPORTED = {"digest", "metrics", "verdict", "promotion", "promotion_message"}  # of a stage, by its trainer
+# Of a stage, by its trainer.
+_REPORTED = {"digest", "bytes", "data_through", "metrics", "verdict", "promotion", "promotion_message"}
 
 
 def begin(request: Request, before: Run | None, trained: Sequence[TrainedStage], published: str, now: float) -> Run:

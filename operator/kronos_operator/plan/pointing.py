@@ -84,6 +84,8 @@ class Published:
     previous: str = ""
     digests: Mapping[StageName, str] = field(default_factory=dict)
     hashes: Mapping[StageName, str] = field(default_factory=dict)
+    bytes: Mapping[StageName, int] = field(default_factory=dict)
+    through: Mapping[StageName, str] = field(default_factory=dict)  # last day of the bars, YYYY-MM-DD
 
 
 @dataclass(frozen=True, kw_only=True)

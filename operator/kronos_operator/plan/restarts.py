@@ -148,6 +148,8 @@ def _result(attempt: Attempt) -> dict[str, object]:
     found, decided = result.evaluation, result.promotion
     return {
         "digest": result.digest or None,
+        "bytes": result.bytes,
+        "data_through": result.through or None,
         "metrics": result.metrics,
         "verdict": None if found is None else found.verdict or None,
         "promotion": None if decided is None else decided.decision or None,

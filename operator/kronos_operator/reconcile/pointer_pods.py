@@ -148,4 +148,6 @@ def _published(said: PointerEvent) -> Published:
         previous=plain(said.previous)[:128],
         digests=known(said.digests, 128),
         hashes=known(said.hashes, 64),
+        bytes={stage: said.bytes[stage] for stage in StageName.with_weights() if stage in said.bytes},
+        through=known(said.data_through, 10),
     )

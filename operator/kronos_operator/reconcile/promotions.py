@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kronos_operator.api import Artifact, Artifacts, KronosModel, PromotionState, Status
+from kronos_operator.api import Artifact, Artifacts, KronosModel, PromotionState, RunStage, Status
 from kronos_operator.plan import Answer, Published
 from kronos_trainer.config import RunPaths, StageName
 
@@ -17,20 +17,28 @@ def artifacts_of(model: KronosModel, published: Published) -> Artifacts:
     status = model.status or Status()
     run, before = status.run, status.artifacts
     hashes = {fact.stage: fact.hash for fact in status.tracking.trained if fact.run == published.run}
-    digests = {}
+    stages: dict[StageName, RunStage] = {}
     if run is not None and run.id == published.run:
         hashes |= run.stage_hashes
-        digests = {stage.stage: stage.digest for stage in run.stages}
+        stages = {stage.stage: stage for stage in run.stages}
     found = {}
     for stage in StageName.with_weights():
         hash_ = published.hashes.get(stage) or hashes.get(stage, "")
         if len(hash_) < _SHORTEST_HASH:
             continue
-        old = None if before is None else before.of(stage)
-        same = old.digest if old is not None and old.hash == hash_ else None
-        path = RunPaths(_ROOT, model.ref, published.run).stage(stage).best
-        digest = published.digests.get(stage) or digests.get(stage) or same
-        found[stage.value] = Artifact(path=str(path), digest=digest, hash=hash_)
+        reported, old = stages.get(stage), None if before is None else before.of(stage)
+        digest = published.digests.get(stage) or (None if reported is None else reported.digest)
+        # A digest that was reported tells weights of the same hash apart: trained again, perhaps on more bars.
+        same = old if old is not None and old.hash == hash_ and digest in (None, old.digest) else None
+        known = [one for one in (reported, same) if one is not None]
+        found[stage.value] = Artifact(
+            path=str(RunPaths(_ROOT, model.ref, published.run).stage(stage).best),
+            digest=digest or (None if same is None else same.digest),
+            hash=hash_,
+            bytes=published.bytes.get(stage, next((one.bytes for one in known if one.bytes is not None), None)),
+            data_through=published.through.get(stage)
+            or next((one.data_through for one in known if one.data_through is not None), None),
+        )
     return Artifacts(run=published.run, **found)
 
 

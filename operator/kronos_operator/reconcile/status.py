@@ -119,6 +119,8 @@ def _artifacts(model: KronosModel, before: Status, run: Run | None) -> Artifacts
     published = Published(
         run=run.id,
         digests={stage.stage: stage.digest for stage in weights if stage.digest is not None},
+        bytes={stage.stage: stage.bytes for stage in weights if stage.bytes is not None},
+        through={stage.stage: stage.data_through for stage in weights if stage.data_through is not None},
         hashes={stage: hash_ for stage, hash_ in run.stage_hashes.items() if stage.has_weights},
     )
     return artifacts_of(model, published)

@@ -98,6 +98,10 @@ class PointerEvent(_Line):
     previous: str = Field("", description="The run that was published before; empty: none.")
     digests: Mapping[str, str] = Field({}, description="SHA-256 of its weights in hex, by the name of the stage.")
     hashes: Mapping[str, str] = Field({}, description="Stage hashes of its weights, by the name of the stage.")
+    bytes: Mapping[str, Count] = Field({}, description="Sizes of its weights, by the name of the stage, where known.")
+    data_through: Mapping[str, str] = Field(
+        {}, description="Last day of the bars that each stage has read, as YYYY-MM-DD, where known."
+    )
     message: str = Field("", description="What was done, for people.")
 
 

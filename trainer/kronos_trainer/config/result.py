@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
@@ -31,6 +32,8 @@ _SHORT = (
     "bestValidationLoss",
     "finalTrainLoss",
     "samplesPerSecond",
+    "bytes",
+    "dataThrough",
     "scores",
     "evaluation",
     "promotion",
@@ -94,6 +97,7 @@ class StageResult(Tolerant):
     final_train_loss: Measured = Field(None, description="Mean over the last logged steps.")
     windows: Annotated[WindowCounts, BeforeValidator(WindowCounts.read_inside)] | None = None
     data: Annotated[BarsRead, BeforeValidator(BarsRead.read_inside)] | None = None
+    data_through: str = Field("", description="`through`, in a termination message, which has no room for `data`.")
     origin: str = Field("", description="Where the initial weights came from.")
     pretrained_until: str = Field(
         "",
@@ -122,8 +126,19 @@ class StageResult(Tolerant):
     @property
     def short(self) -> dict[str, Any]:
         """Of `wire`, what a model's status shows, for a termination message: of a verdict four digits suffice."""
-        wire = self.wire
+        wire = self.wire | ({"dataThrough": self.through} if self.through else {})
         return {name: _brief(wire[name]) if name in _JUDGED else wire[name] for name in _SHORT if name in wire}
+
+    @property
+    def through(self) -> str:
+        """Last day of the bars that it has read, of all splits, as YYYY-MM-DD; empty where that is not known."""
+        if self.data is None:
+            return self.data_through
+        try:  # a span ends with the first instant after it
+            ends = [datetime.fromisoformat(end) - timedelta(microseconds=1) for _, end in self.data.spans.values()]
+        except (ValueError, OverflowError):
+            return ""
+        return max((f"{end:%Y-%m-%d}" for end in ends), default="")
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -125,7 +125,7 @@ class Moved:
 
     run: str
     before: str
-    weights: Mapping[str, Mapping[str, str]]  # of the published run, by stage: path, digest, hash
+    weights: Results  # of the published run, its stages with weights
 
 
 def promote(paths: RunPaths, name: str = Alias.CANDIDATE, fetch: Fetch = in_place) -> Moved:
@@ -197,10 +197,11 @@ def _moved(paths: RunPaths, run: str, before: Current | None, by: By, fetch: Fet
     """Publishes a run by hand."""
     fetch(run)
     there = _of(paths, run)
-    found = document(there, *_facts(there))
+    config, results = _facts(there)
     if before is None or before.run != run:
-        _replace(paths, found, before, {"by": by.value, "overrules": _complete(paths)})
-    weights = {stage.value: found[stage] for stage in StageName.with_weights()}
+        own = {"by": by.value, "overrules": _complete(paths)}
+        _replace(paths, document(there, config, results), before, own)
+    weights = {stage: results[stage] for stage in StageName.with_weights()}
     return Moved(run, "" if before is None else before.run, weights)
 
 

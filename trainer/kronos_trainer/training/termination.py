@@ -62,7 +62,7 @@ def fitting(event: LastWords) -> str:
     if isinstance(event, ResultEvent):
         short["result"] = event.result.short
     if isinstance(event, PointerEvent):
-        short |= {"digests": dict(event.digests), "hashes": dict(event.hashes)}
+        short |= {name: value for name, value in wire.items() if isinstance(value, Mapping)}
     for left_out in _LEFT_OUT:
         for longest in _LONGEST:
             line = strict_json.line(_cut(short, longest, left_out))
