@@ -157,7 +157,24 @@ def test_a_cluster_lists_what_its_models_have_published(
     newest["run"] = "aaaa"
     cluster.objects["kronosmodels", "m"]["status"]["evaluation"] = newest
     assert main(["list", "--context", "west"]) == 0
-    assert "m      Succeeded  aaaa       Worse     -20.0 %" in capsys.readouterr().out
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["MODEL", "PHASE", "PUBLISHED", "VERDICT", "IMPROVED", "AGE", "DATA", "TO", "SIZE"]
+    assert row.startswith("m      Succeeded  aaaa       Worse     -20.0 %")
+    assert row.split()[-2:] == ["-", "-"]  # of an older operator or trainer
+
+    weights = {
+        "tokenizer": {"bytes": 1024, "dataThrough": "2024-05-31"},
+        "predictor": {"bytes": 2048, "dataThrough": "2024-06-30"},
+    }
+    cluster.objects["kronosmodels", "m"]["status"]["artifacts"] |= weights
+    assert main(["list", "--cluster"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[-3:] == ["2024-06-30", "3.0", "KiB"]
+    del weights["tokenizer"]["bytes"]
+    cluster.objects["kronosmodels", "m"]["status"]["artifacts"] |= weights
+    assert main(["list", "--cluster", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["dataThrough"], listed["testedTo"]) == ("2024-06-30", "2024-05-01T00:00:00")
+    assert listed["bytes"] is None  # half of it would be no size
     assert main(["list", "m.yaml", "--cluster"]) == 64
     assert "leave out the files" in capsys.readouterr().err
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from kronos_operator.cli.cluster.session import connected
 from kronos_operator.cli.listing import age_text, improvement_text
 from kronos_operator.cli.target import Target
-from kronos_operator.cli.terminal import print_json, print_table
+from kronos_operator.cli.terminal import print_json, print_table, size_text
+from kronos_trainer.config import StageName
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Object
 
-# The objects know neither the size of files nor the last bar: the last date that was forecast from is the nearest.
-HEADERS = ("model", "phase", "published", "verdict", "improved", "age", "tested to")
-RIGHT = frozenset({"improved", "age"})
+HEADERS = ("model", "phase", "published", "verdict", "improved", "age", "data to", "size")
+RIGHT = frozenset({"improved", "age", "size"})
 
 
 def show(target: Target, *, as_json: bool) -> None:
@@ -32,8 +32,11 @@ def show(target: Target, *, as_json: bool) -> None:
 def document(body: Object) -> dict[str, Any]:
     """What an object says of its published run; where nothing is published, verdict and numbers are the newest."""
     status: Mapping[str, Any] = body.get("status") or {}
-    published = (status.get("artifacts") or {}).get("run") or ""
+    artifacts: Mapping[str, Any] = status.get("artifacts") or {}
+    published = artifacts.get("run") or ""
     ended: Mapping[str, Any] = next((one for one in status.get("history") or [] if one["run"] == published), {})
+    weights: list[Mapping[str, Any]] = [artifacts.get(stage) or {} for stage in StageName.with_weights()]
+    sizes = [one.get("bytes") for one in weights]
     newest: Mapping[str, Any] = status.get("evaluation") or {}
     found = newest if newest.get("run") == published or not published else {}
     return {
@@ -45,6 +48,8 @@ def document(body: Object) -> dict[str, Any]:
         **{name: found.get(name) for name in ("against", "improvement", "low", "high")},
         "since": ended.get("finishedAt"),
         "testedTo": found.get("last"),
+        "dataThrough": max((one["dataThrough"] for one in weights if "dataThrough" in one), default=None),
+        "bytes": sum(sizes) if None not in sizes else None,
     }
 
 
@@ -57,5 +62,6 @@ def _row(one: Mapping[str, Any]) -> list[str]:
         one["verdict"] or "-",
         improvement_text(one["improvement"]),
         age_text(None if since is None else datetime.fromisoformat(since)),
-        (one["testedTo"] or "-")[:10],
+        one["dataThrough"] or "-",
+        "-" if one["bytes"] is None else size_text(one["bytes"]),
     ]
