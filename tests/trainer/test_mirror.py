@@ -14,6 +14,8 @@ import torch
 from obstore.store import MemoryStore
 
 from kronos_trainer import promotion
+from kronos_trainer.backtest import trials
+from kronos_trainer.backtest.document import Trial
 from kronos_trainer.config import By, Promotion, PromotionResult, Rival, RunConfig, RunPaths, StageName, StageResult
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.errors import ConfigError, DataError, InputMissing, Stopped, StorageError
@@ -421,6 +423,7 @@ def test_unusable_keys_are_named_and_not_repeated(monkeypatch: pytest.MonkeyPatc
         fetch_bars("az://bars/x", tmp_path)
 
 
+SPAN = Span(start="2024-01-01", end="2024-06-01")
 JUDGED = {"tokenizer": "t" * 12, "predictor": "p" * 12, "evaluation": "e" * 12}
 
 
@@ -435,6 +438,11 @@ def leave_run(mirror: Mirror, run: RunConfig, content: str) -> None:
         durable.write_text(files.result, result.dump())
 
 
+def tried(run: str) -> Trial:
+    """A backtest of a run."""
+    return Trial(run=run, hash="e" * 12, strategy="top-k", first=SPAN.start, last=SPAN.end)
+
+
 def judge(make_run: MakeRun, directory: Path, name: str, decision: str) -> Mirror:
     """What an evaluation of a run leaves behind the URI."""
     run = make_run(output=ROOT, run=name, stage="evaluation", stage_hashes=JUDGED, publish=True)
@@ -446,8 +454,9 @@ def judge(make_run: MakeRun, directory: Path, name: str, decision: str) -> Mirro
         leave_run(mirror, run, name)
         published = pointers.current(paths)
         before = "" if published is None else published.run
-        reading = Reading(run=name, hash="e" * 12, span=Span(start="2024-01-01", end="2024-06-01"))
+        reading = Reading(run=name, hash="e" * 12, span=SPAN)
         record(paths, reading, ["2024-01-02"])
+        trials.record(paths.trials, tried(name))
         for file in (paths.calibration, paths.stage(run.stage).evaluation, paths.facts, paths.report):
             durable.write_text(file, "{}")
         decided = PromotionResult(decision=decision, published=before)
@@ -468,17 +477,20 @@ def test_what_an_evaluation_leaves_arrives_in_an_order_that_names_nothing_absent
     written: list[str] = []
     bucket.before = lambda name: written.append(name.removeprefix("team/models/default/model-b-1d/"))
     judge(make_run, tmp_path / "a", "run-1", "Published")
-    order = ["calibration.json", "evaluation.json", "readings.json", "result.json", "report.json", "report.html"]
+    order = [
+        "calibration.json", "evaluation.json", "readings.json", "trials.json", "result.json", "report.json",
+        "report.html", "current.json",
+    ]  # fmt: skip
     small = [name.rpartition("/")[2] for name in written if name.startswith("runs/run-1/evaluation") or "/" not in name
-             or name.count("/") == 2]  # fmt: skip
-    assert [name for name in small if name in (*order, "current.json")] == [*order, "current.json"]
+             or name.count("/") == 2 or "backtest" in name]  # fmt: skip
+    assert [name for name in small if name in order] == order
     written.clear()
     judge(make_run, tmp_path / "b", "run-2", "Held")
     assert written[-1] == "candidate.json" and "current.json" not in written
     assert "runs/run-1/evaluation/result.json" not in written
 
 
-def test_an_evaluation_elsewhere_has_the_published_run_and_all_readings_at_hand(
+def test_an_evaluation_elsewhere_has_the_published_run_and_all_readings_and_trials_at_hand(
     make_run: MakeRun, bucket: Bucket, tmp_path: Path
 ) -> None:
     judge(make_run, tmp_path / "a", "run-1", "Published")
@@ -489,8 +501,13 @@ def test_an_evaluation_elsewhere_has_the_published_run_and_all_readings_at_hand(
     third = make_run(output=ROOT, run="run-3", stage="evaluation", stage_hashes=JUDGED, publish=True)
     mirror = Mirror(third, tmp_path / "c")
     mirror.pull()
-    reading = Reading(run="run-3", hash="e" * 12, span=Span(start="2024-01-01", end="2024-06-01"))
+    reading = Reading(run="run-3", hash="e" * 12, span=SPAN)
     assert [one.run for one in record(mirror.paths, reading, ["2024-01-02"])] == ["run-1", "run-2", "run-3"]
+    counted = trials.record(mirror.paths.trials, tried("run-3"))
+    assert [one.run for one in counted] == ["run-1", "run-2", "run-3"] and trials.count(counted, ()) == 3
+    assert "team/backtest_results/model-b-1d/trials.json" in bucket.names()
+    mirror.pull()  # what was counted here and never arrived there is not counted
+    assert [one.run for one in trials.record(mirror.paths.trials, tried("run-2"))] == ["run-1", "run-2"]
     assert pointers.resolve(mirror.paths, "candidate") == "run-2"
     alone = third.model_copy(update={"promotion": Promotion(against=[Rival.START])})
     other = Mirror(alone, tmp_path / "d")

@@ -57,7 +57,7 @@ def traded(
         last=instant_text(int(market.times[-1])),
         sharpe=own.sharpe,
     )
-    tried = trials.record(paths.backtests / "trials.json", trial)
+    tried = trials.record(paths.trials, trial)
     number = trials.count(tried, judged.readings)
     known = [one.sharpe for one in tried if one.sharpe is not None]
     hurdle = probability = None

@@ -203,6 +203,13 @@ class RunPaths:
         tried = model.name if model.namespace == "default" else f"{model.namespace}_{model.name}"
         self.backtests = root / "backtest_results" / tried
         self.backtest = self.backtests / run
+        self.trials = self.backtests / "trials.json"  # strategies that were tried on the model's forecasts
+
+    @staticmethod
+    def model_of_backtests(directory: str) -> ModelRef:
+        """The model whose `backtests` has this name. Raises ValueError where no model can have it."""
+        namespace, _, name = directory.rpartition("_")
+        return ModelRef(namespace=namespace or "default", name=name)
 
     def stage(self, name: StageName) -> StagePaths:
         """Files of one stage of this run."""

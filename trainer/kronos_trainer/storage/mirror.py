@@ -22,8 +22,8 @@ from kronos_trainer.storage.warm_start import is_warm
 
 # Files that say that others are complete: pushed last, in this order, so that nothing half-written is ever read.
 _POINTERS = (
-    *("checkpoint.json", "calibration.json", "macro.json", "evaluation.json", "readings.json", "result.json"),
-    *("report.json", "report.html", "candidate.json", "current.json"),
+    *("checkpoint.json", "calibration.json", "macro.json", "evaluation.json", "readings.json", "trials.json"),
+    *("result.json", "report.json", "report.html", "candidate.json", "current.json"),
 )
 _PULLS = 3  # times that a directory is listed anew when it changes while it is read
 
@@ -155,7 +155,7 @@ class Mirror:
 
     def _of_model(self) -> list[Path]:
         """Files that concern all runs of the model."""
-        return [self.paths.readings, self.paths.candidate, self.paths.current]
+        return [self.paths.readings, self.paths.trials, self.paths.candidate, self.paths.current]
 
     def _published(self) -> list[RunPaths]:
         """The published run, if this one starts from its weights or is compared with it."""
