@@ -33,9 +33,9 @@ def filled(make_run: Fill) -> Fill:
     return functools.partial(fill, make_run)
 
 
-def fill(make_run: Fill, root: Path, name: str, *names: str) -> RunConfig:
+def fill(make_run: Fill, root: Path, name: str, *names: str, namespace: str = "default") -> RunConfig:
     """A model with runs, the later ones of these names the older, the first one published."""
-    run = make_run(model={"name": name}, run=names[0], output=str(root))
+    run = make_run(model={"namespace": namespace, "name": name}, run=names[0], output=str(root))
     paths = run.paths()
     for age, one in enumerate(names):
         for number, file in enumerate(("run.json", "best/model.safetensors", "checkpoints/step-1/weights")):
@@ -45,6 +45,7 @@ def fill(make_run: Fill, root: Path, name: str, *names: str) -> RunConfig:
             os.utime(place, (1e9 - 1000.25 * age + number, 1e9 - 1000.25 * age + number))
     paths.current.write_text(json.dumps({"run": names[0], "previous": names[-1]}))
     paths.readings.write_text('{"version": 1, "readings": []}')
+    durable.write_text(paths.trials, f'{{"version": 1, "trials": [{{"run": "{names[0]}"}}]}}')
     return run
 
 
@@ -69,28 +70,31 @@ def restore(archive: Path, root: Path) -> int:
 def test_what_comes_back_is_what_was_there(tmp_path: Path, filled: Fill, capsys: Output, name: str) -> None:
     one, there, archive = tmp_path / "one", tmp_path / "there", tmp_path / name
     run = filled(one, "a", "run-1", "run-2")
-    filled(one, "b", "run-1")
+    filled(one, "b", "run-1", namespace="team")
     (run.paths().runs / ".pull-x").mkdir()
     (run.paths().runs / ".pull-x" / "half").write_text("")
     (run.paths().run_dir / "predictor" / "checkpoints" / ".aside-step-2").mkdir()
     (run.paths().run_dir / "predictor" / "checkpoints" / ".aside-step-2" / "weights").write_text("half")
     assert backup(one, archive) == 0
-    assert capsys.readouterr().out.startswith(f"{archive}: a, b; 13 files, ")
+    assert capsys.readouterr().out.startswith(f"{archive}: a, team/b; 15 files, ")
     assert (archive.read_bytes()[:2] == b"\x1f\x8b") == name.endswith("gz")
     assert backup(one, archive) == 64
     assert restore(archive, there) == 0
-    assert capsys.readouterr().out == "a: 2 runs put back\nb: 1 run put back\n"
+    assert capsys.readouterr().out == "a: 2 runs put back\nteam/b: 1 run put back\n"
     assert tree(there) == {
         name: file for name, file in tree(one).items() if "/.pull" not in name and ".aside" not in name
     }
     # Which run was the latest is told by times.
     assert [paths.run_dir.name for paths in latest_first(there, run.model)] == ["run-1", "run-2"]
-    assert not [path for path in there.iterdir() if path.name != "models" and not path.name.endswith(".flock")]
+    found = {path.name for path in there.iterdir() if not path.name.endswith(".flock")}
+    assert found == {"models", "backtest_results"}
+    assert {path.name for path in (there / "backtest_results").iterdir()} == {"a", "team_b"}
     # Again, it changes nothing; and what was published here since stays published.
     (there / "models/default/a/current.json").write_text('{"run": "run-2"}')
+    (there / "backtest_results/a/trials.json").write_text('{"version": 1, "trials": []}')
     before = tree(there)
     assert restore(archive, there) == 0 and tree(there) == before
-    assert "a: 2 runs here already; kept as here: current.json\n" in capsys.readouterr().out
+    assert "a: 2 runs here already; kept as here: current.json, trials.json\n" in capsys.readouterr().out
 
 
 def test_only_one_model(tmp_path: Path, filled: Fill, capsys: Output) -> None:
@@ -177,6 +181,10 @@ FILE = "models/default/a/runs/r/predictor/run.json"
         (listed("models/default/a/lock.json"), [], "belongs to no model"),
         (listed("models/default/a/runs/.x/y"), [], "belongs to no model"),
         (listed("models/default/A!/runs/r/y"), [], "belongs to no model"),
+        (listed("backtest_results/A!/trials.json"), [], "belongs to no model"),
+        (listed("backtest_results/default_a/trials.json"), [], "belongs to no model"),
+        (listed("backtest_results/a/b/runs/r/y"), [], "belongs to no model"),
+        (listed("backtest_results/trials.json"), [], "belongs to no model"),
         (listed(FILE) | {"version": 2}, [(member(FILE), b"x")], "of a newer release"),
         (None, [(member(FILE), b"x")], "does not begin with manifest.json"),
         (listed(FILE) | {"more": 1}, [], "manifest.json: more"),

@@ -46,11 +46,10 @@ def model_of_file(name: str) -> ModelRef:
     """The model that a file of an archive belongs to. Raises DataError if it is no pointer and in no run of one."""
     parts = PurePosixPath(name).parts
     try:
-        if parts[0] != "models":
-            raise ValueError
-        model = ModelRef(namespace=parts[1], name=parts[2])
+        in_models = parts[0] == "models"
+        model = ModelRef(namespace=parts[1], name=parts[2]) if in_models else RunPaths.model_of_backtests(parts[1])
         paths = RunPaths(Path(), model, run="")
-        inside = len(parts) > 5 and parts[3] == paths.runs.name and not parts[4].startswith(".")
+        inside = in_models and len(parts) > 5 and parts[3] == paths.runs.name and not parts[4].startswith(".")
         if not inside and Path(name) not in pointers_of(paths):
             raise ValueError
     except (ValueError, IndexError):
@@ -60,7 +59,7 @@ def model_of_file(name: str) -> ModelRef:
 
 def pointers_of(paths: RunPaths) -> tuple[Path, ...]:
     """The files of a model beside its runs that outlive a process."""
-    return paths.current, paths.candidate, paths.readings
+    return paths.current, paths.candidate, paths.readings, paths.trials
 
 
 def back_up(root: Path, models: Sequence[ModelRef], archive: Path) -> Manifest:

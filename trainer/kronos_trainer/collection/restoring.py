@@ -155,6 +155,7 @@ def _pointers(source: RunPaths, paths: RunPaths) -> Iterator[str]:
         if not theirs.exists():
             continue
         if not ours.exists():
+            durable.make_directory(ours.parent)
             durable.move(theirs, ours)
         elif ours.read_bytes() != theirs.read_bytes():
             yield ours.name
