@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,6 +186,15 @@ def judge(run: Path) -> None:
         (run / name).write_text(json.dumps({"run": RUN, "name": name}))
 
 
+def trade(server: PodServer, name: str = "summary.json", content: str = json.dumps({"run": RUN})) -> Path:
+    """Plays a backtest of the run, with one of its files."""
+    backtest = server.folder / "models/team/backtest_results/ns_m" / RUN
+    backtest.mkdir(parents=True, exist_ok=True)
+    for file in ("trades.csv", "equity.csv", "summary.json", "backtest.html"):
+        (backtest / file).write_text(content if file == name else f'{{"name": "{file}"}}')
+    return backtest
+
+
 def publish(server: PodServer, *, digest: str | None = None, evaluated: bool = True) -> Path:
     """Plays a trainer that has published a run; `digest` is what status names for the tokenizer instead of its own."""
     directory = server.folder / "models/team/models/ns/m"
@@ -259,6 +270,64 @@ def test_pull_brings_the_verdict_on_a_run_that_was_pulled_before_it_was_evaluate
     assert main(["pull", "m", "--to", "out"]) == 0
     there = tree(directory)
     assert tree(Path("out/models/ns/m")) == {name: there[name] for name in there if "checkpoints" not in name}
+
+
+def test_pull_brings_the_backtest_where_the_report_looks_for_it(server: PodServer, capsys: Any) -> None:
+    publish(server, evaluated=False)
+    there = trade(server)
+    (there / "notes.txt").write_text("no result")
+    here = Path(f"out/backtest_results/ns_m/{RUN}")
+    here.mkdir(parents=True)
+    (here / "backtest.html").write_text("of another strategy")
+    (here / "mine.txt").write_text("mine")
+    (here / "equity.csv").mkdir()
+    assert main(["pull", "m", "--to", "out"]) == 74
+    assert not (here / "backtest.html").exists(), "a page beside files of another backtest"
+    (here / "equity.csv").rmdir()
+    assert main(["pull", "m", "--to", "out"]) == 0
+    assert f"backtest   {here / 'backtest.html'}\n" in capsys.readouterr().out
+    brought = {name: content for name, content in tree(there).items() if name != "notes.txt"}
+    assert len(brought) == 4 and tree(here) == brought | {"mine.txt": b"mine"}
+    assert {path.name for path in Path("out/backtest_results").iterdir()} == {"ns_m"}
+    assert {path.name for path in Path("out/models/ns/m/runs").iterdir()} == {RUN}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"backtest_results/ns_m/{RUN}/notes.txt",
+        f"backtest_results/ns_m/{RUN}/../trades.csv",
+        "backtest_results/ns_m/other/trades.csv",
+        "backtest_results/ns_m/trials.json",
+        f"/backtest_results/ns_m/{RUN}/trades.csv",
+    ],
+)
+def test_pull_takes_nothing_of_a_pod_that_it_has_not_asked_for(
+    server: PodServer, capsys: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    publish(server)
+    trade(server)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        tar.addfile(member, io.BytesIO(b"x"))
+
+    async def download(self: Any, root: str, names: Any, target: Any, if_there: Any = ()) -> None:
+        target.write(archive.getvalue())
+
+    monkeypatch.setattr(transfer.Pod, "download", download)
+    assert main(["pull", "m", "--to", "out"]) == 65
+    assert "which was not requested" in capsys.readouterr().err
+    assert tree(Path("out")) == {}
+
+
+def test_a_backtest_of_another_run_is_refused_with_all_that_came(server: PodServer, capsys: Any) -> None:
+    publish(server)
+    trade(server, content='{"run": "another"}')
+    assert main(["pull", "m", "--to", "out"]) == 65
+    assert "summary.json on the claim is of run another" in capsys.readouterr().err
+    assert tree(Path("out")) == {}
 
 
 @pytest.mark.parametrize(("content", "words"), [('{"run": "another"}', "is of run another"), ("{", "cannot be read")])

@@ -139,7 +139,7 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
 
     # It was traded, too, and the command does the same again from what the evaluation has kept.
     def traded() -> dict[str, bytes]:
-        return {file.name: file.read_bytes() for file in paths.backtest.iterdir()}
+        return {file.name: file.read_bytes() for file in paths.backtest.directory.iterdir()}
 
     first = traded()
     assert set(first) == {"trades.csv", "equity.csv", "summary.json", "backtest.html"}

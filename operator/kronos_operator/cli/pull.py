@@ -20,7 +20,7 @@ def pull(
     context: TheContext = None,
     namespace: TheNamespace = None,
 ) -> None:
-    """Copy a cluster's published model here: weights of both stages, results and report.
+    """Copy a cluster's published model here: weights of both stages, results, report and backtest.
 
     The weights are verified by the digests in its status. kronos forecast --root DIR then finds it.
     """

@@ -14,22 +14,22 @@ from kronos_trainer.backtest.document import STRATEGY
 from kronos_trainer.backtest.market import Market
 from kronos_trainer.backtest.page import page
 from kronos_trainer.backtest.running import Traded
+from kronos_trainer.config import BacktestPaths
 from kronos_trainer.evaluation.origins import instant_texts
 from kronos_trainer.storage import durable
 
 
-def write(directory: Path, found: Traded) -> Path:
-    """Replaces trades.csv, equity.csv, summary.json and backtest.html, and returns the last. Raises StorageError.
+def write(files: BacktestPaths, found: Traded) -> Path:
+    """Replaces the files of a backtest, and returns its page. Raises StorageError.
 
     The same backtest has the same files, byte for byte.
     """
     times = instant_texts(found.market.times)
-    durable.write_text(directory / "trades.csv", _trades(found.market, found.ledgers[STRATEGY], times))
-    durable.write_text(directory / "equity.csv", _equity(found, times))
-    durable.write_text(directory / "summary.json", found.summary.dump())
-    file = directory / "backtest.html"
-    durable.write_text(file, page(found))
-    return file
+    durable.write_text(files.trades, _trades(found.market, found.ledgers[STRATEGY], times))
+    durable.write_text(files.equity, _equity(found, times))
+    durable.write_text(files.summary, found.summary.dump())
+    durable.write_text(files.page, page(found))
+    return files.page
 
 
 def _trades(market: Market, ledger: Ledger, times: Sequence[str]) -> str:

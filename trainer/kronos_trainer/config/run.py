@@ -202,7 +202,7 @@ class RunPaths:
         # No name has an underscore, so no two models share a directory.
         tried = model.name if model.namespace == "default" else f"{model.namespace}_{model.name}"
         self.backtests = root / "backtest_results" / tried
-        self.backtest = self.backtests / run
+        self.backtest = BacktestPaths(self.backtests / run)
         self.trials = self.backtests / "trials.json"  # strategies that were tried on the model's forecasts
 
     @staticmethod
@@ -218,6 +218,22 @@ class RunPaths:
     def log(self, run: str, stage: StageName, attempt: int) -> pathlib.Path:
         """Combined output of one attempt."""
         return self.logs / f"{run}-{stage}-{attempt}.log"
+
+
+class BacktestPaths:
+    """Files of a backtest of a run."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self.trades = directory / "trades.csv"  # each fill
+        self.equity = directory / "equity.csv"  # each bar
+        self.summary = directory / "summary.json"
+        self.page = directory / "backtest.html"
+
+    @property
+    def files(self) -> tuple[pathlib.Path, ...]:
+        """All of them, in the order in which they are written: the page is last."""
+        return self.trades, self.equity, self.summary, self.page
 
 
 class StagePaths:

@@ -21,7 +21,7 @@ from kronos_operator.cli.failure import Failure
 from kronos_operator.cli.target import Target
 from kronos_operator.cli.terminal import near, print_line
 from kronos_operator.local import weights_digest
-from kronos_trainer.config import ExitCode, RunPaths, StageName, StagePaths, StageResult, replace_file
+from kronos_trainer.config import BacktestPaths, ExitCode, RunPaths, StageName, StagePaths, StageResult, replace_file
 
 if TYPE_CHECKING:
     from kronos_operator.kube import Cluster
@@ -30,7 +30,7 @@ LONGEST_SECONDS = 3600
 
 
 def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
-    """Copy the weights of all stages, their results, the evaluation and the report.
+    """Copy the weights of all stages, their results, the evaluation, the report and the backtest.
 
     Raises Failure; what was there stays then.
     """
@@ -47,6 +47,8 @@ def pull(target: Target, name: str, *, to: Path, image: str | None) -> None:
             print_line(f"{near(str(local.run_dir))}: run {wanted.run}, its weights verified by their SHA-256")
     if local.report.exists():
         print_line(f"{'report':<11}{near(str(local.report))}")
+    if local.backtest.page.exists():
+        print_line(f"{'backtest':<11}{near(str(local.backtest.page))}")
     print_line(f"{'forecast':<11}kronos forecast --root {to} --model {name} --input FILE --output FILE")
 
 
@@ -60,7 +62,7 @@ async def _download(cluster: Cluster, namespace: str, pod: CommandPod, wanted: P
             wanted.root,
             [path.as_posix() for path in names],
             archive,
-            if_there=[path.as_posix() for path in documents(there)],
+            if_there=[path.as_posix() for path in (*documents(there), *there.backtest.files)],
         )
     archive.seek(0)
 
@@ -70,25 +72,29 @@ def _unpack(archive: IO[bytes], wanted: Published, local: RunPaths) -> None:
     there = RunPaths(Path(), wanted.model.ref, wanted.run)
     local.runs.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".pull-", dir=local.runs))
+    run, backtest = aside / "run", BacktestPaths(aside / "backtest")
     try:
         current = b""
         with tarfile.open(fileobj=archive, mode="r:") as files:
             for name, stream in contents(files, lambda name: _expected(Path(name), there)):
-                if Path(name) == there.current:
+                path = Path(name)
+                if path == there.current:
                     current = stream.read()
+                elif path in there.backtest.files:
+                    _write(backtest.directory / path.name, stream)
                 else:
-                    _write(aside / Path(name).relative_to(there.run_dir), stream)
+                    _write(run / path.relative_to(there.run_dir), stream)
         if json.loads(current)["run"] != wanted.run:
             raise Failure(
                 f"{wanted.model.metadata.name} has just published a run other than {wanted.run}: try again",
                 ExitCode.STOPPED,
             )
-        for file in documents(RunPaths(Path(), wanted.model.ref, wanted.run)):
-            _read(aside / file.relative_to(there.run_dir), wanted)
-        staged = {stage: aside / stage for stage in StageName.with_weights()}
-        for stage, directory in staged.items():
-            _verify(stage, directory, wanted)
-        _replace(aside, local, wanted)
+        for file in (*(run / file.relative_to(there.run_dir) for file in documents(there)), backtest.summary):
+            _read(file, wanted)
+        for stage in StageName.with_weights():
+            _verify(stage, run / stage, wanted)
+        _replace(run, local, wanted)
+        _replace_backtest(backtest, local.backtest)
         replace_file(local.current, lambda aside: aside.write_bytes(current))
     except (tarfile.TarError, ValueError, KeyError) as error:
         raise Failure(f"the files from the claim cannot be read: {error}", ExitCode.DATA) from error
@@ -100,7 +106,7 @@ def _expected(path: Path, there: RunPaths) -> bool:
     if ".." in path.parts or path.is_absolute():
         return False
     stages = [there.stage(stage) for stage in StageName.with_weights()]
-    files = {there.current, *documents(there), *(stage.result for stage in stages)}
+    files = {there.current, *documents(there), *there.backtest.files, *(stage.result for stage in stages)}
     return path in files or path.parent in {stage.best for stage in stages}
 
 
@@ -151,7 +157,7 @@ def _complete(local: RunPaths, wanted: Published) -> bool:
         return False
 
 
-def _replace(aside: Path, local: RunPaths, wanted: Published) -> None:
+def _replace(run: Path, local: RunPaths, wanted: Published) -> None:
     if local.run_dir.exists():
         try:
             for stage in StageName.with_weights():
@@ -162,13 +168,23 @@ def _replace(aside: Path, local: RunPaths, wanted: Published) -> None:
                 ExitCode.STORAGE,
             ) from None
         for file in documents(local):  # the same weights are here, perhaps from before they were evaluated
-            staged = aside / file.relative_to(local.run_dir)
+            staged = run / file.relative_to(local.run_dir)
             if staged.exists():
                 file.parent.mkdir(exist_ok=True)
                 staged.replace(file)
         return
-    aside.chmod(0o755)  # a temporary directory is its maker's alone
-    aside.rename(local.run_dir)
+    run.rename(local.run_dir)
+
+
+def _replace_backtest(staged: BacktestPaths, local: BacktestPaths) -> None:
+    """Its page, which says what the other files hold, goes first and comes last."""
+    if not staged.directory.is_dir():
+        return  # there is none, and one that was made here stays
+    local.directory.mkdir(parents=True, exist_ok=True)
+    local.page.unlink(missing_ok=True)
+    for file, place in zip(staged.files, local.files, strict=True):
+        if file.exists():
+            file.replace(place)
 
 
 def _write(path: Path, stream: IO[bytes]) -> None:
