@@ -292,6 +292,16 @@ def test_pull_brings_the_backtest_where_the_report_looks_for_it(server: PodServe
     assert {path.name for path in Path("out/models/ns/m/runs").iterdir()} == {RUN}
 
 
+def test_pull_goes_again_for_a_backtest_that_the_report_speaks_of(server: PodServer) -> None:
+    run = publish(server) / "runs" / RUN
+    (run / "report.json").write_text(json.dumps({"run": RUN, "backtest": {"sentence": "Long or flat"}}))
+    page = Path(f"out/backtest_results/ns_m/{RUN}/backtest.html")
+    assert main(["pull", "m", "--to", "out"]) == 0 and not page.exists()
+    trade(server)
+    assert main(["pull", "m", "--to", "out"]) == 0 and page.exists()
+    assert main(["pull", "m", "--to", "out"]) == 0 and len(server.made) == 2
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -330,7 +340,10 @@ def test_a_backtest_of_another_run_is_refused_with_all_that_came(server: PodServ
     assert tree(Path("out")) == {}
 
 
-@pytest.mark.parametrize(("content", "words"), [('{"run": "another"}', "is of run another"), ("{", "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [('{"run": "another"}', "is of run another"), ("{", "cannot be read"), ("[]", "is no JSON object")],
+)
 def test_pull_refuses_an_evaluation_of_another_run(server: PodServer, capsys: Any, content: str, words: str) -> None:
     directory = publish(server)
     (directory / "runs" / RUN / "evaluation" / "evaluation.json").write_text(content)

@@ -125,7 +125,10 @@ def _read(file: Path, wanted: Published) -> None:
     """Refuses a document that cannot be read, or that is of another run. Raises ValueError and Failure."""
     if file.suffix != ".json" or not file.exists():
         return
-    run = json.loads(file.read_text()).get("run")
+    document = json.loads(file.read_text())
+    if not isinstance(document, dict):
+        raise ValueError(f"{file.name} is no JSON object")
+    run = document.get("run")
     if run not in (None, wanted.run):
         raise Failure(f"{file.name} on the claim is of run {run}, and {wanted.run} is published", ExitCode.DATA)
 
@@ -145,16 +148,24 @@ def _verify(stage: StageName, directory: Path, wanted: Published) -> None:
 
 
 def _complete(local: RunPaths, wanted: Published) -> bool:
-    """Whether the run is here, the current one, with the digests of status and the verdict on it."""
+    """Whether the run is here, the current one, with the digests of status, the verdict on it and its backtest."""
     try:
         current = json.loads(local.current.read_text())
         if wanted.evaluated and not all(file.exists() for file in (local.report, local.facts)):
+            return False
+        if _promises_backtest(local) and not local.backtest.page.exists():
             return False
         return bool(current["run"] == wanted.run) and all(
             wanted.digests[stage] == weights_digest(local.stage(stage).best) for stage in wanted.digests
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _promises_backtest(local: RunPaths) -> bool:
+    """Whether the report that is here has a link to one."""
+    told = json.loads(local.facts.read_text()) if local.facts.exists() else {}
+    return "backtest" in told and bool(told["backtest"])
 
 
 def _replace(run: Path, local: RunPaths, wanted: Published) -> None:
