@@ -145,6 +145,7 @@ def test_a_pattern_that_a_tiny_model_learns_is_found_and_the_run_is_published(
     assert set(first) == {"trades.csv", "equity.csv", "summary.json", "backtest.html"}
     in_it = json.loads(first["summary.json"])
     assert (in_it["costBps"], in_it["trials"], in_it["dates"]) == (3, 1, len(found["dates"]))
+    assert json.loads(paths.facts.read_text())["backtest"]["sentence"] == in_it["sentence"]
     assert backtest([run.model.name, "--root", run.output]) == 0 and traded() == first
     # The same again does nothing, and other samples judge again: a second reading, nothing trained.
     before = paths.stage(run.stage).result.stat().st_mtime_ns

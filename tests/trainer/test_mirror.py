@@ -451,6 +451,8 @@ def judge(make_run: MakeRun, directory: Path, name: str, decision: str) -> Mirro
         mirror.claim()
         mirror.pull()
         paths = mirror.paths
+        durable.write_text(paths.backtest.summary, "{}")
+        mirror.push()  # before there is a result
         leave_run(mirror, run, name)
         published = pointers.current(paths)
         before = "" if published is None else published.run
@@ -509,6 +511,10 @@ def test_an_evaluation_elsewhere_has_the_published_run_and_all_readings_and_tria
     mirror.pull()  # what was counted here and never arrived there is not counted
     assert [one.run for one in trials.record(mirror.paths.trials, tried("run-2"))] == ["run-1", "run-2"]
     assert pointers.resolve(mirror.paths, "candidate") == "run-2"
+    # Its report speaks of its backtest, on whichever machine it is written.
+    again = Mirror(make_run(output=ROOT, run="run-2", stage="evaluation", stage_hashes=JUDGED), tmp_path / "e")
+    again.pull()
+    assert again.paths.backtest.summary.read_text() == "{}" and not mirror.paths.backtest.summary.exists()
     alone = third.model_copy(update={"promotion": Promotion(against=[Rival.START])})
     other = Mirror(alone, tmp_path / "d")
     other.pull()

@@ -12,12 +12,14 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import report_examples as examples
 from report_examples import Example
 
 from kronos_trainer import report
+from kronos_trainer.backtest.document import Backtest
 from kronos_trainer.config import StageName
 from kronos_trainer.launch import last_report
 from kronos_trainer.report import facts, text
@@ -63,7 +65,9 @@ def assert_self_contained(page: str) -> None:
     assert {tag for tag, _ in read.elements}.isdisjoint({"script", "iframe", "object", "embed", "link", "img", "base"})
     for tag, attributes in read.elements:
         assert not [name for name in attributes if name.startswith("on") or name in ("style", "src", "srcset")], tag
-        assert all(not attributes.get(name) or attributes[name].startswith("#") for name in ("href", "xlink:href"))
+        links = [attributes[name] for name in ("href", "xlink:href") if attributes.get(name)]
+        # A link to a file beside it is followed by whoever clicks on it: nothing is loaded.
+        assert all(link.startswith("#") or (tag == "a" and urlsplit(link)[:2] == ("", "")) for link in links)
         assert all("url(" not in value or value.startswith("url(#") for value in attributes.values())
     assert "//" not in re.sub(r"NeoQuasar|<style>.*?</style>", "", page, flags=re.DOTALL)
     (policy,) = [one["content"] for _, one in read.elements if one.get("http-equiv") == "Content-Security-Policy"]
@@ -163,6 +167,29 @@ def test_one_symbol_is_below_500_kilobytes_and_self_contained(judged: tuple[Exam
     assert len(page.encode()) < 500_000
     assert_self_contained(page)
     assert max(map(len, said.splitlines())) <= text.WIDTH
+
+
+def test_the_backtest_of_the_run_is_told_in_a_sentence_with_a_link_to_its_page(tmp_path: Path) -> None:
+    example = examples.judged(tmp_path)
+    told = {"verdict": "May be luck", "sentence": f"Long or flat: +3.1 % after costs. {EVIL}"}
+    files = example.paths.backtest
+    example.write(files.summary, Backtest(hash=examples.HASHES["evaluation"], **told).dump())
+    page, wire, said = written(example)
+    assert written(example) == (page, wire, said)
+    assert_self_contained(page)
+    read = Read(page)
+    assert read.sections == [*SECTIONS[:8], "backtest", *SECTIONS[8:]]
+    (link,) = [attributes["href"] for tag, attributes in read.elements if tag == "a"]
+    assert wire["backtest"] == told | {"page": link}
+    assert (example.paths.report.parent / link).resolve() == files.page.resolve()
+    for shown in ("".join(read.texts).replace("\N{NO-BREAK SPACE}", " "), said):
+        assert "May be luck. Long or flat: +3.1 % after costs." in " ".join(shown.split())
+    assert f"more in {link}" in said and "\x1b" not in page + said
+
+    for other in (Backtest(hash="another", **told).dump(), "{"):
+        example.write(files.summary, other)
+        page, wire, said = written(example)
+        assert Read(page).sections == SECTIONS and wire["backtest"] is None and "Backtest" not in said
 
 
 def test_5000_symbols_are_below_5_megabytes(tmp_path: Path) -> None:

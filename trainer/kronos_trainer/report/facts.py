@@ -23,6 +23,7 @@ from kronos_trainer.evaluation.gate import level
 from kronos_trainer.forecast.calibration import Calibration
 from kronos_trainer.macro.document import Macro
 from kronos_trainer.report import verdict
+from kronos_trainer.report.backtested import Backtested, backtested
 from kronos_trainer.report.judged import Judged, judged
 from kronos_trainer.report.settings import Setting, settings
 from kronos_trainer.report.trained import LastStep, Training, last_step, training
@@ -96,6 +97,7 @@ class Facts:
     promotion: PromotionResult | None
     evaluation: Judged | None
     macro: Macro | None
+    backtest: Backtested | None
     training: tuple[Training, ...]
     out_of_memory_restarts: int
     data: DataRead
@@ -163,6 +165,7 @@ def gather(run: RunConfig, paths: RunPaths, failure: str | None = None) -> Facts
         promotion=promotion,
         evaluation=None if read is None or summary is None else judged(read, summary, _calibration(paths), rivals),
         macro=None if judging is None else _macro(paths, judging),
+        backtest=None if judging is None else backtested(paths, run.stage_hashes[judging]),
         training=trainings,
         out_of_memory_restarts=run.out_of_memory_restarts,
         data=_data(run, results, read),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from kronos_trainer.macro.document import Macro
 from kronos_trainer.report import recipes
+from kronos_trainer.report.backtested import Backtested
 from kronos_trainer.report.facts import Facts
 from kronos_trainer.report.judged import LEVELS, Judged
 from kronos_trainer.report.labels import ACCURACY, DIRECTION, LABELS, PLACES, PLAUSIBILITY, SHARES, VOLATILITY
@@ -41,6 +42,7 @@ def lines(facts: Facts) -> str:
         _head(facts),
         *([] if facts.failure is None else [_section("What happened", _failure(facts))]),
         *([] if judged is None else _judged(judged)),
+        *([] if facts.backtest is None else [_section("Backtest", _backtest(facts.backtest))]),
         *([] if facts.macro is None else [_section("Macro view", _macro(facts.macro))]),
         _section("Training", _training(facts)),
         *([_section("Scores", _scores(facts))] if facts.scores else []),
@@ -78,6 +80,12 @@ def _failure(facts: Facts) -> str:
     rows.append(f"last progress: step {count(last.step)}, loss {number(last.loss)}")
     saved = "the start" if last.checkpoint is None else f"the checkpoint of step {count(last.checkpoint)}"
     return "\n".join([*rows, f"to be resumed from {saved}"])
+
+
+def _backtest(found: Backtested) -> str:
+    return (
+        f"{_wrapped(f'{plain(found.verdict)}. {plain(found.sentence)}')}\nmore in {found.page}, relative to the report"
+    )
 
 
 def _macro(found: Macro) -> str:

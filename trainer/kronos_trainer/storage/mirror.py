@@ -126,7 +126,7 @@ class Mirror:
 
     def _pull(self) -> None:
         run, paths = self._run, self.paths
-        directories, files = [paths.run_dir], self._of_model()
+        directories, files = [paths.run_dir], [*self._of_model(), paths.backtest.summary]  # of which the report speaks
         for stage in StageName:
             reuse = run.reuse_of(stage)
             if reuse is not None:
