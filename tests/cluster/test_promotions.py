@@ -19,7 +19,8 @@ HASHES = {"tokenizer": "1" * 16, "predictor": "2" * 16}
 
 
 def report(run: str) -> str:
-    return json.dumps({"kronos": 1, "event": "pointer", "run": run, "hashes": HASHES, "message": "it is published now"})
+    said = {"run": run, "hashes": HASHES, "bytes": {"predictor": 2**62}, "dataThrough": {"predictor": "2026-02-27"}}
+    return json.dumps({"kronos": 1, "event": "pointer", "message": "it is published now"} | said)
 
 
 def ask(kubelet: Kubelet, annotation: str, text: str) -> str:
@@ -56,7 +57,9 @@ def test_requests_are_carried_out_with_no_more_rights_than_training_needs(
         kubelet.end(job, 0, report(OLD))
         status = answered(kubelet, OLD)
         assert status["promotion"]["outcome"] == "Succeeded" and status["artifacts"]["run"] == OLD
-        assert status["artifacts"]["predictor"]["hash"] == HASHES["predictor"]
+        artifact = status["artifacts"]["predictor"]
+        assert (artifact["hash"], artifact["bytes"]) == (HASHES["predictor"], 2**62)
+        assert artifact["dataThrough"] == "2026-02-27" and "bytes" not in status["artifacts"]["tokenizer"]
         Status.model_validate(status)
         eventually(lambda: job not in kubelet.jobs(), "the deletion of its Job")
 

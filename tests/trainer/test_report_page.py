@@ -11,7 +11,10 @@ import report_examples as examples
 from browser import Page, browser
 
 from kronos_trainer import report
+from kronos_trainer.backtest.document import Backtest
+from kronos_trainer.config import ModelRef, RunPaths
 from kronos_trainer.report.__main__ import main
+from kronos_trainer.storage import durable
 
 LONG = "<script>alert(1)</script>" + "LONGNAME" * 8
 
@@ -27,6 +30,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output of four models: judged, judged on five symbols, not judged, failed; and the page of all of them."""
     root = tmp_path_factory.mktemp("outputs")
     symbols = ["IBM", "AAPL", "MSFT", LONG, "600519 贵州茅台"]
+    traded = RunPaths(root, ModelRef(name="judged"), "run-7d21c0").backtest.summary
+    found = Backtest(hash=examples.HASHES["evaluation"], verdict="May be luck", sentence=f"Long or flat: {LONG}")
+    durable.write_text(traded, found.dump())
     for example, failure in (
         (examples.judged(root, name="judged"), None),
         (examples.judged(root, name="symbols", symbols=symbols, gain=-0.15, dates=21), None),
