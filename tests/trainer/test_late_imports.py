@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = frozenset({"torch", "pandas", "numpy", "pyarrow"})
+STATISTICS = ("scipy", "scoringrules", "statsmodels", "arch", "matplotlib", "bt")
 MODEL = Path(__file__).parents[2] / "manifests" / "examples" / "try_me.yaml"
 KRONOS = "import sys; from kronos_operator.cli import main; sys.exit(main(sys.argv[1:]))"
 FORECAST = ["forecast", "--input", "{bars}", "--output", "out.csv", "--horizon", "3", "--predictor", "p"]
@@ -71,3 +72,9 @@ def test_help_and_mistakes_import_no_library_of_the_trainer(name: str, bars_file
 def test_bars_are_checked_without_torch(bars_file: Path, tmp_path: Path) -> None:
     command = ["data", "check", str(bars_file), "--timeframe", "1d", "--lookback", "10", "--horizon", "2"]
     assert imported(tmp_path, *command) == (0, HEAVY - {"torch"})
+
+
+def test_a_rank_that_trains_imports_no_statistics() -> None:
+    code = f"import sys, kronos_trainer.training.train; print([n for n in {STATISTICS} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"

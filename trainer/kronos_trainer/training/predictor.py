@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +20,11 @@ from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import load_net
 from kronos_trainer.training.precision import Precision
-from kronos_trainer.training.selection import Forecasts, forecasts_of, origins
 from kronos_trainer.training.task import Work, to_device
 from kronos_trainer.training.tokens import Encode, EncodedTokens, TokenCache, TokenSource, cache_key, worth_caching
+
+if TYPE_CHECKING:
+    from kronos_trainer.training.selection import Forecasts
 
 TOKEN_CACHE_LIMIT = 4 * 2**30  # bytes of a split's ids on a node's disk; beyond it they are computed when needed
 
@@ -30,8 +33,12 @@ TOKEN_CACHE_LIMIT = 4 * 2**30  # bytes of a split's ids on a node's disk; beyond
 def predictor_task(work: Work, model: KronosPredictor) -> Iterator[PredictorTask]:
     """The task around the stage's first weights. Raises ConfigError for a tokenizer of another vocabulary."""
     run, device = work.run, work.ranks.device
-    selects = run.training.select_by == "crps"
-    rows = origins(work.bars, work.splits.spans["validation"], run) if selects else None
+    rows = None
+    if run.training.select_by == "crps":
+        # Imported where it is used: its statistics take a second that other trainings should not wait for.
+        from kronos_trainer.training.selection import forecasts_of, origins
+
+        rows = origins(work.bars, work.splits.spans["validation"], run)
     with _tokens(work, model) as (tokenizer, train, validation):
         model = model.to(device)
         forecasts = (

@@ -9,7 +9,6 @@ from typing import Any
 
 from kronos_trainer.config import StageName, StageResult
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER, Kind
-from kronos_trainer.training.evaluation import evaluate
 from kronos_trainer.training.predictor import predictor_task
 from kronos_trainer.training.task import Task, Work
 from kronos_trainer.training.tokenizer import tokenizer_task
@@ -30,10 +29,17 @@ class Scores:
     score: Callable[[Work], StageResult]
 
 
+def _evaluate(work: Work) -> StageResult:
+    # Statistics and plots take seconds to import, which no rank of a training should wait for.
+    from kronos_trainer.training.evaluation import evaluate
+
+    return evaluate(work)
+
+
 STAGES: Mapping[StageName, Trains | Scores] = {
     StageName.TOKENIZER: Trains(TOKENIZER, tokenizer_task),
     StageName.PREDICTOR: Trains(PREDICTOR, predictor_task),
-    StageName.EVALUATION: Scores(evaluate),
+    StageName.EVALUATION: Scores(_evaluate),
 }
 
 

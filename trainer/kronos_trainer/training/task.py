@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,9 @@ from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.precision import Precision
 from kronos_trainer.training.progress import Progress
-from kronos_trainer.training.selection import Forecasts
+
+if TYPE_CHECKING:
+    from kronos_trainer.training.selection import Forecasts
 
 
 @dataclass(frozen=True, kw_only=True)
