@@ -5,6 +5,8 @@ SHELL := bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# Tests of one file share what they have trained or started, so each file is one worker's. A worker needs 1.5 GB.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
@@ -32,7 +34,7 @@ demo: setup ## finetune both shipped models on real bars, tiny and short (minute
 		--set training.windowsPerEpoch=2048 --set resources.processesPerNode=2 --set evaluation.samples=40
 
 test: setup ## run every test that needs no cluster
-	$(BIN)/pytest -m "not cluster and not e2e"
+	$(BIN)/pytest $(PARALLEL) -m "not cluster and not e2e"
 
 test-cluster: setup ## run the tests against a real API server and an S3 server (builds their binaries the first time: Go, 10 minutes)
 	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform versitygw

@@ -10,8 +10,10 @@ import pytest
 TESTS = Path(__file__).parent
 MARKERS = {"chart": "cluster", "cluster": "cluster", "e2e": "e2e"}
 
-# A shell starts what runs in its background with SIGINT ignored, which children that are interrupted would inherit.
+# A shell starts what runs in its background with SIGINT ignored, and nohup with SIGHUP, which children that are
+# interrupted would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m deselects
