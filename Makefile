@@ -38,7 +38,7 @@ test: setup ## run every test that needs no cluster
 
 test-cluster: setup ## run the tests against a real API server and an S3 server (builds their binaries the first time: Go, 10 minutes)
 	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform versitygw
-	$(BIN)/pytest -m cluster
+	$(BIN)/pytest $(PARALLEL) -m cluster
 
 mutants: setup ## change the code and list the changes that no test notices (an hour or two; make mutants TOPICS="plan windows" for some)
 	$(BIN)/python hack/mutants $(TOPICS)
