@@ -21,7 +21,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make setup PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "apt-get install python3-venv, then again"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes ..."
-	@$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[operator,trainer,lightgbm,comet,samples,dev]'
+	@# Bytecode is made where it is first imported: most of the twenty thousand files never are.
+	@$(BIN)/pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt -e '.[operator,trainer,lightgbm,comet,samples,dev]'
 	@# The parity oracle, kronos-finance, brings a command of the same name: ours is written last.
 	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --force-reinstall -e .
 	@touch $@
