@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-# The support modules beside this file; pytest's importlib mode leaves them out of the path.
+# The support modules beside and above this file; pytest's importlib mode leaves them out of the path.
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
 from control_plane import ControlPlane
+from shell import Shell
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,12 @@ def namespace(cluster: ControlPlane) -> Iterator[str]:
     name = f"test-{next(_numbers)}"
     cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
+
+
+@pytest.fixture
+def shell(cluster: ControlPlane, namespace: str, tmp_path: Path) -> Shell:
+    """A user's shell, with the test's namespace."""
+    return Shell.of(cluster.kubeconfig, cluster.places, tmp_path / "kubeconfig", namespace=namespace)
 
 
 @pytest.fixture

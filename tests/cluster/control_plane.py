@@ -71,6 +71,11 @@ class ControlPlane:
         self._etcd = f"http://127.0.0.1:{free_port()}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def places(self) -> set[Path]:
+        """The folders of its programs."""
+        return {program.parent for program in self.binaries.values()}
+
     def start(self) -> None:
         """Starts everything; seconds. RuntimeError with the end of the log if a program ends instead."""
         key = self.directory / "service-accounts.key"

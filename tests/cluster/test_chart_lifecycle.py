@@ -12,6 +12,7 @@ import pytest
 import yaml
 from control_plane import OPERATOR_NAMESPACE, RELEASE, REPOSITORY, ControlPlane
 from operator_process import eventually, operator
+from shell import Shell
 
 CHART = REPOSITORY / "charts" / RELEASE
 OLDER = REPOSITORY / "tests" / "chart" / "old" / RELEASE
@@ -33,17 +34,23 @@ FOREIGN = ("metrics.serviceMonitor.enabled=true", "metrics.rules.enabled=true")
 
 
 @pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane of its own, without what the tests of other modules find installed."""
-    plane = ControlPlane(tmp_path_factory.mktemp("bare"))
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane that the tests of other modules do not know."""
+    plane = ControlPlane(tmp_path_factory.mktemp("own"))
     try:
         plane.start()
-        kubectl(plane, "delete", "crd/kronosmodels.kronos.io")
-        ours = f"--selector=app.kubernetes.io/instance={RELEASE}"
-        kubectl(plane, "delete", f"serviceaccounts,{CLUSTER_WIDE}", "--all-namespaces", ours)
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="module")
+def bare(own: ControlPlane) -> ControlPlane:
+    """It, without what those find installed."""
+    kubectl(own, "delete", "crd/kronosmodels.kronos.io", "--ignore-not-found")
+    ours = f"--selector=app.kubernetes.io/instance={RELEASE}"
+    kubectl(own, "delete", f"serviceaccounts,{CLUSTER_WIDE}", "--all-namespaces", ours)
+    return own
 
 
 def kubectl(plane: ControlPlane, *arguments: str | Path, input: str | None = None) -> str:
@@ -112,14 +119,28 @@ def test_kustomization_of_the_page_puts_both_images_in(cluster: ControlPlane, tm
     (block,) = [block for block in page.split("```") if "resources: [install.yaml]" in block]
     (tmp_path / "kustomization.yaml").write_text(block.removeprefix("yaml\n"))
     (tmp_path / INSTALL.name).write_text(INSTALL.read_text())
-    built = list(yaml.safe_load_all(kubectl(cluster, "kustomize", tmp_path)))
-    (deployment,) = [one for one in built if one["kind"] == "Deployment"]
+    user = Shell.of(cluster.kubeconfig, cluster.places, tmp_path / "kubeconfig", directory=tmp_path)
+    user("kubectl kustomize . | kubectl apply --server-side -f -")
+    deployment = cluster.request("GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/{RELEASE}")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     before = next(one for one in yaml.safe_load_all(INSTALL.read_text()) if one["kind"] == "Deployment")
-    variables = {one["name"]: one["value"] for one in container["env"]}
+    variables = {one["name"]: one.get("value", "") for one in container["env"]}
     assert container["image"] == "example.org/ml/kronos-operator:0.1.0"
     assert variables["KRONOS_DEFAULT_IMAGE"] == "example.org/ml/kronos-trainer:0.1.0"
     assert len(variables) == len(before["spec"]["template"]["spec"]["containers"][0]["env"])
+
+
+# Before those of `bare`: of a definition that is new, the garbage collector hears within half a minute only.
+def test_the_definition_takes_models_along_and_with_them_their_jobs_and_pods(
+    own: ControlPlane, tmp_path: Path, model: Callable[..., dict[str, Any]]
+) -> None:
+    kubectl(own, "create", "--filename=-", input=yaml.safe_dump(model("model-b-1d")))
+    job = running_job(own.request("GET", MODEL)["metadata"]["uid"])
+    own.apply([job])
+    kubectl(own, "wait", "--for=jsonpath={.status.active}=1", f"job/{job['metadata']['name']}")
+    user = Shell.of(own.kubeconfig, own.places, tmp_path / "kubeconfig")
+    user("kubectl delete crd kronosmodels.kronos.io")
+    eventually(lambda: not kubectl(own, "get", "jobs,pods", "--output=name"), "the end of its Job and pods")
 
 
 def test_an_operator_that_comes_before_its_definition_waits_for_it(

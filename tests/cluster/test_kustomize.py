@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
+from control_plane import ControlPlane
+from shell import Shell
 
 from kronos_operator.cli import main
 from kronos_operator.loading import load_models
@@ -135,6 +137,19 @@ def test_an_environment_of_the_gitops_example_is_valid_models_of_one_namespace(
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     named = {volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "emptyDir" not in volume}
     assert named <= claims and {spec.storage.claim.name for spec in models.values()} <= claims
+
+
+def test_the_page_shows_one_environment_and_applies_the_other(cluster: ControlPlane, shell: Shell) -> None:
+    shown = shell("kubectl kustomize manifests/gitops/overlays/production")
+    assert {one["metadata"]["namespace"] for one in yaml.safe_load_all(shown)} == {"kronos-production"}
+    shell("kubectl create namespace kronos-research")
+    shell("kubectl apply --server-side -k manifests/gitops/overlays/research")
+    models = cluster.request("GET", "/apis/kronos.io/v1alpha1/namespaces/kronos-research/kronosmodels")["items"]
+    assert {one["metadata"]["name"]: one["spec"]["predictor"]["epochs"] for one in models} == {
+        "fx-4h": 5,
+        "stocks-1d": 5,
+    }
+    shell("kubectl delete namespace kronos-research --wait=false")
 
 
 def test_a_change_of_the_base_is_told_for_the_environment_that_it_reaches(

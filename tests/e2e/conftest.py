@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
-# The support module beside this file; pytest's importlib mode leaves it out of the path.
+# The support modules beside and above this file; pytest's importlib mode leaves them out of the path.
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 
 import release
 from live import Live, Manifest
 from release import REPOSITORY, RESTRICTED
+from shell import Shell
 
 # The shortest training that still has steps to be interrupted in.
 TINY = {"init": {"scratch": {"size": "tiny"}}, "batchSize": 32, "microBatchSize": 16, "learningRate": 1.0e-3}
@@ -69,6 +71,12 @@ def namespace(live: Live, bars: Path) -> Iterator[str]:
     yield name
     live.kubectl("delete", "namespace", name, "--wait=false")
     live.kubectl("delete", "pv", f"{name}-bars", f"{name}-models", "--wait=false")
+
+
+@pytest.fixture
+def shell(live: Live, namespace: str, tmp_path: Path) -> Shell:
+    """A user's shell, with the test's namespace."""
+    return Shell.of(live.kubeconfig, [live.binaries], tmp_path / "kubeconfig", namespace=namespace)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ _BLOCK = re.compile(r"(?:<!-- (?P<mark>[a-z ]+):[^>]*-->\n)?```sh\n(?P<code>.*?)
 
 def script(values: Mapping[str, str]) -> str:
     """The page as one script, with these values of its own names."""
-    parts = ["set -euxo pipefail"]
+    parts = ["set -x"]
     for block in _BLOCK.finditer(PAGE.read_text()):
         mark, code = block["mark"], block["code"]
         assert mark in (None, "yours", "not run"), f"an unknown mark: {mark}"

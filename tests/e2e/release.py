@@ -32,6 +32,11 @@ def install(live: Live, chart: Path = CHART) -> None:
 def uninstall(live: Live) -> None:
     """Removes it and waits until the operator is gone."""
     live.helm("uninstall", NAME, "--namespace", SYSTEM, "--wait")
+    wait_until_gone(live)
+
+
+def wait_until_gone(live: Live) -> None:
+    """Waits until a release that was removed has no pod any more."""
     live.kubectl(
         "wait", "--for=delete", "pod", f"--selector=app.kubernetes.io/instance={NAME}", "-n", SYSTEM, "--timeout=120s"
     )

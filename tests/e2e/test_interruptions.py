@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from live import Live, Manifest, wait_until
+from shell import Shell
 from story import KILL_RANKS, LONG, Story, exit_codes
 
 
@@ -71,12 +72,6 @@ def test_an_evicted_pod_is_no_crash(operator: Live, namespace: str, model: Calla
         restarted_from_checkpoint(story, cause="disruptions")
 
 
-def suspend(live: Live, namespace: str, value: bool) -> None:
-    """Sets spec.suspend."""
-    body = json.dumps({"spec": {"suspend": value}})
-    live.kubectl("patch", "kronosmodel", "model-b-1d", "-n", namespace, "--type=merge", "-p", body)
-
-
 def test_a_stop_in_the_first_moment_of_a_pod_is_not_lost(
     operator: Live, namespace: str, model: Callable[..., Manifest]
 ) -> None:
@@ -88,26 +83,38 @@ def test_a_stop_in_the_first_moment_of_a_pod_is_not_lost(
             return any(pod["status"]["phase"] == "Running" for pod in operator.list("pods", namespace))
 
         wait_until("a running pod", runs, every=0.1)
-        suspend(operator, namespace, True)
+        # `kronos suspend` would take a second to start, and the moment be over.
+        suspended = json.dumps({"spec": {"suspend": True}})
+        operator.kubectl("patch", "kronosmodel", "model-b-1d", "-n", namespace, "--type=merge", "-p", suspended)
         wait_until("no pods", lambda: not operator.list("pods", namespace), seconds=60)
         wait_until("Suspended", lambda: story.status["phase"] == "Suspended")
         assert not any(story.status.get("run", {}).get("restarts", {}).values())
     assert exit_codes(story.pods) <= {75, 143}
 
 
-def test_suspending_saves_and_frees_the_pods_and_resuming_goes_on(
-    operator: Live, namespace: str, model: Callable[..., Manifest]
+def test_suspending_saves_and_frees_the_pods_resuming_goes_on_and_cancelling_ends_the_run(
+    operator: Live, namespace: str, shell: Shell, model: Callable[..., Manifest]
 ) -> None:
     with Story(operator, namespace, "model-b-1d") as story:
         start(operator, story, model(epochs=LONG))
-        suspend(operator, namespace, True)
+        shell("kronos suspend --cluster model-b-1d")
         wait_until("Suspended", lambda: story.status["phase"] == "Suspended")
         wait_until("no pods", lambda: not operator.list("pods", namespace))
         run = story.status["run"]["id"]
-        suspend(operator, namespace, False)
+        shell("kronos resume --cluster model-b-1d")
         restarted = story.wait_for_step("tokenizer", 1, attempt=1)
         assert restarted["run"]["id"] == run
         assert not any(restarted.get("run", {}).get("restarts", {}).values())
+
+        shell("kronos cancel --cluster model-b-1d")
+        assert story.wait_for_end() == ("True", "Cancelled")
+        # Another run begins when somebody asks for it, and is cancelled by kubectl alike.
+        shell("kronos retrain --cluster model-b-1d")
+        wait_until("another run", lambda: story.status["run"]["id"] != run)
+        shell(
+            'kubectl annotate --overwrite kronosmodel/model-b-1d kronos.io/cancel-requested-at="$(date --utc +%FT%TZ)"'
+        )
+        assert story.wait_for_end() == ("True", "Cancelled")
 
 
 def test_deleting_a_model_ends_its_pods_and_applying_it_again_goes_on_from_its_checkpoint(

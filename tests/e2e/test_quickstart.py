@@ -20,6 +20,7 @@ import release
 import yaml
 from live import Live, wait_until
 from release import REPOSITORY, VALUES
+from shell import Shell
 
 from kronos_trainer.config import Decision, StageResult, Verdict
 
@@ -28,17 +29,14 @@ KRONOS = str(Path(sys.executable).parent / "kronos")
 
 
 @pytest.fixture
-def newcomer(operator: Live, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a shell in a fresh checkout, with a kubeconfig of its own that may be changed."""
-    shutil.copy(operator.kubeconfig, tmp_path / "kubeconfig")
+def newcomer(operator: Live, tmp_path: Path) -> Iterator[Shell]:
+    """A shell in a fresh checkout."""
     (tmp_path / "charts").symlink_to(REPOSITORY / "charts")
     shutil.copytree(REPOSITORY / "manifests", tmp_path / "manifests")
     # As a user of a cluster whose class is not the default one edits it: these volumes have no class.
     claims = tmp_path / "manifests/examples/claims.yaml"
     claims.write_text(claims.read_text().replace("spec:\n", 'spec:\n  storageClassName: ""\n'))
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("KRONOS_")}
-    path = os.pathsep.join([str(Path(sys.executable).parent), str(operator.binaries), kept["PATH"]])
-    yield kept | {"PATH": path, "KUBECONFIG": str(tmp_path / "kubeconfig")}
+    yield Shell.of(operator.kubeconfig, [operator.binaries], tmp_path / "kubeconfig", directory=tmp_path)
     release.install(operator)  # as the other tests know it
 
 
@@ -56,7 +54,7 @@ def fresh(operator: Live) -> Iterator[str]:
 
 
 def test_the_page_leads_from_helm_install_to_a_forecast(
-    operator: Live, newcomer: dict[str, str], fresh: str, tmp_path: Path
+    operator: Live, newcomer: Shell, fresh: str, tmp_path: Path
 ) -> None:
     values = {
         "REGISTRY": VALUES["image.repository"].rpartition("/")[0],
@@ -64,18 +62,8 @@ def test_the_page_leads_from_helm_install_to_a_forecast(
         "NAMESPACE": fresh,
     }
     begun = time.monotonic()
-    done = subprocess.run(
-        ["bash", "-c", quickstart.script(values)],
-        cwd=tmp_path,
-        env=newcomer,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=1100,
-        check=False,
-    )
-    print(f"{done.stdout}\n{time.monotonic() - begun:.0f} s")
-    assert done.returncode == 0, done.stdout
+    print(newcomer(quickstart.script(values), seconds=1100))
+    print(f"{time.monotonic() - begun:.0f} s")
 
     there, here = (
         list(csv.DictReader((tmp_path / name).read_text().splitlines())) for name in ("ibm.csv", "ibm-here.csv")

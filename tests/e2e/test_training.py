@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 
 from kronos_finance._vendor.kronos_model.kronos import Kronos, KronosTokenizer
 from live import Live, Manifest, wait_until
+from shell import Shell
 from story import Story, exit_codes, last_words
 
 
 def test_a_model_is_trained_from_kubectl_apply_to_finished(
-    operator: Live, namespace: str, model: Callable[..., Manifest]
+    operator: Live, namespace: str, shell: Shell, model: Callable[..., Manifest]
 ) -> None:
     with Story(operator, namespace, "model-b-1d") as story:
         operator.apply(model())
@@ -54,6 +54,18 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
     for stage in ("tokenizer", "predictor"):
         assert any(line.startswith(f"[rank 0] model-b-1d {stage} complete") for line in story.said), story.said
 
+    # What the runbook looks at first.
+    every = shell("kronos status --cluster")
+    one = shell("kronos status --cluster model-b-1d")
+    assert "model-b-1d" in every and "Succeeded" in every and status["run"]["id"] in one
+    said = shell("kronos logs --cluster --follow model-b-1d")  # it ends, for nothing follows
+    assert "[rank 0] model-b-1d predictor complete" in said
+    conditions, _, events = shell("kubectl describe kronosmodel model-b-1d").partition("Events:")
+    assert "PredictorTrained" in conditions and "TrainingTokenizer" in events
+    listed = shell("kubectl get pods -l kronos.io/model=model-b-1d")
+    assert all(pod["metadata"]["name"] in listed for pod in story.pods)
+    shell("kubectl -n kronos-system logs deployment/kronos-operator")
+
     # The files outlive the object, and recreating it retrains nothing.
     operator.kubectl("delete", "kronosmodel", "model-b-1d", "-n", namespace)
     with Story(operator, namespace, "model-b-1d") as recreated:
@@ -64,8 +76,9 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
 
     # A retrain request trains both stages once more, in a run of its own, and publishes that.
     with Story(operator, namespace, "model-b-1d") as retrained:
-        command = operator.kronos("retrain", "model-b-1d", namespace)
-        subprocess.run(command, check=True, capture_output=True)
+        shell(
+            'kubectl annotate --overwrite kronosmodel/model-b-1d kronos.io/retrain-requested-at="$(date --utc +%FT%TZ)"'
+        )
         wait_until("the new run", lambda: retrained.condition("Finished")[0] == "False")
         assert retrained.condition("Available")[0] == "True"  # the earlier one, meanwhile
         assert retrained.wait_for_end() == ("True", "Succeeded"), retrained.status
@@ -80,32 +93,26 @@ def test_a_model_is_trained_from_kubectl_apply_to_finished(
 
     # Which run is published moves by request, in a pod that the operator makes and removes.
     older, newer = current["run"], published["run"]
-    for arguments, expected, reason in (
-        (("rollback",), older, "RolledBack"),
-        (("promote", newer), newer, "Promoted"),
+    for verb, line, expected, reason in (
+        ("rollback", "kronos rollback --cluster model-b-1d", older, "RolledBack"),
+        ("promote", "kronos promote --cluster model-b-1d 3c0ffee3", newer, "Promoted"),
     ):
         with Story(operator, namespace, "model-b-1d") as moved:
-            move(operator, namespace, *arguments)
+            shell(line.replace("3c0ffee3", newer))
             wait_until(reason, lambda story=moved, run=expected: story.status["artifacts"]["run"] == run)
             assert moved.condition("Ready") == ("True", reason), moved.status
             status = moved.status
-            wait_until("no pod of it", lambda verb=arguments[0]: not pods_of(operator, namespace, verb))
+            wait_until("no pod of it", lambda verb=verb: not pods_of(operator, namespace, verb))
         pointer = json.loads((directory / "current.json").read_text())
         assert pointer["run"] == expected
         for stage in ("tokenizer", "predictor"):
             assert status["artifacts"][stage]["digest"] == pointer[stage]["digest"]
 
     # What cannot be published says so, and changes nothing.
-    move(operator, namespace, "promote", "0ddba115")
+    shell('kubectl annotate --overwrite kronosmodel/model-b-1d kronos.io/promote="3c0ffee3"')
     wait_until("the failure", lambda: (moved.status.get("promotion") or {}).get("outcome") == "Failed")
-    assert "0ddba115" in moved.status["promotion"]["message"] and older in moved.status["promotion"]["message"]
+    assert "3c0ffee3" in moved.status["promotion"]["message"] and older in moved.status["promotion"]["message"]
     assert moved.status["artifacts"]["run"] == newer and moved.status["phase"] == "Succeeded"
-
-
-def move(live: Live, namespace: str, command: str, *run: str) -> None:
-    """Starts `kronos promote` or `kronos rollback`."""
-    kronos, verb, name, *options = live.kronos(command, "model-b-1d", namespace)
-    subprocess.run([kronos, verb, name, *run, *options], check=True, capture_output=True)
 
 
 def pods_of(live: Live, namespace: str, command: str) -> list[Manifest]:

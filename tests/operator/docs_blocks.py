@@ -1,13 +1,14 @@
 """The fenced blocks of README, CONTRIBUTING and docs, with the mark in a comment before each.
 
-<!-- cluster: tests/e2e/test_x.py -->     needs a cluster; that test runs the same commands, or the block itself
-<!-- gpu: FILE -->                        needs a GPU; FILE is what checks it there
-<!-- not run: why -->                     names files of the reader's
-<!-- yours: ... -->                       values that the reader sets
+<!-- cluster: tests/e2e/test_x.py ... -->   needs a cluster; each line is a line of a string of one of these tests
+<!-- gpu: FILE -->                          needs a GPU; FILE is what checks it there
+<!-- not run: why -->                       names files of the reader's, or needs what no test has
+<!-- yours: ... -->                         values that the reader sets
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from dataclasses import dataclass
@@ -50,6 +51,21 @@ def blocks(page: Path) -> list[Block]:
         )
         for found in _BLOCK.finditer(text)
     ]
+
+
+def lines(code: str) -> list[str]:
+    """The lines of a shell script that have commands: continued ones joined, without comments, spaces as one."""
+    joined = [re.sub(r"(^|\s)#.*", "", line).split() for line in code.replace("\\\n", " ").splitlines()]
+    return [" ".join(words) for words in joined if words]
+
+
+def quoted(file: Path) -> set[str]:
+    """The lines of a Python file's strings, as `lines` has them; parts of f-strings and docstrings do not count."""
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    other = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    other |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    strings = [node.value for node in nodes if isinstance(node, ast.Constant) and id(node) not in other]
+    return {line for text in strings if isinstance(text, str) for line in lines(text)}
 
 
 def commands(code: str) -> list[list[str]]:

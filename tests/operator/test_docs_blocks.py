@@ -1,15 +1,16 @@
 """Every command, YAML and Python block of README, CONTRIBUTING and docs/*.md is one that works, as far as it says here.
 
 - Shell: `kronos` commands are parsed by the command line itself, options and their values included, but not run;
-  targets of make, modules, scripts and files of the repository must exist; of kubectl, helm and docker only the files
-  and values that they name are looked up, and their block must be marked as needing a cluster and name the test that
-  runs the like on one. Names of programs that only the reader has are not checked.
+  targets of make, modules, scripts and files of the repository must exist; of kubectl, helm and docker the files and
+  values that they name are looked up. Names of programs that only the reader has are not checked.
+- Shell for a cluster: its block is marked so, and every line of it is quoted, to the letter, by a test that the mark
+  names, which runs it there: with other names put in for those of images, namespaces and runs.
 - YAML: models, and parts of models, are validated; values are keys of the chart; what remains is known by name below,
   with the test that runs it, or is only read as YAML.
 - Python: compiled, and its imports are imported.
 
-What is executed: the whole tutorial (test_tutorial.py), README's Python (trainer/test_forecast_frames.py), `make demo`
-(by CI), and docs/quickstart-cluster.md from top to bottom (e2e/test_quickstart.py).
+What is executed besides: the whole tutorial (test_tutorial.py), README's Python (trainer/test_forecast_frames.py),
+`make demo` (by CI), and docs/quickstart-cluster.md from top to bottom (e2e/test_quickstart.py).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
-from docs_blocks import PAGES, ROOT, Block, blocks, commands
+from docs_blocks import PAGES, ROOT, Block, blocks, commands, lines, quoted
 
 from kronos_operator.api import KronosModel
 from kronos_operator.cli import app
@@ -33,7 +34,8 @@ from kronos_operator.loading import load_models
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 CLUSTER_TOOLS = {"kubectl", "helm", "docker", "buildah"}
 ON_CLUSTERS = {"submit", "pull"}  # commands of kronos that always act on one
-RUN_AS_A_WHOLE = "quickstart-cluster.md"
+RUN_AS_A_WHOLE, BY = "quickstart-cluster.md", "tests/e2e/test_quickstart.py"
+NO_TEST_HAS = {("install.md", "docker")}  # a page's programs that no test runs, in a block that says why
 # YAML that is no model: what it is by its top-level keys, and what checks it beyond being YAML.
 OTHER_YAML = {
     ("install.md", "resources images patches"): "tests/cluster/test_chart_lifecycle.py",
@@ -62,8 +64,8 @@ def test_every_block_says_its_language_and_every_mark_is_known() -> None:
     assert {block.mark for block in BLOCKS} == {None, "cluster", "gpu", "not run", "yours"}
     fences = {page.name: len(re.findall(r"^ *```", page.read_text(), re.MULTILINE)) for page in PAGES}
     assert fences == {page.name: 2 * len(blocks(page)) for page in PAGES}, "a fence that is indented or not closed"
-    named = [block.about for block in BLOCKS if block.mark in ("cluster", "gpu")]
-    assert [about for about in named if not (ROOT / about).is_file()] == []
+    named = [name for block in BLOCKS if block.mark in ("cluster", "gpu") for name in block.about.split()]
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
 
 def test_no_command_hides_in_an_indented_block() -> None:
@@ -103,6 +105,9 @@ def check_files(program: str, arguments: list[str]) -> None:
     for option, value in pairwise(arguments):
         if option == "-f" and not value.startswith("-"):
             assert (ROOT / value).is_file(), value
+        if option == "--build-arg":
+            dockerfile = ROOT / arguments[arguments.index("-f") + 1]
+            assert re.search(rf"^ARG {value.partition('=')[0]}\b", dockerfile.read_text(), re.MULTILINE), value
         if program == "helm" and option == "--set":
             place: Any = yaml.safe_load((ROOT / "charts/kronos-operator/values.yaml").read_text())
             for name in value.partition("=")[0].split("."):
@@ -112,15 +117,31 @@ def check_files(program: str, arguments: list[str]) -> None:
 
 @pytest.mark.parametrize("block", of("sh"), ids=str)
 def test_what_needs_a_cluster_is_marked_so(block: Block) -> None:
-    needs = any(
-        words[0] in CLUSTER_TOOLS
+    need = {
+        words[0]
+        for words in commands(block.code)
+        if words[0] in CLUSTER_TOOLS
         or (
             words[0] == "kronos" and ("--cluster" in words or words[1] in ON_CLUSTERS or words[1:3] == ["data", "push"])
         )
-        for words in commands(block.code)
-    )
-    if block.page.name != RUN_AS_A_WHOLE:
-        assert needs == (block.mark == "cluster")
+    }
+    if block.page.name == RUN_AS_A_WHOLE:
+        return
+    if block.mark == "not run":
+        assert {(block.page.name, program) for program in need} <= NO_TEST_HAS
+    else:
+        assert bool(need) == (block.mark == "cluster")
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == "cluster"], ids=str)
+def test_what_needs_a_cluster_is_run_by_the_tests_that_its_mark_names(block: Block) -> None:
+    page = [one.code for one in of("sh") if one.page.name == RUN_AS_A_WHOLE and one.mark is None]
+    there = {name: quoted(ROOT / name) for name in block.about.split()}
+    if BY in there:
+        there[BY] |= {line for code in page for line in lines(code)}
+    wanted = lines(block.code)
+    assert [line for line in wanted if not any(line in found for found in there.values())] == []
+    assert [name for name, found in there.items() if found.isdisjoint(wanted)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
