@@ -92,7 +92,7 @@ def model(namespace: str) -> Callable[..., Manifest]:
             "predictor": stage,
             "evaluation": {"enabled": False},  # each costs the start of a pod; test_quickstart.py has one
             "training": {"windowsPerEpoch": 320},
-            "checkpoint": {"everySeconds": 10},
+            "checkpoint": {"everySeconds": 4},  # most tests wait for one
             "resources": {"nodes": 2, "gpusPerNode": 0, "memory": "1Gi", "sharedMemory": "64Mi"},
             "retry": {"backoffSeconds": 1},
             "podTemplate": {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]},  # the node may have two cores
