@@ -5,8 +5,8 @@ SHELL := bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# Tests of one file share what they have trained or started, so each file is one worker's. A worker needs 1.5 GB.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile
+# Which tests keep together is in tests/conftest.py. A worker needs 1.5 GB.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
