@@ -333,6 +333,7 @@ DAILY["nordic"] = csv(
     write=dict.fromkeys("ohlca", comma),
 )
 DAILY["symbol-second"] = csv("=t =AAPL =o =h =l =c =v", header=False)
+DAILY["two-digit-year"] = csv(f"date=t {OHLCV}", "%y%m%d")
 DAILY["suffix"] = csv(f"date=t {OHLCV}", write={"v": lambda value: f"{value / 1e4:.4f}万"})
 
 INTRADAY["baostock-5min"] = csv(

@@ -8,13 +8,14 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from layout_writers import DAILY, INTRADAY, PRICES, bars, csv
 
@@ -65,6 +66,10 @@ def test_every_layout_is_read_as_it_was_meant(tmp_path: Path, name: str) -> None
     start=st.dates(pd.Timestamp("1999-01-04").date(), pd.Timestamp("2029-06-30").date()),
     seed=st.integers(0, 99),
 )
+@example(name="finam", rows=3, price=8.0, start=date(2000, 1, 1), seed=0)  # 000101, which numbers make 101
+@example(name="finam", rows=3, price=8.0, start=date(2005, 3, 14), seed=0)
+@example(name="daily/two-digit-year", rows=80, price=8.0, start=date(2005, 3, 14), seed=0)  # 50314 is no serial day
+@example(name="daily/two-digit-year", rows=80, price=8.0, start=date(1999, 12, 1), seed=0)
 def test_any_bars_in_any_layout_come_back_or_are_refused_as_ambiguous(
     tmp_path_factory: pytest.TempPathFactory, name: str, rows: int, price: float, start: Any, seed: int
 ) -> None:

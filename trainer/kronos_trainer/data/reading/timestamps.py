@@ -43,6 +43,7 @@ _MONTH_ONLY = re.compile(r"\d{4}([-/])\d{1,2}")
 _DIGITS = re.compile(r"\d+|\d{5,}\.\d*")
 _COMPACT = {6: "%y%m%d", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S", 17: "%Y%m%d%H%M%S%f"}
 _EXCEL = (20_000, 80_000)  # days since 1899-12-30: 1954 to 2119
+_EXCEL_LOOKS = 63  # so many serial days in a row cannot all look like 040131, since the months have gaps between them
 # Smallest and largest epoch number of each unit in 1973..2106, and nanoseconds per unit; none is of two.
 _EPOCH = ((1e8, 4.3e9, 1_000_000_000), (1e11, 4.3e12, 1_000_000), (1e14, 4.3e15, 1_000), (1e17, 4.3e18, 1))
 _BETWEEN = [(last, first) for (_, last, _), (first, _, _) in pairwise(_EPOCH)]
@@ -75,10 +76,10 @@ class StampReader:
     def joined(self, dates: pd.Series, clock: pd.Series) -> pd.Series:
         """Stamps of a file that writes the day and the time of day in two columns, as text.
 
-        Zeros that a time of digits has lost on its way through numbers come back: 930 is 09:30, 93000 is 09:30:00.
+        Zeros that digits have lost on their way through numbers come back: 930 is 09:30, 93000 is 09:30:00, and the day
+        50314 is 05-03-14.
         """
-        if clock.dtype.kind in "iuf":
-            clock = clock.map("{:.0f}".format)
+        dates, clock = (one.map("{:.0f}".format) if one.dtype.kind in "iuf" else one for one in (dates, clock))
         text = clock.astype("str").str.strip()
         digits = text.str.fullmatch(r"\d{1,6}")
         longest = text[digits].str.len().max() if digits.any() else 0
@@ -87,7 +88,7 @@ class StampReader:
             self._clock_digits = 4 if longest <= 4 else 6
         if self._clock_digits is not None:
             text = text.where(~digits, text.str.zfill(self._clock_digits))
-        return dates.astype("str") + " " + text
+        return _with_zeros(dates.astype("str")) + " " + text
 
     def read(self, stamps: pd.Series) -> Int64:
         """Nanoseconds since 1970 of each stamp: UTC if `aware`, else wall clock; MISSING where there is no valid stamp.
@@ -130,15 +131,20 @@ class StampReader:
         if self._unit is None and self._format is None and not self._excel:
             known = values[finite]
             self._format = _compact_format(_digits(numbers, finite)[finite])
+            if self._format == _COMPACT[6] and 0 < len(known) < _EXCEL_LOOKS and _is_excel(known):
+                raise self._error(
+                    f"{known[0]:.0f} may be a day of a two-digit year or a spreadsheet's serial day; write 2024-01-31"
+                )
             if self._format is None:
                 largest = np.abs(known).max(initial=0)
                 self._unit = next((unit for _, limit, unit in _EPOCH if 1e8 <= largest < limit), None)
-                self._excel = bool(((known >= _EXCEL[0]) & (known < _EXCEL[1])).all() and len(known))
+                self._excel = _is_excel(known)
                 if self._unit is None and not self._excel:
                     raise self._error(f"{largest:.0f} is neither a date like 20240131 nor seconds since 1970")
         if self._format is not None:
             self._settle(False)
-            return _nanoseconds(pd.to_datetime(_digits(numbers, finite), format=self._format, errors="coerce"))
+            days = _with_zeros(_digits(numbers, finite))
+            return _nanoseconds(pd.to_datetime(days, format=self._format, errors="coerce"))
         if self._excel:
             self._settle(False)
             self.notation = "dates read as a spreadsheet's serial days"
@@ -289,16 +295,27 @@ def _digits(numbers: pd.Series, finite: npt.NDArray[np.bool_]) -> pd.Series:
     return pd.Series([f"{value:.0f}" if ok and value == np.floor(value) else "" for value, ok in values])
 
 
+def _is_excel(known: npt.NDArray[np.float64]) -> bool:
+    return bool(len(known) and ((known >= _EXCEL[0]) & (known < _EXCEL[1])).all())
+
+
+def _with_zeros(digits: pd.Series) -> pd.Series:
+    """Days of two-digit years as they were written: numbers make 50314 of 050314, and 101 of the first day of 2000."""
+    return digits.where(~digits.str.fullmatch(r"\d{3,5}"), digits.str.zfill(6))
+
+
 def _compact_format(known: pd.Series) -> str | None:
     """The format of numbers that are digits of a date, like 20240131 or 202401310935; None if they are not."""
     if known.empty or not known.str.isdigit().all():
         return None
-    form = _COMPACT.get(len(known.iloc[0]))
+    written = _with_zeros(known)
+    form = _COMPACT.get(len(written.iloc[0]))
     if form is None:
         return None
-    dates = _nanoseconds(pd.to_datetime(known, format=form, errors="coerce"))
-    # a bad date among many is a bad row; epoch numbers hardly ever look like dates
-    return form if (dates != MISSING).mean() >= 0.5 else None
+    dates = _nanoseconds(pd.to_datetime(written, format=form, errors="coerce"))
+    # A bad date among many is a bad row. Epoch numbers hardly ever look like dates, a spreadsheet's days up to half of
+    # the time.
+    return form if (dates != MISSING).mean() >= (0.5 if written.equals(known) else 0.9) else None
 
 
 def _nanoseconds(stamps: pd.Series) -> Int64:
