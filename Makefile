@@ -5,8 +5,6 @@ SHELL := bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-# Which tests keep together is in tests/conftest.py. A worker needs 1.5 GB.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadgroup
 READY := .venv/.ready
 SOURCES := operator trainer tests benchmarks
 
@@ -21,8 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make setup PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear .venv || { echo "apt-get install python3-venv, then again"; exit 1; }
 	@echo "Installing into .venv; the first time takes some minutes ..."
-	@# Bytecode is made where it is first imported: most of the twenty thousand files never are.
-	@$(BIN)/pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt -e '.[operator,trainer,lightgbm,comet,samples,dev]'
+	@$(BIN)/pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[operator,trainer,lightgbm,comet,samples,dev]'
 	@# The parity oracle, kronos-finance, brings a command of the same name: ours is written last.
 	@$(BIN)/pip install --disable-pip-version-check --quiet --no-deps --force-reinstall -e .
 	@touch $@
@@ -35,11 +32,12 @@ demo: setup ## finetune both shipped models on real bars, tiny and short (minute
 		--set training.windowsPerEpoch=2048 --set resources.processesPerNode=2 --set evaluation.samples=40
 
 test: setup ## run every test that needs no cluster
-	$(BIN)/pytest $(PARALLEL) -m "not cluster and not e2e"
+	@# Tests of one file share what they have trained or started. A process needs 1.5 GB.
+	$(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not cluster and not e2e"
 
 test-cluster: setup ## run the tests against a real API server and an S3 server (builds their binaries the first time: Go, 10 minutes)
 	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kubectl helm helm-docs kubeconform versitygw
-	$(BIN)/pytest $(PARALLEL) -m cluster
+	$(BIN)/pytest -m cluster
 
 mutants: setup ## change the code and list the changes that no test notices (an hour or two; make mutants TOPICS="plan windows" for some)
 	$(BIN)/python hack/mutants $(TOPICS)
