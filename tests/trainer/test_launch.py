@@ -33,6 +33,8 @@ def trains():
     (pathlib.Path(os.environ["KRONOS_CAUSE_DIR"]) / f"trains-{rank}").touch()
 def last_words(**message):
     pathlib.Path(os.environ["KRONOS_TERMINATION_LOG"]).write_text(json.dumps({"kronos": 1, **message}))
+def say(text):  # print writes the end of a line by itself, and another rank may come between
+    os.write(1, (text + "\\n").encode())
 def ready():
     (pathlib.Path(os.environ["READY"]) / str(rank)).touch()
 def meet():
@@ -66,7 +68,7 @@ trains()
 ready()
 while not stop: time.sleep(0.02)
 time.sleep(4)  # more than a rank gets that does not train yet
-print('saved', flush=True)
+say('saved')
 leave(75)
 """
 BLOCKED = """
@@ -170,7 +172,7 @@ leave(int(os.environ["CODE"]))
 
 
 def test_threads_of_the_ranks_sleep_while_they_wait_unless_the_user_sets_otherwise(gang: Gang) -> None:
-    check = "print(os.environ['OMP_WAIT_POLICY'], os.environ['OPENBLAS_THREAD_TIMEOUT'], flush=True); leave(0)"
+    check = "say(os.environ['OMP_WAIT_POLICY'] + ' ' + os.environ['OPENBLAS_THREAD_TIMEOUT']); leave(0)"
     for chosen, expected in ({}, "PASSIVE 4"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE 4"):
         stdout, _ = gang.start(check, processes=1, **chosen).communicate(timeout=120)
         assert stdout.splitlines()[-1] == expected
@@ -180,7 +182,7 @@ def test_success_leaves_stdout_unchanged_and_nothing_behind(gang: Gang) -> None:
     line = json.dumps({"text": "ünï"})
     threads = max(1, (os.cpu_count() or 1) // 2)
     check = f"leave(int(os.environ['OMP_NUM_THREADS'] != '{threads}'))"
-    result, stdout, stderr = gang.run(f"print({line!r}, flush=True); leave(0)", check)
+    result, stdout, stderr = gang.run(f"say({line!r}); leave(0)", check)
     *launchers, said = stdout.splitlines()  # on a busy machine it is alive for a while before ranks have started
     assert (result, said, stderr) == (0, line, "")
     assert {json.loads(one)["phase"] for one in launchers} == {"starting"}
