@@ -131,7 +131,7 @@ class StampReader:
         if self._unit is None and self._format is None and not self._excel:
             known = values[finite]
             self._format = _compact_format(_digits(numbers, finite)[finite])
-            if self._format == _COMPACT[6] and 0 < len(known) < _EXCEL_LOOKS and _is_excel(known):
+            if self._format == _COMPACT[6] and len(known) < _EXCEL_LOOKS and _is_excel(known):
                 raise self._error(
                     f"{known[0]:.0f} may be a day of a two-digit year or a spreadsheet's serial day; write 2024-01-31"
                 )
@@ -301,6 +301,8 @@ def _is_excel(known: npt.NDArray[np.float64]) -> bool:
 
 def _with_zeros(digits: pd.Series) -> pd.Series:
     """Days of two-digit years as they were written: numbers make 50314 of 050314, and 101 of the first day of 2000."""
+    if not (digits.str.len() < 6).any():
+        return digits  # nearly every file, whose rows are many
     return digits.where(~digits.str.fullmatch(r"\d{3,5}"), digits.str.zfill(6))
 
 
