@@ -104,8 +104,9 @@ def _step(name: str, task: Task, config: WeightsStage, windows: int, *, compiled
         optimizer.zero_grad()
         torch.manual_seed(seed_of(0, "bench", done))
         place = done * BATCH % (windows - BATCH)
-        task.loss(model, order[place : place + BATCH]).backward()  # type: ignore[no-untyped-call]
-        optimizer.step(done)
+        task.loss(model, task.batch(order[place : place + BATCH])).backward()  # type: ignore[no-untyped-call]
+        optimizer.prepare(done)
+        optimizer.apply()
 
     if compiled:
         started = time.perf_counter()

@@ -15,6 +15,7 @@ from kronos_trainer.model.predictor import PredictorConfig
 from kronos_trainer.model.tokenizer import TokenizerConfig
 
 FEATURES = ["open", "high", "low", "close", "volume", "amount"]
+CPU = torch.device("cpu")
 TIME_FEATURES = ["minute", "hour", "weekday", "day", "month"]
 
 
@@ -61,14 +62,14 @@ def _schedule(optimizer: torch.optim.Optimizer, peak: float) -> torch.optim.lr_s
 class TokenizerStep:
     """One optimizer step of finetune/train_tokenizer.py per call, on the batches given."""
 
-    def __init__(self, config: TokenizerConfig, state: dict[str, torch.Tensor]) -> None:
+    def __init__(self, config: TokenizerConfig, state: dict[str, torch.Tensor], device: torch.device = CPU) -> None:
         self.model = KronosTokenizer(**asdict(config))
         self.model.load_state_dict(state)
-        self.model.train()
+        self.model.to(device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=2e-4, weight_decay=0.1)
         self.schedule = _schedule(self.optimizer, 2e-4)
 
-    def __call__(self, values: torch.Tensor) -> float:
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
         (coarse, fine), quantizer_loss, _, _ = self.model(values)
         mse = torch.nn.functional.mse_loss
         loss = (mse(coarse, values) + mse(fine, values) + quantizer_loss) / 2
@@ -77,21 +78,27 @@ class TokenizerStep:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        return loss.item()
+        return loss.detach()
 
 
 class PredictorStep:
     """One optimizer step of finetune/train_predictor.py per call: it encodes each batch anew."""
 
-    def __init__(self, tokenizer: KronosTokenizer, config: PredictorConfig, state: dict[str, torch.Tensor]) -> None:
-        self.tokenizer = tokenizer.eval()
+    def __init__(
+        self,
+        tokenizer: KronosTokenizer,
+        config: PredictorConfig,
+        state: dict[str, torch.Tensor],
+        device: torch.device = CPU,
+    ) -> None:
+        self.tokenizer = tokenizer.to(device).eval()
         self.model = Kronos(**asdict(config))
         self.model.load_state_dict(state)
-        self.model.train()
+        self.model.to(device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=4e-5, betas=(0.9, 0.95), weight_decay=0.1)
         self.schedule = _schedule(self.optimizer, 4e-5)
 
-    def __call__(self, values: torch.Tensor, stamps: torch.Tensor) -> float:
+    def __call__(self, values: torch.Tensor, stamps: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             coarse, fine = self.tokenizer.encode(values, half=True)
         logits = self.model(coarse[:, :-1], fine[:, :-1], stamps[:, :-1, :])
@@ -101,4 +108,4 @@ class PredictorStep:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 3.0)
         self.optimizer.step()
         self.schedule.step()
-        return loss.item()
+        return loss.detach()

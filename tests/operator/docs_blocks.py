@@ -1,7 +1,6 @@
 """The fenced blocks of README, CONTRIBUTING and docs, with the mark in a comment before each.
 
 <!-- cluster: tests/e2e/test_x.py ... -->   needs a cluster; each line is a line of a string of one of these tests
-<!-- gpu: FILE -->                          needs a GPU; FILE is what checks it there
 <!-- not run: why -->                       names files of the reader's, or needs what no test has
 <!-- yours: ... -->                         values that the reader sets
 """

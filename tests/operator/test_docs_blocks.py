@@ -61,10 +61,10 @@ def parse(words: list[str]) -> None:
 def test_every_block_says_its_language_and_every_mark_is_known() -> None:
     assert len(BLOCKS) > 60
     assert [str(block) for block in BLOCKS if block.language not in ("sh", "yaml", "python", "text", "json")] == []
-    assert {block.mark for block in BLOCKS} == {None, "cluster", "gpu", "not run", "yours"}
+    assert {block.mark for block in BLOCKS} == {None, "cluster", "not run", "yours"}
     fences = {page.name: len(re.findall(r"^ *```", page.read_text(), re.MULTILINE)) for page in PAGES}
     assert fences == {page.name: 2 * len(blocks(page)) for page in PAGES}, "a fence that is indented or not closed"
-    named = [name for block in BLOCKS if block.mark in ("cluster", "gpu") for name in block.about.split()]
+    named = [name for block in BLOCKS if block.mark == "cluster" for name in block.about.split()]
     assert [name for name in named if not (ROOT / name).is_file()] == []
 
 

@@ -68,7 +68,11 @@ def main(config: Path) -> None:
         run = base.model_copy(update={"stage": name})
         stage = make_stage(name, splits, run, ranks)
         plan = plan_batches(
-            batch_size=16, micro_batch_size=MICRO_BOTH // ranks.world, world=ranks.world, out_of_memory_restarts=0
+            batch_size=16,
+            micro_batch_size=MICRO_BOTH // ranks.world,
+            device="cpu",
+            world=ranks.world,
+            out_of_memory_restarts=0,
         )
         assert plan.micro_steps == 2
         loop = Loop(

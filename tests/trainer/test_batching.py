@@ -6,14 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kronos_trainer.config import Training
 from kronos_trainer.errors import ConfigError, DataError
 from kronos_trainer.training.batching import (
     BatchPlan,
+    compiles,
     plan_batches,
     steps_per_epoch,
     too_large,
     validation_part,
     validation_rounds,
+    validation_size,
 )
 
 
@@ -33,22 +36,57 @@ from kronos_trainer.training.batching import (
     ],
 )
 def test_table(batch: int, limit: int, world: int, restarts: int, micro: int, micro_steps: int) -> None:
-    plan = plan_batches(batch_size=batch, micro_batch_size=limit, world=world, out_of_memory_restarts=restarts)
+    plan = plan_batches(
+        batch_size=batch, micro_batch_size=limit, device="cpu", world=world, out_of_memory_restarts=restarts
+    )
     assert (plan.micro, plan.micro_steps) == (micro, micro_steps)
     assert plan.micro * plan.micro_steps * world == batch
+
+
+@pytest.mark.parametrize(
+    ("device", "world", "restarts", "micro"),
+    [("cpu", 1, 0, 16), ("cpu", 8, 0, 12), ("cuda", 1, 0, 96), ("cuda", 4, 0, 24), ("cuda", 1, 2, 24)],
+)
+def test_without_a_limit_a_gpu_takes_all_at_once(device: str, world: int, restarts: int, micro: int) -> None:
+    plan = plan_batches(
+        batch_size=96, micro_batch_size=None, device=device, world=world, out_of_memory_restarts=restarts
+    )
+    assert plan.micro == micro
+
+
+def test_only_long_trainings_on_a_gpu_are_compiled_by_default() -> None:
+    chosen = {
+        (asked, device, steps): compiles(Training(compile=asked), device=device, steps=steps)
+        for asked in (None, True, False)
+        for device in ("cpu", "cuda")
+        for steps in (19_999, 20_000)
+    }
+    assert {case for case, chosen in chosen.items() if chosen} == {
+        (None, "cuda", 20_000),
+        *((True, device, steps) for device in ("cpu", "cuda") for steps in (19_999, 20_000)),
+    }
+
+
+@given(length=st.integers(4, 600), windows=st.integers(1, 3000), world=st.integers(1, 4), restarts=st.integers(0, 12))
+def test_validation_batches_are_bounded_in_tokens_and_shared_evenly(
+    length: int, windows: int, world: int, restarts: int
+) -> None:
+    size = validation_size(length=length, device="cuda", windows=windows, world=world, out_of_memory_restarts=restarts)
+    assert size == 1 or size * length <= 65_536 / 2**restarts
+    assert 1 <= size <= -(-windows // world)
 
 
 @pytest.mark.parametrize(("batch", "world", "nearest"), [(64, 3, "63 or 66"), (2, 3, "3"), (10, 4, "8 or 12")])
 def test_an_indivisible_batch_names_the_numbers_that_would_do(batch: int, world: int, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"batchSize {batch}.* {world} processes.*: {nearest}\\."):
-        plan_batches(batch_size=batch, micro_batch_size=16, world=world, out_of_memory_restarts=0)
+        plan_batches(batch_size=batch, micro_batch_size=16, device="cpu", world=world, out_of_memory_restarts=0)
 
 
 def test_a_micro_batch_of_one_cannot_be_reduced() -> None:
     with pytest.raises(
         ConfigError, match=r"out of memory with 1 window.*; set training\.gradientCheckpointing, shorten"
     ):
-        plan_batches(batch_size=64, micro_batch_size=16, world=1, out_of_memory_restarts=5)
+        plan_batches(batch_size=64, micro_batch_size=16, device="cpu", world=1, out_of_memory_restarts=5)
 
 
 def test_gradient_checkpointing_is_not_advised_where_it_is_on() -> None:

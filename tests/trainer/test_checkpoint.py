@@ -23,7 +23,7 @@ from kronos_trainer.config import StagePaths
 from kronos_trainer.errors import ConfigError, InputMissing, StorageError
 from kronos_trainer.model import tensors
 from kronos_trainer.storage import durable
-from kronos_trainer.storage.checkpoint import Checkpoints, Meta
+from kronos_trainer.storage.checkpoint import Best, Checkpoints, Meta
 
 HASH = "h" * 12
 
@@ -55,10 +55,11 @@ def optimizer(step: int) -> dict[str, Any]:
 
 
 def save(paths: StagePaths, step: int, best_step: int | None) -> None:
-    """The state after `step`, where the best was at `best_step`."""
-    Checkpoints(paths).save(
-        weights=weights(step), optimizer=optimizer(step), meta=meta(step, best_step), best=best_step == step
-    )
+    """The state after `step`, where the best was at `best_step`, which comes with it if it is not there yet."""
+    named = json.loads(paths.pointer.read_text()) if paths.pointer.exists() else {}
+    there = best_step != step and named.get("best", {}).get("step") == best_step
+    best = None if best_step is None or there else Best(weights(best_step), meta(best_step, best_step))
+    Checkpoints(paths).save(weights=weights(step), optimizer=optimizer(step), meta=meta(step, best_step), best=best)
 
 
 def whole_state(paths: StagePaths) -> tuple[int, int | None] | None:
@@ -145,6 +146,8 @@ HISTORIES = [
     [(1, 1), (2, 1)],
     [(1, 1), (2, 1), (3, 1), (4, 4)],  # a new best, with an older best to be dropped
     [(1, 1), (2, 2), (2, 2)],  # one step saved twice
+    [(2, 1)],  # with a best that was kept on the device until now
+    [(1, 1), (3, 1), (7, 5)],
     [(1, None), (2, None), (3, None)],
 ]
 
@@ -212,7 +215,7 @@ def test_a_damaged_latest_is_said_and_the_previous_used_with_the_best_of_its_tim
     # Trained again, the same step replaces the damaged one, and the best of the lost future is not believed.
     checkpoints = Checkpoints(paths)
     checkpoints.restore(stage_hash=HASH)
-    checkpoints.save(weights=weights(3), optimizer=optimizer(3), meta=meta(3, 1), best=False)
+    checkpoints.save(weights=weights(3), optimizer=optimizer(3), meta=meta(3, 1))
     assert whole_state(paths) == (3, 1)
     # Damaged once more, it has the same one to fall back to.
     (paths.checkpoints / "step-3.2" / "stray").touch()
@@ -256,7 +259,7 @@ def test_where_nothing_was_saved_nothing_is_restored(tmp_path: Path) -> None:
 
 def test_a_state_saved_without_an_optimizer_comes_back_without_one(tmp_path: Path) -> None:
     paths = StagePaths(tmp_path)
-    Checkpoints(paths).save(weights=weights(1), optimizer=None, meta=meta(1, 1), best=True)
+    Checkpoints(paths).save(weights=weights(1), optimizer=None, meta=meta(1, 1), best=Best(weights(1), meta(1, 1)))
     restored = Checkpoints(paths).restore(stage_hash=HASH)
     assert restored is not None and restored.optimizer == {} and restored.skipped is None
 
@@ -264,7 +267,7 @@ def test_a_state_saved_without_an_optimizer_comes_back_without_one(tmp_path: Pat
 def test_a_state_that_a_checkpoint_cannot_hold_is_refused_by_its_place_and_type(tmp_path: Path) -> None:
     state = {"state": {0: [1, {2}]}}
     with pytest.raises(TypeError, match=r"^optimizer state /state/0/1 is a set, which a checkpoint cannot store$"):
-        Checkpoints(StagePaths(tmp_path)).save(weights={}, optimizer=state, meta=meta(1), best=False)
+        Checkpoints(StagePaths(tmp_path)).save(weights={}, optimizer=state, meta=meta(1))
 
 
 def test_another_stage_hash_is_refused(tmp_path: Path) -> None:
@@ -352,7 +355,7 @@ def test_a_real_write_limit_is_a_storage_error_that_names_path_and_free_space(tm
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(StorageError, match=r"step-2.*MiB free"):
-            Checkpoints(paths).save(weights=big, optimizer=None, meta=meta(2), best=False)
+            Checkpoints(paths).save(weights=big, optimizer=None, meta=meta(2))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert whole_state(paths) == (1, 1)
@@ -383,7 +386,7 @@ def test_an_adamw_state_comes_back_bit_for_bit_and_continues_alike(tmp_path: Pat
     adam = torch.optim.AdamW(model.parameters(), lr=0.1 + 0.2, betas=(0.9, 0.95))
     step(model, adam)
     paths = StagePaths(tmp_path)
-    Checkpoints(paths).save(weights=model.state_dict(), optimizer=adam.state_dict(), meta=meta(1), best=False)
+    Checkpoints(paths).save(weights=model.state_dict(), optimizer=adam.state_dict(), meta=meta(1))
     restored = Checkpoints(paths).restore(stage_hash=HASH)
     assert restored is not None
     again = torch.nn.Linear(3, 2)
@@ -400,7 +403,7 @@ def test_tensors_come_back_to_their_places_in_tuples_and_lists(tmp_path: Path) -
     first, second, third = (torch.full((2,), value) for value in (1.0, 2.0, 3.0))
     paths = StagePaths(tmp_path)
     state = {"pair": (first, second), "several": [[third], second + 2]}
-    Checkpoints(paths).save(weights={}, optimizer=state, meta=meta(1), best=False)
+    Checkpoints(paths).save(weights={}, optimizer=state, meta=meta(1))
     restored = Checkpoints(paths).restore(stage_hash=HASH)
     assert restored is not None
     assert [tensor.tolist() for tensor in restored.optimizer["pair"]] == [[1, 1], [2, 2]]
@@ -427,7 +430,7 @@ TREES = st.recursive(
 def test_any_state_dict_round_trips(tmp_path: Path, tree: dict[str, Any], dtype: torch.dtype) -> None:
     paths = StagePaths(tmp_path)
     tensor = torch.tensor([1.5, -0.0], dtype=dtype)
-    Checkpoints(paths).save(weights={}, optimizer={"tree": tree, "tensor": tensor}, meta=meta(1), best=False)
+    Checkpoints(paths).save(weights={}, optimizer={"tree": tree, "tensor": tensor}, meta=meta(1))
     restored = Checkpoints(paths).restore(stage_hash=HASH)
     assert restored is not None
     assert restored.optimizer["tree"] == tree and repr(restored.optimizer["tree"]) == repr(tree)

@@ -24,7 +24,7 @@ from kronos_trainer.model.weights import scratch_net
 from kronos_trainer.storage import stores
 from kronos_trainer.storage.checkpoint import Checkpoints
 from kronos_trainer.storage.mirror import Mirror
-from kronos_trainer.training import train
+from kronos_trainer.training import batching, train
 from kronos_trainer.training.distributed import Ranks
 from kronos_trainer.training.predictor import PredictorTask
 from kronos_trainer.training.progress import Progress
@@ -135,12 +135,12 @@ def test_a_stop_during_validation_is_resumed_bit_for_bit(trainable: MakeRun, mon
         return scores > limit
 
     monkeypatch.setattr(TokenizerTask, "score", counting)
-    fields = {"tokenizer": {"micro_batch_size": 1}}  # so that a validation has several rounds
-    whole = trainable(run="whole", **fields)
+    monkeypatch.setitem(batching.VALIDATION_TOKENS, "cpu", 64)  # so that a validation has several rounds
+    whole = trainable(run="whole")
     run_stage(whole)
     one_validation = scores // 3
     assert one_validation > 1
-    run = trainable(run="stopped", **fields)
+    run = trainable(run="stopped")
     # In the validation of the first weights, where there is nothing to save, then in the one after the first epoch.
     for attempt, limit in enumerate((0, one_validation)):
         scores = 0
@@ -265,16 +265,19 @@ def test_a_warm_start_begins_where_the_published_run_ended(
 def test_a_damaged_checkpoint_is_reported_once_and_the_one_before_it_used(trainable: MakeRun) -> None:
     run = trainable()
     asked = itertools.count()
-    with pytest.raises(Stopped):
-        run_stage(run, lambda: next(asked) > 20)
+    for limit in (10, 30):
+        with pytest.raises(Stopped):
+            run_stage(run, lambda limit=limit: next(asked) > limit)
     files = run.paths().stage(run.stage)
+    before = json.loads(files.pointer.read_text())["previous"]["step"]
+    assert before > 0
     step = json.loads(files.pointer.read_text())["latest"]["step"]
     weights = files.checkpoints / f"step-{step}" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     (skipped,) = [line for line in run_stage(run) if line["event"] == "checkpointSkipped"]
     assert (skipped["step"], skipped["directory"]) == (step, str(files.checkpoints / f"step-{step}"))
     assert skipped["reason"].startswith("its digest differs")
-    assert skipped["directory"] in skipped["message"] and "resuming from step 0 instead" in skipped["message"]
+    assert skipped["directory"] in skipped["message"] and f"resuming from step {before} instead" in skipped["message"]
 
 
 def test_a_rank_is_given_time_to_save_from_the_first_step_on(trainable: MakeRun) -> None:
@@ -349,10 +352,10 @@ def test_out_of_memory_halves_the_micro_batch_until_it_is_one(
     loss = TokenizerTask.loss
     room = 2
 
-    def cramped(self: TokenizerTask, model: torch.nn.Module, indices: torch.Tensor) -> torch.Tensor:
-        if len(indices) > room:
+    def cramped(self: TokenizerTask, model: torch.nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        if len(batch[0]) > room:
             raise torch.OutOfMemoryError
-        return loss(self, model, indices)
+        return loss(self, model, batch)
 
     monkeypatch.setattr(TokenizerTask, "loss", cramped)
     run = trainable(tokenizer={"epochs": 1})

@@ -23,7 +23,7 @@ from kronos_trainer.evaluation.document import Reading, Span
 from kronos_trainer.evaluation.readings import record
 from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.storage import durable, pointers, stores
-from kronos_trainer.storage.checkpoint import Checkpoints, Meta
+from kronos_trainer.storage.checkpoint import Best, Checkpoints, Meta
 from kronos_trainer.storage.lock import model_lock
 from kronos_trainer.storage.mirror import Mirror
 from kronos_trainer.storage.pointer_copy import PointerCopy
@@ -72,7 +72,9 @@ def save(paths: RunPaths, step: int, seconds: float = 1.0) -> None:
         validations_since_best=0, seconds=seconds,
     )  # fmt: skip
     weights = {"weight": torch.full((5,), float(step))}
-    Checkpoints(paths.stage(StageName.TOKENIZER)).save(weights=weights, optimizer={}, meta=meta, best=True)
+    Checkpoints(paths.stage(StageName.TOKENIZER)).save(
+        weights=weights, optimizer={}, meta=meta, best=Best(weights, meta)
+    )
 
 
 def restored_step(paths: RunPaths) -> int | None:

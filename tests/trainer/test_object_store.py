@@ -71,8 +71,11 @@ class Machine:
         config.write_text(run.dump())
         with (directory / "stdout").open("w") as stdout, (directory / "stderr").open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kronos_trainer", "--run", str(config)],
-                env=os.environ | environment | {"TMPDIR": str(directory), "OMP_NUM_THREADS": "1"},
+                # Its clock ticks by itself, so that checkpoints fall at the same steps however slow this machine is.
+                [sys.executable, str(Path(__file__).with_name("faulty_rank.py")), "--run", str(config)],
+                env=os.environ
+                | environment
+                | {"TMPDIR": str(directory), "OMP_NUM_THREADS": "1", "RANK": "0", "TICK": "1"},
                 stdout=stdout,
                 stderr=stderr,
             )
@@ -188,7 +191,12 @@ def test_two_ranks_share_the_copy_of_their_node(bucket: Path, trainable: MakeRun
 
 @pytest.mark.parametrize(
     "request_head",
-    ["PUT /.*/checkpoints/step-46/weights", "PUT /.*/tokenizer/checkpoint.json", "PUT /.*/tokenizer/result.json"],
+    [
+        "PUT /.*/checkpoints/step-46/optimizer",
+        "PUT /.*/checkpoints/step-[1-9][0-9]*/weights",  # while training goes on
+        "PUT /.*/tokenizer/checkpoint.json",
+        "PUT /.*/tokenizer/result.json",
+    ],
 )
 def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_checkpoint(
     request_head: str,
@@ -198,16 +206,16 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
     undisturbed: StageResult,
     machine: StartMachine,
 ) -> None:
-    run = trainable(output=f"s3://{bucket.name}")
-    nth = 3 if "checkpoint.json" in request_head else 1
+    run = trainable(output=f"s3://{bucket.name}", checkpoint={"every_seconds": 20})
+    nth = 2 if "checkpoint.json" in request_head or "[1-9]" in request_head else 1
     with Proxy(server.port, request_head, nth=nth) as proxy:
         victim = machine(run, port=proxy.port)
         assert proxy.reached.wait(240), victim.text("stderr")
         victim.process.send_signal(signal.SIGKILL)
         assert victim.end() == -signal.SIGKILL
     pointer = json.loads(in_store(bucket, run).pointer.read_text())
-    whole = 46 if "result.json" in request_head else 23
-    assert pointer["latest"]["step"] == whole
+    whole = pointer["latest"]["step"]
+    assert whole == 46 if "result.json" in request_head else 0 < whole < 46
     assert not in_store(bucket, run).result.exists()
 
     again = machine(run.model_copy(update={"attempt": 1}))
@@ -217,26 +225,28 @@ def test_kill_9_in_the_middle_of_an_upload_costs_the_work_since_the_last_whole_c
     assert in_store(bucket, run).completed().digest == undisturbed.digest
     third = Mirror(run, bucket.parent / f"{bucket.name}-copy")
     third.pull()
-    kept = {path.name for path in third.paths.stage(run.stage).checkpoints.iterdir()}
-    assert kept == {"step-23", "step-46"}, "what the killed process left is gone"
+    stage = third.paths.stage(run.stage)
+    named = {entry["directory"] for entry in json.loads(stage.pointer.read_text()).values()}
+    assert {path.name for path in stage.checkpoints.iterdir()} == named, "what the killed process left is gone"
 
 
 def test_a_bucket_that_goes_while_a_stage_trains_ends_it_and_it_goes_on_when_the_bucket_is_back(
     server: S3Server, bucket: Path, trainable: MakeRun, undisturbed: StageResult, machine: StartMachine
 ) -> None:
-    run = trainable(output=f"s3://{bucket.name}")
+    run = trainable(output=f"s3://{bucket.name}", checkpoint={"every_seconds": 20})
     away = bucket.with_name(f".{bucket.name}")
-    with Proxy(
-        server.port, "PUT /.*/checkpoints/step-46/weights", meanwhile=lambda: bucket.rename(away) and None
-    ) as proxy:
+    # Of the second checkpoint, which is written while training goes on.
+    request = "PUT /.*/checkpoints/step-[1-9][0-9]*/weights"
+    with Proxy(server.port, request, nth=2, meanwhile=lambda: bucket.rename(away) and None) as proxy:
         cut_off = machine(run, port=proxy.port)
         assert cut_off.end() == 74, cut_off.text("stderr")
     assert f"s3://{bucket.name}: no such bucket" in cut_off.text("stderr")
     assert cut_off.events[-1]["exitCode"] == 74
     away.rename(bucket)
+    whole = json.loads(in_store(bucket, run).pointer.read_text())["latest"]["step"]
     again = machine(run.model_copy(update={"attempt": 1}))
     assert again.end() == 0, again.text("stderr")
-    assert again.began_at == 23
+    assert again.began_at == whole and 0 < whole < 46
     assert in_store(bucket, run).completed().digest == undisturbed.digest
 
 

@@ -26,7 +26,8 @@ def test_a_bad_gradient_freezes_weights_and_moments_for_good(make_run: MakeRun, 
     def step(number: int, gradient: float) -> None:
         for parameter in layer.parameters():
             parameter.grad = torch.full_like(parameter, gradient)
-        optimizer.step(number)
+        optimizer.prepare(number)
+        optimizer.apply()
 
     start = layer.weight.detach().clone()
     step(0, 1.0)
@@ -51,7 +52,9 @@ def test_only_matrices_decay_unless_upstream_is_followed(make_run: MakeRun, exac
     for parameter in model.parameters():
         parameter.data.fill_(1.0)
         parameter.grad = torch.zeros_like(parameter)
-    Optimizer(model, make_run().predictor, steps=10, upstream_exact=exact).step(0)
+    optimizer = Optimizer(model, make_run().predictor, steps=10, upstream_exact=exact)
+    optimizer.prepare(0)
+    optimizer.apply()
     moved = {
         name
         for name, parameter in model.named_parameters()
@@ -72,5 +75,6 @@ def test_momenta(make_run: MakeRun) -> None:
         layer = nn.Linear(1, 1)
         layer(torch.ones(1)).backward()
         optimizer = Optimizer(layer, config, steps=1000, upstream_exact=exact, upstream_beta2=task.upstream_beta2)
-        optimizer.step(29)
+        optimizer.prepare(29)
+        optimizer.apply()
         assert optimizer.state_dict()["param_groups"][0]["betas"] == pytest.approx(betas)

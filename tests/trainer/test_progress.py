@@ -287,7 +287,7 @@ def test_every_kind_of_line_and_of_last_words_is_byte_for_byte_as_recorded(
     first.phase("saving")
     first.phase("training", epoch=1, epochs=2, step=0, steps=46)
     first.update(loss=6.38, learning_rate=0.0009, gradient_norm=float("nan"), samples_per_second=272.7)
-    first.update(step=19)
+    first.update(step=19, checkpoint=11)
     first.phase("validating", epoch=1)
     message = "the checkpoint /out/step-23: torn; going on from step 11 instead"
     first.skipped_checkpoint(step=23, directory=Path("/out/step-23"), reason="torn", message=message)

@@ -19,7 +19,7 @@ from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import load_net, save_weights, scratch_net
-from kronos_trainer.storage.checkpoint import Checkpoints, Meta
+from kronos_trainer.storage.checkpoint import Best, Checkpoints, Meta
 from kronos_trainer.storage.publish import ensure_weights, finish_stage, is_complete, settle
 from kronos_trainer.training.stages import kind_of
 
@@ -61,7 +61,7 @@ def train(run: RunConfig) -> StageResult:
             best_loss=0.25, initial_loss=0.5, validations_since_best=0, seconds=1.0,
         )  # fmt: skip
         weights = trained(run, SEEDS[run.stage] if best else 99).state_dict()
-        checkpoints.save(weights=weights, optimizer=None, meta=meta, best=best)
+        checkpoints.save(weights=weights, optimizer=None, meta=meta, best=Best(weights, meta) if best else None)
     return finish_stage(run, run.paths(), RESULT, trained(run, 98))
 
 

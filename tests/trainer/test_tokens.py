@@ -16,10 +16,12 @@ from kronos_trainer.data.bars import Bars, time_stamps
 from kronos_trainer.data.windows import Windows
 from kronos_trainer.errors import StorageError
 from kronos_trainer.training import tokens
+from kronos_trainer.training.resident import ResidentTokens
 from kronos_trainer.training.tokens import EncodedTokens, TokenCache, cache_key, size_of, worth_caching
 
 LENGTH = 8
 BIG = 10**9
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -53,9 +55,11 @@ def expect(cache: TokenCache, windows: Windows) -> None:
     everything = torch.arange(len(windows))
     shuffled = everything[torch.randperm(len(windows))]
     for order in (everything, shuffled):
-        for found, expected in zip(cache.gather(order), EncodedTokens(windows, Encoder()).gather(order), strict=True):
-            assert found.dtype == torch.int64
-            assert torch.equal(found, expected)
+        encoded = EncodedTokens(windows, Encoder()).gather(order, CPU)
+        for source in (cache, ResidentTokens(cache, CPU)):
+            for found, expected in zip(source.gather(order, CPU), encoded, strict=True):
+                assert found.dtype == torch.int64
+                assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("world", [1, 3])

@@ -108,14 +108,12 @@ def _heard(report: Report, event: Event) -> Report:
 
 
 def _saved(report: Report, event: ProgressEvent) -> CheckpointState | None:
-    """The newest checkpoint: it is durable once the trainer has gone on from saving."""
-    before = report.progress
-    if before is None or before.phase != "saving" or event.phase == "saving":
+    """The newest checkpoint, with the time at which it was first heard of."""
+    moment = seconds_of(event.time)
+    known = report.checkpoint is not None and report.checkpoint.step == event.checkpoint
+    if event.checkpoint is None or moment is None or known:
         return report.checkpoint
-    moment = seconds_of(before.time)
-    if before.step is None or moment is None:
-        return report.checkpoint
-    return CheckpointState(step=before.step, time=float(int(moment)))
+    return CheckpointState(step=event.checkpoint, time=float(int(moment)))
 
 
 def _bounded(value: float | None, most: float) -> float | None:

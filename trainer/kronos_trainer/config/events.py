@@ -59,6 +59,7 @@ class ProgressEvent(_Line):
     learning_rate: Number | None = None
     gradient_norm: Number | None = None
     samples_per_second: Number | None = Field(None, description="Windows, over all processes.")
+    checkpoint: Count | None = Field(None, description="Steps done in the newest durable checkpoint of this attempt.")
     percent: Number | None = None
     eta_seconds: Number | None = Field(None, description="Seconds that are left.")
 

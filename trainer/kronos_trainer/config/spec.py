@@ -471,11 +471,12 @@ class WeightsStage(StageConfig):
         30, ge=0, le=10000, description="Passes over the training windows. 0: use the initial weights unchanged."
     )
     batch_size: int = Field(64, ge=1, le=65536, description="Windows per optimizer step, summed over all processes.")
-    micro_batch_size: int = Field(
-        16,
+    micro_batch_size: int | None = Field(
+        None,
         ge=1,
         le=65536,
-        description="Maximum windows per process and forward pass. Gradient accumulation follows from it.",
+        description="Maximum windows per process and forward pass. Gradient accumulation follows from it. Defaults to "
+        "the whole batch of a process on a GPU, and to 16 on a CPU.",
     )
     weight_decay: float = Field(0.1, ge=0, le=10, description="AdamW weight decay, applied to matrices only.")
     betas: Annotated[list[Beta], Field(min_length=2, max_length=2)] = Field(
@@ -496,7 +497,7 @@ class WeightsStage(StageConfig):
     @property
     def memory_restarts(self) -> int:
         """Most restarts after running out of GPU memory that can help: each at least halves the micro-batch."""
-        return self.micro_batch_size.bit_length() - 1
+        return (self.micro_batch_size or self.batch_size).bit_length() - 1
 
     @model_validator(mode="after")
     def _trains(self) -> Self:
@@ -580,7 +581,11 @@ class Training(Contract):
         "that every validation scores the same ones. Defaults to the whole validation split.",
     )
     gradient_checkpointing: bool = Field(False, description="Recompute activations: less memory, slower steps.")
-    compile: bool = Field(False, description="Use torch.compile. Pays off after a few hundred steps.")
+    compile: bool | None = Field(
+        None,
+        description="Whether to use torch.compile, which takes a minute or two at the start. Defaults to true on a GPU "
+        "for a stage of 20,000 steps or more, where it pays off, and to false otherwise.",
+    )
     early_stopping: EarlyStopping | None = Field(None, description="Early stopping. If unset, every epoch is trained.")
     select_by: Literal["loss", "crps"] = Field(
         "loss",

@@ -52,6 +52,7 @@ class Windows:
         # [N-T+1, 6, T] and [N-T+1, 5, T]: views, not copies
         self._values = view(bars.values, length, axis=0) if usable else None
         self._stamps = view(bars.stamps, length, axis=0) if usable else None
+        self.bar_stamps = bars.stamps  # uint8 [N, 5], of all rows, which `rows` numbers
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

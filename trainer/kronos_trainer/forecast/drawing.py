@@ -22,8 +22,10 @@ from kronos_trainer.forecast.sampling import Sampling
 from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 
-TOGETHER = 256 * 2**20  # bytes; paths computed together take at most about this much
-MOST_TOGETHER = 512  # paths; more are no faster
+TOGETHER = 256 * 2**20  # bytes; paths computed together on a CPU take at most about this much
+MOST_TOGETHER = 512  # paths; more are no faster there
+GPU_SHARE = 8  # on a GPU, one part in so many of its memory
+MOST_ON_GPU = 16_384  # paths
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,11 @@ class Drawer:
         own = horizon if bars <= self.max_context else self.max_context
         kept = 2 * predictor.n_layers * predictor.d_model * own
         decoded = 2 * tokenizer.n_heads * horizon * min(bars, self.max_context)
-        return max(1, min(MOST_TOGETHER, TOGETHER // (4 * max(kept, decoded))))
+        most, room = MOST_TOGETHER, TOGETHER
+        if self.device.type == "cuda":
+            most = MOST_ON_GPU
+            room = torch.cuda.get_device_properties(self.device).total_memory // GPU_SHARE
+        return max(1, min(most, room // (4 * max(kept, decoded))))
 
     def _batches(
         self, histories: Sequence[pd.DataFrame], futures: Sequence[pd.DatetimeIndex], samples: int

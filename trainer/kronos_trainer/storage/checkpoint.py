@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,14 @@ class Meta:
     best_crps: float | None = None
     initial_crps: float | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best weights and where training stood with them."""
+
+    weights: Mapping[str, Tensor]
+    meta: Meta
 
 
 @dataclass(frozen=True)
@@ -92,30 +101,41 @@ class Checkpoints:
         weights: Mapping[str, Tensor],
         optimizer: Mapping[str, Any] | None,
         meta: Meta,
-        best: bool,
+        best: Best | None = None,
     ) -> None:
-        """Makes this state the latest, and the best if `best`. Returns once it would survive a power cut.
+        """Makes this state the latest, and `best` the best if it is not None. Both count at once.
 
-        Raises StorageError, leaving the checkpoints as they were.
+        Returns once they would survive a power cut. Raises StorageError, leaving the checkpoints as they were.
         """
         before = self._valid(self._pointer())
-        directory = self._paths.checkpoints / self._free_name(meta.step)
         durable.make_directory(self._paths.checkpoints)
         self._prune()
-        durable.write_directory(directory, lambda aside: _write(aside, weights, optimizer, meta))
-        with durable.storing(directory):
-            latest = _Entry(directory.name, meta.step, _digest(directory))
-        pointer = {"latest": latest}
+        pointer = {"latest": self._written(weights, optimizer, meta)}
         if "latest" in before:
             pointer["previous"] = before["latest"]
         if "best" in before:
-            pointer["previousBest"] = before["best"]
-        if best:
-            pointer["best"] = latest
-        elif "best" in before:
-            pointer["best"] = before["best"]
+            pointer["previousBest"] = pointer["best"] = before["best"]
+        if best is not None:
+            same = best.meta.step == meta.step
+            pointer["best"] = pointer["latest"] if same else self._written(best.weights, None, best.meta)
         durable.write_json(self._paths.pointer, {name: asdict(entry) for name, entry in pointer.items()})
         self._prune()
+
+    def _written(self, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any] | None, meta: Meta) -> _Entry:
+        """A directory of this state, which does not count yet."""
+        directory = self._paths.checkpoints / self._free_name(meta.step)
+        with ThreadPoolExecutor() as hashing:
+            sums: dict[str, Future[str]] = {}
+
+            def fill(aside: Path) -> None:
+                """Each file is hashed while the next is written."""
+                for name in _write(aside, weights, optimizer, meta):
+                    sums[name] = hashing.submit(_sha256, aside / name)
+                for hashed in sums.values():
+                    hashed.result()
+
+            durable.write_directory(directory, fill)
+        return _Entry(directory.name, meta.step, _joint({name: hashed.result() for name, hashed in sums.items()}))
 
     def restore(self, *, stage_hash: str) -> Restored | None:
         """The newest checkpoint whose files are intact, or None if none was ever saved.
@@ -201,14 +221,21 @@ class Checkpoints:
                     durable.remove(directory)
 
 
-def _write(directory: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any] | None, meta: Meta) -> None:
+def _write(
+    directory: Path, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any] | None, meta: Meta
+) -> Iterator[str]:
+    """Writes the files of a checkpoint and yields the name of each."""
     write_tensors(directory / WEIGHTS, weights)
+    yield WEIGHTS
     if optimizer is not None:
         tensors: dict[str, Tensor] = {}
         tree = _split(optimizer, tensors, "")
         write_tensors(directory / OPTIMIZER, tensors)
+        yield OPTIMIZER
         (directory / OPTIMIZER_TREE).write_text(json.dumps(tree))
+        yield OPTIMIZER_TREE
     durable.write_json(directory / META, asdict(meta))
+    yield META
 
 
 def _read_meta(directory: Path) -> Meta:
@@ -264,8 +291,16 @@ def _problem(directory: Path, entry: _Entry) -> str | None:
 
 def _digest(directory: Path) -> str:
     """sha256 hex over the names and digests of the files of a directory."""
+    return _joint({path.name: _sha256(path) for path in directory.iterdir()})
+
+
+def _joint(sums: Mapping[str, str]) -> str:
     total = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        with path.open("rb") as file:
-            total.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    for name in sorted(sums):
+        total.update(f"{name} {sums[name]}\n".encode())
     return total.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

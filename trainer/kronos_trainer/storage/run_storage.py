@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kronos_trainer.config import RunConfig, RunPaths
 from kronos_trainer.errors import StorageError
-from kronos_trainer.storage.checkpoint import Checkpoints, Meta, Restored
+from kronos_trainer.storage.checkpoint import Best, Checkpoints, Meta, Restored
 from kronos_trainer.storage.lock import ModelLock, model_lock
 from kronos_trainer.storage.mirror import Mirror
 from kronos_trainer.storage.stores import is_uri
@@ -65,7 +65,9 @@ class Storage:
             )
         return restored
 
-    def save(self, *, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], meta: Meta, best: bool) -> None:
+    def save(
+        self, *, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], meta: Meta, best: Best | None
+    ) -> None:
         """Makes a checkpoint durable, unless a later attempt has taken over. Called on rank 0. Raises StorageError."""
         self.still_mine()
         self._checkpoints.save(weights=weights, optimizer=optimizer, meta=meta, best=best)

@@ -32,6 +32,7 @@ class Ballot:
 
     stop: bool
     save: bool
+    failed: bool
 
 
 class Ranks:
@@ -49,7 +50,7 @@ class Ranks:
         self._control: dist.ProcessGroup | None = None
         if world > 1:
             self._control = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=TIMEOUT))
-        self._votes = torch.zeros(2, dtype=torch.int32)
+        self._votes = torch.zeros(3, dtype=torch.int32)
         self._pending: dist.Work | None = None
 
     @classmethod
@@ -162,26 +163,25 @@ class Ranks:
         dist.all_gather_object(values, value, group=self._control)
         return values
 
-    def vote(self, *, stop: bool, save: bool) -> Ballot:
+    def vote(self, *, stop: bool, save: bool, failed: bool) -> Ballot:
         """Casts this rank's vote and returns the result of the previous call: true if any rank voted for it.
 
         The exchange runs beside the computation of a step, so no rank waits for it, and every rank learns the outcome
         at the same boundary. All ranks must call it equally often.
         """
         if self.world == 1:
-            return Ballot(stop, save)
+            return Ballot(stop, save, failed)
         ballot = self._collect_votes()
-        self._votes = torch.tensor([stop, save], dtype=torch.int32)
+        self._votes = torch.tensor([stop, save, failed], dtype=torch.int32)
         self._pending = dist.all_reduce(self._votes, dist.ReduceOp.MAX, group=self._control, async_op=True)
         return ballot
 
     def _collect_votes(self) -> Ballot:
         if self._pending is None:
-            return Ballot(False, False)
+            return Ballot(False, False, False)
         self._pending.wait()
         self._pending = None
-        stop, save = self._votes.bool().tolist()
-        return Ballot(stop, save)
+        return Ballot(*self._votes.bool().tolist())
 
 
 def _device(local_rank: int, processes: int, *, gpu_required: bool) -> torch.device:
@@ -198,19 +198,21 @@ def _device(local_rank: int, processes: int, *, gpu_required: bool) -> torch.dev
             f"{processes} processes on this machine share {gpus} GPU(s), which NCCL cannot do; start at most {gpus} "
             "(resources.processesPerNode, or torchrun's --nproc_per_node)"
         )
-    _ask_for_equal_bits()
+    equal_bits()
     device = torch.device("cuda", local_rank)
     torch.cuda.set_device(device)
     return device
 
 
-def _ask_for_equal_bits() -> None:
-    """Makes a step on a GPU repeatable, which exact resume rests on. Called before the first use of CUDA.
+def equal_bits() -> None:
+    """Makes every step on a GPU repeatable, which exact resume rests on. Called before the first use of CUDA.
 
     Left to itself torch adds up the gradients of embeddings and of long attention with atomics, in any order.
     """
     # Without a fixed workspace cuBLAS may choose another kernel from one call to the next.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Where torch knows of it, the compiler then chooses kernels by rules, and not by timing them in each process.
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
     torch.use_deterministic_algorithms(True)
     # Would fill every new tensor with NaN, for programs that read what they have not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -6,10 +6,12 @@ moment goes on as if it had not been, bit for bit.
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,26 +20,26 @@ from kronos_trainer.config import RunConfig
 from kronos_trainer.data.windows import epoch_order
 from kronos_trainer.errors import Diverged, Stopped
 from kronos_trainer.storage.checkpoint import Meta, Restored
-from kronos_trainer.training.batching import BatchPlan, validation_part, validation_rounds
+from kronos_trainer.training.batching import (
+    BatchPlan,
+    compiles,
+    validation_part,
+    validation_rounds,
+    validation_size,
+)
 from kronos_trainer.training.distributed import Ranks
+from kronos_trainer.training.graph import GraphStep, can_capture
 from kronos_trainer.training.heartbeat import heartbeat
 from kronos_trainer.training.metrics import Metrics
 from kronos_trainer.training.optimizer import Optimizer
 from kronos_trainer.training.progress import Phase, Progress
+from kronos_trainer.training.saving import Save, Saving
 from kronos_trainer.training.seeding import seed_of
 from kronos_trainer.training.state import Speed, State
+from kronos_trainer.training.step import EagerStep, Step
 from kronos_trainer.training.task import Task
 
 LOG_EVERY = 10  # optimizer steps between two looks at the device's numbers
-VALIDATION_FACTOR = 4  # validation batches are this much larger: without gradients they need less memory
-
-
-class Save(Protocol):
-    """Makes a state durable. Called on rank 0."""
-
-    def __call__(
-        self, *, weights: Mapping[str, Tensor], optimizer: Mapping[str, Any], meta: Meta, best: bool
-    ) -> None: ...
 
 
 class Loop:
@@ -69,7 +71,6 @@ class Loop:
         self._train_windows = train_windows
         self._validation_windows = validation_windows
         self._steps_per_epoch = steps_per_epoch
-        self._save_state = save
         self._metrics = metrics
         self._progress = progress
         self._stop_requested = stop_requested
@@ -82,12 +83,13 @@ class Loop:
             upstream_beta2=task.upstream_beta2,
         )
         task.model.gradient_checkpointing = run.training.gradient_checkpointing
+        self._to_compile = compiles(run.training, device=ranks.device.type, steps=self._config.epochs * steps_per_epoch)
         # Validation uses the bare model: it shares its weights with these two.
-        compiled = cast(nn.Module, torch.compile(task.model)) if run.training.compile else task.model
-        self._wrapped = ranks.wrap(compiled)
-        self._to_compile = run.training.compile
-        # Loss and gradient norm summed since the last log line. They stay on the device until then.
-        self._sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
+        compiled = cast(nn.Module, torch.compile(task.model)) if self._to_compile else task.model
+        eager = EagerStep(run, task, ranks.wrap(compiled), optimizer=self._optimizer, ranks=ranks, plan=plan)
+        self._step: Step = GraphStep(eager) if can_capture(run.training, plan, ranks.device) else eager
+        self._sums = eager.sums  # since the last log line
+        self._saving = Saving(save, task.model, self._optimizer)
         self._saved = self.state.position
         self._save_asked = self._entered = clock()
         self._speed = Speed()
@@ -118,11 +120,17 @@ class Loop:
         Raises Stopped after saving when any rank was asked to stop, Diverged, StorageError.
         """
         self._entered = self._clock() - self.state.seconds
-        if self.state.initial_loss is None:
-            self._validate()
-        while not self._finished():
-            self._train_epoch()
-            self._validate()
+        try:
+            with _frozen_garbage():
+                if self.state.initial_loss is None:
+                    self._validate()
+                while not self._finished():
+                    self._train_epoch()
+                    self._validate()
+                    gc.collect()
+            self._save()
+        finally:
+            self._saving.close()
         return self.state
 
     def _finished(self) -> bool:
@@ -174,19 +182,7 @@ class Loop:
 
     def _train_step(self, windows: Tensor) -> None:
         """One update from a batch: window numbers [batch], of which every rank takes its parts."""
-        self._task.model.train()
-        self._optimizer.zero_grad()
-        micro_steps = self._plan.micro_steps
-        for micro_step in range(micro_steps):
-            torch.manual_seed(
-                seed_of(self._run.training.seed, self._run.stage, self.state.step, micro_step, self._ranks.rank)
-            )
-            part = windows[self._plan.part(micro_step, self._ranks.rank)]
-            with self._ranks.accumulating(self._wrapped, last=micro_step + 1 == micro_steps):
-                loss = self._task.loss(self._wrapped, part) / micro_steps
-                loss.backward()  # type: ignore[no-untyped-call]
-            self._sums[0] += loss.detach()
-        self._sums[1] += self._optimizer.step(self.state.step)
+        self._step(self.state.step, windows)
         self.state.step += 1
 
     def _log(self, *, steps: int) -> None:
@@ -210,7 +206,7 @@ class Loop:
         )
 
     def _validate(self) -> None:
-        """Scores the validation windows and saves the state, as the best if it is. Epoch 0 is the start."""
+        """Scores the validation windows, and keeps the weights if they are the best. Epoch 0 is the start."""
         epoch = self.state.step // self._steps_per_epoch
         self._progress.phase("validating", epoch=epoch)
         windows, forecasts = self._validation_windows, self._task.forecasts
@@ -218,7 +214,13 @@ class Loop:
             "validationLoss": self._mean(
                 lambda part: self._task.score(windows[part.start : part.stop]),
                 count=len(windows),
-                size=self._plan.micro * VALIDATION_FACTOR,
+                size=validation_size(
+                    length=self._run.window.length,
+                    device=self._ranks.device.type,
+                    windows=len(windows),
+                    world=self._ranks.world,
+                    out_of_memory_restarts=self._run.out_of_memory_restarts,
+                ),
             )
         }
         selects = forecasts is None or self._selects(epoch)
@@ -231,10 +233,13 @@ class Loop:
                 raise Diverged(
                     f"the validation {what} is {value} after epoch {epoch}, step {self.state.step}; {self._remedy()}"
                 )
+        self._check_divergence()
         best = self.state.validated(epoch, values["validationLoss"], values.get("crps"), selects=selects)
         self._metrics.write(self.state.step, {"epoch": epoch, **values})
         self._progress.update(validation_loss=values["validationLoss"])
-        self._save(best=best)
+        if best:
+            meta = self._meta()  # by all ranks
+            self._ranks.on_first(lambda: self._saving.keep_best(meta))
 
     def _selects(self, epoch: int) -> bool:
         """Whether forecasts are scored after this epoch."""
@@ -264,41 +269,51 @@ class Loop:
         due = self._ranks.rank == 0 and self._clock() - self._save_asked >= self._run.checkpoint.every_seconds
         if due:
             self._save_asked = self._clock()
-        ballot = self._ranks.vote(stop=self._stop_requested(), save=due)
-        if (ballot.stop or ballot.save) and self.state.position != self._saved:
-            self._save(best=False)
-            self._progress.phase(phase)
+        ballot = self._ranks.vote(stop=self._stop_requested(), save=due, failed=self._saving.failed)
+        if ballot.failed:
+            self._ranks.on_first(self._saving.finish)  # raises
         if ballot.stop:
+            self._save()
             raise Stopped(
                 "stopped on request before the first step; there was nothing to save"
                 if self.state.step == 0
                 else f"stopped on request after step {self.state.step}, which is saved; the same command resumes from "
                 "there"
             )
+        if ballot.save and self.state.position != self._saved:
+            self._begin_saving()
+        self._progress.update(checkpoint=self._saving.step)
 
-    def _save(self, *, best: bool) -> None:
-        """Saves the state; no rank goes on before it is durable."""
+    def _begin_saving(self) -> None:
+        """Has the state saved while training goes on."""
         self._check_divergence()
-        sums = self._ranks.sum(self._sums.clone()).tolist()
         began = self._clock()
-        self.state.seconds = self._clock() - self._entered
-        self._progress.phase("saving")
-        self._ranks.on_first(lambda: self._write(sums, best))
+        self.state.seconds = began - self._entered
+        meta = self._meta()
+        self._ranks.on_first(lambda: self._saving.begin(meta, self._metrics.sync))
         self._saved = self.state.position
         self._speed.pause(self._clock() - began)
 
-    def _write(self, sums: list[float], best: bool) -> None:
-        meta = self.state.meta(self._run, world=self._ranks.world, sums=sums, lines=self._metrics.sync())
-        self._save_state(
-            weights=self._task.model.state_dict(), optimizer=self._optimizer.state_dict(), meta=meta, best=best
-        )
+    def _save(self) -> None:
+        """Saves the state if it is not saved; no rank goes on before it is durable."""
+        if self.state.position != self._saved:
+            self._progress.phase("saving")
+            self._begin_saving()
+        self._ranks.on_first(self._saving.finish)
+        self._progress.update(checkpoint=self._saving.step)
+
+    def _meta(self) -> Meta:
+        sums = self._ranks.sum(self._sums.clone()).tolist()
+        return self.state.meta(self._run, world=self._ranks.world, sums=sums, lines=self._metrics.lines)
 
     def _check_divergence(self) -> None:
         bad = self._optimizer.first_bad_step()
         if bad is not None:
+            self._ranks.on_first(self._saving.finish)
+            saved = f"the last checkpoint is of step {self._saved[0]}" if self._saved[0] else "nothing was saved before"
             raise Diverged(
                 f"the gradient became NaN or infinite in step {bad + 1} (epoch {bad // self._steps_per_epoch + 1}); "
-                f"the last checkpoint is of step {self._saved[0]}. {self._remedy()}"
+                f"{saved}. {self._remedy()}"
             )
 
     def _remedy(self) -> str:
@@ -306,3 +321,17 @@ class Loop:
         remedy = f"Lower {stage}.learningRate or {stage}.gradientClip"
         exact = self._ranks.device.type == "cpu" or self._run.training.precision == "fp32"
         return remedy if exact else f"{remedy}, or set training.precision to fp32"
+
+
+@contextmanager
+def _frozen_garbage() -> Iterator[None]:
+    """Garbage is collected where the block says so: a search through all that torch has imported takes as long as many
+    steps."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()

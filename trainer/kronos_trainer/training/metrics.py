@@ -19,7 +19,7 @@ class Metrics:
         self._path = path
         self._reporter = reporter
         self._file: IO[str] | None = None
-        self._lines = 0
+        self.lines = 0  # written so far
 
     def open(self, lines: int, *, attempt: int, step: int) -> None:
         """Keeps the first `lines` lines, those that the restored checkpoint knows of, and goes on behind them.
@@ -32,7 +32,7 @@ class Metrics:
         if self._path.exists():
             kept = self._path.read_text().splitlines(keepends=True)[:lines]
         durable.write_text(self._path, "".join(kept))
-        self._lines = len(kept)
+        self.lines = len(kept)
         with durable.storing(self._path):
             self._file = self._path.open("a")
         self._append({"attempt": attempt, "step": step})
@@ -49,14 +49,13 @@ class Metrics:
         with durable.storing(self._path):
             self._file.write(strict_json.line(line) + "\n")
             self._file.flush()
-        self._lines += 1
+        self.lines += 1
 
-    def sync(self) -> int:
-        """Makes the lines durable and returns their number, for the checkpoint. Raises StorageError."""
+    def sync(self) -> None:
+        """Makes the lines durable, before the checkpoint that counts them. Raises StorageError."""
         if self._path is not None and self._file is not None:
             with durable.storing(self._path):
                 os.fsync(self._file.fileno())
-        return self._lines
 
     def close(self) -> None:
         """Ends the file and the report."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,7 +19,9 @@ class _GuardedAdamW(torch.optim.AdamW):
 
 
 class Optimizer:
-    """Updates a stage's model, one call a step.
+    """Updates a stage's model: `prepare` with the numbers of a step, then `apply`.
+
+    `apply` reads nothing of the host and replaces no tensor that a later step reads, so that a CUDA graph can hold it.
 
     A step whose gradient norm is not finite changes nothing, and neither does any later one, so the weights stay
     those of the last good step until the host finds time to look at `first_bad_step`. The gradients are averaged
@@ -42,10 +45,18 @@ class Optimizer:
         self._beta2 = config.betas[1]
         if upstream_exact and upstream_beta2 is not None:
             self._beta2 = upstream_beta2
+        device = self._parameters[0].device
+        # On a GPU the rate and the step are there: what is captured once reads the ones of each step.
+        self._rate = torch.zeros((), device=device) if device.type == "cuda" else None
         self._adamw = _GuardedAdamW(
-            _groups(model, config.weight_decay, everything=upstream_exact), lr=config.learning_rate, fused=True
+            _groups(model, config.weight_decay, everything=upstream_exact),
+            lr=config.learning_rate if self._rate is None else self._rate,
+            fused=True,
+            capturable=self._rate is not None,
         )
-        self._first_bad = torch.full((), -1, dtype=torch.int64, device=self._parameters[0].device)
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
+        self._first_bad = torch.full((), -1, dtype=torch.int64, device=device)
+        self._adamw.found_inf = torch.zeros((), device=device)
 
     def learning_rate(self, step: int) -> float:
         """Rate of a step, counted from 0."""
@@ -60,15 +71,22 @@ class Optimizer:
         """Forgets the gradients."""
         self._adamw.zero_grad(set_to_none=True)
 
-    def step(self, step: int) -> Tensor:
-        """Clips the gradients and updates the weights in the given step, from 0. Returns the norm before clipping."""
+    def prepare(self, step: int) -> None:
+        """Sets what depends on the step, counted from 0."""
+        rate = self.learning_rate(step)
+        if self._rate is not None:
+            self._rate.fill_(rate)
+        for group in self._adamw.param_groups:
+            group["lr"] = rate if self._rate is None else self._rate
+            group["betas"] = (self._beta1(step), self._beta2)
+        self._step.fill_(step)
+
+    def apply(self) -> Tensor:
+        """Clips the gradients and updates the weights. Returns the norm before clipping."""
         norm = nn.utils.clip_grad_norm_(self._parameters, self._config.gradient_clip)
         newly_bad = (self._first_bad < 0) & ~norm.isfinite()
-        self._first_bad = torch.where(newly_bad, step, self._first_bad)
-        self._adamw.found_inf = (self._first_bad >= 0).float()
-        for group in self._adamw.param_groups:
-            group["lr"] = self.learning_rate(step)
-            group["betas"] = (self._beta1(step), self._beta2)
+        self._first_bad.copy_(torch.where(newly_bad, self._step, self._first_bad))
+        self._adamw.found_inf.copy_(self._first_bad >= 0)
         self._adamw.step()
         return norm
 
@@ -77,13 +95,29 @@ class Optimizer:
         step = int(self._first_bad)
         return None if step < 0 else step
 
-    def state_dict(self) -> dict[str, Any]:
-        """State for a checkpoint."""
-        return self._adamw.state_dict()
+    def state_dict(self, keep: Callable[[str, Tensor], Tensor] = lambda name, tensor: tensor) -> dict[str, Any]:
+        """State for a checkpoint, each tensor as `keep` returns it."""
+        state = self._adamw.state_dict()
+        moments = {
+            index: {name: keep(f"{index}/{name}", tensor) for name, tensor in of_one.items()}
+            for index, of_one in state["state"].items()
+        }
+        # The rate is that of the next step, whatever stands here.
+        groups = [group | {"lr": self._config.learning_rate} for group in state["param_groups"]]
+        return {"state": moments, "param_groups": groups}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint."""
-        self._adamw.load_state_dict(state)
+        """Goes on from a checkpoint, of whichever device."""
+        own = [group["capturable"] for group in self._adamw.param_groups]
+        self._adamw.load_state_dict(
+            state
+            | {
+                "param_groups": [
+                    group | {"capturable": capturable}
+                    for group, capturable in zip(state["param_groups"], own, strict=True)
+                ]
+            }
+        )
 
     def _beta1(self, step: int) -> float:
         if not self._upstream_exact:

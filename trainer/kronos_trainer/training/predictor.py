@@ -20,8 +20,10 @@ from kronos_trainer.model.predictor import KronosPredictor
 from kronos_trainer.model.tokenizer import KronosTokenizer
 from kronos_trainer.model.weights import load_net
 from kronos_trainer.training.precision import Precision
-from kronos_trainer.training.task import Work, to_device
+from kronos_trainer.training.resident import ResidentTokens, fits
+from kronos_trainer.training.task import Work
 from kronos_trainer.training.tokens import Encode, EncodedTokens, TokenCache, TokenSource, cache_key, worth_caching
+from kronos_trainer.training.transfers import to_device
 
 if TYPE_CHECKING:
     from kronos_trainer.training.selection import Forecasts
@@ -76,9 +78,13 @@ class PredictorTask:
         self._precision = precision
         self._upstream_exact = upstream_exact
 
-    def loss(self, model: nn.Module, indices: Tensor) -> Tensor:
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Ids s1 and s2, int64 [B, T], and time stamps, int64 [B, T, 5]."""
+        return self._train.gather(indices, self._precision.device)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """Mean of both cross entropies over all positions; fine ids are predicted given sampled coarse ids."""
-        s1, s2, stamps = (to_device(tensor, self._precision.device) for tensor in self._train.gather(indices))
+        s1, s2, stamps = batch
         with self._precision.autocast():
             coarse, fine = model(s1[:, :-1], s2[:, :-1], stamps[:, :-1])
         return _cross_entropies(coarse, fine, s1[:, 1:], s2[:, 1:]).mean()
@@ -88,7 +94,7 @@ class PredictorTask:
 
         With upstreamExact as upstream scores: sampled coarse ids, and a dependency layer that sees later bars.
         """
-        s1, s2, stamps = (to_device(tensor, self._precision.device) for tensor in self._validation.gather(indices))
+        s1, s2, stamps = self._validation.gather(indices, self._precision.device)
         targets = s1[:, 1:]
         with self._precision.autocast():
             coarse, fine = self.model(
@@ -134,7 +140,7 @@ def _tokens(work: Work, predictor: KronosPredictor) -> Iterator[tuple[KronosToke
         cache = TokenCache(work.cache / "tokens", key, windows)
         _fill(work, cache, encode)
         caches.append(cache)
-        return cache
+        return ResidentTokens(cache, ranks.device) if fits(cache, ranks.device) else cache
 
     work.progress.phase("tokenising")
     yield (

@@ -48,6 +48,7 @@ class Measures(TypedDict, total=False):
     learning_rate: float
     gradient_norm: float
     samples_per_second: float
+    checkpoint: int | None
 
 
 class Ending(TypedDict, total=False):

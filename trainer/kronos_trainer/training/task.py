@@ -1,6 +1,7 @@
 """What a stage works with, and what it gives the loop: the loss of a training batch, the score of a validation batch.
 
-The loop calls `loss` with the model as wrapped for its processes, and `score` in eval mode without gradients.
+A step calls `batch` and `loss`, with the model as wrapped for its processes; the loop calls `score`, in eval mode and
+without gradients.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from kronos_trainer.config import RunConfig, RunPaths, StageName
@@ -59,15 +59,11 @@ class Task(Protocol):
     def forecasts(self) -> Forecasts | None:
         """Those whose CRPS selects the best weights; None: the loss does."""
 
-    def loss(self, model: nn.Module, indices: Tensor) -> Tensor:
-        """Mean loss of these training windows, a scalar with gradients; `model` is the wrapped model."""
+    def batch(self, indices: Tensor) -> tuple[Tensor, ...]:
+        """What the loss of these training windows is computed from, on the device. Draws nothing."""
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        """Mean loss of a batch, a scalar with gradients; `model` is the wrapped model. Never waits for the device."""
 
     def score(self, indices: Tensor) -> Tensor:
         """Sum of these validation windows' losses, a float64 scalar."""
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device, without waiting for the copy."""
-    if tensor.device.type == "cpu" and device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)

@@ -12,7 +12,8 @@ from kronos_trainer.data.windows import Splits
 from kronos_trainer.model.quantizer import Reducer
 from kronos_trainer.model.tokenizer import KronosTokenizer, Reconstruction
 from kronos_trainer.training.precision import Precision
-from kronos_trainer.training.task import Work, to_device
+from kronos_trainer.training.task import Work
+from kronos_trainer.training.transfers import to_device
 
 
 @contextmanager
@@ -33,13 +34,17 @@ class TokenizerTask:
         self._precision = precision
         self._reduce_mean = reduce_mean
 
-    def loss(self, model: nn.Module, indices: Tensor) -> Tensor:
+    def batch(self, indices: Tensor) -> tuple[Tensor]:
+        """Normalised bars, float32 [B, T, 6]."""
+        return (to_device(self._splits.train.gather(indices).values, self._precision.device),)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """Half the sum of both squared errors and the quantizer's loss (upstream finetune/train_tokenizer.py).
 
         It may be negative: the quantizer rewards an even use of its codes. Under gradient accumulation that use is
         judged per micro-step over all ranks, since it is no mean over windows.
         """
-        x = to_device(self._splits.train.gather(indices).values, self._precision.device)
+        (x,) = batch
         with self._precision.autocast():
             rebuilt: Reconstruction = model(x, reduce_mean=self._reduce_mean)
         errors = F.mse_loss(rebuilt.coarse.float(), x) + F.mse_loss(rebuilt.fine.float(), x)

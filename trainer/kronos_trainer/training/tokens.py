@@ -18,6 +18,7 @@ from torch import Tensor
 from kronos_trainer.config import Data, Window
 from kronos_trainer.data.windows import Windows
 from kronos_trainer.storage.durable import make_directory, storing
+from kronos_trainer.training.transfers import to_device
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]  # float32 [B, T, 6] on the CPU -> two int [B, T]
 
@@ -56,8 +57,8 @@ def size_of(windows: Windows) -> int:
 class TokenSource(Protocol):
     """Where a predictor's ids come from."""
 
-    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """s1 and s2, int64 [B, T], and time stamps, int64 [B, T, 5], of windows int64 [B]."""
+    def gather(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """s1 and s2, int64 [B, T], and time stamps, int64 [B, T, 5], on a device, of windows int64 [B] on the CPU."""
 
 
 class EncodedTokens:
@@ -67,10 +68,10 @@ class EncodedTokens:
         self._windows = windows
         self._encode = encode
 
-    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As TokenSource; the ids are where `encode` leaves them."""
+    def gather(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """As TokenSource."""
         s1, s2 = self._encode(self._windows.values(indices))
-        return s1, s2, self._windows.stamps(indices)
+        return s1.to(device), s2.to(device), to_device(self._windows.stamps(indices), device)
 
 
 class TokenCache:
@@ -127,13 +128,18 @@ class TokenCache:
             self._partial.rename(self.path)
             self._sums.unlink()
 
-    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As TokenSource."""
+    @property
+    def ids(self) -> npt.NDArray[np.int16]:
+        """All ids, int16 [windows, 2, T], as they lie in the file."""
         if self._ids is None:
             shape = (len(self.windows), 2, self.windows.length)
             self._ids = np.asarray(np.memmap(self.path, DTYPE, "r", shape=shape))
-        picked = torch.from_numpy(self._ids[indices.numpy()].astype(np.int64))
-        return picked[:, 0], picked[:, 1], self.windows.stamps(indices)
+        return self._ids
+
+    def gather(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """As TokenSource. The ids travel as they are kept, in one piece."""
+        picked = to_device(torch.from_numpy(self.ids[indices.numpy()]), device).long()
+        return picked[:, 0], picked[:, 1], to_device(self.windows.stamps(indices), device)
 
     def remove(self) -> None:
         """Delete the file, when training is over."""

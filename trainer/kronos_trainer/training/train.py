@@ -126,6 +126,7 @@ class _Attempt:
         plan = plan_batches(
             batch_size=run.weights_stage.batch_size,
             micro_batch_size=run.weights_stage.micro_batch_size,
+            device=ranks.device.type,
             world=ranks.world,
             out_of_memory_restarts=run.out_of_memory_restarts,
         )
