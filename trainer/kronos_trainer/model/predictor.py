@@ -197,14 +197,15 @@ class _SumOfRows(torch.autograd.Function):
         (stamps,) = ctx.saved_tensors
         grad = grads[0].flatten(0, -2)
         hot = grad.new_zeros(len(grad), sum(ctx.rows))  # [B*T, rows of all tables], a 1 in each table's share
-        for ids, part in zip(stamps.flatten(0, -2).split(1, dim=-1), hot.split(ctx.rows, dim=1), strict=True):
-            part.scatter_(1, ids, 1.0)
+        parts = torch.split(hot, ctx.rows, dim=1)
+        for ids, part in zip(stamps.flatten(0, -2).unbind(-1), parts, strict=True):
+            part.scatter_(1, ids[:, None], 1.0)
         with torch.autocast(grad.device.type, enabled=False):
-            return None, *(hot.t() @ grad).split(ctx.rows)
+            return None, *torch.split(hot.t() @ grad, ctx.rows)
 
 
 # Of stamps [..., 5] and the tables [rows, d] of their columns: the sum [..., d].
-sum_of_rows: Callable[..., Tensor] = _SumOfRows.apply  # type: ignore[no-untyped-call]
+sum_of_rows: Callable[..., Tensor] = _SumOfRows.apply
 
 
 class DependencyLayer(nn.Module):
