@@ -39,7 +39,7 @@ class TokenizerTask:
         It may be negative: the quantizer rewards an even use of its codes. Under gradient accumulation that use is
         judged per micro-step over all ranks, since it is no mean over windows.
         """
-        x = to_device(self._splits.train.gather(indices).values, self._precision.device)
+        x = to_device(self._splits.train.values(indices), self._precision.device)
         with self._precision.autocast():
             rebuilt: Reconstruction = model(x, reduce_mean=self._reduce_mean)
         errors = F.mse_loss(rebuilt.coarse.float(), x) + F.mse_loss(rebuilt.fine.float(), x)
@@ -47,7 +47,7 @@ class TokenizerTask:
 
     def score(self, indices: Tensor) -> Tensor:
         """Squared error of the fine reconstruction, a mean over a window's bars and features."""
-        x = to_device(self._splits.validation.gather(indices).values, self._precision.device)
+        x = to_device(self._splits.validation.values(indices), self._precision.device)
         with self._precision.autocast():
             fine = self.model.reconstruct(x)
         return (fine.float() - x).square().mean((1, 2)).double().sum()
