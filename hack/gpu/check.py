@@ -354,9 +354,8 @@ class Upstream:
         train = splits().train
         made = []
         for number in range(min(8, len(train) // BATCH)):
-            numbers = torch.arange(number * BATCH, (number + 1) * BATCH)
-            values, stamps = train.values(numbers), train.stamps(numbers).float()
-            made.append((values.contiguous().to(device()), stamps.contiguous().to(device())))
+            batch = train.gather(torch.arange(number * BATCH, (number + 1) * BATCH))
+            made.append((batch.values.contiguous().to(device()), batch.stamps.float().contiguous().to(device())))
         return itertools.cycle(made)
 
     def _loaded(self) -> Iterator[Any]:
