@@ -29,7 +29,8 @@ def run() -> None:
 
     def shuffled() -> None:
         for start in range(0, count, BATCH):
-            windows.gather(order[start : start + BATCH])
+            batch = order[start : start + BATCH]
+            windows.values(batch), windows.stamps(batch)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

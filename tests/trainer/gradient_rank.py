@@ -31,27 +31,28 @@ from kronos_trainer.training.rank import end
 from kronos_trainer.training.task import Task
 from kronos_trainer.training.tokenizer import TokenizerTask
 from kronos_trainer.training.tokens import EncodedTokens
+from kronos_trainer.training.transfers import to_device
 
 MICRO_BOTH = 8  # windows of a micro-step, over all processes
 
 
 def fixed_draw(logits: Tensor) -> Tensor:
     """Coarse ids that depend on the position alone."""
-    positions = torch.arange(logits.shape[1]) * 37 % logits.shape[-1]
+    positions = torch.arange(logits.shape[1], device=logits.device) * 37 % logits.shape[-1]
     return positions.expand(logits.shape[:-1])
 
 
 def make_stage(name: StageName, splits: Splits, run: RunConfig, ranks: Ranks) -> Task:
     """The stage's task around tiny models without dropout."""
     precision = choose_precision(run.training, ranks.device)
-    tokenizer = scratch_net(TOKENIZER, "tiny", seed=1)
+    tokenizer = scratch_net(TOKENIZER, "tiny", seed=1).to(ranks.device)
     if name is StageName.TOKENIZER:
         return TokenizerTask(tokenizer, splits, precision, ranks.mean)
-    model = scratch_net(PREDICTOR, "tiny", seed=2)
+    model = scratch_net(PREDICTOR, "tiny", seed=2).to(ranks.device)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    tokens = EncodedTokens(splits.train, tokenizer.encode)
+    tokens = EncodedTokens(splits.train, lambda values: tokenizer.encode(to_device(values, ranks.device)))
     return PredictorTask(model, tokens, tokens, precision, upstream_exact=False)
 
 
@@ -70,7 +71,7 @@ def main(config: Path) -> None:
         plan = plan_batches(
             batch_size=16,
             micro_batch_size=MICRO_BOTH // ranks.world,
-            device="cpu",
+            device=ranks.device.type,
             world=ranks.world,
             out_of_memory_restarts=0,
         )

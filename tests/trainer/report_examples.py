@@ -353,7 +353,8 @@ def _train(example: Example, stage: StageName, number: int) -> None:
         "windows": {"train": 11_840, "validation": 1_120}, "data": _bars(5),
         "origin": f"hub:NeoQuasar/Kronos-{('Tokenizer-base', 'small')[number]}@0e0117387f39",
         "pretrainedUntil": "2024-07-01", "precision": "bf16", "device": "NVIDIA H100 80GB HBM3",
-        "samplesPerSecond": 1847.2, "digest": f"{number + 3}f8e" * 16, "bytes": 16_000_000 + 83_000_000 * number,
+        "samplesPerSecond": 1847.2, "peakGpuBytes": 11_400_000_000, "digest": f"{number + 3}f8e" * 16,
+        "bytes": 16_000_000 + 83_000_000 * number,
         "software": SOFTWARE, "selectedBy": "crps" if crps else "loss", "initialCrps": crps.get(0),
         "bestCrps": crps.get(at),
     }  # fmt: skip

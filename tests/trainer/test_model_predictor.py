@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from kronos_finance._vendor import kronos_model as upstream
 
-from kronos_trainer.model.predictor import KronosPredictor, PredictorConfig, draw
+from kronos_trainer.model.predictor import KronosPredictor, PredictorConfig, TimeEmbedding, draw
 from kronos_trainer.model.sizes import PREDICTORS
 
 CASES = [("tiny", 0), ("tiny", 1), ("mini", 2), ("small", 3)]
@@ -192,6 +192,34 @@ def test_frozen_time_embedding_has_upstreams_keys_and_stays() -> None:
     close(ours.context(s1, s2, stamps), theirs.decode_s1(s1, s2, stamps)[1])
     ours(s1, s2, stamps)[1].sum().backward()
     assert ours.time_emb.hour_embed.emb.weight.grad is None
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_calendar_gradients_are_those_of_embeddings(compiled: bool) -> None:
+    """In float32 whatever other products are in, and added up over several uses and several backward passes."""
+    torch.manual_seed(14)
+    ours = TimeEmbedding(PREDICTORS["tiny"])
+    minute, hour, weekday, day, month = tables = list(ours.children())
+
+    def plain(stamps: torch.Tensor) -> torch.Tensor:
+        ids = stamps.unbind(-1)
+        return hour(ids[1]) + weekday(ids[2]) + day(ids[3]) + month(ids[4]) + minute(ids[0])
+
+    uses = [tokens(batch=16, length=136)[2] for _ in range(3)]
+    weights = torch.randn(3, 16, 136, PREDICTORS["tiny"].d_model)
+    outputs, gradients = [], []
+    for embed in (torch.compile(ours, backend="aot_eager", fullgraph=True) if compiled else ours, plain):
+        ours.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            first, second, third = (embed(stamps) for stamps in uses)
+            (first * weights[0] + second * weights[1]).sum().backward()
+            (third * weights[2]).sum().backward()
+        outputs.append(first)
+        gradients.append([table.weight.grad for table in tables])
+    assert torch.equal(*outputs)
+    for found, wanted in zip(*gradients, strict=True):
+        assert found.dtype == torch.float32
+        assert (found - wanted).norm() <= 1e-6 * wanted.norm()
 
 
 def test_compiles_without_a_graph_break() -> None:

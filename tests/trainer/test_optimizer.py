@@ -19,8 +19,10 @@ MakeRun = Callable[..., RunConfig]
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_bad_gradient_freezes_weights_and_moments_for_good(make_run: MakeRun, bad: float) -> None:
-    layer = nn.Linear(3, 2)
+def test_a_bad_gradient_freezes_weights_and_moments_for_good(
+    make_run: MakeRun, bad: float, device: torch.device | None = None
+) -> None:
+    layer = nn.Linear(3, 2, device=device)
     optimizer = Optimizer(layer, make_run().tokenizer, steps=10, upstream_exact=False)
 
     def step(number: int, gradient: float) -> None:

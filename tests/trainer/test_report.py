@@ -108,6 +108,7 @@ def test_every_number_is_that_of_the_run(judged: tuple[Example, Any]) -> None:
         "device",
         "precision",
         "samplesPerSecond",
+        "peakGpuBytes",
     ):
         assert predictor[name] == result[name]
     assert predictor["gpuHours"] == pytest.approx(2 * result["seconds"] / 3600) and tokenizer["interruptions"] == 1

@@ -51,7 +51,7 @@ def backtest(work):
 
     tokenizer, predictor = work.ranks.on_first(read)
     windows = torch.arange(work.run.backtest.windows)
-    values = work.splits.validation.gather(windows).values
+    values = work.splits.validation.values(windows)
     with torch.no_grad():
         error = (tokenizer.reconstruct(values) - values).square().mean()
     found = {"windows": len(windows), "squaredError": error.item(), "layers": predictor.config.n_layers}

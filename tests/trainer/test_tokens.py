@@ -17,7 +17,7 @@ from kronos_trainer.data.windows import Windows
 from kronos_trainer.errors import StorageError
 from kronos_trainer.training import tokens
 from kronos_trainer.training.resident import ResidentTokens
-from kronos_trainer.training.tokens import EncodedTokens, TokenCache, cache_key, size_of, worth_caching
+from kronos_trainer.training.tokens import EncodedTokens, TokenCache, cache_key, chunk_of, size_of, worth_caching
 
 LENGTH = 8
 BIG = 10**9
@@ -25,7 +25,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def windows() -> Windows:
+def windows(monkeypatch: pytest.MonkeyPatch) -> Windows:
+    monkeypatch.setattr(tokens, "CHUNK_BARS", 256 * LENGTH)
     rng = np.random.default_rng(0)
     times = np.arange(1, 1301) * 3_600_000_000_000
     bars = Bars(("A",), np.array([0, 1300]), rng.random((1300, 6), np.float32), times, time_stamps(times), "d", ())
@@ -127,7 +128,12 @@ def test_a_cache_is_worth_it_when_windows_come_again_and_fit(windows: Windows) -
     assert not worth_caching(windows, passes=2, limit=size_of(windows) - 1)
 
 
-def test_the_key_follows_everything_that_changes_the_ids() -> None:
+def test_a_chunk_has_so_many_bars_however_long_its_windows_are() -> None:
+    """Longer windows need no more memory, and at least one is encoded at a time."""
+    assert [chunk_of(length) for length in (128, 136, 512, 10**6)] == [256, 240, 64, 1]
+
+
+def test_the_key_follows_everything_that_changes_the_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     data, window = Data(source=Source(path="here")), Window(lookback=90, horizon=10)
 
     def key(
@@ -151,7 +157,9 @@ def test_the_key_follows_everything_that_changes_the_ids() -> None:
         key(data=data.model_copy(update={"split": other})),
         key(window=Window(lookback=89, horizon=11)),
     }
-    assert len(keys) == 8
+    monkeypatch.setattr(tokens, "CHUNK_BARS", 2 * tokens.CHUNK_BARS)
+    assert len(keys | {key()}) == 9
+    monkeypatch.undo()
     assert (
         key(data=Data(source=Source(path="there")))
         == key(window=Window(lookback=90, horizon=10, max_context=400))

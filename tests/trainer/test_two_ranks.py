@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from kronos_trainer.config import RunConfig, StageName
@@ -16,6 +19,8 @@ from kronos_trainer.data.bars import prepare_bars
 MakeRun = Callable[..., RunConfig]
 RunGang = Callable[..., Any]
 
+SCRIPT = str(Path(__file__).with_name("gradient_rank.py"))
+
 
 def test_two_ranks_train_as_one_process(trainable: MakeRun, run_gang: RunGang, tmp_path: Path) -> None:
     """Includes the tokenizer's codebook entropy, which is no mean over windows and so needs its mean over ranks."""
@@ -23,9 +28,55 @@ def test_two_ranks_train_as_one_process(trainable: MakeRun, run_gang: RunGang, t
     gang = run_gang(run, script="gradient_rank.py")
     assert gang.code == 0, gang.stderr
     config = tmp_path / f"{run.run}-{run.stage}.json"
-    subprocess.run([sys.executable, str(Path(__file__).with_name("gradient_rank.py")), str(config)], check=True)
+    subprocess.run([sys.executable, SCRIPT, str(config)], check=True)
+    assert_alike(tmp_path)
+
+
+@pytest.mark.gpu
+def test_two_ranks_on_one_gpu_train_as_one_process(trainable: MakeRun, tmp_path: Path) -> None:
+    """Over NCCL, which refuses to share a GPU on one machine: each rank says that it is another one."""
+    run = trainable(tokenizer={"gradient_clip": 1000}, predictor={"gradient_clip": 1000})
+    config = tmp_path / "run.json"
+    config.write_text(run.dump())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    gang = {
+        "TMPDIR": str(tmp_path),
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": "1",
+        "MASTER_ADDR": "127.0.0.1",
+    }
+    loopback = {"NCCL_SOCKET_IFNAME": "lo", "GLOO_SOCKET_IFNAME": "lo", "NCCL_IB_DISABLE": "1", "NCCL_DEBUG": "WARN"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, SCRIPT, str(config)],
+            env=os.environ | gang | loopback | {"MASTER_PORT": port, "RANK": str(rank), "NCCL_HOSTID": f"node{rank}"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [rank.communicate(timeout=180)[0] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    if any("Duplicate GPU detected" in text for text in said):
+        pytest.skip("this NCCL refuses two ranks on one GPU")
+    assert [rank.returncode for rank in ranks] == [0, 0], said
+    subprocess.run([sys.executable, SCRIPT, str(config)], check=True)
+    assert_alike(tmp_path)
+
+
+def assert_alike(directory: Path) -> None:
+    """What two ranks and one process have left there is the same but for the order of summation."""
     for stage in StageName.with_weights():
-        alone, first, second = (torch.load(tmp_path / f"{stage}-{who}.pt") for who in ("0of1", "0of2", "1of2"))
+        alone, first, second = (
+            torch.load(directory / f"{stage}-{who}.pt", map_location="cpu") for who in ("0of1", "0of2", "1of2")
+        )
         for name, gradient in alone["gradients"].items():
             distance = (first["gradients"][name] - gradient).norm()
             assert distance <= 1e-5 * gradient.norm(), f"{stage} {name}: {distance / gradient.norm():.1e}"

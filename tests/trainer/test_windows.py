@@ -162,10 +162,10 @@ def test_values_are_normalised_as_upstream_does_to_the_bit(scale: float) -> None
     data = Data(source=SOURCE, clip=clip, split=Split(fractions=Fractions(train=0.5, validation=0.5 - 1e-9, test=0)))
     windows = split_bars(bars, data, Window(lookback=lookback, horizon=10)).train
     order = torch.tensor([len(windows) - 1, 0, 7, 7])
-    batch = windows.gather(order)
-    assert batch.values.shape == (4, 101, 6)
-    assert (batch.values.dtype, batch.stamps.dtype) == (torch.float32, torch.int64)
-    for row, values, stamps in zip(windows.rows(order), batch.values, batch.stamps, strict=True):
+    found, times = windows.values(order), windows.stamps(order)
+    assert found.shape == (4, 101, 6)
+    assert (found.dtype, times.dtype) == (torch.float32, torch.int64)
+    for row, values, stamps in zip(windows.rows(order), found, times, strict=True):
         # upstream reduces a column-major slice of a DataFrame, in float32
         x = np.asfortranarray(bars.values[row : row + 101])
         past = x[:lookback]
@@ -175,7 +175,7 @@ def test_values_are_normalised_as_upstream_does_to_the_bit(scale: float) -> None
         exact = (bars.values[row : row + 101].astype(np.float64) - exact.mean(axis=0)) / (exact.std(axis=0) + 1e-5)
         np.testing.assert_allclose(values.numpy(), np.clip(exact, -clip, clip), atol=2e-5)
         np.testing.assert_array_equal(stamps.numpy(), bars.stamps[row : row + 101])
-    assert batch.values.abs().max() == np.float32(clip)
+    assert found.abs().max() == np.float32(clip)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e-5, 1e-8, 1e-12])
@@ -227,9 +227,9 @@ def test_later_bars_never_reach_the_statistics_and_a_constant_column_is_zero() -
     bars = store([(0, 400)])
     bars.values[:, 4] = 7.0
     window = Window(lookback=20, horizon=5)
-    before = split_bars(bars, Data(source=SOURCE, clip=100.0), window).train.gather(torch.tensor([3])).values
+    before = split_bars(bars, Data(source=SOURCE, clip=100.0), window).train.values(torch.tensor([3]))
     bars.values[23:29] *= 3
-    after = split_bars(bars, Data(source=SOURCE, clip=100.0), window).train.gather(torch.tensor([3])).values
+    after = split_bars(bars, Data(source=SOURCE, clip=100.0), window).train.values(torch.tensor([3]))
     assert torch.equal(before[:, :20], after[:, :20])
     assert not torch.equal(before[:, 20:], after[:, 20:])
     assert (before[:, :, 4] == 0).all()
@@ -239,13 +239,13 @@ def test_a_window_number_outside_the_split_is_an_error() -> None:
     windows = split_bars(store([(0, 100), (0, 90)]), Data(source=SOURCE), Window(lookback=4, horizon=2)).train
     for index in (-1, len(windows)):
         with pytest.raises(IndexError, match=rf"^window {min(index, 0)}\.\.{max(index, 0)} of {len(windows)}$"):
-            windows.gather(torch.tensor([0, index]))
+            windows.values(torch.tensor([0, index]))
 
 
 def test_one_window_may_take_all_bars() -> None:
     windows = Windows(store([(0, 5)]), np.array([0]), np.array([1]), length=5, lookback=3, clip=5.0)
-    batch = windows.gather(torch.tensor([0]))
-    assert (windows.length, batch.values.shape, batch.stamps.shape) == (5, (1, 5, 6), (1, 5, 5))
+    only = torch.tensor([0])
+    assert (windows.length, windows.values(only).shape, windows.stamps(only).shape) == (5, (1, 5, 6), (1, 5, 5))
 
 
 def test_the_repeated_hour_does_not_break_a_split() -> None:

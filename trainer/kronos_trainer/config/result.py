@@ -32,6 +32,7 @@ _SHORT = (
     "bestValidationLoss",
     "finalTrainLoss",
     "samplesPerSecond",
+    "peakGpuBytes",
     "bytes",
     "dataThrough",
     "scores",
@@ -45,6 +46,7 @@ _METRICS = {
     "bestValidationLoss": "best_validation_loss",
     "finalTrainLoss": "final_train_loss",
     "samplesPerSecond": "samples_per_second",
+    "peakGpuBytes": "peak_gpu_bytes",
     "seconds": "seconds",
 }
 
@@ -107,6 +109,9 @@ class StageResult(Tolerant):
     precision: str = ""
     device: str = ""
     samples_per_second: Measured = Field(None, description="Windows trained per second, in this attempt.")
+    peak_gpu_bytes: Count | None = Field(
+        None, description="The most GPU memory that the tensors of a process took, in this attempt. Absent on a CPU."
+    )
     digest: str = Field("", description="SHA-256 of the weights, in hex.")
     bytes: Count | None = Field(None, description="Of the files of the weights.")
     scores: Mapping[str, Measured] | None = Field(None, description="Of a stage that produces scores, by name.")

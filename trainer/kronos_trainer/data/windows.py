@@ -24,14 +24,6 @@ SHORTEST = 4  # bars of the smallest window that a model may have: lookback 2, h
 BLOCK = 4_000_000  # timestamps sorted at once when the distinct ones are counted
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Windows ready for a model."""
-
-    values: Tensor  # float32 [B, T, 6], in standard deviations of each window's lookback, clipped
-    stamps: Tensor  # int64 [B, T, 5]: minute, hour, weekday, day, month
-
-
 class Windows:
     """The windows of one split, numbered from 0, symbol by symbol. None crosses a symbol or leaves the split.
 
@@ -65,7 +57,7 @@ class Windows:
         return numbers + self._shifts[np.searchsorted(self._ends, numbers, side="right")]
 
     def values(self, indices: Tensor) -> Tensor:
-        """Normalised values: int64 [B] -> float32 [B, T, 6].
+        """Values in standard deviations of each window's lookback, clipped: int64 [B] -> float32 [B, T, 6].
 
         Mean and population deviation of the first `lookback` bars only; upstream finetune/dataset.py. Reduced over the
         last axis of a contiguous [B, 6, T] array, which gives upstream's float32 sums to the bit. Tiny prices come out
@@ -90,15 +82,11 @@ class Windows:
         return from_numpy(x).transpose(1, 2)
 
     def stamps(self, indices: Tensor) -> Tensor:
-        """Time stamps: int64 [B] -> int64 [B, T, 5]."""
+        """Minute, hour, weekday, day and month: int64 [B] -> int64 [B, T, 5]."""
         from torch import from_numpy
 
         assert self._stamps is not None
         return from_numpy(self._stamps[self.rows(indices)].astype(np.int64)).transpose(1, 2)
-
-    def gather(self, indices: Tensor) -> Batch:
-        """Values and stamps of the windows with these numbers: int64 [B] on the CPU."""
-        return Batch(self.values(indices), self.stamps(indices))
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from kronos_trainer.data.bars import time_stamps
 from kronos_trainer.data.reading.columns import FEATURES
 from kronos_trainer.data.scaling import EPSILON, PRICES, price_scale
+from kronos_trainer.device_memory import lack_of_memory_as
 from kronos_trainer.errors import ConfigError, DataError, OutOfMemory
 from kronos_trainer.forecast.consistency import Repairs, consistent
 from kronos_trainer.forecast.generation import generate
@@ -54,9 +55,13 @@ class Drawer:
         clip: float = 5.0,
         device: str | torch.device = "cpu",
     ) -> None:
-        """`max_context` in bars, `clip` in standard deviations. Moves both nets to `device`, in eval mode."""
-        self.tokenizer = tokenizer.to(device).eval()
-        self.predictor = predictor.to(device).eval()
+        """`max_context` in bars, `clip` in standard deviations. Moves both nets to `device`, in eval mode.
+
+        Raises OutOfMemory.
+        """
+        with lack_of_memory_as(_too_small):
+            self.tokenizer = tokenizer.to(device).eval()
+            self.predictor = predictor.to(device).eval()
         self.max_context = max_context
         self.clip = clip
         self.device = torch.device(device)
@@ -147,7 +152,7 @@ class Drawer:
     ) -> npt.NDArray[np.float32]:
         """Normalised paths [B, S, H, 6], as many samples at a time as there is room for."""
         most = max(1, self._room(stamps.shape[1], uniforms.shape[2]) // len(normalised))
-        try:
+        with lack_of_memory_as(_too_small):
             pieces = [
                 generate(
                     self.tokenizer,
@@ -160,11 +165,7 @@ class Drawer:
                 )
                 for part in torch.split(uniforms, most, dim=1)
             ]
-        except torch.OutOfMemoryError:
-            raise OutOfMemory(
-                "the device has too little memory; lower the samples or max-context, or use --device cpu"
-            ) from None
-        return np.asarray(torch.cat(pieces, dim=1).cpu().numpy())
+            return np.asarray(torch.cat(pieces, dim=1).cpu().numpy())
 
     def _room(self, bars: int, horizon: int) -> int:
         """How many paths of this length, history and horizon, are computed together."""
@@ -204,6 +205,10 @@ class Drawer:
                 f"horizon {longest} exceeds the model's context of {self.max_context} bars; "
                 "lower the horizon, or raise max-context if the model was trained with more"
             )
+
+
+def _too_small() -> OutOfMemory:
+    return OutOfMemory("the device has too little memory; lower the samples or max-context, or use --device cpu")
 
 
 def _drawn(

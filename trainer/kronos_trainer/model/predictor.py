@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kronos_trainer.model.cache import AttentionMemory, KeyValueCache
@@ -148,8 +151,10 @@ class FrozenEmbedding(nn.Module):
         super().__init__()
         self.emb = nn.Embedding(rows, d_model).requires_grad_(False)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.emb(ids)
+    @property
+    def weight(self) -> Tensor:
+        """The table [rows, d]."""
+        return self.emb.weight
 
 
 class TimeEmbedding(nn.Module):
@@ -166,10 +171,42 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, stamps: Tensor) -> Tensor:
         """Embeddings [B, T, d] of stamps [B, T, 5]."""
-        minute, hour, weekday, day, month = stamps.unbind(-1)
+        tables = (self.minute_embed, self.hour_embed, self.weekday_embed, self.day_embed, self.month_embed)
+        return sum_of_rows(stamps, *(table.weight for table in tables))
+
+
+class _SumOfRows(torch.autograd.Function):
+    """One row of each table, added up; the gradients of all tables are one matrix product.
+
+    An embedding's own backward pass sorts its ids, or adds with atomics in any order, and both are slow where few rows
+    take many ids: those of a calendar do.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, stamps: Tensor, *tables: Tensor) -> Tensor:
+        ctx.save_for_backward(stamps)
+        ctx.rows = [len(table) for table in tables]
+        minute, hour, weekday, day, month = (
+            F.embedding(ids, table) for ids, table in zip(stamps.unbind(-1), tables, strict=True)
+        )
         # Upstream's order of summation, for equal rounding.
-        dates = self.hour_embed(hour) + self.weekday_embed(weekday) + self.day_embed(day) + self.month_embed(month)
-        return dates + self.minute_embed(minute)
+        return hour + weekday + day + month + minute
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (stamps,) = ctx.saved_tensors
+        grad = grads[0].flatten(0, -2)
+        columns = stamps.flatten(0, -2).unbind(-1)
+        shares = [
+            ids[:, None] == torch.arange(rows, device=ids.device) for ids, rows in zip(columns, ctx.rows, strict=True)
+        ]
+        hot = torch.cat(shares, dim=1).to(grad.dtype)  # [B*T, rows of all tables], a 1 in each table's share
+        with torch.autocast(grad.device.type, enabled=False):
+            return None, *torch.split(hot.t() @ grad, ctx.rows)
+
+
+# Of stamps [..., 5] and the tables [rows, d] of their columns: the sum [..., d].
+sum_of_rows: Callable[..., Tensor] = _SumOfRows.apply
 
 
 class DependencyLayer(nn.Module):

@@ -28,6 +28,7 @@ def training_rows(trained: Sequence[Training]) -> list[tuple[str, list[str]]]:
         "processes": lambda one: count(one.processes),
         "device": lambda one: plain(one.device) or wording.NOTHING,
         "precision": lambda one: plain(one.precision) or wording.NOTHING,
+        "GPU memory of a process, at most": lambda one: wording.megabytes(one.peak_gpu_bytes),
         "GPU hours": lambda one: wording.hours(one.gpu_hours),
     }
     shown = [(title, [show(one) for one in trained]) for title, show in rows.items()]

@@ -42,6 +42,7 @@ class Training:
     device: str = ""
     precision: str = ""
     samples_per_second: float | None = None
+    peak_gpu_bytes: int | None = None
     gpu_hours: float | None = None  # None: it was trained without one
     interruptions: int = 0  # that its lines know of
     train_windows: int | None = None
@@ -95,6 +96,7 @@ def training(stage: str, files: StagePaths, result: StageResult) -> Training:
         device=result.device,
         precision=result.precision,
         samples_per_second=result.samples_per_second,
+        peak_gpu_bytes=result.peak_gpu_bytes,
         gpu_hours=(result.seconds or 0.0) * processes / 3600 if on_gpu and result.epochs else None,
         interruptions=max(0, len({line["attempt"] for line in lines if "attempt" in line}) - 1),
         train_windows=None if windows is None else windows.train,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from kronos_trainer.config import RunConfig
 from kronos_trainer.data.windows import epoch_order
+from kronos_trainer.device_memory import peak_gpu_bytes
 from kronos_trainer.errors import Diverged, Stopped
 from kronos_trainer.storage.checkpoint import Meta, Restored
 from kronos_trainer.training.batching import (
@@ -235,7 +236,10 @@ class Loop:
                 )
         self._check_divergence()
         best = self.state.validated(epoch, values["validationLoss"], values.get("crps"), selects=selects)
-        self._metrics.write(self.state.step, {"epoch": epoch, **values})
+        peak = peak_gpu_bytes(self._ranks.device)
+        self._metrics.write(
+            self.state.step, {"epoch": epoch, **values} | ({} if peak is None else {"peakGpuBytes": peak})
+        )
         self._progress.update(validation_loss=values["validationLoss"])
         if best:
             meta = self._meta()  # by all ranks

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kronos_trainer.config import StageName
 from kronos_trainer.data.windows import Windows
+from kronos_trainer.device_memory import lack_of_memory_as
 from kronos_trainer.errors import ConfigError
 from kronos_trainer.model.directory import weights_digest
 from kronos_trainer.model.kinds import TOKENIZER
@@ -22,7 +23,15 @@ from kronos_trainer.model.weights import load_net
 from kronos_trainer.training.precision import Precision
 from kronos_trainer.training.resident import ResidentTokens, fits
 from kronos_trainer.training.task import Work
-from kronos_trainer.training.tokens import Encode, EncodedTokens, TokenCache, TokenSource, cache_key, worth_caching
+from kronos_trainer.training.tokens import (
+    Encode,
+    EncodedTokens,
+    TokenCache,
+    TokenSource,
+    cache_key,
+    chunk_of,
+    worth_caching,
+)
 from kronos_trainer.training.transfers import to_device
 
 if TYPE_CHECKING:
@@ -155,8 +164,21 @@ def _tokens(work: Work, predictor: KronosPredictor) -> Iterator[tuple[KronosToke
 
 def _fill(work: Work, cache: TokenCache, encode: Encode) -> None:
     ranks = work.ranks
-    ranks.together(lambda: cache.fill(encode, rank=ranks.local_rank, world=ranks.local_world, beat=work.beat))
+
+    def fill() -> None:
+        # Here and not further out: an error of ours reaches all ranks, and the micro-batch is not to blame.
+        with lack_of_memory_as(lambda: _too_small_to_tokenise(cache.windows.length)):
+            cache.fill(encode, rank=ranks.local_rank, world=ranks.local_world, beat=work.beat)
+
+    ranks.together(fill)
     ranks.together(cache.finish if ranks.local_rank == 0 else lambda: None)
+
+
+def _too_small_to_tokenise(length: int) -> ConfigError:
+    return ConfigError(
+        f"out of GPU memory while {chunk_of(length)} windows of {length} bars were tokenised together, whatever the "
+        "micro-batch; free the GPU of other processes, use one with more memory, or a smaller tokenizer"
+    )
 
 
 def _tokenizer(directory: Path) -> tuple[KronosTokenizer, str]:

@@ -36,8 +36,7 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
 
     # Imported late, so that a mistake in run.json is reported at once.
     threads.sleep_while_waiting(os.environ)  # the launcher has done so; other programs start ranks as well
-    import torch
-
+    from kronos_trainer.device_memory import is_lack_of_memory
     from kronos_trainer.errors import Stopped, TrainerError
     from kronos_trainer.storage.durable import storing_anywhere
     from kronos_trainer.training.distributed import Ranks, is_loss_of_peer
@@ -63,11 +62,16 @@ def main(arguments: Sequence[str], stop_requested: StopSignal) -> int:
         ranks.leave()
     except TrainerError as error:
         # Other errors occur on every rank, and rank 0 reports them; this one may be known to this rank alone.
-        speaker = Progress(run) if isinstance(error.__cause__, torch.OutOfMemoryError) else progress
+        speaker = Progress(run) if is_lack_of_memory(error.__cause__) else progress
         speaker.error(error.exit_code, str(error), cause=error.cause)
         print(f"{run.model.name} {run.stage}: {error}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
+        if is_lack_of_memory(error):  # NCCL's is a failure of a connection, too
+            message = f"out of GPU memory: {error}; do other processes use the GPU? nvidia-smi lists them"
+            Progress(run).error(ExitCode.OUT_OF_MEMORY, message)
+            traceback.print_exc()
+            return ExitCode.OUT_OF_MEMORY
         if is_loss_of_peer(error):
             message = "this rank lost the connection to another rank"
             # Not printed as the cause: the other rank knows it.

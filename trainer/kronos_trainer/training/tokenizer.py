@@ -36,7 +36,7 @@ class TokenizerTask:
 
     def batch(self, indices: Tensor) -> tuple[Tensor]:
         """Normalised bars, float32 [B, T, 6]."""
-        return (to_device(self._splits.train.gather(indices).values, self._precision.device),)
+        return (to_device(self._splits.train.values(indices), self._precision.device),)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         """Half the sum of both squared errors and the quantizer's loss (upstream finetune/train_tokenizer.py).
@@ -52,7 +52,7 @@ class TokenizerTask:
 
     def score(self, indices: Tensor) -> Tensor:
         """Squared error of the fine reconstruction, a mean over a window's bars and features."""
-        x = to_device(self._splits.validation.gather(indices).values, self._precision.device)
+        x = to_device(self._splits.validation.values(indices), self._precision.device)
         with self._precision.autocast():
             fine = self.model.reconstruct(x)
         return (fine.float() - x).square().mean((1, 2)).double().sum()

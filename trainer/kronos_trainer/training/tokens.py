@@ -22,12 +22,12 @@ from kronos_trainer.training.transfers import to_device
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor]]  # float32 [B, T, 6] on the CPU -> two int [B, T]
 
-CHUNK = 256  # windows encoded together, always the same ones, whoever does it
+CHUNK_BARS = 256 * 128  # bars encoded together, always those of the same windows, whoever does it
 DTYPE = np.dtype("<i2")
 
 
 def cache_key(*, owner: str, tokenizer: str, bars: str, split: str, data: Data, window: Window) -> str:
-    """Name of the cache of one split: its owner, digests of tokenizer and bars, and all that shapes the windows."""
+    """Name of the cache of one split: its owner, digests of tokenizer and bars, and what shapes windows and chunks."""
     parts = [
         owner,
         tokenizer,
@@ -37,6 +37,7 @@ def cache_key(*, owner: str, tokenizer: str, bars: str, split: str, data: Data, 
         data.clip,
         window.lookback,
         window.horizon,
+        CHUNK_BARS,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -47,6 +48,11 @@ def worth_caching(windows: Windows, *, passes: float, limit: int) -> bool:
     `passes` is how often a window is used on average: epochs x windows per epoch / windows.
     """
     return passes > 1 and 0 < size_of(windows) <= limit
+
+
+def chunk_of(length: int) -> int:
+    """How many windows of so many bars are encoded together."""
+    return max(1, CHUNK_BARS // length)
 
 
 def size_of(windows: Windows) -> int:
@@ -86,7 +92,8 @@ class TokenCache:
         self.path = directory / f"tokens-{key}"
         self._partial = directory / f"tokens-{key}.partial"
         self._sums = directory / f"tokens-{key}.sums"
-        self._chunks = -(-len(windows) // CHUNK)
+        self._chunk = chunk_of(windows.length)
+        self._chunks = -(-len(windows) // self._chunk)
         self._ids: npt.NDArray[np.int16] | None = None
 
     @property
@@ -108,7 +115,7 @@ class TokenCache:
             os.truncate(ids.fileno(), size_of(self.windows))
             os.truncate(sums.fileno(), 4 * self._chunks)
             for chunk in range(rank, self._chunks, world):
-                start, stop = chunk * CHUNK, min((chunk + 1) * CHUNK, len(self.windows))
+                start, stop = chunk * self._chunk, min((chunk + 1) * self._chunk, len(self.windows))
                 place, length = start * bytes_per_window, (stop - start) * bytes_per_window
                 written = os.pread(ids.fileno(), length, place)
                 if os.pread(sums.fileno(), 4, 4 * chunk) != _checksum(written):

@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
 from kronos_trainer.config import BarsRead, RunConfig, StageResult, WindowCounts, now_text, utc_text
 from kronos_trainer.data.bars import Bars, PreparedBars, prepare_bars
 from kronos_trainer.data.fetch import fetch_bars
 from kronos_trainer.data.quality.findings import notes_of
 from kronos_trainer.data.series import ahead
 from kronos_trainer.data.windows import split_bars, validation_order
-from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped
+from kronos_trainer.device_memory import lack_of_memory_as, peak_gpu_bytes
+from kronos_trainer.errors import ConfigError, OutOfMemory, Stopped, TrainerError
 from kronos_trainer.model.weights import initial_net
 from kronos_trainer.storage import durable
 from kronos_trainer.storage.lineage import pretrained_until
@@ -98,7 +97,8 @@ class _Attempt:
         work = self._work()
         self._keep_config()
         self._on_training()
-        found = row.score(work)
+        with lack_of_memory_as(_too_small_to_score):
+            found = row.score(work)
         finished = datetime.now(UTC)
         scored = found.model_copy(
             update={
@@ -107,6 +107,7 @@ class _Attempt:
                 "seconds": round((finished - started).total_seconds(), 3),
                 "data": self._bars_read(work),
                 "device": ranks.device_name,
+                "peak_gpu_bytes": peak_gpu_bytes(ranks.device),
             }
         )
         ranks.on_first(self._storage.still_mine)
@@ -144,7 +145,7 @@ class _Attempt:
         files = self._storage.paths.stage(run.stage)
         metrics = Metrics(files.metrics if ranks.rank == 0 else None, reporter)
         with (
-            _memory(plan, checkpointing=run.training.gradient_checkpointing),
+            lack_of_memory_as(lambda: _too_small(plan, checkpointing=run.training.gradient_checkpointing)),
             self._task(row, work) as (task, origin),
         ):
             loop = Loop(
@@ -178,6 +179,7 @@ class _Attempt:
                 state = loop.train()
             finally:
                 metrics.close()
+            peaks = ranks.gather(peak_gpu_bytes(ranks.device))
             trained = StageResult(
                 started_at=utc_text(started, "seconds"),
                 finished_at=now_text("seconds"),
@@ -201,6 +203,7 @@ class _Attempt:
                 precision=work.precision.name,
                 device=ranks.device_name,
                 samples_per_second=loop.samples_per_second,
+                peak_gpu_bytes=max((peak for peak in peaks if peak is not None), default=None),
             )
             return ranks.on_first(lambda: finish_stage(run, self._storage.paths, trained, task.model))
 
@@ -278,15 +281,18 @@ def read_bars_once(run: RunConfig, ranks: Ranks, cache: Path, beat: Callable[[],
     return ranks.once_per_node(prepare).open()
 
 
-@contextmanager
-def _memory(plan: BatchPlan, *, checkpointing: bool) -> Iterator[None]:
-    """Turns the device's lack of memory into an error that says what the next attempt does about it."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        if plan.micro == 1:
-            raise ConfigError(too_large(checkpointing=checkpointing)) from error
-        raise OutOfMemory(
-            f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one "
-            f"more in outOfMemoryRestarts uses {reduced(plan.micro)}, and the batch of {plan.batch} is unchanged"
-        ) from error
+def _too_small(plan: BatchPlan, *, checkpointing: bool) -> TrainerError:
+    """The error for a GPU with too little memory for a training, which says what the next attempt does about it."""
+    if plan.micro == 1:
+        return ConfigError(too_large(checkpointing=checkpointing))
+    return OutOfMemory(
+        f"out of GPU memory with {plan.micro} windows per process and forward pass; a restart with one "
+        f"more in outOfMemoryRestarts uses {reduced(plan.micro)}, and the batch of {plan.batch} is unchanged"
+    )
+
+
+def _too_small_to_score() -> TrainerError:
+    return OutOfMemory(
+        "out of GPU memory while the model was judged, which no restart helps: free the GPU of other processes, use "
+        "one with more memory, or lower evaluation.samples"
+    )
