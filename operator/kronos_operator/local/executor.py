@@ -18,7 +18,7 @@ from typing import Any
 
 from kronos_operator.api import Outcome
 from kronos_operator.local.files import saved_step, write_bars, write_model, write_run
-from kronos_operator.local.gpus import divided, visible_gpus
+from kronos_operator.local.gpus import divided, used_at_once, visible_gpus
 from kronos_operator.local.holding import holding
 from kronos_operator.local.prepare import TRAINER, LocalRun
 from kronos_operator.local.process import Trainer
@@ -59,8 +59,9 @@ def execute(
     if tuple(trainer_command) == TRAINER and any(run.begun.outcome is None for run in runs):
         _require_trainer()
     environ = os.environ if environ is None else environ
-    wanted = min(settings.max_workers, len(runs)) if settings.mode == "parallel" else 1
-    shares = divided(visible_gpus(environ), max(1, wanted))
+    gpus = visible_gpus(environ)
+    wanted = min(settings.workers(len(gpus)), len(runs)) if settings.mode == "parallel" else 1
+    shares = divided(gpus, max(1, wanted), per_gpu=settings.workers_per_gpu)
     shared = _Shared(shares, environ, tuple(trainer_command), _one_at_a_time(notify))
     with ThreadPoolExecutor(len(shares)) as pool, _signals(shared):
         futures = {run.key: pool.submit(_ModelLoop(run, shared).drive) for run in runs}
@@ -196,11 +197,12 @@ class _ModelLoop:
         paths = self._prepared.paths
         config = paths.stage(action.stage).config
         resources = self._prepared.model.spec.resources.of_stage(action.stage)
-        gpus = self._gpus[: resources.gpus_per_node]
+        gpus = used_at_once(self._gpus, resources.gpus_per_node)
         write_run(self._prepared.run_config(action), config)
         write_model(self._prepared.stored, paths)
         write_bars(self._prepared.bars_record, paths)
-        processes = resources.processes_per_node or max(1, len(gpus))
+        asked = resources.processes_per_node or max(1, len(gpus))
+        processes = min(asked, len(gpus)) if gpus else asked  # NCCL does not let two share a GPU
         self._log = paths.log(action.run, action.stage, action.attempt)
         self._attempt = action
         self._trainer = Trainer(
@@ -221,8 +223,10 @@ class _ModelLoop:
         self._trainer.note(started)
         if len(gpus) < resources.gpus_per_node:
             used = f"{len(gpus)} GPUs" if gpus else "the CPU"
-            asked = self._prepared.model.spec.resources.gpus_per_node
-            self._trainer.note(self._note_event(f"gpusPerNode is {asked}; this run uses {used}"))
+            self._trainer.note(self._note_event(f"gpusPerNode is {resources.gpus_per_node}; this run uses {used}"))
+        if processes < asked:
+            message = f"processesPerNode is {asked}; this run uses {processes}, one for each GPU, for the same batches"
+            self._trainer.note(self._note_event(message))
         self._trainer.watch()
 
     def _note(self, message: str) -> None:
