@@ -478,7 +478,10 @@ def reasons(run: LocalRun) -> list[str]:
     return [stage.reason for stage in run.stages]
 
 
-@pytest.mark.parametrize("file", ["command.json", "run.json", "model.json", "bars.json", "-tokenizer-0.log"])
+FILES = ["command.json", "run.json", "next.json", "model.json", "bars.json", "-tokenizer-0.log", "-predictor-1.log"]
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_a_full_disk_at_any_write_of_the_command_ends_with_74(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
