@@ -163,6 +163,9 @@ class _Ending:
                 termination.leave(termination.place(), words)
             return cause
         those = [rank for rank in dict.fromkeys([*self._torchrun.exit_codes, *recorded]) if codes.get(rank) == cause]
+        killed = [rank for rank in those if self._was_killed(rank, recorded)]
+        if killed:
+            return self._for_silent(killed[0], cause, recorded)
         for rank in those:
             words = self._ranks.last_words(rank)
             if isinstance(words, ErrorEvent) and words.exit_code == cause:
@@ -171,6 +174,11 @@ class _Ending:
                 print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
                 return cause
         return self._for_silent(those[0], cause, recorded)
+
+    def _was_killed(self, rank: int, recorded: Mapping[int, int | None]) -> bool:
+        """Whether a signal from elsewhere has ended a rank: others only know that they have lost it."""
+        signalled = self._torchrun.exit_codes.get(rank, 0) < 0 and recorded.get(rank) is None
+        return signalled and self._torchrun.exit_codes[rank] != -signal.SIGTERM and rank not in self._ranks.killed
 
     def _process_code(self, rank: int) -> int | None:
         """The process exit code of a rank that could not write its own, because the disk was full."""
