@@ -36,7 +36,7 @@ from kronos_operator.local.bars_record import record_bars
 from kronos_operator.local.files import write_model, write_run
 from kronos_operator.local.gpus import divided, used_at_once, visible_gpus
 from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
-from kronos_trainer.config import Event, NoteEvent, StageName, load_run
+from kronos_trainer.config import Event, NoteEvent, StageName, StartedEvent, load_run
 
 TOKENIZER, PREDICTOR, EVALUATION = StageName
 FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
@@ -97,6 +97,8 @@ def test_both_stages_are_trained_once(machine: Machine) -> None:
     assert [stage.action for stage in run.stages] == ["train", "train"]
     assert machine.run(run)["m"].exit_code == 0
     first, second = machine.starts()
+    pids = [event.pid for _, event in machine.events if isinstance(event, StartedEvent)]
+    assert len(pids) == 2 and pids[0] == pids[1], "one process trains both"
     assert (first["stage"], first["publish"], second["stage"], second["publish"]) == (
         "tokenizer",
         False,
@@ -316,11 +318,12 @@ def test_asked_twice_to_stop_it_still_saves(machine: Machine) -> None:
     assert machine.run(machine.prepare())["m"].exit_code == 75
 
 
-def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
-    machine.script("m", TOKENIZER, "deaf")
+@pytest.mark.parametrize("stage", StageName.with_weights())
+def test_the_second_signal_kills_the_ranks_too(machine: Machine, stage: StageName) -> None:
+    machine.script("m", stage, "deaf")
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event.event == "progress":
+        if event.event == "progress" and event.stage == stage:
             threading.Thread(target=twice).start()
 
     def twice() -> None:
