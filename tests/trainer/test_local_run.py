@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import signal
@@ -157,19 +156,19 @@ def test_a_stop_between_the_stages_begins_nothing(settings: LocalSettings) -> No
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.5)  # until it is noticed
 
-    ready = prepared(settings)
+    ready = prepared(settings, epochs=50)
     stopped = run(settings, ready, interrupt)
     assert (stopped.exit_code, stopped.message) == (
         75,
         "stopped after the tokenizer, which is complete; the same command goes on from there",
     )
-    assert json.loads(ready.paths.lock.read_text())["stage"] == "tokenizer"
-    assert not ready.paths.stage(StageName.PREDICTOR).config.exists()
-    assert [stage.action for stage in prepared(settings).stages] == ["complete", "train"]
+    assert not ready.paths.stage(StageName.PREDICTOR).result.exists()
+    assert not ready.paths.log(ready.run, StageName.PREDICTOR, 1).exists()
+    assert [stage.action for stage in prepared(settings, epochs=50).stages] == ["complete", "train"]
 
 
-def test_a_process_that_nobody_hears_does_not_go_on(settings: LocalSettings, tmp_path: Path) -> None:
-    ready = prepared(settings)
+def test_a_process_that_nobody_hears_does_not_train_the_next_stage(settings: LocalSettings, tmp_path: Path) -> None:
+    ready = prepared(settings, epochs=50)
     command = [*TRAINER, "launch", "--nproc", "1"]
     for stage, config in ready.run_configs.items():
         write_run(config, tmp_path / f"{stage}.json")
@@ -181,4 +180,5 @@ def test_a_process_that_nobody_hears_does_not_go_on(settings: LocalSettings, tmp
                 break
         trainer.stdout.close()
         assert trainer.wait(timeout=120) == 75
-    assert json.loads(ready.paths.lock.read_text())["stage"] == "tokenizer"
+    assert ready.paths.stage(StageName.TOKENIZER).result.exists()
+    assert not ready.paths.stage(StageName.PREDICTOR).result.exists()
