@@ -29,7 +29,8 @@ demo: setup ## finetune both shipped models on real bars, tiny and short (minute
 	$(BIN)/kronos run -f manifests/examples/model_a_4h.yaml -f manifests/examples/model_b_1d.yaml \
 		--set tokenizer.init.scratch.size=tiny --set tokenizer.epochs=4 --set tokenizer.learningRate=1e-3 \
 		--set predictor.init.scratch.size=tiny --set predictor.epochs=3 --set predictor.learningRate=1e-3 \
-		--set training.windowsPerEpoch=2048 --set resources.processesPerNode=2 --set evaluation.samples=40
+		--set training.windowsPerEpoch=768 --set training.validationWindows=256 \
+		--set resources.processesPerNode=2 --set evaluation.samples=40
 
 test: setup ## run every test that needs no cluster
 	@# Tests of one file share what they have trained or started. A process needs 1.5 GB.

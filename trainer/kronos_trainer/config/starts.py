@@ -75,5 +75,6 @@ TRIAL = (
     "predictor.init.scratch.size=tiny",
     "predictor.epochs=3",
     "predictor.learningRate=1e-3",
-    "training.windowsPerEpoch=2048",
+    "training.windowsPerEpoch=768",
+    "training.validationWindows=256",
 )
