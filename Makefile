@@ -27,9 +27,11 @@ $(READY): pyproject.toml constraints.txt
 demo: setup ## finetune both shipped models on real bars, tiny and short (minutes on 2 cores)
 	$(BIN)/kronos data sample --out data
 	$(BIN)/kronos run -f manifests/examples/model_a_4h.yaml -f manifests/examples/model_b_1d.yaml \
-		--set tokenizer.init.scratch.size=tiny --set tokenizer.epochs=4 --set tokenizer.learningRate=1e-3 \
-		--set predictor.init.scratch.size=tiny --set predictor.epochs=3 --set predictor.learningRate=1e-3 \
-		--set training.windowsPerEpoch=2048 --set resources.processesPerNode=2 --set evaluation.samples=40
+		--set tokenizer.init.scratch.size=tiny --set tokenizer.epochs=4 --set tokenizer.batchSize=32 \
+		--set predictor.init.scratch.size=tiny --set predictor.epochs=3 --set predictor.batchSize=32 \
+		--set tokenizer.learningRate=1e-3 --set predictor.learningRate=1e-3 \
+		--set training.windowsPerEpoch=640 --set training.validationWindows=256 \
+		--set resources.processesPerNode=2 --set evaluation.samples=40
 
 test: setup ## run every test that needs no cluster
 	@# Tests of one file share what they have trained or started. A process needs 1.5 GB.

@@ -273,6 +273,11 @@ def test_doctor_names_the_command_that_mends(
     assert "fail torch      not installed\n                pip install" in capsys.readouterr().out
 
 
+def test_models_share_gpus_only_where_several_run_at_once(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", model, "--workers-per-gpu", "2"]) == 64
+    assert "--workers-per-gpu: needs --mode parallel" in " ".join(capsys.readouterr().err.split())
+
+
 def test_gpus_are_told_with_their_memory(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = workplace / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'NVIDIA H100, 80000, 81559, 570.1'\necho 'NVIDIA H100, 1024, 81559, 570.1'\n")

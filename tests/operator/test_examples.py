@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from kronos_operator.loading import load_models
+from kronos_trainer.config import TRIAL
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "manifests" / "examples"
@@ -41,6 +42,11 @@ def test_example_is_valid(file: Path, overrides: tuple[str, ...]) -> None:
     for stage in (spec.tokenizer, spec.predictor):
         assert (stage.batch_size, stage.micro_batch_size) == (64, None)
         assert (stage.init.scratch is not None) == bool(overrides)
+
+
+def test_the_demo_is_a_trial() -> None:
+    demo = (REPOSITORY / "Makefile").read_text().partition("\ndemo:")[2].partition("\n\n")[0]
+    assert [one for one in TRIAL if f"--set {one}" not in demo] == []
 
 
 def test_the_model_to_try_fits_any_cluster_and_downloads_nothing() -> None:

@@ -34,9 +34,9 @@ from kronos_operator.local import (
 )
 from kronos_operator.local.bars_record import record_bars
 from kronos_operator.local.files import write_model, write_run
-from kronos_operator.local.gpus import divided
+from kronos_operator.local.gpus import divided, used_at_once, visible_gpus
 from kronos_operator.local.holding import GONE_AFTER, holder_of, holding
-from kronos_trainer.config import Event, NoteEvent, StageName, load_run
+from kronos_trainer.config import Event, NoteEvent, StageName, StartedEvent, load_run
 
 TOKENIZER, PREDICTOR, EVALUATION = StageName
 FAKE = (sys.executable, str(Path(__file__).parent / "fixtures" / "fake_trainer.py"))
@@ -97,6 +97,8 @@ def test_both_stages_are_trained_once(machine: Machine) -> None:
     assert [stage.action for stage in run.stages] == ["train", "train"]
     assert machine.run(run)["m"].exit_code == 0
     first, second = machine.starts()
+    pids = [event.pid for _, event in machine.events if isinstance(event, StartedEvent)]
+    assert len(pids) == 2 and pids[0] == pids[1], "one process trains both"
     assert (first["stage"], first["publish"], second["stage"], second["publish"]) == (
         "tokenizer",
         False,
@@ -195,7 +197,8 @@ def test_crashes_and_lack_of_memory_are_retried_and_bad_data_is_not(machine: Mac
 def test_a_failed_model_does_not_stop_the_others_and_gpus_are_not_shared(machine: Machine) -> None:
     machine.script("a", TOKENIZER, "66")
     names = ("a", "b", "c", "d")
-    runs = [machine.prepare(name) for name in names]
+    resources = {"gpusPerNode": 4, "processesPerNode": 2}
+    runs = [machine.prepare(name, resources=resources) for name in names]
     outcomes = machine.run(*runs, gpus="3,5,7", mode="parallel", max_workers=2)
     assert {name: outcome.exit_code for name, outcome in outcomes.items()} == {"a": 66, "b": 0, "c": 0, "d": 0}
     assert list(outcomes) == list(names)
@@ -203,15 +206,80 @@ def test_a_failed_model_does_not_stop_the_others_and_gpus_are_not_shared(machine
     assert used <= {("3,5", "2"), ("7", "1")}
     notes = [event.message for _, event in machine.events if isinstance(event, NoteEvent)]
     assert "gpusPerNode is 4; this run uses 1 GPUs" in notes or "gpusPerNode is 4; this run uses 2 GPUs" in notes
+    fewer = "processesPerNode is 2; this run uses 1, one for each GPU, for the same batches"
+    assert (fewer in notes) == any(nproc == "1" for _, nproc in used)
 
 
-@pytest.mark.parametrize(("gpus", "workers"), [(0, 3), (1, 2), (4, 2), (5, 3), (2, 1)])
-def test_every_gpu_belongs_to_one_worker(gpus: int, workers: int) -> None:
+def test_models_share_a_gpu_where_that_is_asked_for(machine: Machine) -> None:
+    runs = [machine.prepare(name) for name in ("a", "b", "c")]
+    machine.run(*runs, gpus="4", mode="parallel", workers_per_gpu=3)
+    starts = machine.starts()
+    assert {(start["gpus"], start["nproc"]) for start in starts} == {("4", "1")}
+    assert {start["threads"] for start in starts} == {str(max(1, (os.cpu_count() or 1) // 3))}
+    tokenizers = [start for start in starts if start["stage"] == TOKENIZER]
+    assert max(start["begin"] for start in tokenizers) < min(
+        run.paths.stage(TOKENIZER).result.stat().st_mtime for run in runs
+    )
+
+
+# As drivers 535 and 570 write it: H100s of which one is cut into two slices, and cards that are whole.
+CUT = """GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-950792bf-a01c-3f1a-e122-3473e67f54b2)
+  MIG 3g.40gb     Device  0: (UUID: MIG-b3061c09-2a4c-5026-a575-79f86a5bb12c)
+  MIG 1g.10gb     Device  1: (UUID: MIG-a686709d-6dc2-542a-8851-0d2508448c10)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-c92e2d5d-4a69-f1cd-4df0-305f8606705a)
+"""
+WHOLE = """GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-9c73eb7b-8d6d-6c0e-dc13-97873e2ede40)
+GPU 1: NVIDIA A100-SXM4-80GB (UUID: GPU-e109d8d9-923e-7235-0429-96b7fdbcbd30)
+"""
+
+
+@pytest.mark.parametrize(
+    ("listing", "ids"),
+    [
+        (WHOLE, ["0", "1"]),
+        (
+            CUT,
+            [
+                "MIG-b3061c09-2a4c-5026-a575-79f86a5bb12c",
+                "MIG-a686709d-6dc2-542a-8851-0d2508448c10",
+                "GPU-c92e2d5d-4a69-f1cd-4df0-305f8606705a",
+            ],
+        ),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n", []),
+    ],
+)
+def test_gpus_and_their_slices_are_those_that_nvidia_smi_lists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listing: str, ids: list[str]
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\ntest \"$1\" = -L && cat <<'END'\n{listing}END\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert visible_gpus({}) == ids
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "5, MIG-1"}) == ["5", "MIG-1"]
+
+
+def test_an_attempt_uses_one_slice(machine: Machine) -> None:
+    machine.run(machine.prepare(resources={"gpusPerNode": 2, "processesPerNode": 2}), gpus="MIG-a,MIG-b")
+    assert {(start["gpus"], start["nproc"]) for start in machine.starts()} == {("MIG-a", "1")}
+    assert used_at_once(["MIG-a", "0", "1"], 1) == ["0"], "CUDA counts no cards beside a slice"
+    assert used_at_once(["MIG-a"], 0) == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "workers", "per_gpu"), [(0, 3, 1), (0, 3, 2), (1, 2, 1), (4, 2, 3), (5, 3, 1), (2, 1, 1)]
+)
+def test_every_gpu_belongs_to_one_worker(gpus: int, workers: int, per_gpu: int) -> None:
     ids = [str(index) for index in range(gpus)]
-    shares = divided(ids, workers)
+    shares = divided(ids, workers, per_gpu=per_gpu)
     assert [id_ for share in shares for id_ in share] == ids
     assert len(shares) == (min(gpus, workers) if gpus else workers)
     assert all(shares) or not gpus
+
+
+@pytest.mark.parametrize(("workers", "shares"), [(3, "001"), (9, "0011")])
+def test_workers_beyond_the_gpus_share_them_evenly(workers: int, shares: str) -> None:
+    assert sorted(divided(["0", "1"], workers, per_gpu=2)) == [[id_] for id_ in shares]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -250,11 +318,12 @@ def test_asked_twice_to_stop_it_still_saves(machine: Machine) -> None:
     assert machine.run(machine.prepare())["m"].exit_code == 75
 
 
-def test_the_second_signal_kills_the_ranks_too(machine: Machine) -> None:
-    machine.script("m", TOKENIZER, "deaf")
+@pytest.mark.parametrize("stage", StageName.with_weights())
+def test_the_second_signal_kills_the_ranks_too(machine: Machine, stage: StageName) -> None:
+    machine.script("m", stage, "deaf")
 
     def interrupt(key: str, event: dict[str, Any]) -> None:
-        if event.event == "progress":
+        if event.event == "progress" and event.stage == stage:
             threading.Thread(target=twice).start()
 
     def twice() -> None:
@@ -412,7 +481,10 @@ def reasons(run: LocalRun) -> list[str]:
     return [stage.reason for stage in run.stages]
 
 
-@pytest.mark.parametrize("file", ["command.json", "run.json", "model.json", "bars.json", "-tokenizer-0.log"])
+FILES = ["command.json", "run.json", "next.json", "model.json", "bars.json", "-tokenizer-0.log", "-predictor-1.log"]
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_a_full_disk_at_any_write_of_the_command_ends_with_74(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:

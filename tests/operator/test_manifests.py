@@ -146,6 +146,14 @@ def test_a_new_hyper_parameter_reaches_the_trainer_unnamed() -> None:
     assert (written.predictor.batch_size, written.predictor.learning_rate) == (7, 0.125)
 
 
+@pytest.mark.parametrize("name", ["nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared"])
+def test_a_slice_or_a_share_of_a_gpu_is_asked_for_by_its_name(name: str) -> None:
+    subject = attempt("job-1-node-gpu", resources={"gpusPerNode": 1, "gpuResourceName": name})
+    (container,) = pod(subject)["containers"]
+    assert container["resources"] == {"requests": {name: "1"}, "limits": {name: "1"}}
+    assert subject.run_config.gpu_required
+
+
 def test_any_failure_ends_the_gang_and_is_told_by_the_first_matching_rule() -> None:
     spec = workload(attempt("job-2-nodes-cpu"))["spec"]
     assert spec["completions"] == spec["parallelism"] == 2

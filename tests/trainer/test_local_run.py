@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -14,7 +17,10 @@ import pytest
 from kronos_operator.api import KronosModel
 from kronos_operator.loading import Loaded
 from kronos_operator.local import LocalRun, LocalSettings, RunResult, execute, prepare, read_states
-from kronos_trainer.config import Event, ProgressEvent, StageName
+from kronos_operator.local.files import write_run
+from kronos_operator.local.prepare import TRAINER
+from kronos_operator.local.process import _family
+from kronos_trainer.config import ErrorEvent, Event, ProgressEvent, ResultEvent, StageName, StartedEvent, parse_line
 
 Notify = Callable[[str, Event], None]
 
@@ -33,7 +39,7 @@ def settings(tmp_path: Path) -> LocalSettings:
     return LocalSettings(output=tmp_path / "out", data=tmp_path / "data")
 
 
-def prepared(settings: LocalSettings, *, epochs: int = 1, tokenizer_epochs: int = 1) -> LocalRun:
+def prepared(settings: LocalSettings, *, epochs: int = 1, tokenizer_epochs: int = 1, restarts: int = 0) -> LocalRun:
     stage = {"init": {"scratch": {"size": "tiny"}}, "batchSize": 16, "microBatchSize": 8, "learningRate": 1e-3}
     spec = {
         "timeframe": "1d",
@@ -43,7 +49,7 @@ def prepared(settings: LocalSettings, *, epochs: int = 1, tokenizer_epochs: int 
         "predictor": stage | {"epochs": epochs},
         "training": {"windowsPerEpoch": 64},
         "resources": {"gpusPerNode": 0, "processesPerNode": 2},
-        "retry": {"maxRestarts": 0},
+        "retry": {"maxRestarts": restarts, "backoffSeconds": 0},
         "evaluation": {"enabled": False},
     }
     model = KronosModel.model_validate({"metadata": {"name": "m"}, "spec": spec})
@@ -92,3 +98,87 @@ def test_from_interruption_to_a_published_model(settings: LocalSettings) -> None
     # Back to the earlier spec: nothing is trained, and its run is the published one again.
     assert run(settings, prepared(settings)).exit_code == 0
     assert read_states(settings.output)[0].published == ready.run
+
+
+def test_one_process_trains_both_stages_to_the_same_bits(settings: LocalSettings) -> None:
+    starts: list[StartedEvent] = []
+
+    def listen(key: str, event: Event) -> None:
+        starts.extend([event] if isinstance(event, StartedEvent) else [])
+
+    together = prepared(settings)
+    assert run(settings, together, listen).exit_code == 0
+    assert [(start.stage, start.attempt) for start in starts] == [("tokenizer", 0), ("predictor", 1)]
+    assert starts[0].pid == starts[1].pid
+    for number, stage in enumerate(StageName.with_weights()):
+        log = together.paths.log(together.run, stage, number).read_text().splitlines()
+        kinds = [event.event for line in log for event in parse_line(line) if event.event not in ("progress", "phase")]
+        assert (kinds[0], kinds[-2:]) == ("started", ["result", "ended"])
+        assert {event.stage for line in log for event in parse_line(line)} == {stage.value}
+
+    elsewhere = replace(settings, output=settings.output_root / "elsewhere")
+    for stage in StageName.with_weights():
+        one = replace(elsewhere, stages=frozenset({stage}))
+        alone = prepared(one)
+        assert run(one, alone).exit_code == 0
+        files = [each.paths.stage(stage) for each in (together, alone)]
+        weights = [file.best / "model.safetensors" for file in files]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+        assert files[0].config.read_text() == files[1].config.read_text().replace("/out/elsewhere", "/out")
+
+
+def test_a_rank_killed_in_the_second_stage_is_that_stages_failure(settings: LocalSettings) -> None:
+    starts: list[StartedEvent] = []
+    errors: list[ErrorEvent] = []
+
+    def kill(key: str, event: Event) -> None:
+        starts.extend([event] if isinstance(event, StartedEvent) else [])
+        errors.extend([event] if isinstance(event, ErrorEvent) else [])
+        training = isinstance(event, ProgressEvent) and event.phase == "training"
+        if training and event.stage == "predictor" and event.attempt == 1:
+            launcher = starts[-1].pid
+            assert launcher is not None
+            os.kill(_family(launcher)[-1], signal.SIGKILL)
+
+    ready = prepared(settings, restarts=1, epochs=3)
+    assert run(settings, ready, kill).exit_code == 0
+    assert [(start.stage, start.attempt) for start in starts] == [("tokenizer", 0), ("predictor", 1), ("predictor", 2)]
+    assert starts[0].pid == starts[1].pid != starts[2].pid
+    assert "was killed by SIGKILL without an error message" in errors[-1].message
+    assert {(error.stage, error.attempt, error.exit_code) for error in errors} == {("predictor", 1, 1)}
+    log = ready.paths.log(ready.run, StageName.PREDICTOR, 1).read_text()
+    assert "exit code 1: starts again" in log
+
+
+def test_a_stop_between_the_stages_begins_nothing(settings: LocalSettings) -> None:
+    def interrupt(key: str, event: Event) -> None:
+        if isinstance(event, ResultEvent):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)  # until it is noticed
+
+    ready = prepared(settings, epochs=50)
+    stopped = run(settings, ready, interrupt)
+    assert (stopped.exit_code, stopped.message) == (
+        75,
+        "stopped after the tokenizer, which is complete; the same command goes on from there",
+    )
+    assert not ready.paths.stage(StageName.PREDICTOR).result.exists()
+    assert not ready.paths.log(ready.run, StageName.PREDICTOR, 1).exists()
+    assert [stage.action for stage in prepared(settings, epochs=50).stages] == ["complete", "train"]
+
+
+def test_a_process_that_nobody_hears_does_not_train_the_next_stage(settings: LocalSettings, tmp_path: Path) -> None:
+    ready = prepared(settings, epochs=50)
+    command = [*TRAINER, "launch", "--nproc", "1"]
+    for stage, config in ready.run_configs.items():
+        write_run(config, tmp_path / f"{stage}.json")
+        command += ["--run", str(tmp_path / f"{stage}.json")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as trainer:
+        assert trainer.stdout is not None
+        for line in trainer.stdout:
+            if any(isinstance(event, ResultEvent) for event in parse_line(line)):
+                break
+        trainer.stdout.close()
+        assert trainer.wait(timeout=120) == 75
+    assert ready.paths.stage(StageName.TOKENIZER).result.exists()
+    assert not ready.paths.stage(StageName.PREDICTOR).result.exists()

@@ -19,7 +19,8 @@ def local_settings(
     *,
     stage: StageName | None = None,
     mode: Mode = "sequential",
-    max_workers: int = 1,
+    max_workers: int | None = None,
+    workers_per_gpu: int = 1,
     force: bool = False,
 ) -> LocalSettings:
     """The settings of this machine, from the environment, with the options of the command line."""
@@ -27,7 +28,12 @@ def local_settings(
 
     chosen = frozenset({stage} if stage else StageName)
     return replace(
-        LocalSettings.from_environ(os.environ), stages=chosen, mode=mode, max_workers=max_workers, force=force
+        LocalSettings.from_environ(os.environ),
+        stages=chosen,
+        mode=mode,
+        max_workers=max_workers,
+        workers_per_gpu=workers_per_gpu,
+        force=force,
     )
 
 

@@ -28,7 +28,23 @@ def run(
     overrides: Overrides = None,
     stage: OneStage = None,
     mode: Annotated[Mode, typer.Option(help="Models one after the other, or several at once.")] = "sequential",
-    max_workers: Annotated[int, typer.Option(min=1, help="Maximum models at once in parallel mode.")] = 2,
+    max_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most models at once in parallel mode. Defaults to 2, and with --workers-per-gpu to that times the "
+            "GPUs.",
+            show_default=False,
+        ),
+    ] = None,
+    workers_per_gpu: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Models that share a GPU in parallel mode: several small ones fill a GPU that one leaves idle. They "
+            "share its memory, too.",
+        ),
+    ] = 1,
     force: Force = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     as_json: AsJson = False,
@@ -38,8 +54,12 @@ def run(
     Ctrl-C saves and stops (75), and the same command resumes from there; a second Ctrl-C kills. A failed model does not
     stop the others; the exit code is that of the first failed model.
     """
+    if workers_per_gpu > 1 and mode != "parallel":
+        raise typer.BadParameter("needs --mode parallel", param_hint="--workers-per-gpu")
     loaded = load(files, named, overrides, os.environ)
-    settings = local_settings(stage=stage, mode=mode, max_workers=max_workers, force=force)
+    settings = local_settings(
+        stage=stage, mode=mode, max_workers=max_workers, workers_per_gpu=workers_per_gpu, force=force
+    )
     if dry_run:
         prepared = prepare_each(loaded, settings)
         show_plan(prepared, as_json=as_json)

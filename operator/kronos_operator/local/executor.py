@@ -9,22 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
 from typing import Any
 
 from kronos_operator.api import Outcome
-from kronos_operator.local.files import saved_step, write_bars, write_model, write_run
-from kronos_operator.local.gpus import divided, visible_gpus
+from kronos_operator.local.files import next_file, saved_step, write_bars, write_model, write_run
+from kronos_operator.local.gpus import divided, used_at_once, visible_gpus
 from kronos_operator.local.holding import holding
 from kronos_operator.local.prepare import TRAINER, LocalRun
 from kronos_operator.local.process import Trainer
 from kronos_operator.local.settings import LocalError, LocalSettings
 from kronos_operator.plan import Attempt, AttemptState, Observed, StartAttempt, plan
-from kronos_trainer.config import EndedEvent, Event, ExitCode, NoteEvent, StartedEvent, now_text
+from kronos_trainer.config import EndedEvent, Event, ExitCode, NoteEvent, RunConfig, StartedEvent, now_text
 
 Notify = Callable[[str, Event], None]
 
@@ -59,8 +59,9 @@ def execute(
     if tuple(trainer_command) == TRAINER and any(run.begun.outcome is None for run in runs):
         _require_trainer()
     environ = os.environ if environ is None else environ
-    wanted = min(settings.max_workers, len(runs)) if settings.mode == "parallel" else 1
-    shares = divided(visible_gpus(environ), max(1, wanted))
+    gpus = visible_gpus(environ)
+    wanted = min(settings.workers(len(gpus)), len(runs)) if settings.mode == "parallel" else 1
+    shares = divided(gpus, max(1, wanted), per_gpu=settings.workers_per_gpu)
     shared = _Shared(shares, environ, tuple(trainer_command), _one_at_a_time(notify))
     with ThreadPoolExecutor(len(shares)) as pool, _signals(shared):
         futures = {run.key: pool.submit(_ModelLoop(run, shared).drive) for run in runs}
@@ -108,6 +109,8 @@ class _ModelLoop:
         self._run = prepared.begun
         self._attempt: StartAttempt | None = None
         self._trainer: Trainer | None = None
+        self._before: Trainer | None = None  # the last attempt, whose process may go on with the next
+        self._announced: RunConfig | None = None  # what that process goes on with
         self._log: Path | None = None
         self._gpus: Sequence[str] = ()
         self._last_code: int | None = None
@@ -128,15 +131,18 @@ class _ModelLoop:
             place = f"{error.filename}: " if error.filename else ""
             return RunResult(exit_code=ExitCode.STORAGE, message=f"{place}{error.strerror}", log=self._log)
         finally:
-            if self._trainer is not None:
-                self._trainer.kill()
-                self._trainer.close()
+            for trainer in (self._before, self._trainer):
+                if trainer is not None:
+                    trainer.kill()
+                    trainer.close()
             self._shared.shares.put(gpus)
 
     def _loop(self) -> RunResult:
         while True:
             now = time.time()
             stopping = self._shared.stops > 0
+            if stopping and self._trainer is not None:
+                self._trainer.terminate()  # before it is looked at: it is not to go on with another stage
             observed = self._observe()
             decided = plan(self._prepared.model, observed, now)
             assert decided.run is not None  # a local run is never suspended
@@ -194,22 +200,17 @@ class _ModelLoop:
 
     def _start(self, action: StartAttempt) -> None:
         paths = self._prepared.paths
-        config = paths.stage(action.stage).config
         resources = self._prepared.model.spec.resources.of_stage(action.stage)
-        gpus = self._gpus[: resources.gpus_per_node]
-        write_run(self._prepared.run_config(action), config)
+        gpus = used_at_once(self._gpus, resources.gpus_per_node)
+        config = self._prepared.run_config(action)
+        write_run(config, paths.stage(action.stage).config)
         write_model(self._prepared.stored, paths)
         write_bars(self._prepared.bars_record, paths)
-        processes = resources.processes_per_node or max(1, len(gpus))
+        asked = resources.processes_per_node or max(1, len(gpus))
+        processes = min(asked, len(gpus)) if gpus else asked  # NCCL does not let two share a GPU
         self._log = paths.log(action.run, action.stage, action.attempt)
         self._attempt = action
-        self._trainer = Trainer(
-            [*self._shared.trainer, "launch", "--run", str(config), "--nproc", str(processes)],
-            environ=self._environ(processes, gpus),
-            log=self._log,
-            on_event=self._heard,
-            on_end=self._changed.set,
-        )
+        self._trainer = self._going_on(config) or self._started(action, processes, gpus)
         started = StartedEvent(
             **self._whose(),
             pid=self._trainer.pid,
@@ -221,9 +222,59 @@ class _ModelLoop:
         self._trainer.note(started)
         if len(gpus) < resources.gpus_per_node:
             used = f"{len(gpus)} GPUs" if gpus else "the CPU"
-            asked = self._prepared.model.spec.resources.gpus_per_node
-            self._trainer.note(self._note_event(f"gpusPerNode is {asked}; this run uses {used}"))
+            self._trainer.note(self._note_event(f"gpusPerNode is {resources.gpus_per_node}; this run uses {used}"))
+        if processes < asked:
+            message = f"processesPerNode is {asked}; this run uses {processes}, one for each GPU, for the same batches"
+            self._trainer.note(self._note_event(message))
         self._trainer.watch()
+
+    def _going_on(self, config: RunConfig) -> Trainer | None:
+        """The attempt of the process that has trained the last stage and goes on with this one, None without one."""
+        before = self._before
+        if before is None:
+            return None
+        if before.goes_on and config == self._announced:
+            assert self._log is not None
+            following = before.next(self._log)
+            self._before = None
+            return following
+        before.kill()  # it has ended, as a rule
+        return None
+
+    def _started(self, action: StartAttempt, processes: int, gpus: Sequence[str]) -> Trainer:
+        """A new process, which goes on with the next stage where that trains weights as well."""
+        paths, following = self._prepared.paths, self._following(action)
+        configs = [paths.stage(action.stage).config]
+        self._announced = None
+        if following is not None:
+            self._announced = self._prepared.run_config(following)
+            configs.append(next_file(paths))
+            write_run(self._announced, configs[-1])
+        command = [*self._shared.trainer, "launch"]
+        for config in configs:
+            command += ["--run", str(config)]
+        assert self._log is not None
+        return Trainer.start(
+            [*command, "--nproc", str(processes)],
+            environ=self._environ(processes, gpus),
+            log=self._log,
+            on_event=self._heard,
+            on_change=self._changed.set,
+            goes_on=following is not None,
+        )
+
+    def _following(self, action: StartAttempt) -> StartAttempt | None:
+        """What plan will start once this attempt has succeeded, if it trains weights too, as its processes can."""
+        left = [stage for stage in self._run.stages if stage.wanted and not stage.done]
+        if len(left) < 2 or not (action.stage.has_weights and left[1].stage.has_weights):
+            return None
+        return replace(
+            action,
+            stage=left[1].stage,
+            attempt=action.attempt + 1,
+            out_of_memory_restarts=0,
+            publish=left[1].publish,
+        )
 
     def _note(self, message: str) -> None:
         self._shared.notify(self._prepared.key, NoteEvent(message=message))
@@ -248,14 +299,17 @@ class _ModelLoop:
         """Reports how the attempt ended, and what follows."""
         trainer, run = self._trainer, self._run
         assert trainer is not None
-        self._last_code = ExitCode.STORAGE if trainer.unlogged else trainer.exit_code
-        ended = EndedEvent(**self._whose(), exit_code=trainer.exit_code, message=trainer.error, time=now_text())
-        trainer.note(ended)
-        if run.outcome is None and trainer.exit_code != 0 and not self._shared.stops:
+        code = trainer.exit_code
+        self._last_code = ExitCode.STORAGE if trainer.unlogged else code
+        trainer.note(EndedEvent(**self._whose(), exit_code=code, message=trainer.error, time=now_text()))
+        if run.outcome is None and code != 0 and not self._shared.stops:
             wait = max(0.0, (run.retry_at or 0.0) - time.time())
             when = f"in {wait:.0f} s" if wait else "now"
-            trainer.note(self._note_event(f"exit code {trainer.exit_code}: starts again {when}"))
+            trainer.note(self._note_event(f"exit code {code}: starts again {when}"))
         trainer.close()
+        with suppress(OSError):
+            next_file(self._prepared.paths).unlink()
+        self._before = trainer
         self._trainer = None
 
     def _stop_trainer(self) -> float | None:

@@ -151,5 +151,13 @@ def write_run(run: RunConfig, path: Path) -> None:
     write(run.dump(), path)
 
 
+def next_file(paths: RunPaths) -> Path:
+    """The run config of the stage that a process is to go on with.
+
+    It becomes the stage's run.json when that begins: until then its attempt is not the latest.
+    """
+    return paths.run_dir / "next.json"
+
+
 def _model_file(paths: RunPaths) -> Path:
     return paths.run_dir / "model.json"

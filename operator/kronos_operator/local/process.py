@@ -11,38 +11,63 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from kronos_operator.local.writing import storing
-from kronos_trainer.config import ErrorEvent, Event, ProgressEvent, StorageCause, not_written, parse_line
+from kronos_trainer.config import ErrorEvent, Event, ProgressEvent, ResultEvent, StorageCause, not_written, parse_line
 
 
 class Trainer:
-    """One attempt's process. It leads a session of its own, so that Ctrl-C at a terminal does not reach it."""
+    """One attempt's process. It leads a session of its own, so that Ctrl-C at a terminal does not reach it.
+
+    A process that is given several stages has an attempt for each. Where the result of one is heard, its output waits
+    for the `next` attempt to read on.
+    """
 
     def __init__(
         self,
-        command: Sequence[str],
-        *,
-        environ: Mapping[str, str],
+        process: subprocess.Popen[str],
         log: Path,
+        stream: IO[str],
+        *,
         on_event: Callable[[Event], None],
-        on_end: Callable[[], None],
+        on_change: Callable[[], None],
+        goes_on: bool = False,
     ) -> None:
-        with storing(log):
-            log.parent.mkdir(parents=True, exist_ok=True)
-            self._log = log.open("a", buffering=1)
+        self._process = process
+        self._log = stream
         self._log_path = log
         self.unlogged = ""  # why the log cannot be written
         self._on_event = on_event
-        self._on_end = on_end
+        self._on_change = on_change
+        self._more = goes_on  # stages
         self.started_at = self.reported_at = time.time()
         self.has_progress = False
         self.error = ""  # what the trainer gave as its reason to fail
         self.cause = ""  # its word for it, where it has one
         self._last_line = ""
-        self.exit_code: int | None = None
+        self._complete = False  # the stage's result was heard
+        self._ended: int | None = None  # exit code of the process
         self.terminated_at: float | None = None
-        self._process = subprocess.Popen(
+        self._decided = threading.Event()  # whether there is a next attempt
+        self._before: Trainer | None = None
+        self._next: Trainer | None = None
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    @classmethod
+    def start(
+        cls,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        log: Path,
+        on_event: Callable[[Event], None],
+        on_change: Callable[[], None],
+        goes_on: bool,
+    ) -> Trainer:
+        """Starts the process. `goes_on`: it is given another stage after this one. Raises LocalError, OSError."""
+        stream = _opened(log)
+        process = subprocess.Popen(
             command,
             env=environ,
             stdin=subprocess.DEVNULL,
@@ -52,12 +77,32 @@ class Trainer:
             errors="replace",
             start_new_session=True,
         )
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        return cls(process, log, stream, on_event=on_event, on_change=on_change, goes_on=goes_on)
+
+    def next(self, log: Path) -> Trainer:
+        """The attempt at the next stage, of the same process. To be called while that `goes_on`. Raises LocalError."""
+        following = Trainer(self._process, log, _opened(log), on_event=self._on_event, on_change=self._on_change)
+        following._before = self
+        self._next = following
+        return following
 
     @property
     def pid(self) -> int:
         """Process id of the launcher."""
         return self._process.pid
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the stage is complete and the process at the next one, which nobody has asked it not to be."""
+        return self._more and self._complete and self.terminated_at is None
+
+    @property
+    def exit_code(self) -> int | None:
+        """That of this attempt, None until it has ended."""
+        if self.goes_on:
+            return 0
+        # A process that was stopped after the stage has another code, of a stage that was not to begin.
+        return 0 if self._more and self._complete and self._ended is not None else self._ended
 
     @property
     def reason(self) -> str:
@@ -71,7 +116,10 @@ class Trainer:
 
     def watch(self) -> None:
         """Begin to read its output."""
-        self._reader.start()
+        if self._before is None:
+            self._reader.start()
+        else:
+            self._before._decided.set()
 
     def note(self, event: Event) -> None:
         """Put one of the executor's own events into the log as well."""
@@ -83,9 +131,11 @@ class Trainer:
         if self.terminated_at is None and self._process.poll() is None:
             self.terminated_at = time.time()
             self._process.send_signal(signal.SIGTERM)
+        self._decided.set()
 
     def kill(self) -> None:
         """End it and everything that it started."""
+        self._decided.set()
         if self._process.poll() is not None:
             return
         for pid in _family(self._process.pid):
@@ -110,18 +160,27 @@ class Trainer:
             self.terminate()
 
     def _read(self) -> None:
+        """Reads to the end of the process, or of the stage where the next attempt reads on."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
+            if self._more and self._complete:
+                continue  # of a stage that was not to begin
             self._write(line)
             events = list(parse_line(line))
             if not events:
                 self._last_line = line.strip() or self._last_line
             for event in events:
                 self._hear(event)
+            if self._more and self._complete:
+                self._on_change()
+                self._decided.wait()
+                if self._next is not None:
+                    self._next._read()
+                    return
         code = self._process.wait()
         self._process.stdout.close()
-        self.exit_code = code if code >= 0 else 128 - code
-        self._on_end()
+        self._ended = code if code >= 0 else 128 - code
+        self._on_change()
 
     def _hear(self, event: Event) -> None:
         self.reported_at = time.time()
@@ -130,6 +189,15 @@ class Trainer:
         elif isinstance(event, ErrorEvent):
             self.error, self.cause = event.message, event.cause
         self._on_event(event)
+        if isinstance(event, ResultEvent):
+            self._complete = True  # once it was told: what follows may be told by another thread
+
+
+def _opened(log: Path) -> IO[str]:
+    """Raises LocalError (74)."""
+    with storing(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("a", buffering=1)
 
 
 def _family(pid: int) -> list[int]:

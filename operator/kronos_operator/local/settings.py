@@ -33,7 +33,8 @@ class LocalSettings:
     output: Path | None = None
     data: Path | None = None
     mode: Literal["sequential", "parallel"] = "sequential"
-    max_workers: int = 2  # models at a time in parallel mode
+    max_workers: int | None = None  # models at a time in parallel mode; None: see `workers`
+    workers_per_gpu: int = 1  # of these, how many share a GPU where there are more of them than GPUs
     stages: frozenset[StageName] = frozenset(StageName)
     force: bool = False
 
@@ -42,6 +43,12 @@ class LocalSettings:
         """The settings with the paths that KRONOS_OUTPUT_PATH and KRONOS_DATA_PATH name."""
         output, data = (environ.get(name) for name in (OUTPUT_PATH_ENV, DATA_PATH_ENV))
         return cls(output=Path(output) if output else None, data=Path(data) if data else None)
+
+    def workers(self, gpus: int) -> int:
+        """Models at a time in parallel mode on a machine with so many GPUs: two, or as many as are to share them."""
+        if self.max_workers is not None:
+            return self.max_workers
+        return gpus * self.workers_per_gpu if gpus and self.workers_per_gpu > 1 else 2
 
     @property
     def output_root(self) -> Path:

@@ -71,9 +71,12 @@ STARTS = {
 TRIAL = (
     "tokenizer.init.scratch.size=tiny",
     "tokenizer.epochs=4",
+    "tokenizer.batchSize=32",
     "tokenizer.learningRate=1e-3",
     "predictor.init.scratch.size=tiny",
     "predictor.epochs=3",
+    "predictor.batchSize=32",
     "predictor.learningRate=1e-3",
-    "training.windowsPerEpoch=2048",
+    "training.windowsPerEpoch=640",
+    "training.validationWindows=256",
 )

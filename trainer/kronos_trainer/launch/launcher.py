@@ -43,9 +43,15 @@ ROOM = 64 * 1024  # bytes that the ranks' last words may need
 
 
 def main(arguments: Sequence[str], stop: StopSignal) -> int:
-    """Runs the stage of a run.json on this node and returns the exit code of the gang."""
+    """Runs the stages of run configs on this node and returns the exit code of the gang."""
     parser = Arguments(prog="python -m kronos_trainer launch", description=__doc__)
-    parser.add_argument("--run", type=Path, required=True, help="the run config of one stage")
+    parser.add_argument(
+        "--run",
+        type=Path,
+        action="append",
+        required=True,
+        help="the run config of one stage; given again, of the next, which the same processes go on with",
+    )
     parser.add_argument(
         "--nproc",
         type=int,
@@ -53,19 +59,29 @@ def main(arguments: Sequence[str], stop: StopSignal) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        run = load_run(options.run)
+        run, *then = [load_run(file) for file in options.run]
     except ValueError as error:
         print(error, file=sys.stderr)
         return ExitCode.CONFIG
-    command = [sys.executable, "-u", "-m", "kronos_trainer", "--run", str(options.run)]
-    return launch(run, command, stop, processes=options.nproc if run.stage.has_weights else 1)
+    command = [sys.executable, "-u", "-m", "kronos_trainer"]
+    for file in options.run:
+        command += ["--run", str(file)]
+    return launch(run, command, stop, processes=options.nproc if run.stage.has_weights else 1, then=then)
 
 
-def launch(run: RunConfig, command: Sequence[str], stop: StopSignal, *, processes: int | None = None) -> int:
+def launch(
+    run: RunConfig,
+    command: Sequence[str],
+    stop: StopSignal,
+    *,
+    processes: int | None = None,
+    then: Sequence[RunConfig] = (),
+) -> int:
     """Starts `command` once per rank of this node, waits for all of them and returns the gang's exit code.
 
     Each rank leaves its exit code (see `rank_files`); one that does not has crashed. The nodes are described by
     torchrun's PET_* variables; without them there is one. The first node must listen within the rendezvous' timeout.
+    The ranks go on with the stages of `then`; how they end is told of the stage that they are at.
     """
     progress = Progress(run, silent=not rendezvous.is_first(os.environ))
     progress.phase("starting")  # before torch is imported: who waits for a sign of life has one
@@ -76,6 +92,7 @@ def launch(run: RunConfig, command: Sequence[str], stop: StopSignal, *, processe
             torchrun = Torchrun(command, processes, scratch)
             stopped = _attend(ranks, torchrun, stop, progress, run.grace_seconds - GRACE_MARGIN)
             ranks.end()
+            run = [run, *then][ranks.stage]
             ending = _Ending(run, ranks, torchrun, before, stopped=stopped)
             code, message = ending.spoken(), ending.message
     except StorageError as error:
@@ -146,6 +163,9 @@ class _Ending:
                 termination.leave(termination.place(), words)
             return cause
         those = [rank for rank in dict.fromkeys([*self._torchrun.exit_codes, *recorded]) if codes.get(rank) == cause]
+        killed = [rank for rank in those if self._was_killed(rank, recorded)]
+        if killed:
+            return self._for_silent(killed[0], cause, recorded)
         for rank in those:
             words = self._ranks.last_words(rank)
             if isinstance(words, ErrorEvent) and words.exit_code == cause:
@@ -154,6 +174,11 @@ class _Ending:
                 print(f"rank {rank} ended with exit code {cause}", file=sys.stderr)
                 return cause
         return self._for_silent(those[0], cause, recorded)
+
+    def _was_killed(self, rank: int, recorded: Mapping[int, int | None]) -> bool:
+        """Whether a signal from elsewhere has ended a rank: others only know that they have lost it."""
+        signalled = self._torchrun.exit_codes.get(rank, 0) < 0 and recorded.get(rank) is None
+        return signalled and self._torchrun.exit_codes[rank] != -signal.SIGTERM and rank not in self._ranks.killed
 
     def _process_code(self, rank: int) -> int | None:
         """The process exit code of a rank that could not write its own, because the disk was full."""

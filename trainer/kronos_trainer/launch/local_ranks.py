@@ -38,9 +38,15 @@ class LocalRanks:
         """Whether there is a rank, running or ended."""
         return bool(self._pids())
 
+    @property
+    def stage(self) -> int:
+        """The number of the run config that the ranks are at: one begins with the next when all are done with this."""
+        numbers = [self._number(rank_files.STAGE, rank) for rank in self._pids()]
+        return max((number for number in numbers if number is not None), default=0)
+
     def codes(self) -> dict[int, int | None]:
         """The exit code that each started rank has written; None if it has not."""
-        return {rank: self._code(rank) for rank in self._pids()}
+        return {rank: self._number(rank_files.EXIT_CODE, rank) for rank in self._pids()}
 
     def last_words(self, rank: int) -> termination.LastWords | None:
         """The result or error that a rank has reported; None if it has not."""
@@ -49,7 +55,7 @@ class LocalRanks:
     def failures(self) -> list[int | None]:
         """The exit codes of the failed ranks, None for one that is gone without writing one."""
         # Whether it is gone is asked first, since a rank leaves its code just before it ends.
-        seen = [(not _runs(pid), self._code(rank)) for rank, pid in self._pids().items()]
+        seen = [(not _runs(pid), self._number(rank_files.EXIT_CODE, rank)) for rank, pid in self._pids().items()]
         return [code for gone, code in seen if code != 0 and (gone or code is not None)]
 
     def stop(self, patience: float, urgent: Callable[[], bool]) -> bool:
@@ -97,9 +103,9 @@ class LocalRanks:
             if (text := path.read_text().strip())
         }
 
-    def _code(self, rank: int) -> int | None:
+    def _number(self, name: str, rank: int) -> int | None:
         try:
-            return int((self._scratch / f"{rank_files.EXIT_CODE}{rank}").read_text())
+            return int((self._scratch / f"{name}{rank}").read_text())
         except (FileNotFoundError, ValueError):
             return None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,25 @@ class Torchrun(threading.Thread):
         # every gang ends, would stand beside the message of the rank that is the cause.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         threads.sleep_while_waiting(os.environ)
+        count = self._processes or _default_processes(os.environ)
+        os.environ[rank_files.DIRECTORY] = str(self._scratch)
+        threads.share_cores(os.environ, count)
+        if (rendezvous.nodes(os.environ), count) == (1, 1):
+            self._start_alone()
+        else:
+            self._start_gang(count)
+
+    def _start_alone(self) -> None:
+        """The only rank, without torchrun: it meets nobody, and would wait for torch to be imported here and there."""
+        alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+        start = START_RANK.replace("$$$$", "$$")
+        rank = subprocess.Popen(
+            ["/bin/sh", "-c", start, *self._command], env=os.environ | alone, start_new_session=True
+        )
+        code = rank.wait()
+        self.exit_codes = {0: code} if code else {}
+
+    def _start_gang(self, count: int) -> None:
         from torch.distributed import DistStoreError
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
         from torch.distributed.launcher.api import elastic_launch
@@ -53,9 +73,6 @@ class Torchrun(threading.Thread):
 
         # torchrun's warnings and tracebacks would bury the message of the rank that is the cause.
         logging.disable(logging.CRITICAL)
-        count = self._processes or _default_processes(os.environ)
-        os.environ[rank_files.DIRECTORY] = str(self._scratch)
-        threads.share_cores(os.environ, count)
         options = get_args_parser().parse_args(["--no-python", "--log-dir", str(self._scratch / "torchrun"), "/bin/sh"])
         options.nproc_per_node = str(count)
         options.max_restarts = 0

@@ -76,6 +76,7 @@ class Progress:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.unheard = False  # whoever listened is gone, and nobody would know how this process ends
+        self.noted_everywhere = False  # there was a note that holds for every model that is trained from here
         self._whose = {"stage": run.stage.value, "run": run.run, "attempt": run.attempt}
         self._every = run.progress.every_seconds
         self._silent = silent
@@ -109,6 +110,7 @@ class Progress:
 
     def note(self, message: str, *, everywhere: bool = False) -> None:
         """Tells the user something once. `everywhere`: it holds for every model that is trained from here."""
+        self.noted_everywhere |= everywhere
         self._print(NoteEvent, "note", message=message, **({"everywhere": True} if everywhere else {}))
 
     def result(self, result: StageResult) -> None:
