@@ -162,6 +162,18 @@ class Cluster:
             return False
         return True
 
+    async def delete_collection(
+        self, kind: Kind, namespace: str, *, selector: str, propagation: Propagation = "Background"
+    ) -> None:
+        """Asks for the deletion of all objects of a namespace that a label selector names, in one request.
+
+        Raises Rejected where the right to deletecollection is missing, whatever the right to delete.
+        """
+        if not selector:
+            raise ValueError("without a selector, everything would be deleted")
+        body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        await self._json("DELETE", kind.path(namespace), query={"labelSelector": selector}, body=body)
+
     async def apply_status(self, body: Object) -> Object:
         """Makes `body["status"]` the operator's part of a KronosModel's status, by server-side apply.
 
