@@ -1,0 +1,69 @@
+"""From the API server's JSON to objects, as far as somebody reads them.
+
+Two thirds of a listed Job or pod is its template and the bookkeeping of field managers. What a type here does not name
+is parsed, and never becomes Python's dicts and strings. The values themselves are not validated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
+from typing_extensions import TypedDict
+
+from kronos_operator.kube.kinds import Object
+
+
+class Metadata(TypedDict, total=False):
+    """The metadata of an object, all but managedFields."""
+
+    name: Any
+    generateName: Any
+    namespace: Any
+    uid: Any
+    resourceVersion: Any
+    generation: Any
+    creationTimestamp: Any
+    deletionTimestamp: Any
+    deletionGracePeriodSeconds: Any
+    labels: Any
+    annotations: Any
+    ownerReferences: Any
+    finalizers: Any
+
+
+class Reader:
+    """Reads the listings and events of one kind; `spec` is a TypedDict of what is kept of a spec, by default all."""
+
+    def __init__(self, spec: Any = Any) -> None:
+        fields: dict[str, Any] = {"apiVersion": Any, "kind": Any, "metadata": Metadata, "spec": spec, "status": Any}
+        fields |= dict.fromkeys(("code", "reason", "message"), Any)  # of a Status, which tells of an error
+        body: Any = TypedDict("body", fields, total=False)  # type: ignore[operator]
+        page: Any = TypedDict("page", {"metadata": Any, "items": list[body] | None}, total=False)
+        event: Any = TypedDict("event", {"type": str, "object": body})
+        self._page = TypeAdapter(page)
+        self._event = TypeAdapter(event)
+
+    def page(self, text: bytes) -> Object:
+        """A listing. Raises ValueError for what is none."""
+        page: Object = self._page.validate_json(text)
+        return page
+
+    def event(self, text: bytes) -> Object:
+        """An event of a watch. Raises ValueError for what is none."""
+        event: Object = self._event.validate_json(text)
+        return event
+
+
+EVERYTHING = Reader()
+
+
+def read(text: bytes) -> Any:
+    """The value of a JSON text, whole. Raises ValueError."""
+    return from_json(text)
+
+
+def written(body: Object) -> bytes:
+    """The object as JSON."""
+    return to_json(body)
