@@ -86,8 +86,8 @@ generate: setup ## rewrite the generated files: CRD, references of fields and co
 bench: setup ## measure speed and memory side by side with upstream's classes
 	$(BIN)/python -m benchmarks
 
-bench-operator: setup ## measure the operator under 1,000 and 5,000 models (builds a control plane the first time)
-	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kube-scheduler kubectl helm kwok
+bench-operator: setup ## measure the operator under 1,000 and 5,000 models, and JobSet beside it (builds a control plane the first time)
+	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kube-scheduler kubectl helm kwok jobset
 	$(BIN)/python -m benchmarks.cluster
 
 clean: ## remove .venv and caches; data/ and outputs/ stay

@@ -43,6 +43,8 @@ def page(*items: Any) -> bytes:
 
 
 def test_without_a_type_of_the_spec_all_is_read_but_the_bookkeeping_of_field_managers() -> None:
+    config_map = {"kind": "ConfigMap", "metadata": METADATA, "data": {"a": "b"}, "immutable": True}
+    assert EVERYTHING.page(page(config_map))["items"] == [config_map]
     assert EVERYTHING.page(page(NOISY)) == {"metadata": {"resourceVersion": "9", "continue": "c"}, "items": [BODY]}
     assert EVERYTHING.event(json.dumps({"type": "ADDED", "object": NOISY}).encode())["object"] == BODY
 

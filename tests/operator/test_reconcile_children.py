@@ -82,6 +82,15 @@ def test_a_copy_of_a_job_is_not_deleted_with_those_that_expire() -> None:
     assert "deletionTimestamp" not in world.cluster.objects["jobs", f"{job}-debug"]["metadata"]
 
 
+def test_what_was_asked_to_go_is_not_asked_again_while_the_watch_lags() -> None:
+    world = expired_world()
+    world.lister.freeze()
+    for _ in range(3):
+        world.reconcile()
+    assert len(world.cluster.writes) == 2
+    assert world.cluster.names(JOB) == []
+
+
 def test_an_earlier_run_goes_with_what_it_was_to_train_and_leaves_the_present_one_alone() -> None:
     world = expired_world()
     (before,) = frozen_runs(world.cluster)

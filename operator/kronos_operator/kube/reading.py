@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
@@ -33,6 +33,9 @@ class Metadata(TypedDict, total=False):
     finalizers: Any
 
 
+Metadata.__pydantic_config__ = ConfigDict(extra="ignore")  # type: ignore[attr-defined]  # whatever its body does
+
+
 class Reader:
     """Reads the listings and events of one kind; `spec` is a TypedDict of what is kept of a spec, by default all."""
 
@@ -40,6 +43,8 @@ class Reader:
         fields: dict[str, Any] = {"apiVersion": Any, "kind": Any, "metadata": Metadata, "spec": spec, "status": Any}
         fields |= dict.fromkeys(("code", "reason", "message"), Any)  # of a Status, which tells of an error
         body: Any = TypedDict("body", fields, total=False)  # type: ignore[operator]
+        if spec is Any:
+            body.__pydantic_config__ = ConfigDict(extra="allow")  # a ConfigMap's data, a Service's type
         page: Any = TypedDict("page", {"metadata": Any, "items": list[body] | None}, total=False)
         event: Any = TypedDict("event", {"type": str, "object": body})
         self._page = TypeAdapter(page)

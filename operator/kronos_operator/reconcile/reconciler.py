@@ -123,7 +123,7 @@ class Reconciler:
             await self._write(model, plan(model, replace(observed, rejected=error.obstacle), now), seen)
             return 0.0
         self._postponed.pop(key, None)
-        await self._tidying.delete(model, decided.deletions, decided.run, seen.gangs)
+        await self._tidying.delete(model, decided.deletions, decided.run, seen.gangs, seen.now)
         await self._pointer_pods.delete(decided.pointing.deletions, seen.pointers)
         self._count(key, model, seen)
         return self._next(seen, decided, in_line=observed.place is not None)

@@ -13,6 +13,7 @@ from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 from kronos_operator.plan import Deletions
 from kronos_operator.reconcile.gangs import ObservedGang
 
+_LAG = 60.0  # seconds that a watch may lag behind
 # By the first of these that tells them from all others, objects are deleted together.
 _TELLING = (names.ATTEMPT_LABEL, names.RUN_LABEL)
 
@@ -22,17 +23,30 @@ class Tidying:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._asked: dict[str, float] = {}  # when the deletion of a workload was asked for, by its uid
 
     async def delete(
-        self, model: KronosModel, deletions: Deletions, run: Run | None, gangs: Sequence[ObservedGang]
+        self, model: KronosModel, deletions: Deletions, run: Run | None, gangs: Sequence[ObservedGang], now: float
     ) -> None:
         """Carries out a plan's deletions."""
+        self._asked = {uid: at for uid, at in self._asked.items() if now < at + _LAG}
         by_attempt = {(gang.run, gang.attempt): gang for gang in gangs}
-        stuck = [by_attempt[attempt] for attempt in deletions.stuck]
-        expired = [by_attempt[attempt] for attempt in deletions.expired]
+        stuck, expired = (
+            [by_attempt[attempt] for attempt in attempts if self._is_due(by_attempt[attempt])]
+            for attempts in (deletions.stuck, deletions.expired)
+        )
         await self._delete_workloads(model, stuck)
-        if not expired:
-            return
+        if expired:
+            await self._delete_expired(model, deletions, run, expired)
+        self._asked |= {_uid(gang.workload): now for gang in (*stuck, *expired) if gang.workload is not None}
+
+    def _is_due(self, gang: ObservedGang) -> bool:
+        """Whether its deletion was not asked for just now: a watch shows one after the other that it is deleted."""
+        return gang.workload is None or _uid(gang.workload) not in self._asked
+
+    async def _delete_expired(
+        self, model: KronosModel, deletions: Deletions, run: Run | None, expired: Sequence[ObservedGang]
+    ) -> None:
         # The workloads go last: while one is there, what was left undone is found to be so.
         kept = {(run_id, str(attempt)) for run_id, attempt in deletions.kept}
         if run is not None:
