@@ -181,7 +181,7 @@ class Reconciler:
         fresh = await self._apply(decided_on, after.model_dump(mode="json", by_alias=True, exclude_none=True))
         self._metrics.saw(key, before, after)
         await self._announcer.change(fresh, before, after, decided.pointing.answer)
-        return KronosModel.from_server(fresh)
+        return model.with_status_of(fresh)
 
     async def _apply(self, body: Object, status: Object) -> Object:
         fresh = await self._cluster.apply_status(body | {"status": status})

@@ -31,6 +31,10 @@ class Contract(BaseModel):
         validate_default=True,
     )
 
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: pydantic copies defaults for every object that it makes, and what is frozen may be shared."""
+        return self
+
 
 PathText = Annotated[str, Field(min_length=1, max_length=1024)]
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
