@@ -14,6 +14,8 @@ from typing_extensions import TypedDict
 
 from kronos_operator.kube.kinds import Object
 
+_TYPED_DICT: Any = TypedDict  # mypy knows it with literal fields only
+
 
 class Metadata(TypedDict, total=False):
     """The metadata of an object, all but managedFields."""
@@ -42,23 +44,20 @@ class Reader:
     def __init__(self, spec: Any = Any) -> None:
         fields: dict[str, Any] = {"apiVersion": Any, "kind": Any, "metadata": Metadata, "spec": spec, "status": Any}
         fields |= dict.fromkeys(("code", "reason", "message"), Any)  # of a Status, which tells of an error
-        body: Any = TypedDict("body", fields, total=False)  # type: ignore[operator]
+        body = _TYPED_DICT("body", fields, total=False)
         if spec is Any:
             body.__pydantic_config__ = ConfigDict(extra="allow")  # a ConfigMap's data, a Service's type
-        page: Any = TypedDict("page", {"metadata": Any, "items": list[body] | None}, total=False)
-        event: Any = TypedDict("event", {"type": str, "object": body})
-        self._page = TypeAdapter(page)
-        self._event = TypeAdapter(event)
+        page = _TYPED_DICT("page", {"metadata": Any, "items": list[body] | None}, total=False)  # type: ignore[valid-type]
+        self._page: TypeAdapter[Object] = TypeAdapter(page)
+        self._event: TypeAdapter[Object] = TypeAdapter(_TYPED_DICT("event", {"type": str, "object": body}))
 
     def page(self, text: bytes) -> Object:
         """A listing. Raises ValueError for what is none."""
-        page: Object = self._page.validate_json(text)
-        return page
+        return self._page.validate_json(text)
 
     def event(self, text: bytes) -> Object:
         """An event of a watch. Raises ValueError for what is none."""
-        event: Object = self._event.validate_json(text)
-        return event
+        return self._event.validate_json(text)
 
 
 EVERYTHING = Reader()

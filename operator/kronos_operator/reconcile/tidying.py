@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
+from functools import partial
 
 from kronos_operator import names
 from kronos_operator.api import KronosModel, Run
@@ -62,7 +63,7 @@ class Tidying:
             doomed = [body for body in workloads if backend_of(body) is backend]
             if len(doomed) > 1:
                 uids = {body["metadata"]["uid"] for body in doomed}
-                await self._delete_all(backend.kind, model, lambda body, uids=uids: _uid(body) in uids, "Foreground")
+                await self._delete_all(backend.kind, model, partial(_is_one_of, uids), "Foreground")
             else:
                 await self._delete_each(backend.kind, doomed, "Foreground")
 
@@ -80,9 +81,8 @@ class Tidying:
             bodies, _ = await self._cluster.list(kind, model.metadata.namespace, selector=selector)
         except NotFound:
             return  # the kind is gone, with all of its objects
-        doomed, others = [], []
-        for body in bodies:
-            (doomed if wanted(body) else others).append(body)
+        doomed = [body for body in bodies if wanted(body)]
+        others = [body for body in bodies if not wanted(body)]
         telling = _requirement(doomed, others)
         if telling and len(doomed) > 1:
             try:
@@ -118,6 +118,10 @@ def _attempt(body: Object) -> tuple[str, str]:
 
 def _labels(body: Object) -> dict[str, str]:
     return body["metadata"].get("labels") or {}
+
+
+def _is_one_of(uids: Set[str], body: Object) -> bool:
+    return _uid(body) in uids
 
 
 def _uid(body: Object) -> str:
