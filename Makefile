@@ -91,8 +91,8 @@ bench: setup ## measure speed and memory side by side with upstream's classes
 gpu: setup ## check the trainer on this machine's GPU and measure it beside upstream (8 minutes; without a GPU, tiny on the CPU)
 	$(BIN)/python -m benchmarks.gpu
 
-bench-operator: setup ## measure the operator under 1,000 and 5,000 models (builds a control plane the first time)
-	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kube-scheduler kubectl helm kwok
+bench-operator: setup ## measure the operator under 1,000 and 5,000 models, and JobSet beside it (builds a control plane the first time)
+	hack/cluster/binaries etcd kube-apiserver kube-controller-manager kube-scheduler kubectl helm kwok jobset
 	$(BIN)/python -m benchmarks.cluster
 
 clean: ## remove .venv and caches; data/ and outputs/ stay

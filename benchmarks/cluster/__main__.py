@@ -12,12 +12,14 @@ from pathlib import Path
 
 from benchmarks.cluster.audit import AuditLog
 from benchmarks.cluster.faked import FakedCluster
+from benchmarks.cluster.jobset import JobSetCluster, JobSets, jobsets
 from benchmarks.cluster.process import running
 from benchmarks.cluster.scenario import Expiry, Life, Restart, after_the_end, begin_anew, expiry, life, restart
 from kronos_operator.kube import Cluster
 
 _WRITES, _RSS_MIB, _RESTART_SECONDS = 12.0, 200.0, 15.0  # goals, at 5,000 models
 _EXPIRED = 100
+_MOST_JOBSETS = 1000  # a comparison needs no more
 
 
 def main(counts: list[int]) -> None:
@@ -31,18 +33,25 @@ def main(counts: list[int]) -> None:
         print(f"\n{models:,} models", flush=True)
         # The processes die with this one's main thread, so nothing is left even if it is killed.
         with tempfile.TemporaryDirectory(prefix="kronos-benchmark-", ignore_cleanup_errors=True) as directory:
-            cluster = FakedCluster(Path(directory))
-            try:
-                cluster.start()
-                asyncio.run(_measure(cluster, models))
-            except BaseException:
-                _show_log(cluster)
-                raise
-            finally:
-                cluster.stop()
+            ours, theirs = Path(directory) / "operator", Path(directory) / "jobset"
+            ours.mkdir(), theirs.mkdir()
+            clusters = [FakedCluster(ours), *([JobSetCluster(theirs)] if models <= _MOST_JOBSETS else [])]
+            for cluster in clusters:
+                try:
+                    cluster.start()
+                    asyncio.run(_measure(cluster, models))
+                except BaseException:
+                    _show_log(cluster)
+                    raise
+                finally:
+                    cluster.stop()
 
 
 async def _measure(cluster: FakedCluster, models: int) -> None:
+    if isinstance(cluster, JobSetCluster):
+        async with await Cluster.connect(kubeconfig=cluster.kubeconfig) as admin:
+            _show_jobsets(await jobsets(admin, cluster, models, min(_EXPIRED, models)))
+        return
     audit = AuditLog(cluster.audit_log)
     begun = models // 10
     async with await Cluster.connect(kubeconfig=cluster.kubeconfig) as admin:
@@ -58,8 +67,9 @@ async def _measure(cluster: FakedCluster, models: int) -> None:
 
 
 def _show_log(cluster: FakedCluster) -> None:
-    if cluster.operator_log.exists():
-        print(cluster.operator_log.read_text()[-4000:], file=sys.stderr)
+    for log in (cluster.operator_log, cluster.directory / "jobset.log"):
+        if log.exists():
+            print(log.read_text()[-4000:], file=sys.stderr)
 
 
 def _show_life(seen: Life) -> None:
@@ -98,6 +108,21 @@ def _show_restart(seen: Restart) -> None:
 
 def _show_expiry(seen: Expiry) -> None:
     _say("deletions a model, at last", _a_model(seen.deletions, seen.models))
+
+
+def _show_jobsets(seen: JobSets) -> None:
+    _say("the same as JobSets", "sigs.k8s.io/jobset, its webhooks in place, on a control plane of its own")
+    _say("all Completed after", f"{seen.seconds:.1f} s, {seen.models / seen.seconds:.1f} models/s")
+    events = sum(count for request, count in seen.writes.items() if request.endswith(" events"))
+    _say(
+        "writes a model",
+        f"{(seen.writes.total() - events) / seen.models:.2f}, and {events / seen.models:.2f} Events",
+    )
+    _say("  of these", _a_model(seen.writes, seen.models))
+    _say("reads a model", _a_model(seen.reads, seen.models))
+    _say("processor time a model", f"{seen.cpu_seconds / seen.models * 1000:.0f} ms")
+    _say("peak RSS", f"{seen.peak_mib:.0f} MiB")
+    _say("writes a model, at last", _a_model(seen.deletions, seen.expired))
 
 
 def _a_model(requests: Counter[str], models: int) -> str:

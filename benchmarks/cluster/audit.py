@@ -1,4 +1,4 @@
-"""What the API server's audit log tells of the operator's requests."""
+"""What the API server's audit log tells of the requests of the operator, or of another controller."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from kronos_operator import names
+from control_plane import OPERATOR_NAMESPACE, RELEASE
 
+OPERATOR = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{RELEASE}"
 WRITES = ("create", "update", "patch", "delete", "deletecollection")
 
 
@@ -23,14 +24,15 @@ class Request:
     name: str
     code: int
     received: datetime
-    owner: bool  # sent by the operator, rather than by the administrator
+    owner: bool  # sent by the controller that is measured, rather than by the administrator
 
 
 class AuditLog:
-    """Reads the log on from where it was read last."""
+    """Reads the log on from where it was read last; `user` is the controller that is measured."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, user: str = OPERATOR) -> None:
         self._path = path
+        self._user = user
         self._offset = 0
 
     def read(self) -> list[Request]:
@@ -40,11 +42,11 @@ class AuditLog:
             # The API server may be writing the last line.
             whole = log.read().rpartition(b"\n")[0]
         self._offset += len(whole) + bool(whole)
-        return [_request(json.loads(line)) for line in whole.splitlines()]
+        return [_request(json.loads(line), self._user) for line in whole.splitlines()]
 
 
 def tally(requests: list[Request], *, writes: bool) -> Counter[str]:
-    """How many of the operator's requests were writes, or reads, by verb and resource; refused ones count too."""
+    """How many of the controller's requests were writes, or reads, by verb and resource; refused ones count too."""
     return Counter(
         f"{request.verb} {request.resource}"
         for request in requests
@@ -57,7 +59,7 @@ def created(requests: list[Request], resource: str) -> dict[str, datetime]:
     return {one.name: one.received for one in requests if (one.verb, one.resource) == ("create", resource)}
 
 
-def _request(event: dict[str, Any]) -> Request:
+def _request(event: dict[str, Any], user: str) -> Request:
     target = event.get("objectRef") or {}
     return Request(
         verb=event["verb"],
@@ -65,5 +67,5 @@ def _request(event: dict[str, Any]) -> Request:
         name=target.get("name", ""),
         code=(event.get("responseStatus") or {}).get("code", 0),
         received=datetime.fromisoformat(event["requestReceivedTimestamp"]),
-        owner=event["user"]["username"].endswith(f":{names.MANAGED_BY}"),
+        owner=event["user"]["username"] == user,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,7 @@ _LOG_LINES = 50
 class FakedCluster(ControlPlane):
     """A control plane whose pods are scheduled, run for 20 s and succeed; its own clients are held back by nothing."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, also: Sequence[str] = ()) -> None:
         self.audit_log = directory / "audit.log"
         self.operator_log = directory / "operator.log"
         audit = (
@@ -33,7 +34,7 @@ class FakedCluster(ControlPlane):
             "kube-apiserver": ("--disable-admission-plugins=TaintNodesByCondition", *audit),
             "kube-controller-manager": (*_CLIENT_LIMITS, "--concurrent-job-syncs=50", "--concurrent-gc-syncs=50"),
         }
-        super().__init__(directory, also=("kube-scheduler", "kwok"), flags=flags)
+        super().__init__(directory, also=("kube-scheduler", "kwok", *also), flags=flags)
 
     def start(self) -> None:
         """Starts everything, nodes too."""

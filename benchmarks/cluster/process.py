@@ -1,4 +1,4 @@
-"""The operator's process under measurement: what it says in /metrics, and what it costs."""
+"""A process under measurement: what it costs, and what the operator's says in /metrics."""
 
 from __future__ import annotations
 
@@ -38,12 +38,11 @@ class Scrape:
         return low
 
 
-class Operator:
-    """A running operator."""
+class Measured:
+    """A running process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self._process = psutil.Process(process.pid)
-        self._port = port
+    def __init__(self, pid: int) -> None:
+        self._process = psutil.Process(pid)
 
     @property
     def peak_mib(self) -> float:
@@ -56,6 +55,14 @@ class Operator:
         """What it has used of the processors."""
         times = self._process.cpu_times()
         return float(times.user + times.system)
+
+
+class Operator(Measured):
+    """A running operator."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        super().__init__(process.pid)
+        self._port = port
 
     def scrape(self) -> Scrape | None:
         """What /metrics says; None while nobody answers."""

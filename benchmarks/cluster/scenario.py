@@ -69,7 +69,7 @@ async def life(admin: Cluster, operator: Operator, audit: AuditLog, models: int)
     """Creates models as fast as the API server takes them, and waits until all have succeeded."""
     await _until(operator, lambda seen: True, every=0.1)
     cpu, start = operator.cpu_seconds, time.monotonic()
-    await _at_once(partial(admin.create, KRONOSMODEL, _model(n)) for n in range(models))
+    await at_once(partial(admin.create, KRONOSMODEL, model_of(n)) for n in range(models))
     applied = time.monotonic() - start
     scrape = await _until(operator, lambda seen: seen.succeeded == models and seen.waiting == 0)
     seconds = time.monotonic() - start
@@ -101,8 +101,8 @@ async def begin_anew(admin: Cluster, audit: AuditLog, models: int) -> int:
         "metadata": {"annotations": {names.RETRAIN_ANNOTATION: "again"}},
         "spec": {"podTemplate": {"annotations": {_HOLD: "true"}}},
     }
-    await _at_once(
-        partial(admin.patch, KRONOSMODEL, NAMESPACE, _name(n), patch, manager="benchmark") for n in range(models)
+    await at_once(
+        partial(admin.patch, KRONOSMODEL, NAMESPACE, name_of(n), patch, manager="benchmark") for n in range(models)
     )
     jobs = 0
     while jobs < models // 2:
@@ -143,8 +143,8 @@ async def restart(operator: Operator, audit: AuditLog, models: int, begun: int, 
 async def expiry(admin: Cluster, operator: Operator, audit: AuditLog, chosen: range) -> Expiry:
     """Lets the children of some ended models expire at once."""
     patch = {"spec": {"childTTLSecondsAfterFinished": 0}}
-    await _at_once(partial(admin.patch, KRONOSMODEL, NAMESPACE, _name(n), patch, manager="benchmark") for n in chosen)
-    there = {_name(n) for n in chosen}
+    await at_once(partial(admin.patch, KRONOSMODEL, NAMESPACE, name_of(n), patch, manager="benchmark") for n in chosen)
+    there = {name_of(n) for n in chosen}
     while there:
         await asyncio.sleep(1)
         jobs, _ = await admin.list(JOB.kind, NAMESPACE)
@@ -161,16 +161,17 @@ def _new_jobs(audit: AuditLog) -> int:
     return len(created(audit.read(), JOB.kind.plural))
 
 
-def _name(number: int) -> str:
+def name_of(number: int) -> str:
+    """Name of a model."""
     return f"model-{number}"
 
 
-def _model(number: int) -> dict[str, Any]:
+def model_of(number: int) -> dict[str, Any]:
     """A model as a user writes it: everything else is defaults."""
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
-        "metadata": {"name": _name(number), "namespace": NAMESPACE},
+        "metadata": {"name": name_of(number), "namespace": NAMESPACE},
         "spec": {
             "timeframe": "1d",
             "data": {"source": {"uri": "s3://bars/daily"}},
@@ -181,7 +182,7 @@ def _model(number: int) -> dict[str, Any]:
     }
 
 
-async def _at_once(requests: Iterable[Callable[[], Awaitable[object]]]) -> None:
+async def at_once(requests: Iterable[Callable[[], Awaitable[object]]]) -> None:
     """Sends requests, some at a time."""
     left = iter(requests)
 

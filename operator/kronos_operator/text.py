@@ -26,6 +26,8 @@ def plain(text: str) -> str:
 
     Tabs and ends of lines stay, the latter as newlines alone.
     """
+    if text.isprintable():
+        return text  # nearly all are, and a status has dozens
     return _CONTROLS.sub("\ufffd", _SEQUENCES.sub("", text.replace("\r\n", "\n")))
 
 

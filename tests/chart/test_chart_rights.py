@@ -12,7 +12,7 @@ from kronos_operator import names
 from kronos_operator.backends import BACKENDS
 
 SERVICE_ACCOUNT = "spec/template/spec/serviceAccountName"
-ALL = "create get list watch delete"
+ALL = "create get list watch delete deletecollection"
 RIGHTS = {
     ("kronos.io", "kronosmodels"): "get list watch",
     ("kronos.io", "kronosmodels/status"): "get patch",

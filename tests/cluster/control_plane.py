@@ -150,9 +150,27 @@ class ControlPlane:
             process.wait()
         self._processes.clear()
 
-    def request(self, method: str, path: str, body: object = None, *, content: str = "application/json") -> Any:
+    def pid(self, name: str) -> int:
+        """The process of a program that runs."""
+        return self._processes[name].pid
+
+    def write_kubeconfig_of(self, namespace: str, account: str, path: Path) -> None:
+        """Makes the kubeconfig of a ServiceAccount, good for two hours."""
+        where = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+        token = self.request("POST", where, {"spec": {"expirationSeconds": 7200}})
+        self._write_kubeconfig(path, token["status"]["token"])
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        content: str = "application/json",
+        accept: str = "application/json",
+    ) -> Any:
         """The administrator's answer from the API server; urllib.error.HTTPError for a status of 400 and above."""
-        headers = {"Authorization": "Bearer admin-token", "Content-Type": content}
+        headers = {"Authorization": "Bearer admin-token", "Content-Type": content, "Accept": accept}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.server + path, data, headers, method=method)
         with self._opener().open(request, timeout=30) as response:
@@ -197,12 +215,7 @@ class ControlPlane:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": OPERATOR_NAMESPACE}}
         crd = yaml.safe_load((REPOSITORY / "manifests" / "crd.yaml").read_text())
         self.apply([namespace, crd, *yaml.safe_load_all(helm.stdout)])
-        token = self.request(
-            "POST",
-            f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/{RELEASE}/token",
-            {"spec": {"expirationSeconds": 7200}},
-        )
-        self._write_kubeconfig(self.operator_kubeconfig, token["status"]["token"])
+        self.write_kubeconfig_of(OPERATOR_NAMESPACE, RELEASE, self.operator_kubeconfig)
 
     def _write_kubeconfig(self, path: Path, token: str) -> None:
         cluster = {"server": self.server, "certificate-authority": str(self.certificate)}

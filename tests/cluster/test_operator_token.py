@@ -204,6 +204,22 @@ def test_objects_of_others_cannot_be_deleted(guarded: ControlPlane) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_objects_of_others_cannot_be_deleted_among_many_either(guarded: ControlPlane) -> None:
+    ours = changed(child("ConfigMap"), "metadata.ownerReferences", None)
+    others = child("ConfigMap")
+    others["metadata"] = {"name": "coredns", "namespace": NAMESPACE, "labels": {"many": "yes"}}
+    ours["metadata"]["labels"]["many"] = "yes"
+    guarded.apply([ours, others])
+    # kubectl lists and deletes one by one; this is one request.
+    token = f"/api/v1/namespaces/{NAMESPACE}/configmaps?labelSelector=many"
+    refused = guarded.kubectl_as_operator("delete", "--raw", token)
+    assert refused.returncode != 0 and LABELLED in refused.stderr
+    assert guarded.kubectl("get", "configmap", "coredns", f"--namespace={NAMESPACE}").returncode == 0
+    done = guarded.kubectl_as_operator("delete", "--raw", f"{token},{LABELLED.replace('=', '%3D')}")
+    assert done.returncode == 0, done.stderr
+    assert guarded.kubectl("get", "configmap", ours["metadata"]["name"], f"--namespace={NAMESPACE}").returncode != 0
+
+
 def test_the_token_reads_no_secret_and_makes_no_pod_token_or_right(guarded: ControlPlane) -> None:
     for verb, resource in (
         ("get", "secrets"),
@@ -218,7 +234,8 @@ def test_the_token_reads_no_secret_and_makes_no_pod_token_or_right(guarded: Cont
         ("impersonate", "serviceaccounts"),
         ("update", "jobs.batch"),
         ("update", "configmaps"),
-        ("deletecollection", "jobs.batch"),
+        ("deletecollection", "pods"),
+        ("deletecollection", "kronosmodels.kronos.io"),
         ("update", "kronosmodels.kronos.io"),
         ("delete", "validatingadmissionpolicies.admissionregistration.k8s.io"),
     ):

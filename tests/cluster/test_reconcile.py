@@ -263,3 +263,44 @@ def test_what_stands_in_the_way_is_told(cluster: ControlPlane, kubelet: Kubelet,
     cluster.patch(f"/api/v1/namespaces/{kubelet.namespace}/resourcequotas/none/status", used)
     cluster.apply([model("queued", kubelet.namespace)])
     eventually(lambda: reason("queued") == "QuotaExceeded", "QuotaExceeded")
+
+
+@pytest.mark.parametrize("collections", [True, False], ids=["today's role", "an older role"])
+def test_what_a_run_leaves_behind_is_deleted_once_it_has_ended(
+    cluster: ControlPlane, kubelet: Kubelet, model: Make, tmp_path: Path, collections: bool
+) -> None:
+    deletions: list[Request] = []
+
+    def deletes(request: Request) -> bool:
+        collection = request.path.endswith(("/jobs", "/configmaps"))
+        if request.method == "DELETE" and (collections or not collection):
+            deletions.append(request)
+        return request.method == "DELETE" and collection and not collections
+
+    def play() -> None:
+        jobs = [kubelet.train("tok", 0), kubelet.train("pred", 1)]
+        finished(kubelet, "m", "Succeeded")
+        copied = cluster.request("GET", f"/apis/batch/v1/namespaces/{kubelet.namespace}/jobs/{jobs[0]}")
+        copied["metadata"] = {key: copied["metadata"][key] for key in ("namespace", "ownerReferences")}
+        labels = {"app.kubernetes.io/managed-by": "kronos-operator", "kronos.io/model": "m"}
+        copied["metadata"] |= {"name": "debug", "labels": labels}
+        copied["spec"] = {"template": {"spec": copied["spec"]["template"]["spec"]}, "suspend": True}
+        cluster.apply([copied])
+        assert kubelet.jobs() == sorted([*jobs, "debug"])
+        kubelet.change("m", spec={"childTTLSecondsAfterFinished": 0})
+        eventually(lambda: kubelet.jobs() == ["debug"], "the end of the run's Jobs")
+        assert not kubelet.pods(jobs[0])
+        found = cluster.request("GET", f"/api/v1/namespaces/{kubelet.namespace}/configmaps")["items"]
+        names = [one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith("m-")]
+        assert names == [f"m-{kubelet.status('m')['run']['id']}"]
+
+    async def main() -> None:
+        async with FaultProxy(cluster) as proxy:
+            proxy.answer(403, times=100, matches=deletes)
+            log = tmp_path / "operator.log"
+            with operator(cluster, kubelet.namespace, log, KUBECONFIG=str(proxy.kubeconfig)):
+                cluster.apply([model("m", kubelet.namespace)])
+                await asyncio.to_thread(play)
+
+    asyncio.run(main())
+    assert len(deletions) == (2 if collections else 4)

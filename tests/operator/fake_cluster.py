@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from kronos_operator import names
 from kronos_operator.api import BackendName
-from kronos_operator.backends import BACKENDS
+from kronos_operator.backends import BACKENDS, backend_of
 from kronos_operator.kube import Conflict, Created, Key, Kind, LogEnd, NotFound, Rejected, Unavailable
 from kronos_operator.kube.client import Page
 from kronos_operator.kube.clock import ServerClock
@@ -47,6 +48,7 @@ class FakeCluster:
         self.events: list[tuple[str, str]] = []
         self.crash_in: int | None = None  # writes until the operator is cut off
         self.unavailable: Kind | None = None  # it cannot be read
+        self.single_deletions = False  # the operator's role does not let it delete several objects at once
         self.calls = 0
         self.meanwhile: dict[int, Callable[[], Awaitable[None]]] = {}  # before the answer to a call, by its number
         self.reject: dict[str, Rejected] = {}  # by kind
@@ -66,13 +68,12 @@ class FakeCluster:
     ) -> tuple[list[Object], str]:
         self.reads.append(f"list {kind.plural}")
         self._refuse(kind)
-        wanted = dict(part.split("=") for part in selector.split(",") if part)
         uid = fields.partition("=")[2]
         found = [
             body
             for (plural, _), body in self.objects.items()
             if plural == kind.plural
-            and wanted.items() <= (body["metadata"].get("labels") or {}).items()
+            and _selected(selector, body["metadata"].get("labels") or {})
             and uid in ("", (body.get("involvedObject") or {}).get("uid"))
         ]
         listed = copy.deepcopy(found)
@@ -105,17 +106,32 @@ class FakeCluster:
         body = self.objects.get((kind.plural, name))
         if body is None or uid not in (None, body["metadata"]["uid"]):
             return False
-        if kind.plural in _WORKLOADS:
-            assert propagation == "Foreground"
-            body["metadata"].setdefault("deletionTimestamp", timestamp(self.now))
-            for pod in self.pods(name):
-                self.delete_pod(pod)
-            self.collect()
-        else:
-            del self.objects[kind.plural, name]
+        self._delete(kind, name, propagation)
         self._wrote(f"delete {kind.plural} {name}")
         await self._answer()
         return True
+
+    async def delete_collection(
+        self, kind: Kind, namespace: str, *, selector: str, propagation: str = "Background"
+    ) -> None:
+        if self.single_deletions:
+            raise Rejected("cannot deletecollection", status=403)
+        for plural, name in list(self.objects):
+            body = self.objects.get((plural, name), {})
+            if body and plural == kind.plural and _selected(selector, body["metadata"].get("labels") or {}):
+                self._delete(kind, name, propagation)
+        self._wrote(f"deletecollection {kind.plural}")
+        await self._answer()
+
+    def _delete(self, kind: Kind, name: str, propagation: str) -> None:
+        if kind.plural not in _WORKLOADS:
+            del self.objects[kind.plural, name]
+            return
+        assert propagation == "Foreground"
+        self.objects[kind.plural, name]["metadata"].setdefault("deletionTimestamp", timestamp(self.now))
+        for pod in self.pods(name):
+            self.delete_pod(pod)
+        self.collect()
 
     async def apply_status(self, body: Object) -> Object:
         there = self.objects.get((KRONOSMODEL.plural, body["metadata"]["name"]))
@@ -228,7 +244,7 @@ class FakeCluster:
         if body["metadata"].get("deletionTimestamp"):
             self.collect()
         elif not _conditions(body):
-            kind = "Failed" if failed else "Complete"
+            kind = backend_of(body).failed if failed else backend_of(body).succeeded
             told = {"type": kind, "status": "True", "reason": reason, "message": message}
             body["status"]["conditions"] = [told | {"lastTransitionTime": timestamp(self.now)}]
 
@@ -330,6 +346,12 @@ def make_model(**spec: Any) -> Object:
 
 def frozen_runs(cluster: FakeCluster) -> list[str]:
     return [name for name in cluster.names(CONFIGMAP) if "-tok-" not in name and "-pred-" not in name]
+
+
+def _selected(selector: str, labels: dict[str, str]) -> bool:
+    """Whether a label selector of the forms `a=b` and `a in (b,c)` names an object with these labels."""
+    wanted = re.findall(r"([^=, ]+)(?:=([^,]*)| in \(([^)]*)\))", selector)
+    return all(labels.get(name) in (one or several).split(",") for name, one, several in wanted)
 
 
 def _conditions(body: Object) -> list[Object]:

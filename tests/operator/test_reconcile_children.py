@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
-from fake_cluster import JOB, frozen_runs, timestamp
+from fake_cluster import JOB, PYTORCHJOB, frozen_runs, timestamp
 from world import KEY, World
 
 from kronos_operator.kube import Kind
 from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD, SERVICE
+from kronos_operator.names import RETRAIN_ANNOTATION
 
 
 def test_ended_children_are_deleted_after_their_ttl_and_the_last_failure_stays() -> None:
@@ -33,6 +35,71 @@ def test_ended_children_are_deleted_after_their_ttl_and_the_last_failure_stays()
     world.reconcile()
     assert world.cluster.live() == []
     assert len(world.status.history) == 1
+
+
+def expired_world(**spec: Any) -> World:
+    """A world whose run has ended, and whose children have just expired."""
+    world = World(childTTLSecondsAfterFinished=100, **spec)
+    world.reconcile()
+    while world.status.phase != "Succeeded":
+        job = world.run()
+        # What the evaluation has decided: a success without it is repeated.
+        result = {"stage": "evaluation", "promotion": {"decision": "Published", "message": ""}}
+        world.cluster.say(job, event="result", result=result if "-eval-" in job else {"stage": "tokenizer"})
+        world.pass_time(200)  # no stage's children go before the run's end
+        world.end()
+    world.pass_time(101)
+    world.cluster.writes.clear()
+    return world
+
+
+@pytest.mark.parametrize(("backend", "kind", "stages"), [("Job", JOB, 3), ("PyTorchJob", PYTORCHJOB, 2)])
+def test_what_a_run_leaves_behind_goes_by_one_request_for_each_kind(backend: str, kind: Kind, stages: int) -> None:
+    world = expired_world(backend=backend, evaluation={"enabled": stages == 3})
+    assert len(world.cluster.names(kind)) == stages
+    world.reconcile()
+    assert world.cluster.writes == ["deletecollection configmaps", f"deletecollection {kind.plural}"]
+    assert world.cluster.names(kind) == []
+    assert world.cluster.names(CONFIGMAP) == frozen_runs(world.cluster) != []
+
+
+def test_a_role_that_allows_no_collections_lets_them_be_deleted_one_by_one() -> None:
+    world = expired_world()
+    world.cluster.single_deletions = True
+    world.reconcile()
+    assert [write.split()[0] for write in world.cluster.writes] == ["delete"] * 4
+    assert world.cluster.names(JOB) == []
+
+
+def test_a_copy_of_a_job_is_not_deleted_with_those_that_expire() -> None:
+    world = expired_world()
+    job = world.cluster.names(JOB)[0]
+    copied = copy.deepcopy(world.cluster.objects["jobs", job])
+    copied["metadata"]["name"] = f"{job}-debug"
+    world.cluster.put(JOB, copied)
+    world.reconcile()
+    assert world.cluster.names(JOB) == [f"{job}-debug"]
+    assert "deletionTimestamp" not in world.cluster.objects["jobs", f"{job}-debug"]["metadata"]
+
+
+def test_what_was_asked_to_go_is_not_asked_again_while_the_watch_lags() -> None:
+    world = expired_world()
+    world.lister.freeze()
+    for _ in range(3):
+        world.reconcile()
+    assert len(world.cluster.writes) == 2
+    assert world.cluster.names(JOB) == []
+
+
+def test_an_earlier_run_goes_with_what_it_was_to_train_and_leaves_the_present_one_alone() -> None:
+    world = expired_world()
+    (before,) = frozen_runs(world.cluster)
+    world.cluster.annotate(RETRAIN_ANNOTATION, "again")
+    world.run()
+    after = [name for name in frozen_runs(world.cluster) if name != before]
+    assert frozen_runs(world.cluster) == after
+    assert world.cluster.names(JOB) == [world.job]
+    assert sorted(world.cluster.names(CONFIGMAP)) == sorted([world.job, *after])
 
 
 def test_a_foreign_object_with_a_childs_labels_neither_stops_nor_blocks_a_run_and_is_warned_of_once() -> None:

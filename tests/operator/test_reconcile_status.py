@@ -180,3 +180,12 @@ def test_no_more_ended_runs_than_the_history_limit_are_kept_and_the_newest_is_fi
     world.cluster.change_spec(historyLimit=0)
     world.reconcile()
     assert world.status.history == []
+
+
+def test_that_pods_are_being_made_is_no_event_and_that_they_train_or_wait_in_vain_is_one() -> None:
+    world = World()
+    world.reconcile()
+    assert world.condition("Ready") == ("True", "Pending")
+    assert world.cluster.events == []
+    world.run()
+    assert world.cluster.events == [("Normal", "TrainingTokenizer")]

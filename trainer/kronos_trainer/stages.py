@@ -6,6 +6,7 @@ It imports nothing, for the help of `kronos`, which names the stages, is to be t
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self
 
@@ -51,7 +52,7 @@ class StageName(StrEnum):
         """Its settings where a spec does not name it."""
         return self.config() if self.config.by_default else None
 
-    @property
+    @cached_property
     def has_weights(self) -> bool:
         """Whether it produces weights, and not scores."""
         from kronos_trainer.config.spec import WeightsStage

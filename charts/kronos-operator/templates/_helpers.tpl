@@ -47,11 +47,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range include "kronos-operator.workloads" . | fromYamlArray }}
 - apiGroups: [{{ .group }}]
   resources: [{{ .resource }}]
-  verbs: [create, get, list, watch, delete]
+  verbs: [create, get, list, watch, delete, deletecollection]
 {{- end }}
 - apiGroups: [""]
   resources: [services, configmaps]
-  verbs: [create, get, list, watch, delete]
+  verbs: [create, get, list, watch, delete, deletecollection]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]

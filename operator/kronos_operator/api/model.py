@@ -69,6 +69,15 @@ class KronosModel(Contract):
         """
         return cls.model_validate(body, extra="ignore")
 
+    def with_status_of(self, body: Mapping[str, Any]) -> Self:
+        """The model with the metadata and the status that the API server answered to a write of its status.
+
+        The write names the version that this model was read from, so the spec is the same, and is not read again.
+        """
+        metadata = Metadata.model_validate(body["metadata"], extra="ignore")
+        status = Status.model_validate(body["status"], extra="ignore")
+        return self.model_copy(update={"metadata": metadata, "status": status})
+
     @property
     def ref(self) -> ModelRef:
         """Namespace and name, as the trainer needs them."""

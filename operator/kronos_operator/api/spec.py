@@ -220,7 +220,7 @@ class Spec(Staged):
         ge=0,
         le=31536000,
         alias="childTTLSecondsAfterFinished",
-        description="Seconds after which the Job, Service and ConfigMap of a finished stage are deleted. The "
+        description="Seconds after the end of a run after which its Jobs, Services and ConfigMaps are deleted. The "
         "KronosModel is kept.",
     )
     pod_template: PodTemplate = Field(

@@ -31,7 +31,7 @@ def _no_exit_codes(message: str) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """A kind of workload. What its functions get as `spec` is a workload's `spec`, of which `trim` keeps enough."""
+    """A kind of workload. What its functions get as `spec` is a workload's `spec`, or `kept` of it."""
 
     kind: Kind
     # What a user has to do where the cluster does not know the kind; empty for one that every cluster has.
@@ -44,7 +44,7 @@ class Backend:
     service: Callable[[AttemptTemplate], Manifest] | None = None
 
     # How its spec is read.
-    trim: Callable[[Object], Object]  # the part that the operator keeps in memory
+    kept: type  # a TypedDict of the part that the operator reads of a listing, and keeps in memory
     size: Callable[[Object], int]  # pods that it is to have
     suspended: Callable[[Object], bool]  # whether it waits to be admitted by a queue
 

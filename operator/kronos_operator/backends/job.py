@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from kronos_operator import names
 from kronos_operator.backends.backend import Backend, controller_of_kind
@@ -115,8 +118,9 @@ def _deadline(attempt: AttemptTemplate) -> Manifest:
     return {} if seconds is None else {"activeDeadlineSeconds": seconds}
 
 
-def _trim(spec: Object) -> Object:
-    return {name: spec[name] for name in ("suspend", "parallelism") if name in spec}
+class _Kept(TypedDict, total=False):
+    suspend: Any
+    parallelism: Any
 
 
 def _node_rank(pod: Object) -> int:
@@ -131,7 +135,7 @@ JOB = Backend(
     container=_CONTAINER,
     workload=_workload,
     service=_service,
-    trim=_trim,
+    kept=_Kept,
     size=lambda spec: int(spec.get("parallelism", 0)),
     suspended=lambda spec: bool(spec.get("suspend")),
     owner=partial(controller_of_kind, _KIND.kind),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from kronos_operator.backends.backend import Backend, controller_of_kind
 from kronos_operator.kube.kinds import Kind, Object
@@ -35,11 +38,13 @@ def _workload(attempt: AttemptTemplate) -> Manifest:
     }
 
 
-def _trim(spec: Object) -> Object:
-    kept = {"runPolicy": spec["runPolicy"]} if "runPolicy" in spec else {}
-    replicas = spec.get("pytorchReplicaSpecs") or {}
-    counts = {role: {"replicas": one.get("replicas", 1)} for role, one in replicas.items()}
-    return kept | ({"pytorchReplicaSpecs": counts} if counts else {})
+class _Replicas(TypedDict, total=False):
+    replicas: Any
+
+
+class _Kept(TypedDict, total=False):
+    runPolicy: Any
+    pytorchReplicaSpecs: dict[str, _Replicas] | None
 
 
 def _size(spec: Object) -> int:
@@ -56,7 +61,7 @@ PYTORCH_JOB = Backend(
     missing="the cluster has no PyTorchJob: install the training operator, or set backend to Job",
     container=_CONTAINER,
     workload=_workload,
-    trim=_trim,
+    kept=_Kept,
     size=_size,
     suspended=lambda spec: bool((spec.get("runPolicy") or {}).get("suspend")),
     owner=partial(controller_of_kind, _KIND.kind),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 from importlib.metadata import version
@@ -20,6 +20,7 @@ from kronos_operator.kube.errors import ClusterError, Conflict, NotFound, Unavai
 from kronos_operator.kube.kinds import KRONOSMODEL, POD, Kind, Object
 from kronos_operator.kube.logs import LogEnd, LogReader
 from kronos_operator.kube.owners import controller_of
+from kronos_operator.kube.reading import EVERYTHING, Reader, read
 from kronos_operator.names import MANAGED_BY
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
@@ -90,12 +91,18 @@ class Cluster:
             return None
 
     async def pages(
-        self, kind: Kind, namespace: str | None = None, *, selector: str = "", fields: str = ""
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        selector: str = "",
+        fields: str = "",
+        reader: Reader = EVERYTHING,
     ) -> AsyncIterator[Page]:
-        """What `list` returns, piece by piece, for more objects than should be held at once."""
+        """What `list` returns, piece by piece, for more objects than should be held at once, as `reader` reads them."""
         query = {"limit": str(_PAGE), "labelSelector": selector, "fieldSelector": fields}
         while True:
-            page = await self._json("GET", kind.path(namespace), query=query)
+            page = await self._json("GET", kind.path(namespace), query=query, read=reader.page)
             metadata = page.get("metadata") or {}
             # Items of a list do not carry their kind; events of a watch do.
             of_kind = {"apiVersion": kind.api_version, "kind": kind.kind}
@@ -161,6 +168,18 @@ class Cluster:
                 raise
             return False
         return True
+
+    async def delete_collection(
+        self, kind: Kind, namespace: str, *, selector: str, propagation: Propagation = "Background"
+    ) -> None:
+        """Asks for the deletion of all objects of a namespace that a label selector names, in one request.
+
+        Raises Rejected where the right to deletecollection is missing, whatever the right to delete.
+        """
+        if not selector:
+            raise ValueError("without a selector, everything would be deleted")
+        body: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        await self._json("DELETE", kind.path(namespace), query={"labelSelector": selector}, body=body)
 
     async def apply_status(self, body: Object) -> Object:
         """Makes `body["status"]` the operator's part of a KronosModel's status, by server-side apply.
@@ -289,10 +308,11 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content: str = "application/json",
+        read: Callable[[bytes], Object] = read,
     ) -> Object:
         response = await self._request(method, path, query=query or {}, body=body, content=content)
         try:
-            answer: Object = json.loads(await response.read())
+            answer = read(await response.read())
         except (*UNREACHABLE, ValueError) as error:
             raise Unavailable(f"{self.server} broke off its answer: {error or type(error).__name__}") from error
         return answer

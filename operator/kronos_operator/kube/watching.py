@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterable
 from typing import NoReturn
 
 import aiohttp
+from pydantic import ValidationError
 
 from kronos_operator.kube.client import Cluster
 from kronos_operator.kube.errors import ClusterError, Expired, NotFound, Unavailable, from_response
 from kronos_operator.kube.kinds import Kind, Object
+from kronos_operator.kube.reading import EVERYTHING, Reader
 from kronos_operator.kube.store import Change, Key, Packed, Store
 
 __all__ = ["Change", "Key", "Packed", "Store", "Watch"]
@@ -46,9 +48,10 @@ class Watch:
     """Watches one kind, in a namespace or in the whole cluster, filtered by the server.
 
     `on_change` is called for every change, after the store has taken it in; it must be quick and must not raise.
-    `trim` cuts each object down to what its readers need before it is kept. A kind that may be absent, because another
-    product brings it, is `optional`: while it is absent the watch counts as synced, and the store stays empty. With
-    `relist_seconds` everything is listed anew at this interval, to repair what a network has swallowed unnoticed.
+    `reader` and then `trim` cut each object down to what its readers need before it is kept. A kind that may be absent,
+    because another product brings it, is `optional`: while it is absent the watch counts as synced, and the store stays
+    empty. With `relist_seconds` everything is listed anew at this interval, to repair what a network has swallowed
+    unnoticed.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Watch:
         on_change: Callable[[Change], None],
         namespace: str | None = None,
         selector: str = "",
+        reader: Reader = EVERYTHING,
         trim: Callable[[Object], Object] = without_noise,
         optional: bool = False,
         relist_seconds: float = math.inf,
@@ -74,6 +78,7 @@ class Watch:
         self._on_change = on_change
         self._namespace = namespace
         self._selector = selector
+        self._reader = reader
         self._trim = trim
         self._optional = optional
         self._relist = relist_seconds
@@ -128,7 +133,7 @@ class Watch:
     async def _list(self) -> None:
         listed: set[Key] = set()
         version = ""
-        async for page in self._cluster.pages(self.kind, self._namespace, selector=self._selector):
+        async for page in self._cluster.pages(self.kind, self._namespace, selector=self._selector, reader=self._reader):
             for body in page.items:
                 listed.add(Key.of(body))
                 self._report(self.store.put(self._trim(body)))
@@ -154,8 +159,8 @@ class Watch:
         async with self._cluster.stream(self.kind.path(self._namespace), query, timeout=timeout) as response:
             try:
                 async for line in response.content:
-                    self._take(json.loads(line))
-            except (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError) as error:
+                    self._take(self._reader.event(line))
+            except (aiohttp.ClientError, TimeoutError, OSError, ValidationError) as error:
                 raise Unavailable(f"the stream broke off: {error or type(error).__name__}") from error
 
     def _take(self, event: Object) -> None:

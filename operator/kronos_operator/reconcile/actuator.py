@@ -1,8 +1,8 @@
-"""What changes the cluster: freezing a run, starting, stopping and tidying up gangs. Each may be repeated."""
+"""What changes the cluster: freezing a run, starting and stopping gangs. Each may be repeated."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from kronos_operator import names
 from kronos_operator.api import KronosModel, Run
@@ -11,7 +11,7 @@ from kronos_operator.hashing import stage_hashes, template_hash
 from kronos_operator.kube import Cluster, ClusterError, Created, NotFound, Object, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 from kronos_operator.manifests import AttemptTemplate, frozen, run_config_map
-from kronos_operator.plan import Action, Deletions, Obstacle, StartAttempt, StopAttempt
+from kronos_operator.plan import Action, Obstacle, StartAttempt, StopAttempt
 from kronos_operator.policy import violations
 from kronos_operator.reconcile.gangs import ObservedGang, is_child
 from kronos_operator.settings import Settings
@@ -70,32 +70,6 @@ class Actuator:
             if found is not None:
                 return found
         return None
-
-    async def delete(
-        self, model: KronosModel, deletions: Deletions, run: Run | None, gangs: Sequence[ObservedGang]
-    ) -> None:
-        """Carries out a plan's deletions."""
-        by_attempt = {(gang.run, gang.attempt): gang for gang in gangs}
-        for attempt in deletions.stuck:
-            await self._delete_workload(by_attempt[attempt])
-        if deletions.expired:
-            # The workloads go last: while one is there, what was left undone is found to be so.
-            await self._sweep(model, run, deletions.kept)
-        for attempt in deletions.expired:
-            await self._delete_workload(by_attempt[attempt])
-
-    async def _delete_workload(self, gang: ObservedGang) -> None:
-        """Deletes the gang's workload; it stays listed until its last pod is gone."""
-        if gang.workload is None or gang.deleting:
-            return
-        metadata = gang.workload["metadata"]
-        await self._cluster.delete(
-            backend_of(gang.workload).kind,
-            metadata["namespace"],
-            metadata["name"],
-            uid=metadata["uid"],
-            propagation="Foreground",
-        )
 
     async def restore(self, model: KronosModel, start: StartAttempt, gang: ObservedGang) -> list[str]:
         """Makes again what the pods of a started attempt need and somebody has deleted. Returns what that was.
@@ -211,20 +185,6 @@ class Actuator:
                     await self._cluster.delete(
                         backend.kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
                     )
-
-    async def _sweep(self, model: KronosModel, run: Run | None, kept: Collection[tuple[str, int]]) -> None:
-        """Deletes the ConfigMaps and Services of all other attempts, and what froze earlier runs."""
-        attempts = {(run_id, str(attempt)) for run_id, attempt in kept}
-        if run is not None:
-            attempts |= {(run.id, str(run.attempt)), (run.id, "")}
-        for kind in (CONFIGMAP, SERVICE):
-            selector = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY},{names.MODEL_LABEL}={model.metadata.name}"
-            bodies, _ = await self._cluster.list(kind, model.metadata.namespace, selector=selector)
-            for body in bodies:
-                labels = body["metadata"]["labels"]
-                if (labels.get(names.RUN_LABEL, ""), labels.get(names.ATTEMPT_LABEL, "")) in attempts:
-                    continue
-                await self._cluster.delete(kind, *_place(body), uid=body["metadata"]["uid"])
 
 
 def _repository(image: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from kronos_operator.api import Status
+from kronos_operator.api import Phase, Status
 from kronos_operator.kube import Object, Recorder
 from kronos_operator.plan import Answer, Verb
 
@@ -28,6 +28,8 @@ class Announcer:
             return
         if answer is not None and answer.reason == new.reason:
             return  # as was said
+        if new.status == "True" and new.reason == Phase.PENDING:
+            return  # its pods are being made: within seconds they run, or it is said why they do not
         bad = new.status != "True" or new.reason in _WARNINGS
         await self._post(body, new.reason, new.message or str(after.phase), "Warning" if bad else "Normal")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from kronos_operator import names
 from kronos_operator.backends import backend_of, backend_of_pod, node_rank
@@ -35,49 +36,49 @@ class ObservedWorkload:
     workload: Object | None
     pods: tuple[Object, ...] = ()
 
-    @property
+    @cached_property
     def size(self) -> int:
         """How many pods its workload is to have."""
         return 0 if self.workload is None else backend_of(self.workload).size(self.workload["spec"])
 
-    @property
+    @cached_property
     def missing(self) -> int:
         """How many of its pods have not been made."""
         return max(0, self.size - len(self.pods))
 
-    @property
+    @cached_property
     def finished(self) -> str:
         """How the workload ended, `Complete` or `Failed`; empty while it goes on."""
         if self.workload is None or self._end is None:
             return ""
         return "Complete" if self._end["type"] == backend_of(self.workload).succeeded else "Failed"
 
-    @property
+    @cached_property
     def finished_at(self) -> float | None:
         """When the workload ended."""
         return None if self._end is None else seconds_of(self._end.get("lastTransitionTime"))
 
-    @property
+    @cached_property
     def succeeding(self) -> bool:
         """Whether the workload's controller has announced its success, while pods may still run."""
         return self.workload is not None and bool(true_condition(self.workload, backend_of(self.workload).succeeding))
 
-    @property
+    @cached_property
     def failing(self) -> bool:
         """Whether the workload's controller has announced its failure, while pods may still run."""
         return self.workload is not None and bool(true_condition(self.workload, backend_of(self.workload).failing))
 
-    @property
+    @cached_property
     def deleting(self) -> bool:
         """Whether the workload's deletion was asked for."""
         return self.workload is not None and bool(self.workload["metadata"].get("deletionTimestamp"))
 
-    @property
+    @cached_property
     def suspended(self) -> bool:
         """Whether it waits to be admitted by a queue."""
         return self.workload is not None and backend_of(self.workload).suspended(self.workload["spec"])
 
-    @property
+    @cached_property
     def _end(self) -> Object | None:
         return None if self.workload is None else backend_of(self.workload).end(self.workload)
 
@@ -90,7 +91,7 @@ class ObservedGang(ObservedWorkload):
     stage: StageName
     attempt: int
 
-    @property
+    @cached_property
     def first_pod(self) -> Object | None:
         """The pod of rank 0, which speaks for the gang."""
         return next((pod for pod in self.pods if node_rank(pod) == 0), None)

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from kronos_operator import names
 from kronos_operator.backends import BACKENDS
 from kronos_operator.kube import Change, Cluster, Key, Kind, Object, Store, Watch
 from kronos_operator.kube.kinds import KRONOSMODEL, POD
+from kronos_operator.kube.reading import Reader
 from kronos_operator.kube.watching import without_noise
 from kronos_operator.reconcile.models import Models
+
+
+class _PodSpec(TypedDict, total=False):
+    nodeName: Any
+
 
 _SELECTOR = f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
 
@@ -43,9 +52,9 @@ class ChildLister:
         self.watches: list[Watch] = []
         for namespace in namespaces:
             watch = partial(self._watch, cluster, namespace)
-            self.watches.append(watch(POD, _trim_pod))
+            self.watches.append(watch(POD, _PodSpec))
             self.watches += [
-                watch(backend.kind, backend.trim, optional=bool(backend.missing)) for backend in BACKENDS.values()
+                watch(backend.kind, backend.kept, optional=bool(backend.missing)) for backend in BACKENDS.values()
             ]
 
     def workloads(self, model: Key) -> list[Object]:
@@ -61,7 +70,7 @@ class ChildLister:
         cluster: Cluster,
         namespace: str | None,
         kind: Kind,
-        trim: Callable[[Object], Object],
+        kept: type,
         *,
         optional: bool = False,
     ) -> Watch:
@@ -72,7 +81,8 @@ class ChildLister:
             on_change=self._changed,
             namespace=namespace,
             selector=_SELECTOR,
-            trim=partial(_trimmed, trim),
+            reader=Reader(kept),
+            trim=_trimmed,
             optional=optional,
         )
 
@@ -85,12 +95,6 @@ class ChildLister:
             self._on_change(Key(change.key.namespace, model))
 
 
-def _trimmed(trim: Callable[[Object], Object], body: Object) -> Object:
-    """Without what the operator does not read and what is large: most of the specification."""
-    body = without_noise(body)
-    body["spec"] = trim(body.get("spec") or {})
-    return body
-
-
-def _trim_pod(spec: Object) -> Object:
-    return {name: spec[name] for name in ("nodeName",) if name in spec}
+def _trimmed(body: Object) -> Object:
+    body.setdefault("spec", {})
+    return without_noise(body)

@@ -22,6 +22,7 @@ from kronos_operator.reconcile.older_status import with_stages
 from kronos_operator.reconcile.placing import Placing
 from kronos_operator.reconcile.pointer_pods import PointerPods
 from kronos_operator.reconcile.status import status_of, worth_writing
+from kronos_operator.reconcile.tidying import Tidying
 from kronos_operator.reconcile.unreadable import REASON, complaint, unreadable_status
 from kronos_operator.settings import Settings
 
@@ -48,6 +49,7 @@ class Reconciler:
         self._now = now
         self.models = Models()  # filled by a watch, and by the answers to our own writes
         self._actuator = Actuator(cluster, settings)
+        self._tidying = Tidying(cluster)
         self._pointer_pods = PointerPods(cluster, self._actuator, settings)
         self._observer = Observer(cluster, lister, self._actuator, settings)
         self._placing = Placing(settings.policy, wake, now())
@@ -121,7 +123,7 @@ class Reconciler:
             await self._write(model, plan(model, replace(observed, rejected=error.obstacle), now), seen)
             return 0.0
         self._postponed.pop(key, None)
-        await self._actuator.delete(model, decided.deletions, decided.run, seen.gangs)
+        await self._tidying.delete(model, decided.deletions, decided.run, seen.gangs, seen.now)
         await self._pointer_pods.delete(decided.pointing.deletions, seen.pointers)
         self._count(key, model, seen)
         return self._next(seen, decided, in_line=observed.place is not None)
@@ -179,7 +181,7 @@ class Reconciler:
         fresh = await self._apply(decided_on, after.model_dump(mode="json", by_alias=True, exclude_none=True))
         self._metrics.saw(key, before, after)
         await self._announcer.change(fresh, before, after, decided.pointing.answer)
-        return KronosModel.from_server(fresh)
+        return model.with_status_of(fresh)
 
     async def _apply(self, body: Object, status: Object) -> Object:
         fresh = await self._cluster.apply_status(body | {"status": status})

@@ -65,6 +65,8 @@ def worth_writing(before: Status, after: Status, interval: float) -> bool:
     It is written `interval` seconds after the last at the earliest, and then only if the percentage has changed or five
     minutes have passed.
     """
+    if before == after:
+        return False
     if _without_progress(before) != _without_progress(after):
         return True
     old, new = before.progress, after.progress
@@ -144,6 +146,9 @@ def _evaluation(model: KronosModel, before: Status, run: Run | None, seen: Obser
 def _report(model: KronosModel, run: Run | None) -> str | None:
     if run is None or not (run.outcome is not None or any(stage.done for stage in run.stages)):
         return None
+    before = model.status
+    if before is not None and before.report and before.run is not None and before.run.id == run.id:
+        return before.report
     return str(RunPaths(_ROOT, model.ref, run.id).report)
 
 

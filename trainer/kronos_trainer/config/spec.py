@@ -11,7 +11,7 @@ import re
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -30,6 +30,10 @@ class Contract(BaseModel):
         allow_inf_nan=False,
         validate_default=True,
     )
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Itself: pydantic copies defaults for every object that it makes, and what is frozen may be shared."""
+        return self
 
 
 PathText = Annotated[str, Field(min_length=1, max_length=1024)]
