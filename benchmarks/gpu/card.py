@@ -12,6 +12,9 @@ import torch
 
 from benchmarks.gpu.place import SMALL, Results, wait
 
+# Named, since a bare GPU machine lacks what other files import.
+FILES = ("tests/trainer/test_gpu.py", "tests/trainer/test_two_ranks.py")
+
 
 def card(results: Results) -> None:
     """Names, versions, and ceilings: products of 8,192 x 8,192 matrices, a copy, the host's time for a launch."""
@@ -41,7 +44,7 @@ def card(results: Results) -> None:
 
 def tests(results: Results) -> None:
     """The tests marked `gpu`, each by its name: ids, gradients, resume, lack of memory, graph, two ranks."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-m", "gpu", "tests/trainer", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rA", "-m", "gpu", *FILES, "-p", "no:cacheprovider"]
     done = subprocess.run(command, capture_output=True, text=True)
     for outcome, name in re.findall(r"^(PASSED|FAILED|ERROR) \S+::(\S+)", done.stdout, re.MULTILINE):
         results.put(name, "passed" if outcome == "PASSED" else {"failed": outcome.lower()})
