@@ -30,7 +30,7 @@ READ = """
 """
 # ... what it writes into other fields than a reason, or uses by itself.
 WRITTEN = """
-    Indexed FailJob Never Foreground Service Worker Master In None Job PyTorchJob Normal Warning Reconcile
+    Indexed FailJob Never Background Foreground Service Worker Master In None Job PyTorchJob Normal Warning Reconcile
     RunBegan StageSucceeded AttemptFailed AttemptStopped RunEnded Scoring
 """
 # Words of Kubernetes for a disruption, which the operator passes on.
