@@ -29,7 +29,7 @@ demo: setup ## finetune both shipped models on real bars, tiny and short (minute
 	$(BIN)/kronos run -f manifests/examples/model_a_4h.yaml -f manifests/examples/model_b_1d.yaml \
 		--set tokenizer.init.scratch.size=tiny --set tokenizer.epochs=4 --set tokenizer.batchSize=32 \
 		--set predictor.init.scratch.size=tiny --set predictor.epochs=3 --set predictor.batchSize=32 \
-		--set tokenizer.learningRate=1e-3 --set predictor.learningRate=1e-3 \
+		--set tokenizer.learningRate=1e-3 --set predictor.learningRate=2e-3 \
 		--set training.windowsPerEpoch=640 --set training.validationWindows=256 \
 		--set resources.processesPerNode=2 --set evaluation.samples=40
 

@@ -150,7 +150,11 @@ def test_a_rank_killed_in_the_second_stage_is_that_stages_failure(settings: Loca
     assert "exit code 1: starts again" in log
 
 
-def test_a_stop_between_the_stages_begins_nothing(settings: LocalSettings) -> None:
+def test_a_stop_between_the_stages_begins_nothing(
+    settings: LocalSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
     def interrupt(key: str, event: Event) -> None:
         if isinstance(event, ResultEvent):
             os.kill(os.getpid(), signal.SIGINT)
@@ -164,6 +168,7 @@ def test_a_stop_between_the_stages_begins_nothing(settings: LocalSettings) -> No
     )
     assert not ready.paths.stage(StageName.PREDICTOR).result.exists()
     assert not ready.paths.log(ready.run, StageName.PREDICTOR, 1).exists()
+    assert not list(tmp_path.glob("kronos-launch-*")), "it was killed"
     assert [stage.action for stage in prepared(settings, epochs=50).stages] == ["complete", "train"]
 
 

@@ -76,7 +76,7 @@ TRIAL = (
     "predictor.init.scratch.size=tiny",
     "predictor.epochs=3",
     "predictor.batchSize=32",
-    "predictor.learningRate=1e-3",
+    "predictor.learningRate=2e-3",
     "training.windowsPerEpoch=640",
     "training.validationWindows=256",
 )
