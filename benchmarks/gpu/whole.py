@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import yaml
 
 from benchmarks.gpu.place import SMALL, Results, bars, directory
 
+_KRONOS = "import sys; from kronos_operator.cli import main; sys.exit(main())"  # installed or not
+
 
 def run(results: Results) -> None:
     """As many windows and epochs as manifests/examples/model_a_4h.yaml has on its own bars, from random weights."""
@@ -21,19 +24,28 @@ def run(results: Results) -> None:
 
 
 def packing(results: Results) -> None:
-    """Eight small models, one after the other and several at once on the same GPU."""
-    count = 2 if SMALL else 8
-    for workers in (1, 2) if SMALL else (1, 4, 8):
+    """Small models on one GPU, one alone and eight at once: windows of the predictor a second, of all together."""
+    for count in (1, 2) if SMALL else (1, 8):
+        names = [f"of{count}-{number}" for number in range(count)]
         models = [
-            _model(f"m{workers}-{number}", size="tiny" if SMALL else "mini", epochs=1, windows=32 if SMALL else 6400)
-            for number in range(count)
+            _model(name, size="tiny" if SMALL else "mini", epochs=1 if SMALL else 30, windows=32 if SMALL else 6400)
+            for name in names
         ]
-        options = ("--workers", str(workers)) if SMALL else ("--workers-per-gpu", str(workers))
-        results.attempt(f"{count} models, {workers} at a time", partial(_kronos, models, *options))
+        share = ("--max-workers" if SMALL else "--workers-per-gpu", str(count))
+        results.attempt(f"{count} models of one size at once", partial(_together, models, names, share))
+
+
+def _together(models: list[str], names: list[str], share: tuple[str, str]) -> dict[str, Any]:
+    taken = _kronos(models, "--mode", "parallel", *share)
+    rates = []
+    for name in names:
+        (file,) = (directory() / "outputs").glob(f"models/*/{name}/runs/*/predictor/result.json")
+        rates.append(json.loads(file.read_text())["samplesPerSecond"])
+    return {"windows/s": round(sum(rates)), "each": [round(rate) for rate in rates], "s": taken["s"]}
 
 
 def _model(name: str, *, size: str, epochs: int, windows: int) -> str:
-    stage = {"epochs": epochs, "batchSize": 64 if not SMALL else 8, "learningRate": 1e-4}
+    stage = {"epochs": epochs, "batchSize": 8 if SMALL else 64, "learningRate": 1e-4}
     spec = {
         "timeframe": "1h",
         "data": {"source": {"path": str(bars())}},
@@ -54,7 +66,7 @@ def _kronos(models: list[str], *options: str) -> dict[str, Any]:
     environment = os.environ | {"KRONOS_OUTPUT_PATH": str(directory() / "outputs"), "COMET_MODE": "disabled"}
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "kronos_operator.cli", "run", *files, *options],
+        [sys.executable, "-c", _KRONOS, "run", *files, *options],
         env=environment,
         capture_output=True,
         text=True,
@@ -62,4 +74,4 @@ def _kronos(models: list[str], *options: str) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
-    return {"s": round(seconds, 1), "models/min": round(len(models) / seconds * 60, 1)}
+    return {"s": round(seconds, 1)}
