@@ -33,12 +33,17 @@ from kronos_trainer.training.tokenizer import TokenizerTask
 MakeRun = Callable[..., RunConfig]
 
 
-def run_stage(run: RunConfig, stop_requested: Callable[[], bool] = lambda: False) -> list[dict[str, Any]]:
-    """Trains a stage in this process and returns what it said."""
-    stream = io.StringIO()
+def run_stage(
+    run: RunConfig, stop_requested: Callable[[], bool] = lambda: False, said: list[dict[str, Any]] | None = None
+) -> list[dict[str, Any]]:
+    """Trains a stage in this process and returns what it said, in `said` even where it raises."""
+    stream, said = io.StringIO(), [] if said is None else said
     ranks = Ranks(device=torch.device("cpu"))
-    train.train_stage(run, ranks, progress=Progress(run, stream=stream), stop_requested=stop_requested)
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    try:
+        train.train_stage(run, ranks, progress=Progress(run, stream=stream), stop_requested=stop_requested)
+    finally:
+        said += [json.loads(line) for line in stream.getvalue().splitlines()]
+    return said
 
 
 def result_of(run: RunConfig) -> dict[str, Any]:
@@ -73,6 +78,7 @@ def test_both_stages_learn(trainable: MakeRun) -> None:
         phases = [line["phase"] for line in said if line["event"] == "phase"]
         assert phases[0] == "loading"
         assert set(phases) >= {"training", "validating", "saving"}
+        assert {line["checkpoint"] for line in said if "checkpoint" in line} <= {result["steps"]}
         assert ("tokenising" in phases) == (stage == "predictor")
     assert run.paths().current.exists()
 
@@ -144,9 +150,11 @@ def test_a_stop_during_validation_is_resumed_bit_for_bit(trainable: MakeRun, mon
     # In the validation of the first weights, where there is nothing to save, then in the one after the first epoch.
     for attempt, limit in enumerate((0, one_validation)):
         scores = 0
+        said: list[dict[str, Any]] = []
         with pytest.raises(Stopped):
-            run_stage(run.model_copy(update={"attempt": attempt}), stop_requested=functools.partial(past, limit))
+            run_stage(run.model_copy(update={"attempt": attempt}), functools.partial(past, limit), said)
     assert json.loads(run.paths().stage(run.stage).pointer.read_text())["latest"]["step"] == 23
+    assert said[-1]["checkpoint"] == 23
     run_stage(run.model_copy(update={"attempt": 2}))
     assert same(weights_of(run), weights_of(whole))
     assert _timeless(metrics_of(run)) == _timeless(metrics_of(whole))

@@ -278,6 +278,7 @@ class Loop:
             self._ranks.on_first(self._saving.finish)  # raises
         if ballot.stop:
             self._save()
+            self._progress.phase(phase)  # says at once what is saved
             raise Stopped(
                 "stopped on request before the first step; there was nothing to save"
                 if self.state.step == 0
@@ -286,7 +287,7 @@ class Loop:
             )
         if ballot.save and self.state.position != self._saved:
             self._begin_saving()
-        self._progress.update(checkpoint=self._saving.step)
+        self._report_saved()
 
     def _begin_saving(self) -> None:
         """Has the state saved while training goes on."""
@@ -304,7 +305,11 @@ class Loop:
             self._progress.phase("saving")
             self._begin_saving()
         self._ranks.on_first(self._saving.finish)
-        self._progress.update(checkpoint=self._saving.step)
+        self._report_saved()
+
+    def _report_saved(self) -> None:
+        if self._saving.step is not None:
+            self._progress.update(checkpoint=self._saving.step)
 
     def _meta(self) -> Meta:
         sums = self._ranks.sum(self._sums.clone()).tolist()

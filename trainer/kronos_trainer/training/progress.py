@@ -48,7 +48,7 @@ class Measures(TypedDict, total=False):
     learning_rate: float
     gradient_norm: float
     samples_per_second: float
-    checkpoint: int | None
+    checkpoint: int
 
 
 class Ending(TypedDict, total=False):
