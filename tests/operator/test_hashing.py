@@ -42,31 +42,31 @@ def test_hashes_of_known_specs_never_change() -> None:
         training={"seed": 7, "earlyStopping": {"patience": 3}},
     )
     assert stage_hashes(spec()) == {
-        TOKENIZER: "41ec4506caf68935",
-        PREDICTOR: "881a5cf0808b1d36",
-        EVALUATION: "cf9fefb0b182230f",
+        TOKENIZER: "7f38ea59f47d9079",
+        PREDICTOR: "13f35a6eb71073e3",
+        EVALUATION: "ff1aa7cd1e86552c",
     }
     strict = spec(evaluation={"samples": 50}, promotion={"onUndecided": "publish"})
-    assert stage_hashes(strict)[EVALUATION] == "be681036f415e39a"
-    assert trained(stage_hashes(full)) == {TOKENIZER: "6c5e19293100948f", PREDICTOR: "9c702a9dcc53f464"}
+    assert stage_hashes(strict)[EVALUATION] == "842d179f119a8875"
+    assert trained(stage_hashes(full)) == {TOKENIZER: "8b667968af77162c", PREDICTOR: "104c25d4dbd11b34"}
     assert trained(stage_hashes(full, Digests(bars="ab" * 32, weights={PREDICTOR: "cd" * 32}))) == {
-        TOKENIZER: "08850a8a053e9428",
-        PREDICTOR: "b864e465f106e8b9",
+        TOKENIZER: "2e2422ce9871d988",
+        PREDICTOR: "4d67cbd56e614252",
     }
-    assert run_id(stage_hashes(spec())) == "205568e0"
-    assert run_id(stage_hashes(spec()), "2026-11-24T06:00:00Z") == "ac095350"
+    assert run_id(stage_hashes(spec())) == "491599af"
+    assert run_id(stage_hashes(spec()), "2026-11-24T06:00:00Z") == "c7bfe607"
 
 
 RECORDED = {
-    "model_a_4h.yaml": ("630029f2c468fdd9", "9397aadb82807b54", "3d76fa2b", "f3df4cf2c6f8bd3f"),
-    "model_b_1d.yaml": ("56d2da76c0c61fbc", "2218530757c7d0dc", "c8fb0b6d", "4400ef7310f72cfa"),
-    "try_me.yaml": ("625dbfa7475f17f2", "92642cbac8cf672d", "7ac5a6b3", "57eaae77526be269"),
+    "model_a_4h.yaml": ("c7d112573ba2ecc7", "7e370ad7d3546758", "49459fca", "f3df4cf2c6f8bd3f"),
+    "model_b_1d.yaml": ("da4bff1cd973619e", "fa21770c1f6fadfa", "c84bc859", "4400ef7310f72cfa"),
+    "try_me.yaml": ("3e19c070d8e1d241", "eae3eef8a7332cb1", "c4df6b90", "57eaae77526be269"),
 }
 ODD: dict[str, tuple[dict[str, Any], str, str]] = {
     "weights as they are": (
         {"tokenizer": {"epochs": 0}, "predictor": {"epochs": 0, "init": {"path": "weights"}}},
-        "a2de080765422f41",
-        "587bd1e41261f3d2",
+        "b8c485ef498872d5",
+        "e33e5b9e6898bc2f",
     ),
     "bars of a hub": (
         {
@@ -81,16 +81,16 @@ ODD: dict[str, tuple[dict[str, Any], str, str]] = {
                 "calendar": "XSHG",
             },
         },
-        "8594f867c0342d78",
-        "bc1799affb605952",
+        "32c115d0e443483c",
+        "9c012d0badc42b95",
     ),
     "a warm start": (
         {
             "predictor": {"init": {"published": True}, "betas": [0.5, 0.25]},
             "training": {"upstreamExact": True, "precision": "bf16", "windowsPerEpoch": 1},
         },
-        "69e6461962dc31e4",
-        "909d3fc86332b276",
+        "cfe292638cf27db7",
+        "2eb631dfcacbe65b",
     ),
 }
 

@@ -28,7 +28,7 @@ def test_progress_metrics_and_artifacts_come_from_the_log_of_rank_0() -> None:
     assert (progress.summary, progress.eta, progress.step, progress.epoch) == ("10%", "2h13m", 10, None)
 
     world.cluster.say(job, event="progress", phase="training", step=41, steps=100, percent=41.0, checkpoint=40)
-    world.pass_time(26)
+    world.pass_time(31)
     world.reconcile()
     assert world.status.checkpoint.step == 40
     writes = len(world.cluster.writes)
