@@ -17,7 +17,7 @@ from shell import Shell
 CHART = REPOSITORY / "charts" / RELEASE
 OLDER = REPOSITORY / "tests" / "chart" / "old" / RELEASE
 INSTALL = REPOSITORY / "manifests" / "install.yaml"
-ADDED = "spec.training.compile"  # what the older release's schema lacks
+ADDED = "spec.training.gradientCheckpointing"  # what the older release's schema lacks
 EVERY_PART = (
     "imagePullSecrets[0].name=pull",
     "podAnnotations.a=b",
@@ -164,7 +164,7 @@ def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(
 ) -> None:
     helm(bare, "install", RELEASE, OLDER)
     kubectl(bare, "wait", "--for=condition=Established", "crd/kronosmodels.kronos.io")
-    early = yaml.safe_dump(model("model-b-1d", training={"compile": True}))
+    early = yaml.safe_dump(model("model-b-1d", training={"gradientCheckpointing": True}))
     assert f'unknown field "{ADDED}"' in bare.kubectl("create", "--filename=-", input=early).stderr
     kubectl(bare, "create", "--filename=-", input=yaml.safe_dump(model("model-b-1d")))
     before = state(bare)

@@ -288,8 +288,7 @@ def test_what_a_run_leaves_behind_is_deleted_once_it_has_ended(
         cluster.apply([copied])
         assert kubelet.jobs() == sorted([*jobs, "debug"])
         kubelet.change("m", spec={"childTTLSecondsAfterFinished": 0})
-        eventually(lambda: kubelet.jobs() == ["debug"], "the end of the run's Jobs")
-        assert not kubelet.pods(jobs[0])
+        eventually(lambda: kubelet.jobs() == ["debug"] and not kubelet.pods(jobs[0]), "the end of the run's Jobs")
         found = cluster.request("GET", f"/api/v1/namespaces/{kubelet.namespace}/configmaps")["items"]
         names = [one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith("m-")]
         assert names == [f"m-{kubelet.status('m')['run']['id']}"]

@@ -11,7 +11,8 @@ from live import Live, Manifest
 from shell import Shell
 from story import Story, exit_codes
 
-COMPILE = "{.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.training.properties.compile.type}"
+TRAINING = "{.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.training"
+ADDED = TRAINING + ".properties.gradientCheckpointing.type}"
 
 
 # Lines of docs/install.md.
@@ -32,7 +33,7 @@ kubectl -n kronos-system rollout status deployment/kronos-operator
 
 @pytest.fixture
 def older(operator: Live) -> Iterator[Live]:
-    """The cluster with an older release in it, whose definition of a KronosModel lacks spec.training.compile."""
+    """The cluster with an older release in it, whose definition lacks spec.training.gradientCheckpointing."""
     release.uninstall(operator)
     try:
         release.install(operator, release.OLDER)
@@ -66,7 +67,7 @@ def test_upgrade_removal_and_reinstallation_leave_a_training_alone(
     older: Live, namespace: str, quant: str, shell: Shell, model: Callable[..., Manifest]
 ) -> None:
     def compile_field() -> str:
-        return older.kubectl("get", "crd", "kronosmodels.kronos.io", "-o", f"jsonpath={COMPILE}")
+        return older.kubectl("get", "crd", "kronosmodels.kronos.io", "-o", f"jsonpath={ADDED}")
 
     def jobs() -> dict[str, str]:
         return {job["metadata"]["name"]: job["metadata"]["uid"] for job in older.list("jobs", namespace)}
