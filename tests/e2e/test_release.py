@@ -66,7 +66,7 @@ def install_for_two(shell: Shell, quant: str, namespace: str) -> None:
 def test_upgrade_removal_and_reinstallation_leave_a_training_alone(
     older: Live, namespace: str, quant: str, shell: Shell, model: Callable[..., Manifest]
 ) -> None:
-    def compile_field() -> str:
+    def added_field() -> str:
         return older.kubectl("get", "crd", "kronosmodels.kronos.io", "-o", f"jsonpath={ADDED}")
 
     def jobs() -> dict[str, str]:
@@ -74,14 +74,14 @@ def test_upgrade_removal_and_reinstallation_leave_a_training_alone(
 
     manifest = model(epochs=25)
     manifest["spec"]["predictor"] = manifest["spec"]["predictor"] | {"epochs": 1}
-    assert compile_field() == ""
+    assert added_field() == ""
     with Story(older, namespace, "model-b-1d") as story:
         older.apply(manifest)
         before = story.wait_for_step("tokenizer")
         gang = jobs()
 
         shell(UPGRADE)
-        assert compile_field() == "boolean"
+        assert added_field() == "boolean"
         # The new operator has taken over, for later steps are told; it is the same attempt of the same run.
         after = story.wait_for_step("tokenizer", story.status["progress"]["step"] + 1)
         assert (after["run"]["id"], after["run"]["attempt"]) == (before["run"]["id"], 0)
