@@ -98,10 +98,16 @@ class JobSetCluster(FakedCluster):
 
     def completed(self) -> int:
         """How many JobSets are completed; the API server says it in few words, from its cache."""
-        path = f"{_JOBSET.path(NAMESPACE)}?resourceVersion=0"
-        table = self.request("GET", path, accept=_TABLE)
+        table = self._table()
         column = [one["name"] for one in table["columnDefinitions"]].index("TerminalState")
         return sum(row["cells"][column] == "Completed" for row in table["rows"])
+
+    def left(self) -> int:
+        """How many JobSets there are."""
+        return len(self._table()["rows"])
+
+    def _table(self) -> Any:
+        return self.request("GET", f"{_JOBSET.path(NAMESPACE)}?resourceVersion=0", accept=_TABLE)
 
     def _refuses(self) -> bool:
         bad = _jobset(0)
@@ -142,14 +148,9 @@ async def jobsets(admin: Cluster, cluster: JobSetCluster, models: int, expired: 
     await at_once(
         partial(admin.patch, _JOBSET, NAMESPACE, name_of(n), patch, manager="benchmark") for n in range(expired)
     )
-    await _until(lambda: _left(cluster) == models - expired)
+    await _until(lambda: cluster.left() == models - expired)
     writes = tally(audit.read(), writes=True)
     return replace(measured, deletions=writes)
-
-
-def _left(cluster: JobSetCluster) -> int:
-    table = cluster.request("GET", f"{_JOBSET.path(NAMESPACE)}?resourceVersion=0", accept=_TABLE)
-    return len(table["rows"])
 
 
 async def _until(done: Any) -> None:

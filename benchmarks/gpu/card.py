@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.gpu.place import SMALL, Results, wait
+from benchmarks.gpu.place import SMALL, Results, seconds_a_call, wait
 
 # Named, since a bare GPU machine lacks what other files import.
 FILES = ("tests/trainer/test_gpu.py", "tests/trainer/test_two_ranks.py")
@@ -57,11 +57,4 @@ def tests(results: Results) -> None:
 
 def _rate(work: Callable[[], object], amount: float) -> float:
     """Tera of something a second."""
-    for _ in range(3):
-        work()
-    wait()
-    began = time.perf_counter()
-    for _ in range(10):
-        work()
-    wait()
-    return round(amount * 10 / (time.perf_counter() - began) / 1e12, 2)
+    return round(amount / seconds_a_call(work, warm_up=3, calls=10) / 1e12, 2)

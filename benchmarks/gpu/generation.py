@@ -14,7 +14,7 @@ import pandas as pd
 from kronos_finance._vendor.kronos_model import Kronos, KronosTokenizer
 from kronos_finance._vendor.kronos_model import KronosPredictor as UpstreamForecaster
 
-from benchmarks.gpu.place import DEVICE, SMALL, Results, bars, gibibytes, wait
+from benchmarks.gpu.place import DEVICE, SMALL, TOKENIZER_SIZE, Results, bars, gibibytes, wait
 from kronos_trainer.data.bars import time_stamps
 from kronos_trainer.forecast.forecaster import Forecaster
 from kronos_trainer.forecast.sampling import Sampling
@@ -30,10 +30,9 @@ ORIGINS = 8 if SMALL else 1024
 def generation(results: Results) -> None:
     """Both sides forecast the same bars with the same weights."""
     for size in ("tiny",) if SMALL else ("mini", "base"):
-        encoder = "tiny" if SMALL else "base"
-        mine = Forecaster(scratch_net(TOKENIZER, encoder, 0), scratch_net(PREDICTOR, size, 0), device=DEVICE)
-        tokenizer, predictor = KronosTokenizer(**asdict(TOKENIZERS[encoder])), Kronos(**asdict(PREDICTORS[size]))
-        tokenizer.load_state_dict(scratch_net(TOKENIZER, encoder, 0).state_dict())
+        mine = Forecaster(scratch_net(TOKENIZER, TOKENIZER_SIZE, 0), scratch_net(PREDICTOR, size, 0), device=DEVICE)
+        tokenizer, predictor = KronosTokenizer(**asdict(TOKENIZERS[TOKENIZER_SIZE])), Kronos(**asdict(PREDICTORS[size]))
+        tokenizer.load_state_dict(scratch_net(TOKENIZER, TOKENIZER_SIZE, 0).state_dict())
         predictor.load_state_dict(scratch_net(PREDICTOR, size, 0).state_dict())
         theirs = UpstreamForecaster(predictor.eval(), tokenizer.eval(), device=str(DEVICE))
         for lookback, horizon, series, samples in CASES:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from benchmarks.gpu.place import BATCH, DEVICE, SMALL, WINDOW, bars, directory, splits
+from benchmarks.gpu.place import BATCH, DEVICE, TOKENIZER_SIZE, WINDOW, bars, directory, splits
 from kronos_trainer.config import RunConfig, StageName
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.weights import scratch_net
@@ -26,8 +26,6 @@ from kronos_trainer.training.task import Task
 from kronos_trainer.training.tokenizer import TokenizerTask
 from kronos_trainer.training.tokens import TokenCache
 from kronos_trainer.training.transfers import to_device
-
-TOKENIZER_SIZE = "tiny" if SMALL else "base"
 
 
 def run_config(stage: str, size: str, *, micro: int | None = None, training: dict[str, Any]) -> RunConfig:

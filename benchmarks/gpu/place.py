@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +22,7 @@ from kronos_trainer.data.windows import Splits, split_bars
 SMALL = not torch.cuda.is_available()
 DEVICE = torch.device("cpu" if SMALL else "cuda")
 BATCH = 8 if SMALL else 64
+TOKENIZER_SIZE = "tiny" if SMALL else "base"
 WINDOW = Window(lookback=20, horizon=5) if SMALL else Window(lookback=90, horizon=10)
 
 
@@ -42,16 +44,32 @@ class Results:
         try:
             self.put(name, work())
         except Exception as error:
-            self.put(name, {"failed": f"{type(error).__name__}: {str(error)[:300]}"})
-            error.__traceback__ = None  # its frames keep the device's memory
+            self.fail(name, error)
         if not SMALL:
             torch.cuda.empty_cache()
+
+    def fail(self, name: str, error: Exception) -> None:
+        """Adds why one is missing."""
+        self.put(name, {"failed": f"{type(error).__name__}: {str(error)[:300]}"})
+        error.__traceback__ = None  # its frames keep the device's memory
 
 
 def wait() -> None:
     """Waits for the device."""
     if not SMALL:
         torch.cuda.synchronize()
+
+
+def seconds_a_call(work: Callable[[], object], *, warm_up: int, calls: int) -> float:
+    """Mean over calls in a row, until the device is done with the last."""
+    for _ in range(warm_up):
+        work()
+    wait()
+    began = time.perf_counter()
+    for _ in range(calls):
+        work()
+    wait()
+    return (time.perf_counter() - began) / calls
 
 
 def gibibytes() -> float:

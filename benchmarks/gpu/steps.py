@@ -16,7 +16,19 @@ from torch.utils.data import DataLoader
 
 from benchmarks import upstream
 from benchmarks.gpu import ours
-from benchmarks.gpu.place import BATCH, DEVICE, SMALL, WINDOW, Results, bars, gibibytes, splits, wait
+from benchmarks.gpu.place import (
+    BATCH,
+    DEVICE,
+    SMALL,
+    TOKENIZER_SIZE,
+    WINDOW,
+    Results,
+    bars,
+    gibibytes,
+    seconds_a_call,
+    splits,
+    wait,
+)
 from kronos_trainer.config import StageName
 from kronos_trainer.model.kinds import PREDICTOR, TOKENIZER
 from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
@@ -30,7 +42,7 @@ Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
 
 def tokenizer(results: Results) -> None:
     """The tokenizer's step."""
-    size = ours.TOKENIZER_SIZE
+    size = TOKENIZER_SIZE
     step = functools.partial(ours.step, _TOKENIZER, size)
     variants = {
         "upstream, fp32": lambda: _upstream_tokenizer(size),
@@ -77,7 +89,7 @@ def _measure(results: Results, title: str, makers: Mapping[str, Callable[[], Var
             if name.endswith("compiled"):
                 results.put(f"{title}: seconds to compile", round(time.perf_counter() - began, 1))
         except Exception as error:
-            results.put(f"{title}: {name}", {"failed": f"{type(error).__name__}: {str(error)[:300]}"})
+            results.fail(f"{title}: {name}", error)
     times: dict[str, list[float]] = {name: [] for name in made}
     host: dict[str, list[float]] = {name: [] for name in made}
     memory: dict[str, float] = {}
@@ -114,13 +126,7 @@ def _undetermined(variant: Variant) -> dict[str, Any]:
     """Milliseconds of an eager step where torch may sum in any order: what determinism costs."""
     torch.use_deterministic_algorithms(False)
     try:
-        variant()
-        wait()
-        began = time.perf_counter()
-        for _ in range(15):
-            variant()
-        wait()
-        return {"ms": round((time.perf_counter() - began) / 15 * 1e3, 2)}
+        return {"ms": round(seconds_a_call(variant, warm_up=1, calls=15) * 1e3, 2)}
     finally:
         torch.use_deterministic_algorithms(True)
 
@@ -132,8 +138,8 @@ def _upstream_tokenizer(size: str) -> Variant:
 
 
 def _upstream_predictor(size: str, batches: Batches, *, tf32: bool = False) -> Variant:
-    encoder = KronosTokenizer(**vars(TOKENIZERS[ours.TOKENIZER_SIZE]))
-    encoder.load_state_dict(scratch_net(TOKENIZER, ours.TOKENIZER_SIZE, 0).state_dict())
+    encoder = KronosTokenizer(**vars(TOKENIZERS[TOKENIZER_SIZE]))
+    encoder.load_state_dict(scratch_net(TOKENIZER, TOKENIZER_SIZE, 0).state_dict())
     theirs = upstream.PredictorStep(encoder, PREDICTORS[size], scratch_net(PREDICTOR, size, 0).state_dict(), DEVICE)
     return lambda: _in_fp32(lambda: theirs(*next(batches)), tf32=tf32)
 

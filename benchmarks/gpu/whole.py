@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.gpu.place import SMALL, Results, bars, directory
+from benchmarks.gpu.place import BATCH, SMALL, TOKENIZER_SIZE, WINDOW, Results, bars, directory
 
 _KRONOS = "import sys; from kronos_operator.cli import main; sys.exit(main())"  # installed or not
 
@@ -45,12 +45,12 @@ def _together(models: list[str], names: list[str], share: tuple[str, str]) -> di
 
 
 def _model(name: str, *, size: str, epochs: int, windows: int) -> str:
-    stage = {"epochs": epochs, "batchSize": 8 if SMALL else 64, "learningRate": 1e-4}
+    stage = {"epochs": epochs, "batchSize": BATCH, "learningRate": 1e-4}
     spec = {
         "timeframe": "1h",
         "data": {"source": {"path": str(bars())}},
-        "window": {"lookback": 20, "horizon": 5} if SMALL else {"lookback": 90, "horizon": 10},
-        "tokenizer": stage | {"init": {"scratch": {"size": "tiny" if SMALL else "base"}}},
+        "window": {"lookback": WINDOW.lookback, "horizon": WINDOW.horizon},
+        "tokenizer": stage | {"init": {"scratch": {"size": TOKENIZER_SIZE}}},
         "predictor": stage | {"init": {"scratch": {"size": size}}},
         "training": {"windowsPerEpoch": windows, "validationWindows": max(32, windows // 4)},
         "evaluation": {"enabled": False},

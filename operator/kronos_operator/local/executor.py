@@ -313,11 +313,10 @@ class _ModelLoop:
         self._trainer = None
 
     def _stop_trainer(self) -> float | None:
-        """Passes the wish to stop on; when to look again."""
+        """Kills a trainer that was asked to stop too long ago, or is to stop at once; when to look again."""
         trainer = self._trainer
         if trainer is None:
             return time.time()
-        trainer.terminate()
         deadline = (trainer.terminated_at or time.time()) + self._grace_seconds()
         if self._shared.stops > 1 or time.time() >= deadline:
             trainer.kill()

@@ -99,7 +99,12 @@ def compiles(training: Training, *, device: str, steps: int) -> bool:
 def validation_size(*, length: int, device: str, windows: int, world: int, out_of_memory_restarts: int) -> int:
     """Validation windows of `length` bars that a rank scores at once."""
     most = max(1, (VALIDATION_TOKENS[device] // length) >> out_of_memory_restarts)
-    return min(most, -(-windows // world))
+    return shared(windows, world=world, at_most=most)
+
+
+def shared(count: int, *, world: int, at_most: int) -> int:
+    """How many of `count` a rank takes at once, so that all ranks have their part of few."""
+    return min(at_most, -(-count // world))
 
 
 def validation_rounds(*, windows: int, size: int, world: int) -> int:

@@ -24,6 +24,7 @@ from kronos_trainer.storage.checkpoint import Meta, Restored
 from kronos_trainer.training.batching import (
     BatchPlan,
     compiles,
+    shared,
     validation_part,
     validation_rounds,
     validation_size,
@@ -226,8 +227,8 @@ class Loop:
         }
         selects = forecasts is None or self._selects(epoch)
         if forecasts is not None and selects:
-            share = -(-len(forecasts) // self._ranks.world)
-            values["crps"] = self._mean(forecasts.score, count=len(forecasts), size=min(share, forecasts.together))
+            size = shared(len(forecasts), world=self._ranks.world, at_most=forecasts.together)
+            values["crps"] = self._mean(forecasts.score, count=len(forecasts), size=size)
         for name, value in values.items():
             if not math.isfinite(value):
                 what = "loss" if name == "validationLoss" else "CRPS"
