@@ -20,15 +20,21 @@ class _Found:
     held_since: float | None
 
 
+_NOTHING = _Found(evaluation=None, held_since=None)
+
+
 class Evaluations(Collector):
-    """The newest evaluation of each model that exists."""
+    """The newest evaluation of each model that exists and has one."""
 
     def __init__(self) -> None:
         self._found: dict[Key, _Found] = {}
 
     def saw(self, key: Key, status: Status) -> None:
         """Takes in what a status says."""
-        self._found[key] = _Found(evaluation=status.evaluation, held_since=held_since(status))
+        found = _Found(evaluation=status.evaluation, held_since=held_since(status))
+        self.forget(key)
+        if found != _NOTHING:
+            self._found[key] = found
 
     def forget(self, key: Key) -> None:
         """Lets a deleted model go."""

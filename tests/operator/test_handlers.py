@@ -169,11 +169,12 @@ def test_resyncs_leave_nothing_behind_for_tomorrow() -> None:
 
 
 class Listed:
-    """An operator whose watch of the models a test plays."""
+    """An operator that has listed everything, and whose watch of the models a test plays."""
 
     def __init__(self) -> None:
         self.cluster: Any = FakeCluster()
         self.operation = Operation(self.cluster, Settings(default_image="example.org/trainer:1"))
+        self.operation.listed()
         self.models = self.operation.reconciler.models
         self.queue = self.operation.queue
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kronos_operator.api import Status
+from kronos_operator.backends import BACKENDS
 from kronos_operator.kube import ClusterError, Key, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD
 from kronos_operator.metrics import Metrics
@@ -21,9 +22,12 @@ from kronos_operator.reconcile.actuator import Refused
 from kronos_operator.reconcile.causes import has_ended
 from kronos_operator.reconcile.gangs import is_lost
 from kronos_operator.reconcile.reconciler import Reconciler
+from kronos_operator.reconcile.settled import Arrivals
 from kronos_operator.settings import Settings
 
 KEY = Key("ns", "m")
+SETTINGS = Settings(default_image="i")
+_CHILDREN = (POD.kind, *(backend.kind.kind for backend in BACKENDS.values()))
 
 
 class Operator(RuleBasedStateMachine):
@@ -34,14 +38,13 @@ class Operator(RuleBasedStateMachine):
         self.lister = Lister(self.cluster)
         self.requests = 0
         self.succeeded: set[str] = set()
+        self.settled = 0  # how often the model was found so
         self.dies()
 
     @rule()
     def dies(self) -> None:
         cluster: Any = self.cluster
-        self.reconciler = Reconciler(
-            cluster, self.lister, cluster, Settings(default_image="i"), Metrics(), now=lambda: self.cluster.now
-        )
+        self.reconciler = Reconciler(cluster, self.lister, cluster, SETTINGS, Metrics(), now=lambda: self.cluster.now)
         self.lister.thaw()
         self.reconciler.models.put(copy.deepcopy(self.cluster.model()))
 
@@ -156,6 +159,24 @@ class Operator(RuleBasedStateMachine):
     def what_it_writes_is_a_status(self) -> None:
         Status.model_validate(self.cluster.model().get("status") or {})
 
+    @invariant()
+    def a_settled_model_needs_no_look(self) -> None:
+        """A new process that finds everything as it is now has nothing to write."""
+        arrivals = Arrivals(SETTINGS, lambda: self.cluster.now)
+        arrivals.model(self.cluster.model())
+        for body in self.cluster.objects.values():
+            if body["kind"] in _CHILDREN:
+                arrivals.child(KEY, body)
+        if arrivals.look_after(KEY) == 0.0:
+            return
+        cluster: Any = copy.deepcopy(self.cluster)
+        cluster.writes.clear()
+        reconciler = Reconciler(cluster, Lister(cluster), cluster, SETTINGS, Metrics(), now=lambda: cluster.now)
+        reconciler.models.put(copy.deepcopy(cluster.model()))
+        asyncio.run(reconciler.reconcile(KEY))
+        assert cluster.writes == []
+        self.settled += 1
+
     def lost(self, name: str) -> bool:
         """Whether its node has not answered for so long that the next attempt may start, and fences it off."""
         alive = [pod for pod in self.cluster.pods(name) if not has_ended(pod)]
@@ -174,6 +195,7 @@ class Operator(RuleBasedStateMachine):
             self.model_is_seen()
             self.reconciles(None)
             self.one_gang_at_a_time()
+            self.a_settled_model_needs_no_look()
             self.pods_run(1)
             for name in self.cluster.live():
                 if all(pod["status"]["phase"] != "Pending" for pod in self.cluster.pods(name)):
@@ -188,6 +210,14 @@ class Operator(RuleBasedStateMachine):
         assert status.phase == "Succeeded"
         assert status.artifacts is not None
         assert status.artifacts.run == status.run.id
+        settled = self.settled
+        for _ in range(8):
+            self.model_is_seen()
+            self.reconciles(None)
+            self.cluster.collect()
+            self.a_settled_model_needs_no_look()
+            self.cluster.now += 100
+        assert self.settled > settled
 
 
 Operator.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

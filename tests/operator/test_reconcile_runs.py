@@ -18,6 +18,7 @@ def test_a_model_is_trained_stage_by_stage_published_and_then_left_alone() -> No
     world.reconcile()
     assert world.cluster.writes[:2] == [f"create configmaps {frozen_runs(world.cluster)[0]}", "status"]
     assert [write.split()[1] for write in world.cluster.writes[2:]] == ["configmaps", "jobs"]
+    assert not world.cluster.reads  # what was just frozen is known
     job = world.run()
     assert "-tok-" in job
     assert world.condition("Ready") == ("True", "TrainingTokenizer")

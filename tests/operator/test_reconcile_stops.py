@@ -23,6 +23,19 @@ def test_suspend_waits_for_the_pods_and_resume_counts_nothing() -> None:
     assert not any(world.status.run.restarts.model_dump().values())
 
 
+def test_a_gang_is_stopped_by_its_name() -> None:
+    world = World()
+    world.run()
+    world.end()
+    job = world.run()
+    world.cluster.annotate(CANCEL_ANNOTATION, "now")
+    world.cluster.reads.clear()
+    world.reconcile()
+    assert [write for write in world.cluster.writes if write.startswith("delete")] == [f"delete jobs {job}"]
+    # By labels, the API server would look through all that thousands of models have.
+    assert not [read for read in world.cluster.reads if read.startswith("list")]
+
+
 def test_retrain_and_cancel_are_each_answered_once() -> None:
     world = World()
     world.train()

@@ -176,6 +176,11 @@ class Tracking(Contract):
     trained: Annotated[tuple[TrainedStage, ...], Field(max_length=64)] = Field(
         (), description="Trained stages that later runs can reuse, newest first."
     )
+    settled: Hash | None = Field(
+        None,
+        description="Hash of the operator and of the requests by which nothing was left to do but to delete what "
+        "expires. Absent if something was.",
+    )
 
 
 class Status(Contract):

@@ -55,6 +55,12 @@ class Plan:
         return any(one.kind is EventKind.RUN_BEGAN for one in self.events)
 
     @property
+    def settled(self) -> bool:
+        """Whether all that is asked for is done, and no gang is to be started; what others left may have to go."""
+        finished = any(one.type == "Finished" and one.status for one in self.conditions)
+        return finished and not self.pointing.busy
+
+    @property
     def starts(self) -> bool:
         """Whether an attempt is to be started."""
         return any(isinstance(action, StartAttempt) for action in self.actions)

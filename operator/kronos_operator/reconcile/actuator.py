@@ -13,7 +13,7 @@ from kronos_operator.kube.kinds import CONFIGMAP, SERVICE
 from kronos_operator.manifests import AttemptTemplate, frozen, run_config_map
 from kronos_operator.plan import Action, Obstacle, StartAttempt, StopAttempt
 from kronos_operator.policy import violations
-from kronos_operator.reconcile.gangs import ObservedGang, is_child
+from kronos_operator.reconcile.gangs import ObservedGang
 from kronos_operator.settings import Settings
 
 
@@ -41,20 +41,32 @@ class Actuator:
         self._cluster = cluster
         self._settings = settings
 
-    async def freeze(self, model: KronosModel, run: str) -> None:
-        """Keeps what the run trains. One that an ended run left is replaced: the run begins anew, from today's spec.
+    async def freeze(self, model: KronosModel, run: str) -> Object:
+        """Keeps what the run trains, in the ConfigMap that is returned.
 
-        Raises Refused or Postponed where it cannot be kept.
+        One that an ended run left is replaced: the run begins anew, from today's spec. Raises Refused or Postponed
+        where it cannot be kept.
         """
-        await self._put(run_config_map(model, _uid(model), run, self._settings.default_image))
+        config_map = run_config_map(model, _uid(model), run, self._settings.default_image)
+        await self._put(config_map)
+        return config_map
 
-    async def act(self, model: KronosModel, actions: Sequence[Action]) -> None:
-        """Carries out a plan's actions. Raises Refused or Postponed where a child cannot be made."""
+    async def act(
+        self,
+        model: KronosModel,
+        actions: Sequence[Action],
+        gangs: Sequence[ObservedGang],
+        kept: Object | None = None,
+    ) -> None:
+        """Carries out a plan's actions on the gangs that it was decided on.
+
+        `kept` holds a run that has just begun. Raises Refused or Postponed where a child cannot be made.
+        """
         for action in actions:
             if isinstance(action, StartAttempt):
-                await self._start(model, action)
+                await self._start(model, action, kept)
             else:
-                await self._stop(model, action)
+                await self._stop(action, gangs)
 
     async def find_workload(self, model: KronosModel, run: Run) -> Object | None:
         """The workload of the run's current attempt as the API server has it."""
@@ -91,20 +103,19 @@ class Actuator:
                     await self.create(body)
         return [f"{kind} {metadata['name']}" for kind in sorted(missing)]
 
-    async def _start(self, model: KronosModel, start: StartAttempt) -> None:
-        for body in await self._build(model, start):
+    async def _start(self, model: KronosModel, start: StartAttempt, kept: Object | None) -> None:
+        for body in await self._build(model, start, kept):
             if body["kind"] == CONFIGMAP.kind:
                 await self._put(body)
             else:
                 await self.create(body)
 
-    async def _build(self, model: KronosModel, start: StartAttempt) -> list[Object]:
+    async def _build(self, model: KronosModel, start: StartAttempt, kept: Object | None = None) -> list[Object]:
         """The objects of the attempt. Raises Refused if what they are built from is lost, or no longer allowed."""
         name = names.run_config_map_name(model.metadata.name, start.run)
-        kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
+        kept = kept or await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
         if kept is None and stage_hashes(model.spec) == start.stage_hashes:
-            await self.freeze(model, start.run)
-            kept = await self._cluster.get(CONFIGMAP, model.metadata.namespace, name)
+            kept = await self.freeze(model, start.run)
         if kept is None:
             message = f"ConfigMap {name}, which holds what the run trains, is gone: ask for another run"
             raise Refused(message, reason="RunConfigLost")
@@ -164,27 +175,19 @@ class Actuator:
             raise Postponed(message, reason="NameTaken")
         return created
 
-    async def _stop(self, model: KronosModel, stop: StopAttempt) -> None:
-        namespace = model.metadata.namespace
-        for backend in BACKENDS.values():
-            selector = ",".join(
-                f"{label}={value}"
-                for label, value in (
-                    (names.MODEL_LABEL, model.metadata.name),
-                    (names.RUN_LABEL, stop.run),
-                    (names.ATTEMPT_LABEL, str(stop.attempt)),
-                )
-            )
-            try:
-                found, _ = await self._cluster.list(backend.kind, namespace, selector=selector)
-            except NotFound:
+    async def _stop(self, stop: StopAttempt, gangs: Sequence[ObservedGang]) -> None:
+        # By name: to find it by its labels, the API server would read every Job of the namespace.
+        for gang in gangs:
+            if gang.workload is None or (gang.run, gang.attempt) != (stop.run, stop.attempt):
                 continue
-            for body in found:
-                metadata = body["metadata"]
-                if is_child(body, _uid(model)):
-                    await self._cluster.delete(
-                        backend.kind, namespace, metadata["name"], uid=metadata["uid"], propagation="Foreground"
-                    )
+            metadata = gang.workload["metadata"]
+            await self._cluster.delete(
+                backend_of(gang.workload).kind,
+                metadata["namespace"],
+                metadata["name"],
+                uid=metadata["uid"],
+                propagation="Foreground",
+            )
 
 
 def _repository(image: str) -> str:

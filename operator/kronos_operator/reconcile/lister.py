@@ -41,10 +41,12 @@ def model_watches(
 class ChildLister:
     """Workloads and pods of all models in the namespaces; None is the whole cluster.
 
-    `on_change` is called with the key of the model whose child has changed.
+    `on_change` is called with the key of the model whose child has changed, and with the child; None once it is gone.
     """
 
-    def __init__(self, cluster: Cluster, namespaces: Iterable[str | None], on_change: Callable[[Key], None]) -> None:
+    def __init__(
+        self, cluster: Cluster, namespaces: Iterable[str | None], on_change: Callable[[Key, Object | None], None]
+    ) -> None:
         self._on_change = on_change
         self._stores = {
             kind.plural: Store([names.MODEL_LABEL]) for kind in (POD, *(backend.kind for backend in BACKENDS.values()))
@@ -92,7 +94,7 @@ class ChildLister:
     def _changed(self, change: Change) -> None:
         model = (change.last["metadata"].get("labels") or {}).get(names.MODEL_LABEL)
         if model:
-            self._on_change(Key(change.key.namespace, model))
+            self._on_change(Key(change.key.namespace, model), change.new)
 
 
 def _trimmed(body: Object) -> Object:

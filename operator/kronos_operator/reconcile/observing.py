@@ -18,6 +18,7 @@ from kronos_operator.reconcile.pointer_pods import Sorted, answered, pointer_pod
 from kronos_operator.reconcile.refusals import refusal
 from kronos_operator.reconcile.reports import Report
 from kronos_operator.reconcile.schedule import Trigger, trigger_of
+from kronos_operator.reconcile.settled import Basis
 from kronos_operator.reconcile.times import created_at
 from kronos_operator.reconcile.trainer_logs import TrainerLogs
 from kronos_operator.reconcile.waiting import PATIENCE
@@ -48,6 +49,7 @@ class Observation:
     log_tail: str | None  # its last lines, once it has failed
     trigger: Trigger
     retrain: str  # the retrain request
+    basis: str  # what else is decided on
     now: float
 
     @property
@@ -63,6 +65,7 @@ class Observer:
         self._lister = lister
         self._actuator = actuator
         self._settings = settings
+        self._basis = Basis(settings)
         self._diagnostics = Diagnostics(cluster)
         self._logs = TrainerLogs(cluster, settings.progress_seconds)
 
@@ -109,6 +112,7 @@ class Observer:
             log_tail=log_tail(current.pods, self._logs.log(key)) if current is not None and failed else None,
             trigger=trigger,
             retrain=retrain,
+            basis=self._basis.of(model.metadata.annotations),
             now=now,
         )
 

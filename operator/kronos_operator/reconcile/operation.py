@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from kronos_operator.health import Check, endpoints, exposition, served, silence
-from kronos_operator.kube import Change, Cluster, Key, Recorder, Watches
+from kronos_operator.kube import Change, Cluster, Key, Object, Recorder, Watches
 from kronos_operator.metrics import Metrics
 from kronos_operator.reconcile.lister import ChildLister, model_watches
 from kronos_operator.reconcile.queue import WorkQueue
 from kronos_operator.reconcile.reconciler import Reconciler
+from kronos_operator.reconcile.settled import Arrivals
 from kronos_operator.settings import Settings
 
 # Longer than the server's bookmarks and the longest pause of a watch together.
@@ -40,6 +41,7 @@ class Operation:
         self.queue = WorkQueue(self.reconciler.reconcile)
         models = model_watches(cluster, namespaces, self.reconciler.models, self.model_changed, settings.resync_seconds)
         self.watches = Watches([*children.watches, *models])
+        self._arrivals: Arrivals | None = Arrivals(settings, now)  # until everything is listed
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -65,15 +67,31 @@ class Operation:
         if change.new is None:
             self.reconciler.forget(change.key)
             self.queue.forget(change.key)
+        elif self._arrivals is not None:
+            settled = self._arrivals.model(change.new)
+            if settled is not None:
+                self.metrics.saw(change.key, settled, settled)
         else:
             self.queue.add(change.key)
 
-    def _child_changed(self, model: Key) -> None:
-        self.queue.add(model)
+    def _child_changed(self, model: Key, child: Object | None) -> None:
+        if self._arrivals is not None:
+            self._arrivals.child(model, child)
+        else:
+            self.queue.add(model)
+
+    def listed(self) -> None:
+        """Everything is listed: queues what needs a look. Until then a model may seem to have no gang."""
+        arrivals, self._arrivals = self._arrivals, None
+        assert arrivals is not None
+        for key in self.reconciler.models:
+            after = arrivals.look_after(key)
+            if after is not None:
+                self.queue.add(key, after)
 
     async def _work(self) -> None:
-        # A model whose gang is not yet listed would look as if it had none.
         await self.watches.wait_synced()
+        self.listed()
         await self.queue.run()
 
     async def _resync(self) -> None:

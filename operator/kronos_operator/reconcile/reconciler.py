@@ -108,10 +108,10 @@ class Reconciler:
         observed, decided = self._placing.decide(key, model, seen)
         await self._announcer.foreign(body, seen.foreign)
         try:
-            await self._freeze(model, decided)
+            kept = await self._freeze(model, decided)
             model = await self._write(model, decided, seen, anew=model is not read)
             observed = replace(observed, run=decided.run)
-            await self._actuator.act(model, decided.actions)
+            await self._actuator.act(model, decided.actions, seen.gangs, kept)
             if not await self._point(model, observed, decided, seen):
                 return 0.0
             await self._restore(body, model, seen, decided)
@@ -141,10 +141,11 @@ class Reconciler:
             await self._announcer.unreadable(fresh, REASON, message)
         return None
 
-    async def _freeze(self, model: KronosModel, decided: Plan) -> None:
+    async def _freeze(self, model: KronosModel, decided: Plan) -> Object | None:
         """Keeps what a run that begins is to train."""
         if decided.begins and decided.run is not None and decided.run.outcome is None:
-            await self._actuator.freeze(model, decided.run.id)
+            return await self._actuator.freeze(model, decided.run.id)
+        return None
 
     async def _point(self, model: KronosModel, observed: Observed, decided: Plan, seen: Observation) -> bool:
         """Starts the pod of a promotion or rollback. False for one that cannot be made, which is the answer then."""

@@ -62,12 +62,13 @@ def status_of(model: KronosModel, decided: Plan, seen: Observation) -> Status:
 def worth_writing(before: Status, after: Status, interval: float) -> bool:
     """Whether to write. Progress alone has to wait: every write wakes all who watch the object.
 
-    It is written `interval` seconds after the last at the earliest, and then only if the percentage has changed or five
+    That a model is settled is never worth a write: after an upgrade, there would be one for every model. Progress is
+    written `interval` seconds after the last at the earliest, and then only if the percentage has changed or five
     minutes have passed.
     """
     if before == after:
         return False
-    if _without_progress(before) != _without_progress(after):
+    if _compared(before) != _compared(after):
         return True
     old, new = before.progress, after.progress
     if old == new or new is None or new.updated_at is None:
@@ -107,6 +108,7 @@ def _tracking(before: Status, decided: Plan, seen: Observation) -> Tracking:
         last_promote=pointed.get(Verb.PROMOTE, known.last_promote),
         last_rollback=pointed.get(Verb.ROLLBACK, known.last_rollback),
         trained=known.trained if run is None else run.trained_after(known.trained),
+        settled=seen.basis if decided.settled else None,
     )
 
 
@@ -245,5 +247,6 @@ def _history(model: KronosModel, before: Status, decided: Plan, now: float) -> l
     return entries[: model.spec.history_limit]
 
 
-def _without_progress(status: Status) -> Status:
-    return status.model_copy(update={"progress": None, "checkpoint": None})
+def _compared(status: Status) -> Status:
+    tracking = status.tracking.model_copy(update={"settled": None})
+    return status.model_copy(update={"progress": None, "checkpoint": None, "tracking": tracking})
