@@ -1,4 +1,7 @@
-"""`python -m benchmarks.cluster [1000 5000 ...]`: the operator under so many models, on a control plane of its own."""
+"""`python -m benchmarks.cluster [1000 5000 ...]`: the operator under so many models, on a control plane of its own.
+
+`python -m benchmarks.cluster restart [5000 ...]`: only its restart among so many, which are copies of one model.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,22 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.cluster.audit import AuditLog
+from benchmarks.cluster.copies import copy_model
 from benchmarks.cluster.faked import FakedCluster
 from benchmarks.cluster.jobset import JobSetCluster, JobSets, jobsets
-from benchmarks.cluster.process import running
-from benchmarks.cluster.scenario import Expiry, Life, Restart, after_the_end, begin_anew, expiry, life, restart
+from benchmarks.cluster.process import quiet, running
+from benchmarks.cluster.scenario import (
+    Expiry,
+    Life,
+    Restart,
+    after_the_end,
+    begin_anew,
+    expiry,
+    life,
+    name_of,
+    prove_success,
+    restart,
+)
 from kronos_operator.kube import Cluster
 
 _WRITES, _RSS_MIB, _RESTART_SECONDS = 12.0, 200.0, 15.0  # goals, at 5,000 models
@@ -22,8 +37,8 @@ _EXPIRED = 100
 _MOST_JOBSETS = 1000  # a comparison needs no more
 
 
-def main(counts: list[int]) -> None:
-    """Measures with each number of models and prints the figures."""
+def main(counts: list[int], *, copied: bool) -> None:
+    """Measures with each number of models, or of copies of one, and prints the figures."""
     # As any other failure, so that everything is cleared away.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(
@@ -35,11 +50,12 @@ def main(counts: list[int]) -> None:
         with tempfile.TemporaryDirectory(prefix="kronos-benchmark-", ignore_cleanup_errors=True) as directory:
             ours, theirs = Path(directory) / "operator", Path(directory) / "jobset"
             ours.mkdir(), theirs.mkdir()
-            clusters = [FakedCluster(ours), *([JobSetCluster(theirs)] if models <= _MOST_JOBSETS else [])]
+            compared = models <= _MOST_JOBSETS and not copied
+            clusters = [FakedCluster(ours), *([JobSetCluster(theirs)] if compared else [])]
             for cluster in clusters:
                 try:
                     cluster.start()
-                    asyncio.run(_measure(cluster, models))
+                    asyncio.run(_measure(cluster, models, copied=copied))
                 except BaseException:
                     _show_log(cluster)
                     raise
@@ -47,7 +63,7 @@ def main(counts: list[int]) -> None:
                     cluster.stop()
 
 
-async def _measure(cluster: FakedCluster, models: int) -> None:
+async def _measure(cluster: FakedCluster, models: int, *, copied: bool) -> None:
     if isinstance(cluster, JobSetCluster):
         async with await Cluster.connect(kubeconfig=cluster.kubeconfig) as admin:
             _show_jobsets(await jobsets(admin, cluster, models, min(_EXPIRED, models)))
@@ -56,14 +72,22 @@ async def _measure(cluster: FakedCluster, models: int) -> None:
     begun = models // 10
     async with await Cluster.connect(kubeconfig=cluster.kubeconfig) as admin:
         with running(cluster) as operator:
-            _show_life(await life(admin, operator, audit, models))
+            seen = await life(admin, operator, audit, 1 if copied else models)
+        if copied:
+            with cluster.only_etcd() as etcd:
+                await copy_model(etcd, name_of(0), map(name_of, range(1, models)))
+            await prove_success(admin, models)
+            await quiet(cluster)
+        else:
+            _show_life(seen)
         with running(cluster) as operator:
             _show_restart(await restart(operator, audit, models, begun=0, unstarted=0))
             jobs = await begin_anew(admin, audit, begun)
         unstarted = begun - jobs - await after_the_end(audit)
         with running(cluster) as operator:
             _show_restart(await restart(operator, audit, models, begun, unstarted))
-            _show_expiry(await expiry(admin, operator, audit, range(begun, begun + min(_EXPIRED, models - begun))))
+            if not copied:
+                _show_expiry(await expiry(admin, operator, audit, range(begun, begun + min(_EXPIRED, models - begun))))
 
 
 def _show_log(cluster: FakedCluster) -> None:
@@ -101,6 +125,8 @@ def _show_restart(seen: Restart) -> None:
     _say("killed while", undone if seen.begun else "nothing was left to do")
     _say("converged after", f"{seen.seconds:.1f} s", seen.seconds, _RESTART_SECONDS)
     _say("  of it", f"{seen.cpu_seconds:.1f} s of the operator's own processor time, {seen.passes} reconciliations")
+    if seen.begun:
+        _say("  every Job asked for after", f"{seen.jobs_seconds:.1f} s")
     writes = ", ".join(f"{count} {request}" for request, count in sorted(seen.writes.items()))
     _say("  writes meanwhile", writes or "none")
     _say("  peak RSS", f"{seen.peak_mib:.0f} MiB", seen.peak_mib, _RSS_MIB)
@@ -135,4 +161,5 @@ def _say(what: str, figures: str, value: float | None = None, goal: float = 0.0)
 
 
 if __name__ == "__main__":
-    main([int(text) for text in sys.argv[1:]] or [1000, 5000])
+    restarts = sys.argv[1:2] == ["restart"]
+    main([int(text) for text in sys.argv[1 + restarts :]] or ([5000] if restarts else [1000, 5000]), copied=restarts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from operator_process import operator
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.cluster.faked import FakedCluster
+
+_LOOK = 5.0  # seconds
+_CALM = 0.2  # of a core
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,16 @@ class Operator(Measured):
             errors=int(values["kronos_reconcile_errors_total"]),
             durations=tuple((float(sample.labels["le"]), sample.value) for sample in buckets),
         )
+
+
+async def quiet(cluster: FakedCluster) -> None:
+    """Waits until the cluster's programs have taken in what there is, and have nothing to do for some seconds."""
+    programs = [Measured(cluster.pid(name)) for name in ("kube-apiserver", "kube-controller-manager", "kwok")]
+    used = 1.0
+    while used > _CALM:
+        before = sum(one.cpu_seconds for one in programs)
+        await asyncio.sleep(_LOOK)
+        used = (sum(one.cpu_seconds for one in programs) - before) / _LOOK
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -51,6 +52,7 @@ class Restart:
     begun: int  # of these, asked to train once more before the operator was killed
     unstarted: int  # of these, without their Job at that moment
     seconds: float
+    jobs_seconds: float  # until the last of the missing Jobs was asked for
     passes: int
     writes: Counter[str]
     cpu_seconds: float
@@ -73,7 +75,7 @@ async def life(admin: Cluster, operator: Operator, audit: AuditLog, models: int)
     applied = time.monotonic() - start
     scrape = await _until(operator, lambda seen: seen.succeeded == models and seen.waiting == 0)
     seconds = time.monotonic() - start
-    await _prove_success(admin, models)
+    await prove_success(admin, models)
     requests = audit.read()
     asked = created(requests, KRONOSMODEL.plural)
     jobs = {name: at for name, at in created(requests, JOB.kind.plural).items() if _TOKENIZER in name}
@@ -122,17 +124,19 @@ async def restart(operator: Operator, audit: AuditLog, models: int, begun: int, 
 
     It has reconciled every model at least once, its queue is empty, and every run that was begun has its Job.
     """
-    start, requests = time.monotonic(), list[Request]()
+    start, requests, since = time.monotonic(), list[Request](), datetime.now(UTC)
     while True:
         scrape = await _until(operator, lambda seen: seen.models == models and seen.waiting == 0, every=0.1)
         requests += audit.read()
-        if len(created(requests, JOB.kind.plural)) >= unstarted:
+        jobs = created(requests, JOB.kind.plural)
+        if len(jobs) >= unstarted:
             break
     return Restart(
         models=models,
         begun=begun,
         unstarted=unstarted,
         seconds=time.monotonic() - start,
+        jobs_seconds=max(((at - since).total_seconds() for at in jobs.values()), default=0.0),
         passes=int(scrape.durations[-1][1]),
         writes=tally(requests, writes=True),
         cpu_seconds=operator.cpu_seconds,
@@ -162,8 +166,8 @@ def _new_jobs(audit: AuditLog) -> int:
 
 
 def name_of(number: int) -> str:
-    """Name of a model."""
-    return f"model-{number}"
+    """Name of a model, as long as any other's."""
+    return f"model-{number:04}"
 
 
 def model_of(number: int) -> dict[str, Any]:
@@ -206,7 +210,7 @@ async def _until(operator: Operator, done: Callable[[Scrape], bool], every: floa
     raise RuntimeError(f"not done after {_PATIENCE:.0f} s: {seen}")
 
 
-async def _prove_success(admin: Cluster, models: int) -> None:
+async def prove_success(admin: Cluster, models: int) -> None:
     """The server itself says so of each, and has what its trainer told at the end."""
     bodies, _ = await admin.list(KRONOSMODEL, NAMESPACE)
     reasons = Counter(

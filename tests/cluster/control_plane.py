@@ -14,7 +14,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class ControlPlane:
         self.certificate = directory / "certificates" / "apiserver.crt"
         self._etcd = f"http://127.0.0.1:{free_port()}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands: dict[str, list[str | Path]] = {}
 
     @property
     def places(self) -> set[Path]:
@@ -128,8 +130,12 @@ class ControlPlane:
 
     def run(self, name: str, *arguments: str) -> None:
         """Starts a program, which `stop` ends. Call it in the main thread."""
+        self._commands[name] = [self.binaries[name], *arguments, *self._flags.get(name, ())]
+        self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
         # The kernel ends the process with the thread that starts it, should that be killed before it can do so itself.
-        command = ["setpriv", "--pdeathsig", "KILL", "--", self.binaries[name], *arguments, *self._flags.get(name, ())]
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *self._commands[name]]
         with (self.directory / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
@@ -149,6 +155,20 @@ class ControlPlane:
             process.kill()
             process.wait()
         self._processes.clear()
+
+    @contextmanager
+    def only_etcd(self) -> Iterator[str]:
+        """Stops everything but etcd, whose address this is, and starts it again at the end of the block."""
+        others = [name for name in self._processes if name != "etcd"]
+        for name in reversed(others):
+            process = self._processes.pop(name)
+            process.kill()
+            process.wait()
+        yield self._etcd
+        for name in others:
+            self._spawn(name)
+            if name == "kube-apiserver":
+                self.wait(name, self._api_ready)
 
     def pid(self, name: str) -> int:
         """The process of a program that runs."""

@@ -170,6 +170,8 @@ def test_status_is_written_whole_and_only_over_what_was_read(
         again = await connection.apply_status(written)
         assert again["status"] == {"observedGeneration": 1, "phase": "Suspended"}, "a field left out is removed"
         assert again["spec"] == read["spec"] and again["metadata"]["generation"] == 1
+        (held,) = [one for one in again["metadata"]["managedFields"] if one.get("subresource") == "status"]
+        assert held["fieldsV1"] == {"f:status": {}}, "it is one field"
         cluster.patch(KRONOSMODEL.path(namespace, "model", "status"), {"status": {"phase": "Failed"}})
         current = await connection.get(KRONOSMODEL, namespace, "model")
         assert current is not None

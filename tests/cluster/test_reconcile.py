@@ -221,6 +221,14 @@ def test_a_killed_operator_goes_on_where_it_was(
     assert status["run"]["restarts"]["crashes"] == status["run"]["restarts"]["disruptions"] == 0
     again = cluster.request("GET", f"/apis/batch/v1/namespaces/{kubelet.namespace}/jobs/{job}")["metadata"]["uid"]
     assert again == uid
+    port = free_port()
+    with operator(cluster, kubelet.namespace, log, KRONOS_METRICS_PORT=str(port)):
+        counted = f'kronos_models{{namespace="{kubelet.namespace}",phase="Succeeded"}} 1.0'
+        eventually(lambda: counted in answer(port, "/metrics"), counted)
+        time.sleep(1)
+        assert "kronos_reconcile_duration_seconds_count 0.0" in answer(port, "/metrics")  # nothing is left to do
+        kubelet.change("m", metadata={"annotations": {"kronos.io/retrain-requested-at": "now"}})
+        kubelet.job_of("tok", 2)
 
 
 @pytest.mark.usefixtures("running")

@@ -205,7 +205,7 @@ def test_a_failed_model_does_not_stop_the_others_and_gpus_are_not_shared(machine
     used = {(start["gpus"], start["nproc"]) for start in machine.starts()}
     assert used <= {("3,5", "2"), ("7", "1")}
     notes = [event.message for _, event in machine.events if isinstance(event, NoteEvent)]
-    assert "gpusPerNode is 4; this run uses 1 GPUs" in notes or "gpusPerNode is 4; this run uses 2 GPUs" in notes
+    assert "gpusPerNode is 4; this run uses 1 GPU" in notes or "gpusPerNode is 4; this run uses 2 GPUs" in notes
     fewer = "processesPerNode is 2; this run uses 1, one for each GPU, for the same batches"
     assert (fewer in notes) == any(nproc == "1" for _, nproc in used)
 

@@ -221,7 +221,7 @@ class _ModelLoop:
         )
         self._trainer.note(started)
         if len(gpus) < resources.gpus_per_node:
-            used = f"{len(gpus)} GPUs" if gpus else "the CPU"
+            used = f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''}" if gpus else "the CPU"
             self._trainer.note(self._note_event(f"gpusPerNode is {resources.gpus_per_node}; this run uses {used}"))
         if processes < asked:
             message = f"processesPerNode is {asked}; this run uses {processes}, one for each GPU, for the same batches"

@@ -84,7 +84,7 @@ class Operation:
         """Everything is listed: queues what needs a look. Until then a model may seem to have no gang."""
         arrivals, self._arrivals = self._arrivals, None
         assert arrivals is not None
-        for key in self.reconciler.models:
+        for key in sorted(self.reconciler.models, key=arrivals.is_busy):  # the gangs of the others are still to be made
             after = arrivals.look_after(key)
             if after is not None:
                 self.queue.add(key, after)

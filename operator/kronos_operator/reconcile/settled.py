@@ -68,10 +68,14 @@ class Arrivals:
         if body is None or _goes_on(body):
             self._busy.add(model)
 
+    def is_busy(self, key: Key) -> bool:
+        """Whether any of the model's children goes on, or has gone."""
+        return key in self._busy
+
     def look_after(self, key: Key) -> float | None:
         """In how many seconds the model is to be looked at; None if something has to happen first."""
         expiry = self._expiries.get(key)
-        if expiry is None or key in self._busy:
+        if expiry is None or self.is_busy(key):
             return 0.0
         return max(0.0, expiry - self._now()) if key in self._parents else None
 
