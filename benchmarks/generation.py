@@ -18,7 +18,7 @@ from kronos_trainer.model.sizes import PREDICTORS, TOKENIZERS
 from kronos_trainer.model.weights import scratch_net
 
 # lookback, horizon, samples, the ratio that we aim at
-CASES = ((90, 10, 1, 2.5), (400, 100, 1, 10.0), (90, 10, 10, 6.0))
+CASES = ((90, 10, 1, 2.5), (400, 100, 1, 10.0), (90, 10, 10, 9.0))
 SIZE = "mini"
 
 

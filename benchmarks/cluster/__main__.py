@@ -17,7 +17,7 @@ from benchmarks.cluster.audit import AuditLog
 from benchmarks.cluster.copies import copy_model
 from benchmarks.cluster.faked import FakedCluster
 from benchmarks.cluster.jobset import JobSetCluster, JobSets, jobsets
-from benchmarks.cluster.process import quiet, running
+from benchmarks.cluster.process import Measured, quiet, running
 from benchmarks.cluster.scenario import (
     Expiry,
     Life,
@@ -80,12 +80,13 @@ async def _measure(cluster: FakedCluster, models: int, *, copied: bool) -> None:
             await quiet(cluster)
         else:
             _show_life(seen)
+        server = Measured(cluster.pid("kube-apiserver"))
         with running(cluster) as operator:
-            _show_restart(await restart(operator, audit, models, begun=0, unstarted=0))
+            _show_restart(await restart(operator, server, audit, models, begun=0, unstarted=0))
             jobs = await begin_anew(admin, audit, begun)
         unstarted = begun - jobs - await after_the_end(audit)
         with running(cluster) as operator:
-            _show_restart(await restart(operator, audit, models, begun, unstarted))
+            _show_restart(await restart(operator, server, audit, models, begun, unstarted))
             if not copied:
                 _show_expiry(await expiry(admin, operator, audit, range(begun, begun + min(_EXPIRED, models - begun))))
 
@@ -125,6 +126,7 @@ def _show_restart(seen: Restart) -> None:
     _say("killed while", undone if seen.begun else "nothing was left to do")
     _say("converged after", f"{seen.seconds:.1f} s", seen.seconds, _RESTART_SECONDS)
     _say("  of it", f"{seen.cpu_seconds:.1f} s of the operator's own processor time, {seen.passes} reconciliations")
+    _say("  beside it", f"{seen.server_cpu_seconds:.1f} s of the API server's")
     if seen.begun:
         _say("  every Job asked for after", f"{seen.jobs_seconds:.1f} s")
     writes = ", ".join(f"{count} {request}" for request, count in sorted(seen.writes.items()))

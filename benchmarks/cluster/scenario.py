@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.cluster.audit import WRITES, AuditLog, Request, created, tally
-from benchmarks.cluster.process import Operator, Scrape
+from benchmarks.cluster.process import Measured, Operator, Scrape
 from kronos_operator import names
 from kronos_operator.backends.job import JOB
 from kronos_operator.kube import Cluster
@@ -56,6 +56,7 @@ class Restart:
     passes: int
     writes: Counter[str]
     cpu_seconds: float
+    server_cpu_seconds: float  # of the API server
     peak_mib: float
 
 
@@ -119,12 +120,15 @@ async def after_the_end(audit: AuditLog) -> int:
     return _new_jobs(audit)
 
 
-async def restart(operator: Operator, audit: AuditLog, models: int, begun: int, unstarted: int) -> Restart:
+async def restart(
+    operator: Operator, server: Measured, audit: AuditLog, models: int, begun: int, unstarted: int
+) -> Restart:
     """Waits until an operator that has just been started has converged.
 
     It has reconciled every model at least once, its queue is empty, and every run that was begun has its Job.
     """
     start, requests, since = time.monotonic(), list[Request](), datetime.now(UTC)
+    server_cpu = server.cpu_seconds
     while True:
         scrape = await _until(operator, lambda seen: seen.models == models and seen.waiting == 0, every=0.1)
         requests += audit.read()
@@ -140,6 +144,7 @@ async def restart(operator: Operator, audit: AuditLog, models: int, begun: int, 
         passes=int(scrape.durations[-1][1]),
         writes=tally(requests, writes=True),
         cpu_seconds=operator.cpu_seconds,
+        server_cpu_seconds=server.cpu_seconds - server_cpu,
         peak_mib=operator.peak_mib,
     )
 
