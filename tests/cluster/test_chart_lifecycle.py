@@ -170,7 +170,7 @@ def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(
     before = state(bare)
     bare.apply([running_job(before["uid"])])
     kubectl(bare, "wait", "--for=jsonpath={.status.active}=1", "job/model-b-1d-tok-0f3b21aa-1")
-    bare.patch(f"{MODEL}/status", {"status": {"phase": "Training"}})
+    write_status(bare, observedGeneration=1, phase="Training", stage="tokenizer")
     before = state(bare)
     assert before["pods"] and before["phase"] == "Training"
 
@@ -188,6 +188,21 @@ def test_upgrade_uninstall_and_reinstall_leave_models_and_their_children_alone(
     helm(bare, "install", RELEASE, CHART)
     assert state(bare) == before
     assert f"deployment.apps/{RELEASE}" in kubectl(bare, "get", "deployments", "--all-namespaces", "--output=name")
+    # The older definition has each of its fields owned by itself.
+    written = write_status(bare, observedGeneration=1, phase="Suspended")
+    assert written["status"] == {"observedGeneration": 1, "phase": "Suspended"}
+    (held,) = [one for one in written["metadata"]["managedFields"] if one.get("subresource") == "status"]
+    assert held["fieldsV1"] == {"f:status": {}}
+
+
+def write_status(cluster: ControlPlane, **status: Any) -> dict[str, Any]:
+    """Writes a status as the operator does."""
+    body = {"apiVersion": "kronos.io/v1alpha1", "kind": "KronosModel", "metadata": {"name": "model-b-1d"}}
+    path = f"{MODEL}/status?fieldManager=kronos-operator&force=true"
+    answer: dict[str, Any] = cluster.request(
+        "PATCH", path, body | {"status": status}, content="application/apply-patch+yaml"
+    )
+    return answer
 
 
 def test_namespaced_release_may_act_in_its_namespaces_only(bare: ControlPlane) -> None:
