@@ -218,7 +218,7 @@ def test_a_deleted_model_is_forgotten_and_a_namesake_is_reconciled() -> None:
     asyncio.run(run())
 
 
-def test_a_resync_looks_at_every_model_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resync_looks_at_every_model_that_is_known_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -228,13 +228,15 @@ def test_a_resync_looks_at_every_model_that_is_known(monkeypatch: pytest.MonkeyP
 
     async def run() -> None:
         one = Listed()
-        one.cluster.put(KRONOSMODEL, make_model())
-        one.watch()
-        one.queue.forget(Key("ns", "m"))
+        for name in "abc":
+            one.models.put(one.cluster.put(KRONOSMODEL, make_model() | {"metadata": {"name": name}}))
         monkeypatch.setattr("kronos_operator.reconcile.operation.asyncio.sleep", sleep)
+        now = one.queue._clock()
         with pytest.raises(asyncio.CancelledError):
             await one.operation._resync()
-        assert len(one.queue) == 1 and pauses == [300.0, 300.0]
+        assert pauses == [300.0, 300.0]
+        due = {key.name: moment - now for key, moment in one.queue._due.items()}
+        assert due == {"a": pytest.approx(0, abs=5), "b": pytest.approx(100, abs=5), "c": pytest.approx(200, abs=5)}
 
     asyncio.run(run())
 

@@ -95,11 +95,12 @@ class Operation:
         await self.queue.run()
 
     async def _resync(self) -> None:
-        """Looks at every model anew from time to time."""
+        """Looks at each model once an interval, one after the other: what changes must not wait behind all of them."""
+        interval = self._settings.resync_seconds
         while True:
-            await asyncio.sleep(self._settings.resync_seconds)
-            for key in self.reconciler.models:
-                self.queue.add(key)
+            await asyncio.sleep(interval)
+            for number, key in enumerate(self.reconciler.models):
+                self.queue.add(key, interval * number / len(self.reconciler.models))
 
     def _alive(self) -> dict[str, Check]:
         return {"watches": silence(lambda: self.watches.last_activity, _SILENCE), "tasks": self._ended}
