@@ -127,7 +127,7 @@ def _show_restart(seen: Restart) -> None:
     _say("converged after", f"{seen.seconds:.1f} s", seen.seconds, _RESTART_SECONDS)
     _say("  of it", f"{seen.cpu_seconds:.1f} s of the operator's own processor time, {seen.passes} reconciliations")
     _say("  beside it", f"{seen.server_cpu_seconds:.1f} s of the API server's")
-    if seen.begun:
+    if seen.unstarted:
         _say("  every Job asked for after", f"{seen.jobs_seconds:.1f} s")
     writes = ", ".join(f"{count} {request}" for request, count in sorted(seen.writes.items()))
     _say("  writes meanwhile", writes or "none")

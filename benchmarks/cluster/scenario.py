@@ -125,7 +125,7 @@ async def restart(
 ) -> Restart:
     """Waits until an operator that has just been started has converged.
 
-    It has reconciled every model at least once, its queue is empty, and every run that was begun has its Job.
+    It knows of every model what is left to do, its queue is empty, and every run that was begun has its Job.
     """
     start, requests, since = time.monotonic(), list[Request](), datetime.now(UTC)
     server_cpu = server.cpu_seconds

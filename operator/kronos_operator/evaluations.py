@@ -20,21 +20,15 @@ class _Found:
     held_since: float | None
 
 
-_NOTHING = _Found(evaluation=None, held_since=None)
-
-
 class Evaluations(Collector):
-    """The newest evaluation of each model that exists and has one."""
+    """The newest evaluation of each model that exists."""
 
     def __init__(self) -> None:
         self._found: dict[Key, _Found] = {}
 
     def saw(self, key: Key, status: Status) -> None:
         """Takes in what a status says."""
-        found = _Found(evaluation=status.evaluation, held_since=held_since(status))
-        self.forget(key)
-        if found != _NOTHING:
-            self._found[key] = found
+        self._found[key] = _Found(evaluation=status.evaluation, held_since=held_since(status))
 
     def forget(self, key: Key) -> None:
         """Lets a deleted model go."""

@@ -24,8 +24,7 @@ class Metrics:
     def __init__(self, queue_depth: Callable[[], int] = lambda: 0, *, now: Callable[[], float] = time.time) -> None:
         self.registry = CollectorRegistry()
         self._now = now
-        self._phases: dict[Key, Phase] = {}
-        self._models: Tally[tuple[str, Phase]] = Tally()  # in each namespace and phase
+        self._phases: dict[Key, str] = {}
         self._used_at: dict[Key, float] = {}
         self.queue_depth = queue_depth
         self.reconcile_seconds = Histogram(
@@ -54,7 +53,7 @@ class Metrics:
 
     def saw(self, key: Key, before: Status, after: Status) -> None:
         """Counts what is new in a status."""
-        self._put(key, after.phase or Phase.PENDING)
+        self._phases[key] = after.phase or Phase.PENDING
         self._evaluations.saw(key, after)
         self._count_restarts(key, before, after)
         done = {stage.hash for stage in (before.run.stages if before.run is not None else ()) if stage.done}
@@ -76,29 +75,20 @@ class Metrics:
 
     def forget(self, key: Key) -> None:
         """Lets the metrics of a deleted model go."""
-        self._put(key, None)
+        self._phases.pop(key, None)
         self._used_at.pop(key, None)
         self._checkpoints.pop(key, None)
         self._evaluations.forget(key)
         with suppress(KeyError):
             self._gpu_hours.remove(*key)
 
-    def phases(self) -> Tally[tuple[str, Phase]]:
+    def phases(self) -> Tally[tuple[str, str]]:
         """Number of models in each namespace and phase."""
-        return +self._models
+        return Tally((key.namespace, phase) for key, phase in self._phases.items())
 
     def checkpoint_ages(self) -> dict[Key, float]:
         """Seconds since the newest checkpoint of each stage that is going on."""
         return {key: max(0.0, self._now() - moment) for key, moment in self._checkpoints.items()}
-
-    def _put(self, key: Key, phase: Phase | None) -> None:
-        """Counts a model in its phase; None for one that is gone."""
-        before = self._phases.pop(key, None)
-        if before is not None:
-            self._models[key.namespace, before] -= 1
-        if phase is not None:
-            self._phases[key] = phase
-            self._models[key.namespace, phase] += 1
 
     def _count_restarts(self, key: Key, before: Status, after: Status) -> None:
         if before.run is None or after.run is None or before.run.id != after.run.id:
@@ -125,7 +115,7 @@ class _Now(Collector):
         counted = self._metrics.phases()
         for namespace in {namespace for namespace, _ in counted}:
             for phase in Phase:
-                models.add_metric([namespace, phase.value], counted[namespace, phase])
+                models.add_metric([namespace, phase.value], counted[namespace, phase.value])
         yield models
         ages = GaugeMetricFamily(
             "kronos_checkpoint_age_seconds",

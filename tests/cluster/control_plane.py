@@ -124,14 +124,17 @@ class ControlPlane:
 
     def stop_api_server(self) -> None:
         """Kills the API server at once, as a crash of its machine would."""
-        process = self._processes.pop("kube-apiserver")
-        process.kill()
-        process.wait()
+        self._kill("kube-apiserver")
 
     def run(self, name: str, *arguments: str) -> None:
         """Starts a program, which `stop` ends. Call it in the main thread."""
         self._commands[name] = [self.binaries[name], *arguments, *self._flags.get(name, ())]
         self._spawn(name)
+
+    def _kill(self, name: str) -> None:
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
 
     def _spawn(self, name: str) -> None:
         # The kernel ends the process with the thread that starts it, should that be killed before it can do so itself.
@@ -151,24 +154,21 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Ends the processes that were started here, the last first."""
-        for process in reversed(self._processes.values()):
-            process.kill()
-            process.wait()
-        self._processes.clear()
+        for name in reversed(list(self._processes)):
+            self._kill(name)
 
     @contextmanager
     def only_etcd(self) -> Iterator[str]:
         """Stops everything but etcd, whose address this is, and starts it again at the end of the block."""
         others = [name for name in self._processes if name != "etcd"]
         for name in reversed(others):
-            process = self._processes.pop(name)
-            process.kill()
-            process.wait()
+            self._kill(name)
         yield self._etcd
         for name in others:
-            self._spawn(name)
             if name == "kube-apiserver":
-                self.wait(name, self._api_ready)
+                self.start_api_server()
+            else:
+                self._spawn(name)
 
     def pid(self, name: str) -> int:
         """The process of a program that runs."""

@@ -111,6 +111,10 @@ class FakeCluster:
         await self._answer()
         return True
 
+    async def delete_exactly(self, kind: Kind, body: Object, propagation: str = "Background") -> bool:
+        metadata = body["metadata"]
+        return await self.delete(kind, "ns", metadata["name"], uid=metadata["uid"], propagation=propagation)
+
     async def delete_collection(
         self, kind: Kind, namespace: str, *, selector: str, propagation: str = "Background"
     ) -> None:
@@ -200,6 +204,10 @@ class FakeCluster:
     def live(self) -> list[str]:
         """Workloads of which a pod runs, or may still be made."""
         return [body["metadata"]["name"] for body in self.workloads() if not self._over(body)]
+
+    def children(self) -> list[Object]:
+        """Workloads, and the pods of any."""
+        return [*self.workloads(), *(body for (plural, _), body in self.objects.items() if plural == POD.plural)]
 
     def make_pods(self, workload: str, count: int = 1) -> None:
         """The Job controller."""

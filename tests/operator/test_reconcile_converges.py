@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from kronos_operator.api import Status
-from kronos_operator.backends import BACKENDS
 from kronos_operator.kube import ClusterError, Key, Rejected
 from kronos_operator.kube.kinds import CONFIGMAP, KRONOSMODEL, POD
 from kronos_operator.metrics import Metrics
@@ -27,7 +26,6 @@ from kronos_operator.settings import Settings
 
 KEY = Key("ns", "m")
 SETTINGS = Settings(default_image="i")
-_CHILDREN = (POD.kind, *(backend.kind.kind for backend in BACKENDS.values()))
 
 
 class Operator(RuleBasedStateMachine):
@@ -164,9 +162,8 @@ class Operator(RuleBasedStateMachine):
         """A new process that finds everything as it is now has nothing to write."""
         arrivals = Arrivals(SETTINGS, lambda: self.cluster.now)
         arrivals.model(self.cluster.model())
-        for body in self.cluster.objects.values():
-            if body["kind"] in _CHILDREN:
-                arrivals.child(KEY, body)
+        for body in self.cluster.children():
+            arrivals.child(KEY, body)
         if arrivals.look_after(KEY) == 0.0:
             return
         cluster: Any = copy.deepcopy(self.cluster)

@@ -19,8 +19,6 @@ from kronos_operator.policy import Policy
 from kronos_operator.reconcile.operation import Operation
 from kronos_operator.settings import Settings
 
-CHILDREN = ("Job", "Pod")
-
 
 def trained(**spec: Any) -> World:
     """A model that has ended, an hour before its children expire."""
@@ -33,16 +31,15 @@ def started(world: World, settings: Settings | None = None) -> Operation:
     """A new process that has listed everything."""
     cluster: Any = world.cluster
     operation = Operation(cluster, settings or world.settings)
-    for body in list(world.cluster.objects.values()):
-        if body["kind"] in CHILDREN:
-            operation._child_changed(KEY, body)
+    for body in world.cluster.children():
+        operation._child_changed(KEY, body)
     for change in operation.reconciler.models.put(world.cluster.model()):
         operation.model_changed(change)
     operation.listed()
     return operation
 
 
-def due(operation: Operation, world: World) -> float | None:
+def due(operation: Operation) -> float | None:
     """In how many seconds the model is to be looked at."""
     moment = operation.queue._due.get(KEY)
     return None if moment is None else max(0.0, moment - operation.queue._clock())
@@ -52,21 +49,21 @@ def test_one_with_nothing_to_do_is_looked_at_when_its_children_expire() -> None:
     world = trained()
     world.pass_time(600)
     operation = started(world)
-    assert due(operation, world) == pytest.approx(3000, abs=5)
+    assert due(operation) == pytest.approx(3000, abs=5)
     assert operation.metrics.phases() == {("ns", "Succeeded"): 1}  # all the same
 
 
 def test_once_its_children_are_gone_nothing_is_due() -> None:
     world = trained()
     world.pass_time(3601)
-    assert due(started(world), world) == 0.0
+    assert due(started(world)) == 0.0
     world.reconcile()
     world.cluster.collect()
     operation = started(world)
     assert not world.cluster.workloads()
-    assert due(operation, world) is None
+    assert due(operation) is None
     operation.model_changed(Change(KEY, None, world.cluster.model()))
-    assert due(operation, world) == 0.0
+    assert due(operation) == 0.0
 
 
 def test_a_failed_model_rests_too() -> None:
@@ -74,7 +71,7 @@ def test_a_failed_model_rests_too() -> None:
     world.run()
     world.end(65)
     assert world.status.phase == "Failed"
-    assert due(started(world), world) == pytest.approx(3600, abs=5)
+    assert due(started(world)) == pytest.approx(3600, abs=5)
 
 
 def test_one_that_ends_while_more_is_asked_for_is_looked_at() -> None:
@@ -87,7 +84,7 @@ def test_one_that_ends_while_more_is_asked_for_is_looked_at() -> None:
     world.reconciler.models.put(copy.deepcopy(world.cluster.model()))
     assert asyncio.run(world.reconciler.reconcile(KEY)) == 0.0  # the operator dies before it is back
     assert world.status.phase == "Succeeded"
-    assert due(started(world), world) == 0.0
+    assert due(started(world)) == 0.0
 
 
 def test_a_promotion_of_which_only_the_intention_is_written_is_looked_at() -> None:
@@ -98,7 +95,7 @@ def test_a_promotion_of_which_only_the_intention_is_written_is_looked_at() -> No
     with pytest.raises(Crash):
         asyncio.run(world.reconciler.reconcile(KEY))
     assert world.cluster.writes[-1] == "status"
-    assert due(started(world), world) == 0.0
+    assert due(started(world)) == 0.0
 
 
 def _change_the_spec(world: World) -> None:
@@ -146,7 +143,7 @@ def _break_the_status(world: World) -> None:
 def test_what_happened_while_no_operator_ran_is_looked_at(happens: Callable[[World], None]) -> None:
     world = trained()
     happens(world)
-    assert due(started(world), world) == 0.0
+    assert due(started(world)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -154,7 +151,7 @@ def test_what_happened_while_no_operator_ran_is_looked_at(happens: Callable[[Wor
 )
 def test_an_operator_with_other_settings_looks(changes: dict[str, Any]) -> None:
     world = trained()
-    assert due(started(world, replace(world.settings, **changes)), world) == 0.0
+    assert due(started(world, replace(world.settings, **changes))) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -165,7 +162,7 @@ def test_an_operator_of_another_release_looks_and_writes_nothing_for_it(
 ) -> None:
     world = trained()
     monkeypatch.setattr(f"kronos_operator.reconcile.settled.{what}", value)
-    assert due(started(world), world) == 0.0
+    assert due(started(world)) == 0.0
     world.restart()
     world.cluster.writes.clear()
     world.reconcile()
@@ -174,4 +171,4 @@ def test_an_operator_of_another_release_looks_and_writes_nothing_for_it(
 
 def test_a_schedule_is_kept() -> None:
     world = trained(schedule={"cron": "0 6 * * 6", "timeZone": "UTC"})
-    assert due(started(world), world) == 0.0
+    assert due(started(world)) == 0.0

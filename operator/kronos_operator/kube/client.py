@@ -169,6 +169,13 @@ class Cluster:
             return False
         return True
 
+    async def delete_exactly(self, kind: Kind, body: Object, propagation: Propagation = "Background") -> bool:
+        """As `delete`, of the very object that was read, and of no namesake."""
+        metadata = body["metadata"]
+        return await self.delete(
+            kind, metadata["namespace"], metadata["name"], uid=metadata["uid"], propagation=propagation
+        )
+
     async def delete_collection(
         self, kind: Kind, namespace: str, *, selector: str, propagation: Propagation = "Background"
     ) -> None:

@@ -149,7 +149,7 @@ class Actuator:
             return
         there = await self._cluster.get(CONFIGMAP, *_place(config_map))
         if there is not None and there.get("data") != config_map["data"]:
-            await self._cluster.delete(CONFIGMAP, *_place(config_map), uid=there["metadata"]["uid"])
+            await self._cluster.delete_exactly(CONFIGMAP, there)
             await self.create(config_map)
 
     async def create(self, body: Object) -> Created:
@@ -178,16 +178,8 @@ class Actuator:
     async def _stop(self, stop: StopAttempt, gangs: Sequence[ObservedGang]) -> None:
         # By name: to find it by its labels, the API server would read every Job of the namespace.
         for gang in gangs:
-            if gang.workload is None or (gang.run, gang.attempt) != (stop.run, stop.attempt):
-                continue
-            metadata = gang.workload["metadata"]
-            await self._cluster.delete(
-                backend_of(gang.workload).kind,
-                metadata["namespace"],
-                metadata["name"],
-                uid=metadata["uid"],
-                propagation="Foreground",
-            )
+            if gang.workload is not None and (gang.run, gang.attempt) == (stop.run, stop.attempt):
+                await self._cluster.delete_exactly(backend_of(gang.workload).kind, gang.workload, "Foreground")
 
 
 def _repository(image: str) -> str:

@@ -118,15 +118,8 @@ class PointerPods:
         """Deletes the pods of these requests."""
         for one in observed:
             assert one.workload is not None
-            metadata = one.workload["metadata"]
-            if metadata["name"] in requests:
-                await self._cluster.delete(
-                    backend_of(one.workload).kind,
-                    metadata["namespace"],
-                    metadata["name"],
-                    uid=metadata["uid"],
-                    propagation="Foreground",
-                )
+            if one.workload["metadata"]["name"] in requests:
+                await self._cluster.delete_exactly(backend_of(one.workload).kind, one.workload, "Foreground")
 
 
 def _said(pod: Object) -> PointerEvent | None:

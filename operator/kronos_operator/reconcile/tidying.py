@@ -96,10 +96,7 @@ class Tidying:
 
     async def _delete_each(self, kind: Kind, bodies: Iterable[Object], propagation: Propagation) -> None:
         for body in bodies:
-            metadata = body["metadata"]
-            await self._cluster.delete(
-                kind, metadata["namespace"], metadata["name"], uid=metadata["uid"], propagation=propagation
-            )
+            await self._cluster.delete_exactly(kind, body, propagation)
 
 
 def _requirement(doomed: Iterable[Object], others: Iterable[Object]) -> str:
